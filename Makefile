@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Needs Python >= 3.11 with venv, nothing else; a C compiler makes it ten times faster.
+# Another interpreter: make PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test compile lint format pin clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## install into .venv, compile the core if there is a C compiler
+	@$(BIN)/python -m fuzzer.compiled || true
+
+run: setup ## set up, then fuzz for a minute; tells where the findings are and how to replay the first
+	$(BIN)/mmufuzz run --seconds 60
+
+test: setup ## set up, then run all tests
+	$(BIN)/pytest
+
+compile: $(INSTALLED) ## compile the core of the sources as they are; fails where setup would go on interpreted
+	$(BIN)/python -m fuzzer.compiled
+
+lint: $(INSTALLED) ## style, types and import layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## let ruff mend and format the sources
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Needs uv. The lock file stays out of git: it carries an index address on every line.
+pin: ## refresh requirements.txt from pyproject.toml
+	uv lock --upgrade
+	uv export --quiet --no-header --no-emit-project --output-file requirements.txt
+
+clean: ## remove what was installed, built and cached
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an install that broke off is begun again.
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python >= 3.11 is needed and $(PYTHON) is not; try: make PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

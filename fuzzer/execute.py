@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One machine and the program that runs on it, one preemption point at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Final
+
+from mypy_extensions import i64
+from librt.vecs import vec
+
+from fuzzer.oracle.judge import Judge
+from fuzzer.ops import Operation
+from fuzzer.program import Program
+from reference_mmu.machine import Machine
+from reference_mmu.points import FAULT_RETRY, PRIVATE
+from reference_mmu.semantics import Semantics
+
+Flow = Generator[int, None, None]
+StartOperation = Callable[[Machine, int, Operation], Flow]
+MakeMachine = Callable[..., Machine]
+
+END: Final = 0  # what step() returns when the operation ended
+
+
+class Model:
+    """A copy of reference_mmu to run on: the shipped one, or one with a user's change applied."""
+
+    def __init__(self, make_machine: MakeMachine, make_semantics: Callable[[frozenset[str]], Semantics], start: StartOperation) -> None:
+        self.make_machine = make_machine
+        self.make_semantics = make_semantics
+        self.start = start
+
+
+class Execution:
+    """A machine in the middle of a program.
+
+    `at[a]`: the point actor a stands at, END between operations. Its position is (place[a], lap[a], at[a]): the
+    number of the operation, how often the flow went back to an earlier point, and the rank of the point.
+    """
+
+    def __init__(self, program: Program, semantics: Semantics, model: Model) -> None:
+        self.model = model
+        self.semantics = semantics
+        self.ops: list[list[Operation]] = [list(actor.ops) for actor in program.actors]
+        n = len(self.ops)
+        self.n: i64 = n
+        self.judge = Judge(n)
+        self.m = model.make_machine(program.config, semantics, n, program.uid_limit(), self.judge)
+        self.flows: list[Flow | None] = [None] * n
+        self.at: vec[i64] = vec[i64]([0] * n)
+        self.place: vec[i64] = vec[i64]([0] * n)
+        self.lap: vec[i64] = vec[i64]([0] * n)
+        self.resched: vec[i64] = vec[i64]([0] * n)
+        self.live: list[int] = [a for a in range(n) if self.ops[a]]
+        self.steps: i64 = 0
+        self.retries: i64 = 0  # fault retries since anything else happened
+        self.judge.watch(self.at)
+
+    def can_run(self, actor: i64) -> bool:
+        return self.m.can_run(actor, self.at[actor])
+
+    def runnable(self) -> list[int]:
+        """Actors with something left to do that do not wait for a lock."""
+        m = self.m
+        at = self.at
+        return [a for a in self.live if m.can_run(a, at[a])]
+
+    def step(self, actor: int) -> int:
+        """Run `actor` to its next point and return it, END if its operation ended."""
+        m = self.m
+        a: i64 = actor
+        op = self.ops[actor][self.place[a]]
+        m.actor = a
+        m.uid = op.uid
+        flow = self.flows[actor]
+        if flow is None:
+            self.resched[a] = getattr(op, "resched", 0)
+            m.resched = self.resched[a]
+            flow = self.model.start(m, actor, op)
+            self.flows[actor] = flow
+        else:
+            m.resched = self.resched[a]
+        self.steps += 1
+        self.judge.turn_of(a)
+        for point in flow:
+            self.resched[a] = m.resched
+            if point <= self.at[a]:
+                self.lap[a] += 1
+            self.at[a] = point
+            return point
+        self.flows[actor] = None
+        self.at[a] = END
+        self.lap[a] = 0
+        self.place[a] += 1
+        if self.place[a] == len(self.ops[actor]):
+            self.live.remove(actor)
+        return END
+
+    def uid_of(self, actor: int) -> int:
+        """The uid of the operation actor is in, or will start next; -1 if it has finished."""
+        place = self.place[actor]
+        return self.ops[actor][place].uid if place < len(self.ops[actor]) else -1
+
+    def drain(self, max_steps: i64) -> bool:
+        """Run everybody to the end in turn, each until it ends an operation, waits, or retries. False: stuck."""
+        while self.live:
+            progressed = False
+            for actor in list(self.live):
+                while self.can_run(actor):
+                    if self.steps >= max_steps:
+                        return False
+                    progressed = True
+                    point = self.step(actor)
+                    if point == END or point == FAULT_RETRY:
+                        break
+            if not progressed:
+                return False
+        return True
+
+
+def private_points(here: Semantics, there: Semantics) -> frozenset[int]:
+    """Points that can exist under `here` and cannot under `there`."""
+    private = []
+    for point, (patch, with_patch) in PRIVATE.items():
+        if (patch in here.patches) == with_patch and (patch in there.patches) != with_patch:
+            private.append(point)
+    return frozenset(private)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""seed + profile -> Program: a random configuration and a short random list of operations per actor.
+
+Programs are small on purpose: few pages, so that actors collide; few operations, so that a schedule of a hundred
+turns can hit the window that matters.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from fuzzer import ops
+from fuzzer.ops import AnyOperation
+from fuzzer.program import Actor, Program
+from fuzzer.rng import Rng
+from reference_mmu.config import Backing, Config, SlotConfig
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights of what is generated; a weight of 0 leaves it out. `paging` and `mmu` restrict configurations."""
+
+    name: str
+    about: str
+    mmu: tuple[Literal["tdp", "shadow"], ...] = ("tdp", "tdp", "tdp", "shadow")
+    paging: tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"], ...] = (
+        "ept-ad",
+        "ept-ad-nopml",
+        "ept-noad",
+        "npt",
+    )
+    aging: int = 4
+    invalidation: int = 4
+    logging: int = 6
+    slots: int = 1
+    tracking: int = 1
+    prefetch: int = 1
+    nested: int = 1
+    huge: int = 3
+
+
+PROFILES: Final[dict[str, Profile]] = {
+    profile.name: profile
+    for profile in (
+        Profile("mixed", "a bit of everything"),
+        Profile("aging", "young bits under access", aging=10, invalidation=2, logging=1, tracking=0),
+        Profile("log", "dirty logging switched on, harvested and off again", aging=1, invalidation=2, logging=10, huge=6),
+        Profile("zap", "invalidation, reclaim, migration, memslot changes", aging=1, invalidation=8, logging=2, slots=4),
+        Profile("shadow", "the shadow MMU only", mmu=("shadow",), nested=0),
+        Profile("tdp", "the TDP MMU only", mmu=("tdp",)),
+    )
+}
+
+_BACKINGS: Final[tuple[Backing, ...]] = ("anon", "file", "shmem", "cow", "anon")
+
+
+class _Builder:
+    """The state of one generation: the stream, the configuration, the next uid."""
+
+    def __init__(self, seed: int, profile: Profile) -> None:
+        self.rng = Rng(seed)
+        self.profile = profile
+        self.next_uid = 0
+        self.config = self.make_config()
+
+    def uid(self) -> int:
+        self.next_uid += 1
+        return self.next_uid - 1
+
+    def weighted(self, *weights: int) -> int:
+        """An index, drawn in proportion to the weights."""
+        at = self.rng.below(sum(weights))
+        for index, weight in enumerate(weights):
+            if at < weight:
+                return index
+            at -= weight
+        raise AssertionError("weights are positive")
+
+    def make_config(self) -> Config:
+        rng = self.rng
+        profile = self.profile
+        mmu = profile.mmu[rng.below(len(profile.mmu))]
+        blocks = 2 + rng.below(2)
+        backing = tuple(
+            "thp" if rng.chance(profile.huge, 6) else _BACKINGS[rng.below(len(_BACKINGS))] for _ in range(blocks)
+        )
+        manual = rng.chance(1, 3)
+        return Config(
+            mmu=mmu,
+            paging=profile.paging[rng.below(len(profile.paging))],
+            vcpus=2 + int(rng.chance(1, 4)),
+            slots=self.make_slots(blocks * 4),
+            backing=backing,
+            eager_split=rng.chance(1, 2),
+            manual_protect=manual,
+            initially_set=manual and rng.chance(1, 2),
+            zap_all_quirk=rng.chance(2, 3),
+            prove_mmu=rng.chance(1, 4),
+            nested=mmu == "tdp" and rng.chance(profile.nested, 4),
+        )
+
+    def make_slots(self, pages: int) -> tuple[SlotConfig, ...]:
+        """One slot over everything, or two, with a base that need not be aligned."""
+        rng = self.rng
+        base = 4 * rng.below(3) if rng.chance(2, 3) else rng.below(10)
+        logging = rng.chance(self.profile.logging, 20)
+        if rng.chance(2, 3):
+            return (SlotConfig(base=base, npages=pages, hva=0, logging=logging),)
+        cut = 4 if rng.chance(1, 2) else 1 + rng.below(pages - 1)
+        gap = 4 * rng.below(2)
+        return (
+            SlotConfig(base=base, npages=cut, hva=0, logging=logging),
+            SlotConfig(base=base + cut + gap, npages=pages - cut, hva=cut),
+        )
+
+    # --- addresses ------------------------------------------------------------------------------------------
+
+    def gfn(self) -> int:
+        """A gfn of a slot; one in three times the first page of a slot, so that actors meet."""
+        slots = self.config.slots
+        slot = slots[self.rng.below(len(slots))]
+        if self.rng.chance(1, 3):
+            return slot.base
+        return slot.base + self.rng.below(slot.npages)
+
+    def hva(self) -> int:
+        slots = self.config.slots
+        slot = slots[self.rng.below(len(slots))]
+        if self.rng.chance(1, 3):
+            return slot.hva
+        return slot.hva + self.rng.below(slot.npages)
+
+    def run_of(self, first: int, limit: int) -> int:
+        """How many pages from `first`: mostly few, never past `limit`."""
+        return min(1 + self.rng.below(5), limit - first)
+
+    def resched(self) -> int:
+        return int(self.rng.below(256)) if self.rng.chance(1, 2) else 0
+
+    # --- operations -----------------------------------------------------------------------------------------
+
+    def vcpu_op(self) -> AnyOperation:
+        profile = self.profile
+        nested = profile.nested if self.config.nested else 0
+        kind = self.weighted(12, 12, profile.prefetch, nested)
+        if kind == 0:
+            return ops.Read(self.uid(), self.gfn(), upgrade_fails=self.rng.chance(1, 4))
+        if kind == 1:
+            return ops.Write(self.uid(), self.gfn())
+        if kind == 2:
+            return ops.Prefetch(self.uid(), self.gfn(), upgrade_fails=self.rng.chance(1, 4))
+        return ops.Nested(self.uid())
+
+    def mm_op(self) -> AnyOperation:
+        if self.weighted(self.profile.aging, self.profile.invalidation) == 0:
+            hva = self.hva()
+            npages = self.run_of(hva, self.config.hva_pages)
+            kind = self.rng.below(4)
+            if kind < 2:
+                return ops.ClearFlushYoung(self.uid(), hva, npages)
+            return ops.ClearYoung(self.uid(), hva, npages) if kind == 2 else ops.TestYoung(self.uid(), hva)
+        return self.invalidation()
+
+    def invalidation(self) -> AnyOperation:
+        hva = self.hva()
+        kind = self.rng.below(8)
+        if kind < 2:
+            npages = self.run_of(hva, self.config.hva_pages)
+            return (ops.NumaHint, ops.Discard)[kind](self.uid(), hva, npages, resched=self.resched())
+        one_page = (ops.Migrate, ops.Reclaim, ops.Reclaim, ops.Writeback, ops.Share, ops.CollapseHuge)[kind - 2]
+        return one_page(self.uid(), hva, resched=self.resched())
+
+    def ioctl_ops(self, count: int) -> list[AnyOperation]:
+        """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
+        logging = {n: slot.logging for n, slot in enumerate(self.config.slots)}
+        made: list[AnyOperation] = []
+        while len(made) < count:
+            number = self.rng.below(len(self.config.slots))
+            if self.weighted(self.profile.logging, self.profile.slots) == 1:
+                made.append(self.slot_op(number))
+            elif not logging[number]:
+                made.append(ops.EnableLog(self.uid(), number, resched=self.resched()))
+                logging[number] = True
+            elif self.rng.chance(1, 3):
+                made.append(ops.DisableLog(self.uid(), number, resched=self.resched()))
+                logging[number] = False
+            else:
+                made.append(self.harvest(number))
+        return made
+
+    def harvest(self, number: int) -> AnyOperation:
+        if self.config.manual_protect and self.rng.chance(2, 3):
+            slot = self.config.slots[number]
+            first = self.rng.below(slot.npages)
+            npages = 1 + self.rng.below(slot.npages)
+            return ops.ClearLog(self.uid(), number, first, npages, resched=self.resched())
+        return ops.GetLog(self.uid(), number, resched=self.resched())
+
+    def slot_op(self, number: int) -> AnyOperation:
+        kind = self.rng.below(3)
+        if kind == 0:
+            return ops.DeleteSlot(self.uid(), number, resched=self.resched())
+        if kind == 1:
+            return ops.CreateSlot(self.uid(), number)
+        base = self.config.slots[number].base + 4
+        npages = self.config.slots[number].npages
+        if base + npages > 1 << (self.config.bits * self.config.levels):
+            base = 0
+        return ops.MoveSlot(self.uid(), number, base, resched=self.resched())
+
+    def device_op(self) -> AnyOperation:
+        gfn = self.gfn()
+        kind = self.rng.below(4)
+        if kind < 2:
+            return ops.Track(self.uid(), gfn)
+        if kind == 2:
+            return ops.Untrack(self.uid(), gfn)
+        return ops.ZapRange(self.uid(), gfn, 1 + self.rng.below(4), resched=self.resched())
+
+    def program(self) -> Program:
+        rng = self.rng
+        actors = [
+            Actor("vcpu", tuple(self.vcpu_op() for _ in range(2 + rng.below(3)))) for _ in range(self.config.vcpus)
+        ]
+        if self.profile.aging + self.profile.invalidation:
+            actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(3)))))
+        if rng.chance(self.profile.logging + self.profile.slots, 10):
+            actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(3)))))
+        if rng.chance(self.profile.tracking, 4):
+            actors.append(Actor("device", tuple(self.device_op() for _ in range(1 + rng.below(2)))))
+        return Program(self.config, tuple(actors))
+
+
+def generate(seed: int, profile: Profile) -> Program:
+    """The program of a seed: a pure function of both arguments."""
+    return _Builder(seed, profile).program()

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guest reads and writes, and what is left of it: freed pages, stale reads, lost and unseen writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from fuzzer.oracle.walk import entry_range, usable
+from reference_mmu.machine import Machine
+from reference_mmu.tlb import TLB_W
+
+if TYPE_CHECKING:
+    from fuzzer.oracle.judge import Judge
+
+
+class Contents:
+    """`protected`: gfns whose write tracking is complete, i.e. whose adder has flushed."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.protected: list[int] = []
+
+    def accessed(self, m: Machine, gfn: i64, pfn: i64, write: bool) -> None:
+        page = m.host.pages[pfn]
+        if page.freed:
+            self.judge.report("freed-page-access")
+        elif not write and page.data != m.host.reference[page.hva]:
+            self.judge.report("stale-read")
+        if write and self.protected and gfn in self.protected:
+            if gfn in m.tracked_gfns:
+                self.judge.report("untracked-write")
+            else:
+                self.protected.remove(gfn)
+
+    def tracked(self, m: Machine, gfn: i64) -> None:
+        """E3 for the one who added tracking: nobody may still be able to write."""
+        for vcpu in m.vcpus:
+            if not vcpu.tlb or not usable(m, vcpu):
+                continue
+            for key, entry in vcpu.tlb.items():
+                first, end = entry_range(m, key)
+                if first <= gfn < end and (entry & TLB_W) != 0:
+                    self.judge.report("writable-after-tracking")
+        self.protected.append(gfn)
+
+    def finish(self, m: Machine) -> None:
+        """Every store the guest made must be in memory, in the swap cache or in the backing store."""
+        for hva in range(m.host.n):
+            if m.host.contents(hva) != m.host.reference[hva]:
+                self.judge.report("lost-write")

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The closed list of what must never happen in one model, whatever the other does."""
+
+from typing import Final
+
+INVARIANTS: Final[dict[str, str]] = {
+    "stale-translation": "mmu_lock was released while a TLB entry still translates what its holder zapped or moved",
+    "stale-writable-mmuw": "mmu_lock was released while a writable TLB entry exists for an SPTE that lost MMU_WRITABLE",
+    "freed-table-reference": "a page table was freed, or left to be freed, while a vCPU's structure cache points to it",
+    "freed-table-walk": "a freed page table was walked",
+    "mapped-during-invalidation": "an SPTE or TLB entry maps a page between invalidate_range_start and end",
+    "mapped-freed-page": "a page was freed while an SPTE or a TLB entry maps it",
+    "freed-page-access": "the guest accessed a page that had been freed",
+    "stale-read": "the guest read something else than what was last written",
+    "lost-write": "memory differs from what the guest wrote",
+    "writable-after-dirty-log": "a dirty-log ioctl returned while the guest can write a clean page unseen",
+    "lost-dirty-page": "a page written while logging was never reported: the copy differs from memory",
+    "writable-after-tracking": "write tracking was added while a vCPU can still write the page",
+    "untracked-write": "the guest wrote a write-tracked page and KVM did not see it",
+    "slot-still-mapped": "a memslot was zapped and a loadable root or a usable TLB entry still maps it",
+    "late-page-mark": "KVM marked a struct page after mmu_lock was released, when it may have been cleaned or freed",
+    "refcount-leak": "a page reference of KVM was never dropped",
+    "refcount-underflow": "KVM dropped a page reference it did not hold",
+    "illegal-spte": "an SPTE has a value no flow may leave behind",
+    "no-progress": "nobody can run, or one actor runs for ever without changing anything",
+    "warn": "a WARN of the modelled code fired that no patch announces",
+    "bug": "a BUG_ON of the modelled code fired",
+    "model-bug": "a flow broke a rule of the model (lock taken twice, section left twice)",
+}

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pages and the SPTEs that map them: invalidation, freeing, slot removal, references, marks, SPTE form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, roots_of, usable
+from reference_mmu.machine import Machine
+from reference_mmu.memslots import KvmMemorySlot, kvm_handle_hva_range
+from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.spte import is_frozen_spte, is_last_spte, is_shadow_present_pte, spte_to_pfn
+from reference_mmu.tlb import TLB_PFN_SHIFT
+
+if TYPE_CHECKING:
+    from fuzzer.oracle.judge import Judge
+
+
+class Mappings:
+    """`invalidating`: hva ranges between the return of invalidate_range_start and the end."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.invalidating: list[tuple[int, int]] = []
+
+    def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
+        """O6: nothing maps the range any more, in no root at all."""
+        self.invalidating.append((int(hva_start), int(hva_end)))
+        for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
+            for root in roots_of(m):
+                for gfn in range(start, end):
+                    _, level = leaf_of(m, root, gfn)
+                    if level != 0:
+                        self.judge.report("mapped-during-invalidation")
+
+    def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
+        self.invalidating.remove((int(hva_start), int(hva_end)))
+
+    def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
+        """O6 again: no new leaf for a range that is being invalidated."""
+        if not self.invalidating or not is_shadow_present_pte(new_spte) or not is_last_spte(new_spte, sp.level):
+            return
+        first = sp.gfn + index * m.pages_per_hpage(sp.level)
+        for hva_start, hva_end in self.invalidating:
+            for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
+                if first < end and start < first + m.pages_per_hpage(sp.level):
+                    self.judge.report("mapped-during-invalidation")
+
+    def page_freed(self, m: Machine, pfn: i64) -> None:
+        """O7: nobody maps a freed page."""
+        for sp in m.page_tables:
+            if sp.freed or sp.unlinked:
+                continue
+            pages = m.pages_per_hpage(sp.level)
+            for spte in sp.spt:
+                if is_shadow_present_pte(spte) and is_last_spte(spte, sp.level):
+                    if spte_to_pfn(spte) <= pfn < spte_to_pfn(spte) + pages:
+                        self.judge.report("mapped-freed-page")
+        for vcpu in m.vcpus:
+            if vcpu.tlb and usable(m, vcpu):
+                for key, entry in vcpu.tlb.items():
+                    first, end = entry_range(m, key)
+                    if entry >> TLB_PFN_SHIFT <= pfn < (entry >> TLB_PFN_SHIFT) + end - first:
+                        self.judge.report("mapped-freed-page")
+
+    def page_marked(self, m: Machine, pfn: i64) -> None:
+        """O2, O3: marks belong under mmu_lock, on a page that is held."""
+        if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
+            self.judge.report("late-page-mark")
+
+    def page_put(self, m: Machine, pfn: i64) -> None:
+        """O1"""
+        if m.host.pages[pfn].kvm_refs <= 0:
+            self.judge.report("refcount-underflow")
+
+    def slot_zapped(self, m: Machine, slot: KvmMemorySlot) -> None:
+        """A deleted or moved slot must be gone from every root somebody can load."""
+        for root in roots_of(m):
+            if root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen):
+                continue
+            for gfn in range(slot.base_gfn, slot.end_gfn()):
+                _, level = leaf_of(m, root, gfn)
+                if level != 0:
+                    self.judge.report("slot-still-mapped")
+        for vcpu in m.vcpus:
+            if vcpu.tlb and usable(m, vcpu):
+                for key in vcpu.tlb:
+                    first, end = entry_range(m, key)
+                    if first < slot.end_gfn() and slot.base_gfn < end:
+                        self.judge.report("slot-still-mapped")
+
+    def finish(self, m: Machine) -> None:
+        """References at rest, and SPTEs no flow may leave behind."""
+        for page in m.host.pages:
+            if page.kvm_refs > 0:
+                self.judge.report("refcount-leak")
+        for root in roots_of(m):
+            if not root.invalid:
+                self.judge_form(m, root)
+
+    def judge_form(self, m: Machine, root: KvmMmuPage) -> None:
+        """Every reachable entry: not frozen, its table neither freed nor unlinked, its leaf backed by the slot's page."""
+        stack = [root]
+        while stack:
+            sp = stack.pop()
+            if sp.freed or sp.unlinked:
+                self.judge.report("illegal-spte")
+                continue
+            for spte in sp.spt:
+                if is_frozen_spte(spte):
+                    self.judge.report("illegal-spte")
+                elif is_shadow_present_pte(spte) and not is_last_spte(spte, sp.level):
+                    stack.append(m.page_tables[spte_to_pfn(spte)])
+        for slot in m.memslots:
+            for gfn in range(slot.base_gfn, slot.end_gfn()):
+                spte, level = leaf_of(m, root, gfn)
+                hva = slot.hva + gfn - slot.base_gfn
+                if level != 0 and not slot.invalid and pfn_in_leaf(m, spte, level, gfn) != m.host.pte[hva]:
+                    self.judge.report("illegal-spte")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one modelled host and VM look like: paging mode, geometry, memslots, host backing."""
+
+from typing import Final, Literal
+
+import msgspec
+
+MAX_VCPUS: Final = 64
+MAX_SLOTS: Final = 8
+MAX_HVA_PAGES: Final = 1 << 27
+
+Backing = Literal["anon", "thp", "file", "shmem", "cow"]
+
+
+class ConfigError(ValueError):
+    """A configuration no kernel could have; the message is one line and says which rule it breaks."""
+
+
+class SlotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One memslot: gfns [base, base + npages) backed by host pages [hva, hva + npages). Aligned to nothing."""
+
+    base: int
+    npages: int
+    hva: int
+    logging: bool = False
+    readonly: bool = False
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything about a machine that does not change during a run. Units: pages of 4 KiB unless named otherwise.
+
+    `mmu`      tdp: TDP MMU; shadow: direct MMU of tdp_mmu=N, with rmaps and mmu_lock taken for write.
+    `paging`   layout of an SPTE and what hardware does: EPT with A/D bits (with or without PML), EPT without, NPT.
+    `bits`     index bits of a page table (9 in hardware); `levels` levels of paging (4 or 5 in hardware).
+    `backing`  kind of each naturally aligned block of 2**bits host pages.
+    """
+
+    mmu: Literal["tdp", "shadow"] = "tdp"
+    paging: Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"] = "ept-ad"
+    vcpus: int = 2
+    bits: int = 2
+    levels: int = 3
+    slots: tuple[SlotConfig, ...] = (SlotConfig(base=0, npages=8, hva=0),)
+    backing: tuple[Backing, ...] = ("anon", "anon")
+    eager_split: bool = True
+    manual_protect: bool = False
+    initially_set: bool = False
+    zap_all_quirk: bool = True
+    prove_mmu: bool = False
+    nested: bool = False
+    word_gfns: int = 4
+    pml_entries: int = 4
+
+    @property
+    def hva_pages(self) -> int:
+        """Host pages that exist: the backing blocks, end to end."""
+        return len(self.backing) << self.bits
+
+    def check(self) -> "Config":
+        """Return self, or raise ConfigError naming the first rule that is broken."""
+        _check_geometry(self)
+        _check_modes(self)
+        _check_slots(self)
+        return self
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ConfigError(f"impossible configuration: {rule}")
+
+
+def _check_geometry(config: Config) -> None:
+    _require(1 <= config.vcpus <= MAX_VCPUS, f"vcpus is {config.vcpus}, must be 1..{MAX_VCPUS}")
+    _require(1 <= config.bits <= 9, f"bits is {config.bits}, must be 1..9")
+    _require(2 <= config.levels <= 5, f"levels is {config.levels}, must be 2..5")
+    _require(1 <= config.word_gfns <= 32, f"word_gfns is {config.word_gfns}, must be 1..32")
+    _require(1 <= config.pml_entries <= 512, f"pml_entries is {config.pml_entries}, must be 1..512")
+    _require(bool(config.backing), "backing is empty")
+    _require(config.hva_pages <= MAX_HVA_PAGES, f"more than {MAX_HVA_PAGES} host pages")
+
+
+def _check_modes(config: Config) -> None:
+    _require(config.manual_protect or not config.initially_set, "initially_set needs manual_protect")
+    _require(not config.nested or config.mmu == "tdp", "nested roots need mmu=tdp")
+
+
+def _check_slots(config: Config) -> None:
+    _require(1 <= len(config.slots) <= MAX_SLOTS, f"{len(config.slots)} memslots, must be 1..{MAX_SLOTS}")
+    gfns = 1 << (config.bits * config.levels)
+    end = 0
+    for slot in sorted(config.slots, key=lambda s: s.base):
+        _require(slot.npages > 0, f"memslot at gfn {slot.base} is empty")
+        _require(slot.base >= end, f"memslot at gfn {slot.base} overlaps the one before it")
+        _require(0 <= slot.hva and slot.hva + slot.npages <= config.hva_pages, f"memslot at gfn {slot.base}: no such hva")
+        _require(not (slot.readonly and slot.logging), f"memslot at gfn {slot.base}: read-only slots do not log")
+        end = slot.base + slot.npages
+    by_hva = sorted(config.slots, key=lambda s: s.hva)
+    for slot, after in zip(by_hva, by_hva[1:], strict=False):
+        # The dirty log of one slot would not know of writes through the other.
+        _require(slot.hva + slot.npages <= after.hva, f"memslots at gfn {slot.base} and {after.base} share host pages")
+    _require(end <= gfns, f"memslot ends at gfn {end}, the page tables reach {gfns}")

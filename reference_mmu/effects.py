@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The closed vocabulary of observable differences between two semantics.
+
+Every name is read old -> new: `fewer-flushes` means that the new semantics flushed less than the old one. The catalogue
+says per patch which effects its commit message allows and which it excludes; a difference that has no name here cannot
+be reported.
+"""
+
+from typing import Final
+
+OUTCOMES: Final[tuple[str, ...]] = (
+    "none",
+    "fixed",
+    "fast",
+    "spurious",
+    "retry",
+    "frozen",
+    "write-protected",
+    "emulate",
+    "error",
+)
+"""How a guest access ends at the fault handler: `none` is no fault at all, `fast` is RET_PF_FIXED by fast_page_fault(),
+`frozen` is RET_PF_RETRY because a FROZEN SPTE was met, `retry` is RET_PF_RETRY for any other reason, `error` is an exit
+to userspace; the rest are the RET_PF_* of the same name."""
+
+_COUNTED: Final[dict[str, str]] = {
+    "flushes": "remote TLB flushes were requested by the same operation",
+    "pml-entries": "guest writes were logged by Page Modification Logging",
+    "dirty-reports": "gfns were reported by the same dirty-log harvest; a lost page is a violation, not this effect",
+    "checks": "sanity or scheduling predicates were evaluated by the same operation",
+    "visits": "SPTEs or roots were looked at by the same walk",
+    "spte-changes": "stores that changed an SPTE, FROZEN included, were made by the same operation",
+}
+
+EFFECTS: Final[dict[str, str]] = {
+    **{f"{word}-{noun}": f"{word} {text}" for noun, text in _COUNTED.items() for word in ("fewer", "more")},
+    "young-false-negative": "new says old-page where old says young",
+    "young-false-positive": "new says young where old says old-page",
+    "huge-before-flush": "a huge SPTE became usable before the flush for the page table it replaces",
+    "new-warning": "a WARN of the modelled code fires in new only",
+    "warning-gone": "a WARN of the modelled code fires in old only",
+    "raw-accessed-bit": "the Accessed bit of an SPTE differs, whether or not anything reads it",
+    "raw-dirty-bit": "the Dirty bit of an SPTE differs, whether or not anything reads it",
+    "read-differs": "a guest read returned another content stamp",
+    "memory-differs": "the final contents of guest memory differ",
+    "mapping-differs": (
+        "the final SPTE of a gfn mapped by both has another pfn or level or may be used for other accesses (W counts by"
+        " MMU-writable, R and X of an access-tracked SPTE count as saved)"
+    ),
+    "host-flags-differ": "PG_dirty or the accessed state of a host page differs",
+    **{
+        f"{new}-instead-of-{old}": f"the first fault result in which an access differs is '{new}', it was '{old}'"
+        for old in OUTCOMES
+        for new in OUTCOMES
+        if new != old
+    },
+}
+"""Name of an effect -> its meaning in one sentence."""

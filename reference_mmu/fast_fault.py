@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""fast_page_fault(): a fault that only gives back what KVM itself took away needs no lock (mmu.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from .page_table import KvmMmuPage
+from .points import FPF_MARK, FPF_READ
+from .ret_pf import RET_PF_FIXED, RET_PF_INVALID, RET_PF_SPURIOUS
+from .spte import (
+    PG_LEVEL_4K,
+    PT_WRITABLE_MASK,
+    is_access_track_spte,
+    is_last_spte,
+    is_mmu_writable_spte,
+    is_shadow_present_pte,
+    is_writable_pte,
+    restore_acc_track_spte,
+    spte_to_pfn,
+)
+
+if TYPE_CHECKING:
+    from .fault import KvmPageFault
+    from .machine import Machine
+    from .tlb import Vcpu
+
+def page_fault_can_be_fast(m: Machine, fault: KvmPageFault) -> bool:
+    """A non-present fault is fast only if it may be due to access tracking, i.e. without A/D bits; a present one
+    only if it is a write."""
+    if fault.prefetch:
+        return False
+    if not fault.present:
+        return not m.masks.kvm_ad_enabled()
+    return fault.write
+
+
+def fast_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """RET_PF_FIXED, RET_PF_SPURIOUS, or RET_PF_INVALID: not fast. Lockless: RCU keeps the page tables (interrupts
+    off, in the shadow MMU), the cmpxchg judges what was read."""
+    if not page_fault_can_be_fast(m, fault):
+        return RET_PF_INVALID
+    ret = RET_PF_INVALID
+    m.rcu_read_lock()
+    for _ in range(5):
+        sp = fast_pf_get_last_sp(m, vcpu, fault.gfn)
+        if sp is None:
+            break
+        index = m.spte_index(fault.gfn, sp.level)
+        spte = sp.spt[index]
+        yield FPF_READ
+        # The same fault may have been handled by another vCPU, or the exit been taken on a stale entry.
+        if is_access_allowed(m, fault, spte):
+            ret = RET_PF_SPURIOUS
+            break
+        new_spte = fast_pf_new_spte(m, fault, sp, spte)
+        if new_spte == spte or not is_access_allowed(m, fault, new_spte):
+            break
+        if sp.spt[index] == spte:
+            yield from fast_pf_fix_direct_spte(m, fault, sp, index, spte, new_spte)
+            ret = RET_PF_FIXED
+            fault.fast = True
+            break
+    m.rcu_read_unlock()
+    return ret
+
+
+def fast_pf_get_last_sp(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage | None:
+    """Lockless walk to the table that holds the leaf of gfn; None if there is no MMU-present leaf."""
+    root = vcpu.root
+    if root is None:
+        return None
+    sp = root
+    while True:
+        if sp.freed:
+            m.oracle.walked_freed_table(vcpu, sp, gfn)
+            return None
+        spte = sp.spt[m.spte_index(gfn, sp.level)]
+        if not is_shadow_present_pte(spte):
+            return None
+        if is_last_spte(spte, sp.level):
+            return sp
+        sp = m.page_tables[spte_to_pfn(spte)]
+
+
+def is_access_allowed(m: Machine, fault: KvmPageFault, spte: i64) -> bool:
+    if fault.write:
+        return is_writable_pte(spte)
+    return (spte & m.masks.shadow_present_mask) != 0
+
+
+def fast_pf_new_spte(m: Machine, fault: KvmPageFault, sp: KvmMmuPage, spte: i64) -> i64:
+    """The SPTE with what the fault needs put back, as far as that is KVM's to give without a lock."""
+    sem = m.sem
+    new_spte = spte
+    # Without A/D bits an access-tracked SPTE gets R and X back.
+    if not m.masks.kvm_ad_enabled() and is_access_track_spte(m.masks, spte):
+        if sem.sw_accessed_when_ad_off:
+            new_spte = restore_acc_track_spte(m.masks, new_spte) | m.masks.shadow_accessed_mask
+        else:
+            new_spte = restore_acc_track_spte(m.masks, new_spte)
+    # MMU_WRITABLE says that nobody but logging or access tracking objects to W.
+    if fault.write and is_mmu_writable_spte(m.masks, spte):
+        new_spte |= PT_WRITABLE_MASK
+        # A huge page in a logging slot has to be split: one bit stands for one 4K page.
+        if sp.level > PG_LEVEL_4K and fault.slot is not None and fault.slot.dirty_bitmap_enabled():
+            return spte
+    return new_spte
+
+
+def fast_pf_fix_direct_spte(
+    m: Machine, fault: KvmPageFault, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64
+) -> Generator[int, None, None]:
+    """The cmpxchg has succeeded: store, then log. Between the two the page is writable and its bit still clear; a
+    harvest that falls in between sees neither, but this CPU has not re-entered the guest yet."""
+    sp.spt[index] = new_spte
+    m.spte_changed(sp, index, old_spte, new_spte)
+    if is_writable_pte(new_spte) and not is_writable_pte(old_spte):
+        m.fast_pf_marking.append(fault.gfn)
+        yield FPF_MARK
+        m.fast_pf_marking.remove(fault.gfn)
+        if fault.slot is not None:
+            m.mark_page_dirty_in_slot(fault.slot, fault.gfn)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a machine tells whoever watches it. The model never reads anything back from here.
+
+The methods are deadlines and events, named after what just happened; the base class ignores them all, the judges
+live in fuzzer/oracle/.  An event that is not reported makes an oracle weaker without a sign, so `paranoid` runs
+compare with a full scan.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from .page_table import KvmMmuPage
+from .tlb import Vcpu
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .memslots import KvmMemorySlot
+
+
+class Oracle:
+    """Sees every event of one machine; `attach` is called once, before the first."""
+
+    def attach(self, m: Machine) -> None:
+        """The machine is wired; its initial state is complete."""
+
+    def spte_changed(self, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
+        """KVM stored an SPTE of a linked page table (hardware setting A or D is not reported)."""
+
+    def table_unlinked(self, sp: KvmMmuPage) -> None:
+        """A page table can no longer be reached from its root."""
+
+    def table_freed(self, sp: KvmMmuPage) -> None:
+        """Its memory may now be anything."""
+
+    def mmu_unlocking(self, actor: i64) -> None:
+        """mmu_lock is about to be released by `actor`."""
+
+    def rcu_unlocking(self, actor: i64) -> None:
+        """An RCU read section is about to end."""
+
+    def walked_freed_table(self, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:
+        """The page walker, or KVM, read a freed page table."""
+
+    def guest_accessed(self, vcpu: Vcpu, gfn: i64, pfn: i64, write: bool) -> None:
+        """A guest load or store reached memory (after it took effect)."""
+
+    def invalidate_started(self, hva_start: i64, hva_end: i64) -> None:
+        """invalidate_range_start() returned: nothing may map the range until the matching end."""
+
+    def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
+        """invalidate_range_end() is about to let new mappings in."""
+
+    def page_freed(self, pfn: i64) -> None:
+        """The last reference to a host page is gone."""
+
+    def discarded(self, hva: i64) -> None:
+        """The process threw the contents of `hva` away."""
+
+    def page_marked(self, pfn: i64, dirty: bool) -> None:
+        """KVM marked a struct page accessed, or dirty and accessed."""
+
+    def page_put(self, pfn: i64) -> None:
+        """KVM is about to drop a reference."""
+
+    def aged(self, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
+        """An aging event over [gfn_start, gfn_end) was answered."""
+
+    def dirty_log_returned(self, slot: KvmMemorySlot) -> None:
+        """A dirty-log ioctl (enable, GET, CLEAR) is about to return to userspace."""
+
+    def logging_enabled(self, slot: KvmMemorySlot) -> None:
+        """The slot with LOG_DIRTY is active and the ioctl is about to return: userspace copies everything."""
+
+    def pages_copied(self, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
+        """Userspace copied the reported gfns first + n, n in mask."""
+
+    def logging_disabled(self, slot: KvmMemorySlot) -> None:
+        """Userspace stopped the log; its copy is no longer kept up to date."""
+
+    def slot_zapped(self, slot: KvmMemorySlot) -> None:
+        """An INVALID slot has been zapped: nothing may map it any more."""
+
+    def slot_removed(self, slot: KvmMemorySlot) -> None:
+        """The slot is gone, and what it logged with it."""
+
+    def tracked(self, gfn: i64) -> None:
+        """Write tracking was added and mmu_lock is about to be released."""
+
+    def warned(self, text: str) -> None:
+        """A WARN of the modelled code fired."""
+
+    def bug(self, text: str) -> None:
+        """A BUG_ON of the modelled code fired."""

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""struct kvm_mmu_page: one page table with its role (arch/x86/include/asm/kvm_host.h, mmu_internal.h)."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+from librt.vecs import vec
+
+# A handle of kvm_mmu_page in the pfn field of a non-leaf SPTE is its number, `pt`: page tables and guest pages are
+# numbered apart, the level of an entry says which of the two a pfn means.
+
+
+class KvmMmuPage:
+    """One page table. Its SPTEs are `spt`; the other fields are the kernel's, or say what hardware may still hold."""
+
+    def __init__(self, pt: i64, level: i64, gfn: i64, entries: i64, nonpresent: i64) -> None:
+        self.pt = pt
+        self.level = level  # role.level
+        self.gfn = gfn  # first gfn it maps
+        self.spt: vec[i64] = vec[i64]([nonpresent] * entries)
+        self.ad_disabled = False  # role.ad_disabled
+        self.guest_mode = False  # role.guest_mode: maps L2, PML must not be used
+        self.invalid = False  # role.invalid: a root nobody may load any more
+        self.tdp_mmu_page = False
+        self.tdp_mmu_scheduled_root_to_zap = False
+        self.root_count: i64 = 0  # tdp_mmu_root_count; shadow MMU: vCPUs that use it as root
+        self.root: KvmMmuPage | None = None  # TDP: the root it hangs under, None for a root
+        self.mmu_valid_gen: i64 = 0
+        self.unsync = False
+        self.parents: list[tuple[KvmMmuPage, int]] = []  # shadow MMU: parent_ptes
+        # Life after unlinking.
+        self.unlinked = False
+        self.freed = False
+        self.rcu_snapshot: list[int] = []  # RCU readers that must leave before it is freed
+
+    def top(self) -> KvmMmuPage:
+        """The root this table belongs, or belonged, to."""
+        return self if self.root is None else self.root

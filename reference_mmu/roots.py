@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finding, loading and dropping roots (kvm_mmu_load(), kvm_tdp_mmu_alloc_root(), kvm_mmu_free_obsolete_roots())."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from .fault import is_obsolete_sp
+from .page_table import KvmMmuPage
+from .points import VCPU_LOAD
+from .shadow import mmu_alloc_direct_root, mmu_free_root_page
+from .tdp_mmu import kvm_tdp_mmu_get_root, kvm_tdp_mmu_put_root
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .tlb import Vcpu
+
+
+def kvm_mmu_reload(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
+    """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, then make sure that there is a root."""
+    if vcpu.free_obsolete_roots:
+        vcpu.free_obsolete_roots = False
+        kvm_mmu_free_obsolete_roots(m, vcpu)
+    if vcpu.root is None:
+        yield VCPU_LOAD
+        kvm_mmu_load(m, vcpu)
+
+
+def kvm_mmu_load(m: Machine, vcpu: Vcpu) -> None:
+    """Load a root and flush this vCPU's own TLB, structure cache included: that is why zapping an invalid root needs
+    no remote flush. mmu_lock free for what the MMU needs."""
+    if m.tdp_mmu_enabled:
+        m.read_lock()
+        vcpu.root = kvm_tdp_mmu_alloc_root(m, vcpu.guest_mode)
+        m.read_unlock()
+    else:
+        m.write_lock()
+        vcpu.root = mmu_alloc_direct_root(m)
+        m.write_unlock()
+    vcpu.flush()
+
+
+def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
+    """A valid root with this role, made if there is none. One reference for the vCPU, one for the TDP MMU, which
+    drops its own when the root has been invalidated and zapped."""
+    for root in m.tdp_mmu_roots:
+        if not root.invalid and root.guest_mode == guest_mode and kvm_tdp_mmu_get_root(root):
+            return root
+    root = m.alloc_table(m.levels, 0, None)
+    root.tdp_mmu_page = True
+    root.ad_disabled = not m.masks.kvm_ad_enabled()
+    root.guest_mode = guest_mode
+    root.root_count = 2
+    m.tdp_mmu_roots.append(root)
+    return root
+
+
+def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> None:
+    if vcpu.root is not None and is_obsolete_sp(m, vcpu.root):
+        kvm_mmu_unload(m, vcpu)
+
+
+def kvm_mmu_unload(m: Machine, vcpu: Vcpu) -> None:
+    """Drop the vCPU's reference to its root; its cached translations cannot be used any more."""
+    root = vcpu.root
+    assert root is not None
+    vcpu.root = None
+    vcpu.flush()
+    if root.tdp_mmu_page:
+        kvm_tdp_mmu_put_root(m, root)
+    else:
+        mmu_free_root_page(m, root)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a vCPU caches, and the page walker that fills it.
+
+A missed flush is visible only here: the oracles look at these entries, never at whether a flush function was called.
+Rules (Intel SDM vol. 3, "Caching Translation Information"; AMD APM vol. 2, "TLB Management"):
+
+T1  Entries are made from present entries only, one table at a time: each level is a separate read, and a walk may
+    start from a cached table pointer instead of the root.
+T2  A fill sets A in the leaf. Non-present, frozen, MMIO and access-tracked entries are never cached.
+T3  A write needs W in the entry. With D=0 in the entry the walker goes back, the leaf must still be writable, and
+    sets D there (logging the gfn when PML is on). With D=1 nothing in memory is touched.
+T4  A hit never looks at the SPTE again. 4K and 2M entries of one gfn may coexist. Eviction is free at any time.
+T5  A write on a read-only entry drops the CPU's own entries for the address and walks again.
+T6  A fault drops the faulting CPU's own entries for that address, cached table pointers included, nobody else's.
+T7  A remote flush ends when every vCPU that was in guest mode has left it; until then entries may be used.
+T8  Changing an SPTE or freeing a table does nothing to entries already made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+from .page_table import KvmMmuPage
+from .points import WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
+from .spte import PG_LEVEL_4K, PT_WRITABLE_MASK, hw_present, is_last_spte, is_writable_pte, spte_to_pfn
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+TLB_R: Final[i64] = 1
+TLB_W: Final[i64] = 2
+TLB_D: Final[i64] = 4
+TLB_PFN_SHIFT: Final[i64] = 12
+
+# How a guest access, or one walk of it, ended.
+DONE: Final = 0
+FILLED: Final = 1
+VIOLATION: Final = 2  # EPT violation / nested page fault
+PML_FULL: Final = 3
+KICKED: Final = 4  # forced out of guest mode by a request
+
+
+class Vcpu:
+    """One virtual CPU: its root, its TLB, its paging-structure cache, its PML buffer, its pending requests."""
+
+    def __init__(self, number: i64) -> None:
+        self.number = number
+        self.root: KvmMmuPage | None = None
+        self.tlb: dict[int, int] = {}  # tlb_key() -> pfn << 12 | rights
+        self.structure_cache: dict[int, KvmMmuPage] = {}  # table_key() -> the table of that level
+        self.exits: i64 = 0  # forced exits so far; a walk that sees it move is void
+        self.in_guest = True
+        self.guest_mode = False  # runs L2
+        self.free_obsolete_roots = False  # KVM_REQ_MMU_FREE_OBSOLETE_ROOTS
+        self.pml_enabled = False
+        self.pml_buffer: list[int] = []
+        self.fault_present = False  # of the last violation: did the SPTE have any of R, W, X?
+
+    def flush(self) -> None:
+        """Drop everything: a local flush, or this vCPU's part of a remote one."""
+        if self.tlb:
+            self.tlb.clear()
+        if self.structure_cache:
+            self.structure_cache.clear()
+
+    def invalidate(self, m: Machine, gfn: i64) -> None:
+        """T5, T6: drop the entries used to translate `gfn`."""
+        for level in range(1, m.levels + 1):
+            self.tlb.pop(m.tlb_key(gfn, level), None)
+            self.structure_cache.pop(m.table_key(gfn, level), None)
+
+    def lookup(self, m: Machine, gfn: i64) -> i64:
+        """The entry the CPU would use for `gfn`, its pfn moved to that of `gfn` itself; smallest page first, 0: none."""
+        if self.tlb:
+            for level in range(1, m.levels + 1):
+                entry: i64 = self.tlb.get(m.tlb_key(gfn, level), 0)
+                if entry != 0:
+                    return entry + ((gfn & (m.pages_per_hpage(level) - 1)) << TLB_PFN_SHIFT)
+        return 0
+
+
+def hardware_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, int]:
+    """One guest load or store: through the TLB, walking as often as the rules demand. Returns DONE, VIOLATION,
+    PML_FULL or KICKED."""
+    exits = vcpu.exits
+    while True:
+        entry = vcpu.lookup(m, gfn)
+        if entry != 0:
+            if not write or (entry & (TLB_W | TLB_D)) == (TLB_W | TLB_D):
+                m.guest_access(vcpu, gfn, entry >> TLB_PFN_SHIFT, write)
+                return DONE
+            if (entry & TLB_W) != 0:  # T3
+                yield WALK_DIRTY
+                if vcpu.exits != exits:
+                    return KICKED
+            else:  # T5
+                vcpu.invalidate(m, gfn)
+        result = yield from walk(m, vcpu, gfn, write)
+        if result != FILLED:
+            return result
+        yield WALK_FILL
+        if vcpu.exits != exits:
+            return KICKED
+
+
+def walk(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, int]:
+    """Walk the page tables and fill the TLB. Returns FILLED, VIOLATION, PML_FULL or KICKED."""
+    exits = vcpu.exits
+    table = walk_start(m, vcpu, gfn)
+    level = table.level
+    while True:
+        yield WALK_LEAF if level == PG_LEVEL_4K else WALK_TABLE
+        if vcpu.exits != exits:
+            return KICKED
+        if table.freed:
+            m.oracle.walked_freed_table(vcpu, table, gfn)
+            return KICKED
+        spte = table.spt[m.spte_index(gfn, level)]
+        if not hw_present(m.masks, spte):
+            vcpu.fault_present = False
+            return VIOLATION
+        if is_last_spte(spte, level):
+            break
+        table = m.page_tables[spte_to_pfn(spte)]
+        level -= 1
+        vcpu.structure_cache[m.table_key(gfn, level)] = table
+    if write and not is_writable_pte(spte):
+        vcpu.fault_present = True
+        return VIOLATION
+    return fill(m, vcpu, table, gfn, write)
+
+
+def walk_start(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage:
+    """T1: the lowest table the CPU has a cached pointer to, else the root."""
+    root = vcpu.root
+    assert root is not None
+    if vcpu.structure_cache:
+        for level in range(1, root.level):
+            cached = vcpu.structure_cache.get(m.table_key(gfn, level))
+            if cached is not None:
+                return cached
+    return root
+
+
+def fill(m: Machine, vcpu: Vcpu, table: KvmMmuPage, gfn: i64, write: bool) -> int:
+    """Set A, for a write D, in the leaf and cache it: one atomic read-modify-write."""
+    masks = m.masks
+    level = table.level
+    index = m.spte_index(gfn, level)
+    spte = table.spt[index]
+    entry: i64 = TLB_R
+    if masks.hardware_ad and not table.ad_disabled:
+        new = spte | masks.hw_accessed
+        if write and (spte & masks.hw_dirty) == 0:
+            if vcpu.pml_enabled and not vcpu.guest_mode:
+                if len(vcpu.pml_buffer) >= m.pml_entries:
+                    return PML_FULL
+                vcpu.pml_buffer.append(gfn)
+                m.count_pml()
+            new |= masks.hw_dirty
+        if new != spte:
+            table.spt[index] = new
+        if (new & masks.hw_dirty) != 0:
+            entry |= TLB_D
+    else:
+        entry |= TLB_D
+    if is_writable_pte(spte):
+        entry |= TLB_W
+    vcpu.tlb[m.tlb_key(gfn, level)] = entry | (spte_to_pfn(spte) << TLB_PFN_SHIFT)
+    return FILLED

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns split into batches and worked off, by local processes or by a fleet."""
