@@ -86,16 +86,15 @@ def fold(source: str, flag: str, value: bool) -> str:
     """`source` as it would read if every `<anything>.flag` were the constant `value`.
 
     Branches that cannot be taken go, conditions lose the constant, and code that can no longer be reached goes as well;
-    everything else stays as it is, character by character. Raises SyntaxError for a source that does not parse and
-    FoldError for a use in an f-string.
+    everything else stays as it is, character by character. What is returned has been parsed again.
+
+    Raises SyntaxError for a source that does not parse and FoldError for a use in an f-string.
     """
-    while flag in source:
+    if flag not in source:
+        return source
+    while any(_uses(ast.parse(source), flag)):
         text = _Source(source)
-        use = next(_uses(text.tree, flag), None)
-        if use is None:
-            break
-        source = _fold_use(text, use, value)
-    ast.parse(source)
+        source = _fold_use(text, next(_uses(text.tree, flag)), value)
     return source
 
 
@@ -133,8 +132,7 @@ class _Source:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tree = ast.parse(text)
-        # Only "\n" ends a line for the parser; str.splitlines() knows more line ends.
-        self.lines = [line for line in re.split(r"(?<=\n)", text) if line]
+        self.lines = _lines(text)
         self.starts = [0]
         for line in self.lines:
             self.starts.append(self.starts[-1] + len(line))
@@ -219,6 +217,11 @@ class _Source:
         span, group = self.span(node), self.group(node)
         around = self.text[group.start : span.start] + self.text[span.end : group.end]
         return self.replaced(span if "#" in around else group, new)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as the parser counts them, with their ends; str.splitlines() knows more line ends."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 def _is_word(char: str) -> bool:
@@ -373,24 +376,24 @@ def _unreachable_after(text: _Source, node: ast.If, value: bool) -> range | None
 
 def _unified_diff(name: str, old: str, new: str) -> str:
     """A unified diff of two different texts, with the enclosing function behind each `@@`, as git writes it."""
-    a, b = _Source(old), _Source(new)
+    a, b, tree = _lines(old), _lines(new), ast.parse(old)
     # difflib's own unified_diff() lets lines that occur often (a `return`) pass for junk in files of this size.
-    groups = SequenceMatcher(None, a.lines, b.lines, autojunk=False).get_grouped_opcodes(CONTEXT_LINES)
-    hunks = "".join(_hunk(group, a, b) for group in groups)
+    groups = SequenceMatcher(None, a, b, autojunk=False).get_grouped_opcodes(CONTEXT_LINES)
+    hunks = "".join(_hunk(group, a, b, tree) for group in groups)
     return f"--- a/{name}\n+++ b/{name}\n{hunks}"
 
 
-def _hunk(group: list[tuple[str, int, int, int, int]], a: _Source, b: _Source) -> str:
+def _hunk(group: list[tuple[str, int, int, int, int]], a: list[str], b: list[str], tree: ast.Module) -> str:
     tag, changed, *_ = next(code for code in group if code[0] != "equal")
-    header = _enclosing_function(a, changed if tag == "insert" else changed + 1)
+    header = _enclosing_function(a, tree, changed if tag == "insert" else changed + 1)
     (_, i1, _, j1, _), (_, _, i2, _, j2) = group[0], group[-1]
     out = [f"@@ -{_range(i1, i2)} +{_range(j1, j2)} @@{header}\n"]
     for tag, start, end, new_start, new_end in group:
         if tag == "equal":
-            out += [_marked(" ", line) for line in a.lines[start:end]]
+            out += [_marked(" ", line) for line in a[start:end]]
         else:
-            out += [_marked("-", line) for line in a.lines[start:end]]
-            out += [_marked("+", line) for line in b.lines[new_start:new_end]]
+            out += [_marked("-", line) for line in a[start:end]]
+            out += [_marked("+", line) for line in b[new_start:new_end]]
     return "".join(out)
 
 
@@ -404,11 +407,11 @@ def _range(start: int, end: int) -> str:
     return str(start + 1) if length == 1 else f"{start + 1 if length else start},{length}"
 
 
-def _enclosing_function(text: _Source, line: int) -> str:
+def _enclosing_function(lines: list[str], tree: ast.Module, line: int) -> str:
     header = ""
-    for node in ast.walk(text.tree):  # outer nodes first
+    for node in ast.walk(tree):  # outer nodes first
         if isinstance(node, _SCOPES):
             assert node.end_lineno is not None
             if node.lineno <= line <= node.end_lineno:
-                header = f" {text.lines[node.lineno - 1].strip()}"
+                header = f" {lines[node.lineno - 1].strip()}"
     return header

@@ -30,10 +30,15 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return self, or raise ConfigError: every operation must be of its actor's kind and inside the machine."""
         self.config.check()
         _require(len(self.actors) <= MAX_ACTORS, f"more than {MAX_ACTORS} actors")
-        vcpus = sum(actor.kind == "vcpu" for actor in self.actors)
+        kinds = [actor.kind for actor in self.actors]
+        vcpus = kinds.count("vcpu")
+        _require("vcpu" not in kinds[vcpus:], "vCPU actors come first")
         _require(vcpus <= self.config.vcpus, f"{vcpus} vCPU actors, the machine has {self.config.vcpus} vCPUs")
+        _require(sum(actor.kind == "mm" for actor in self.actors) <= 1, "more than one mm actor: mmap_lock is not modelled")
         seen: set[int] = set()
         for actor in self.actors:
+            uids = [op.uid for op in actor.ops]
+            _require(uids == sorted(uids), f"uids of one actor must grow, found {uids}")
             for op in actor.ops:
                 _require(isinstance(op, KINDS[actor.kind]), f"{type(op).__name__} is no operation of a {actor.kind}")
                 _require(0 <= op.uid < MAX_OPERATIONS, f"uid {op.uid} is not in 0..{MAX_OPERATIONS - 1}")

@@ -28,7 +28,8 @@ class Turn(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Switch(msgspec.Struct, frozen=True, array_like=True):
-    """At the occurrence-th time somebody stands at `point` (0: before the start) of operation `uid`, `actor` runs."""
+    """When the running actor comes to stand at `point` of operation `uid` for the occurrence-th time (point 0: its
+    end), `actor` goes on instead. uid -1 stands for the start of the program."""
 
     uid: int
     point: int

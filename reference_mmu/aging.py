@@ -13,7 +13,7 @@ from .machine import EV_YOUNG
 from .memslots import kvm_handle_hva_range
 from .page_table import KvmMmuPage
 from .points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, PLACEBO_AGE_FLUSH
-from .shadow import kvm_rmap_age_gfn_range
+from .rmap import kvm_rmap_age_gfn_range
 from .spte import (
     PG_LEVEL_4K,
     is_accessed_spte,

@@ -40,7 +40,7 @@ from .points import (
     SLOTS_SWAP,
     USER_COPY,
 )
-from .shadow import (
+from .rmap import (
     kvm_rmap_zap_collapsible_sptes,
     rmap_clear_dirty_masked,
     rmap_clear_dirty_slot,

@@ -48,7 +48,7 @@ from .ret_pf import (
     RET_PF_SPURIOUS,
     RET_PF_WRITE_PROTECTED,
 )
-from .shadow import direct_map, make_mmu_pages_available
+from .shadow import direct_map
 from .spte import (
     ACC_ALL,
     PG_LEVEL_4K,
@@ -163,7 +163,6 @@ def direct_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[
     m.write_lock()
     r = RET_PF_RETRY
     if not is_page_fault_stale(m, vcpu, fault):
-        yield from make_mmu_pages_available(m)
         r = yield from direct_map(m, vcpu, fault)
     kvm_mmu_finish_page_fault(m, fault, r)
     m.write_unlock()

@@ -35,10 +35,9 @@ EV_READ: Final[i64] = 3  # stamp read
 EV_YOUNG: Final[i64] = 4
 EV_HARVEST: Final[i64] = 5  # gfns reported dirty by one word
 EV_WARN: Final[i64] = 6
-EV_HUGE_BEFORE_FLUSH: Final[i64] = 7
 EV_SHIFT: Final[i64] = 40
 
-# Fault outcomes as observed from outside; 0 is "no fault".
+# Fault outcomes as observed from outside: places in effects.OUTCOMES, 0 is "no fault".
 PF_FIXED: Final[i64] = 1
 PF_FAST: Final[i64] = 2
 PF_SPURIOUS: Final[i64] = 3
@@ -322,6 +321,7 @@ class Machine:
         self.kick_all()
         for vcpu in self.vcpus:
             vcpu.flush()
+        self.oracle.flushed()
 
     # --- host pages -----------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ from .points import (
     SLOTS_SRCU_END,
     SLOTS_SWAP,
 )
-from .shadow import kvm_zap_obsolete_pages, kvm_zap_rmap_range
+from .rmap import kvm_zap_rmap_range
+from .shadow_page import kvm_zap_obsolete_pages
 from .zap import kvm_tdp_mmu_invalidate_roots, kvm_tdp_mmu_unmap_gfn_range, kvm_tdp_mmu_zap_invalidated_roots
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from .flush import kvm_flush_remote_tlbs
 from .memslots import kvm_handle_hva_range
 from .points import INV_ACTIVE, INV_END_LOCK, INV_FLUSH, INV_LOCK, INV_PRIMARY
-from .shadow import kvm_zap_rmap_range
+from .rmap import kvm_zap_rmap_range
 from .zap import kvm_tdp_mmu_unmap_gfn_range
 
 if TYPE_CHECKING:

@@ -35,6 +35,9 @@ class Oracle:
     def table_freed(self, sp: KvmMmuPage) -> None:
         """Its memory may now be anything."""
 
+    def flushed(self) -> None:
+        """A remote flush has ended: every vCPU's cache is empty."""
+
     def mmu_unlocking(self, actor: i64) -> None:
         """mmu_lock is about to be released by `actor`."""
 

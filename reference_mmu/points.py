@@ -59,10 +59,10 @@ SHADOW_SYNC_FLUSH: Final = 51  # flush inside kvm_mmu_get_page()/mmu_sync_childr
 SHADOW_SET: Final = 52  # before an SPTE of the shadow MMU is written
 SHADOW_FLUSH: Final = 53  # flush of mmu_set_spte() before mmu_lock is dropped
 PREFETCH_NEXT: Final = 54  # direct_pte_prefetch(): next run of neighbours
-FAULT_EXIT: Final = 55  # fault handled, SRCU about to be released
-FAULT_RETRY: Final = 56  # the same with RET_PF_RETRY: the guest will repeat the access
-PLACEBO_EXIT: Final = 57  # exists only with the placebo-points switch
-EMULATE: Final = 58  # the emulator is about to write on behalf of the guest
+EMULATE: Final = 55  # the emulator is about to write on behalf of the guest
+PLACEBO_EXIT: Final = 56  # exists only with the placebo-points switch
+FAULT_EXIT: Final = 57  # fault handled, SRCU about to be released
+FAULT_RETRY: Final = 58  # the same with RET_PF_RETRY: the guest will repeat the access
 
 # --- aging -----------------------------------------------------------------------------------------------------
 AGE_LOCK: Final = 70

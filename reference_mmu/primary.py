@@ -39,7 +39,8 @@ def split_huge_pmd(m: Machine, hva: i64) -> Generator[int, None, None]:
 
 
 def change_protection_numa(m: Machine, start: i64, end: i64) -> Generator[int, None, None]:
-    """NUMA hinting: the PTEs become PROT_NONE for a while, the pages stay."""
+    """NUMA hinting: the PTEs become PROT_NONE for a while, the pages stay. A huge PTE changes as a whole."""
+    start, end = m.host.span(start)[0], m.host.span(end - 1)[1]
     yield from wait_unlocked(m, start, end)
     yield from kvm_mmu_notifier_invalidate_range_start(m, start, end)
     for hva in range(start, end):

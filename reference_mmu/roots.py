@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .fault import is_obsolete_sp
 from .page_table import KvmMmuPage
 from .points import VCPU_LOAD
-from .shadow import mmu_alloc_direct_root, mmu_free_root_page
+from .shadow_page import mmu_alloc_direct_root, mmu_free_root_page
 from .tdp_mmu import kvm_tdp_mmu_get_root, kvm_tdp_mmu_put_root
 
 if TYPE_CHECKING:

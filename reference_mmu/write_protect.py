@@ -12,7 +12,7 @@ from .flush import kvm_flush_remote_tlbs
 from .memslots import KvmMemorySlot, gfn_to_memslot, update_gfn_disallow_lpage_count
 from .page_table import KvmMmuPage
 from .points import TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
-from .shadow import rmap_write_protect
+from .rmap import rmap_write_protect
 from .spte import PG_LEVEL_4K, PT_WRITABLE_MASK, is_last_spte, is_shadow_present_pte
 from .tdp_iter import TdpIter
 from .tdp_mmu import tdp_mmu_iter_set_spte, tdp_mmu_next_root

@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from .flush import kvm_flush_remote_tlbs
 from .notifier import kvm_mmu_invalidate_begin, kvm_mmu_invalidate_end, kvm_mmu_invalidate_range_add
 from .points import RANGE_FLUSH, RANGE_LOCK
-from .shadow import kvm_zap_rmap_range
+from .rmap import kvm_zap_rmap_range
 from .tdp_mmu import tdp_mmu_next_root
 from .zap import tdp_mmu_zap_leafs
 

@@ -38,6 +38,7 @@ class Judge(Oracle):
 
     def __init__(self, actors: int) -> None:
         self.violations: dict[str, Violation] = {}
+        self.facts: dict[str, int] = {}  # effect -> uid of the first operation that showed it; legal, but worth saying
         self.translations = Translations(self, actors)
         self.dirty = DirtyLog(self)
         self.contents = Contents(self)
@@ -72,6 +73,11 @@ class Judge(Oracle):
             other = int(self.at[self.previous])
             self.violations[invariant] = Violation(invariant, int(self.m.uid), point, other, int(self.turns))
 
+    def note(self, effect: str) -> None:
+        """A legal but remarkable thing happened, seen in this model alone."""
+        if effect not in self.facts:
+            self.facts[effect] = int(self.m.uid)
+
     def finish(self) -> None:
         """The program has ended: judge what is left."""
         self.dirty.finish(self.m)
@@ -88,6 +94,9 @@ class Judge(Oracle):
 
     def table_freed(self, sp: KvmMmuPage) -> None:
         self.translations.table_freed(self.m, sp)
+
+    def flushed(self) -> None:
+        self.translations.flushed()
 
     def mmu_unlocking(self, actor: i64) -> None:
         self.translations.mmu_unlocking(self.m, actor)

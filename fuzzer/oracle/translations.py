@@ -30,8 +30,11 @@ class Translations:
         self.judge = judge
         self.taken: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
         self.unlinked: list[list[KvmMmuPage]] = [[] for _ in range(actors)]
+        self.unflushed: list[tuple[KvmMmuPage, int, int]] = []  # ranges whose table was zapped since the last flush
 
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
+        if self.unflushed and sp.level > 1 and is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
+            self.note_huge_before_flush(m, sp, index)
         if not is_shadow_present_pte(old_spte) or sp.unlinked:
             return
         if not takes_away(m, sp.level, old_spte, new_spte) or m.harvest_protects_huge:
@@ -39,6 +42,19 @@ class Translations:
         pages = m.pages_per_hpage(sp.level)
         first = sp.gfn + index * pages
         self.taken[m.actor].append((sp.top(), int(first), int(first + pages)))
+        if not is_last_spte(old_spte, sp.level) and not is_shadow_present_pte(new_spte):
+            self.unflushed.append((sp.top(), int(first), int(first + pages)))
+
+    def note_huge_before_flush(self, m: Machine, sp: KvmMmuPage, index: i64) -> None:
+        """A huge leaf where a zapped page table may still be cached: the same translations, so legal."""
+        first = sp.gfn + index * m.pages_per_hpage(sp.level)
+        for root, start, end in self.unflushed:
+            if root is sp.top() and start < first + m.pages_per_hpage(sp.level) and first < end:
+                self.judge.note("huge-before-flush")
+
+    def flushed(self) -> None:
+        if self.unflushed:
+            self.unflushed = []
 
     def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
         if not sp.top().invalid:

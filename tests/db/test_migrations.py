@@ -162,7 +162,7 @@ class TestOpen:
 def open_together(path: Path, barrier: Barrier) -> None:
     """Several new files, one after the other: the race for each of them is short."""
     for number in range(5):
-        barrier.wait()
+        barrier.wait(timeout=60)  # seconds; if another process died
         engine = open_database(url_of(path.with_name(f"{number}.db")))
         assert names_of_tables(engine) > TABLES
         engine.dispose()

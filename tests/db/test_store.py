@@ -554,7 +554,7 @@ def record_all(url: str, campaign: int, barrier: Barrier) -> None:
     """Every process records every batch, so each is redelivered once and often at the same moment."""
     engine = open_database(url)
     store = Store(engine)
-    barrier.wait()
+    barrier.wait(timeout=60)  # seconds; if another process died
     for number in range(BATCHES):
         findings = [found(VIOLATION, 1000 * number + 3, 2, b"{}"), found(DIVERGENCE, 1000 * number)]
         store.record(batch(campaign, number, *findings))

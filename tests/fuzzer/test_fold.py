@@ -3,7 +3,7 @@
 
 import itertools
 import re
-from importlib.resources import files
+from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference_mmu
 from fuzzer.fold import FoldError, flag_name, fold, patch_diff, patch_sites
 from reference_mmu.patches import PATCHES, PLACEBOS, UnknownPatch
 
@@ -567,9 +568,9 @@ def apply_diff(diff: str, sources: dict[str, str]) -> dict[str, str]:
 
 
 def model_sources() -> dict[str, str]:
-    folder = files("reference_mmu")
-    paths = [entry for entry in folder.iterdir() if entry.name.endswith(".py")]
-    return {f"reference_mmu/{path.name}": path.read_text(encoding="utf-8") for path in paths}
+    root = Path(reference_mmu.__path__[0]).parent
+    paths = (root / "reference_mmu").rglob("*.py")
+    return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
 @pytest.mark.parametrize("patch_id", [*PATCHES, *PLACEBOS])
@@ -595,12 +596,11 @@ def test_the_flag_itself_is_no_site() -> None:
     assert [site for name in PATCHES for site in patch_sites(name) if site.file.endswith("semantics.py")] == []
 
 
-def test_a_diff_names_the_enclosing_function() -> None:
-    diff = patch_diff("ept-dirty-mask-always")
-    assert [hunk[5] for hunk in HUNK.finditer(diff)] == ["def __init__(self, paging: str, sem: Semantics) -> None:"]
-    assert [site[::2] for site in patch_sites("ept-dirty-mask-always")] == [
-        ("reference_mmu/spte.py", "SpteMasks.__init__")
-    ]
+@pytest.mark.parametrize("patch_id", [*PATCHES, *PLACEBOS])
+def test_a_hunk_names_the_function_of_a_site(patch_id: str) -> None:
+    functions = {site.function.split(".")[-1] for site in patch_sites(patch_id)}
+    for hunk in HUNK.finditer(patch_diff(patch_id)):
+        assert hunk[5].removeprefix("def ").partition("(")[0] in functions
 
 
 def test_an_unknown_patch_has_neither_diff_nor_sites() -> None:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which patches cause a difference: by experiment, never by table.
+
+The leader stays what it was, so it repeats the very same run; the follower is varied.  OLD leads: OLD against OLD + S,
+and S is *sufficient* if the difference shows.  NEW leads: NEW - S against NEW, and S is *necessary* if it shows.  S is
+delta-debugged to a minimal set, closed over `requires`; what a member of S drags in by being required is not named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from fuzzer.compare import Comparison, Drive, Outcome
+from fuzzer.execute import Model
+from fuzzer.program import Program
+from reference_mmu.patches import PATCHES, PLACEBOS, closure, dependents
+from reference_mmu.semantics import Semantics
+
+# What is looked for in an outcome.
+Shows = Callable[[Outcome], bool]
+
+# The user's own change, as one more member of the set: the follower runs on her copy of the model, or does not.
+OWN_CHANGE = "own-change"
+
+
+class Attribution(msgspec.Struct, frozen=True):
+    """`patches`: a minimal set that makes the difference, () if even all of them do not show it in the leader's run."""
+
+    patches: tuple[str, ...]
+    direction: str
+
+
+class Attributor:
+    """Experiments on one program and one interleaving; outcomes are kept, so further questions are cheap."""
+
+    def __init__(self, comparison: Comparison, program: Program, drive: Drive) -> None:
+        self.comparison = comparison
+        self.program = program
+        self.drive = drive
+        old, new = comparison.old.patches, comparison.new.patches
+        self.candidates = [p for p in (*PATCHES, *PLACEBOS) if (p in old) != (p in new)]
+        if comparison.models.old is not comparison.models.new:
+            self.candidates.append(OWN_CHANGE)
+        self.outcomes: dict[frozenset[str], Outcome] = {}
+        self.direction = "sufficient" if comparison.leader == "old" else "necessary"
+
+    def attribute(self, shows: Shows) -> Attribution:
+        """The minimal set for which `shows` holds: a single patch if one does, else the full set cut down."""
+        for patch in self.singles():
+            if shows(self.outcome(self.close((patch,)))):
+                return Attribution((patch,), self.direction)
+        remaining = frozenset(self.candidates)
+        if not shows(self.outcome(remaining)):
+            return Attribution((), self.direction)
+        for patch in self.candidates:
+            smaller = frozenset(p for p in remaining if patch not in self.close((p,)))
+            if smaller != remaining and shows(self.outcome(smaller)):
+                remaining = smaller
+        return Attribution(self.generators(remaining), self.direction)
+
+    def singles(self) -> list[str]:
+        """Candidates, those that drag in least first, so that the patch itself is named and not one that it requires
+        or that requires it; equivalences last: they are only right if nothing else is."""
+        return sorted(
+            self.candidates,
+            key=lambda p: (p in PATCHES and PATCHES[p].kind == "equivalence", len(self.close((p,)))),
+        )
+
+    def close(self, patches: Iterable[str]) -> frozenset[str]:
+        """The patches with all that must change sides with them."""
+        known = [p for p in patches if p != OWN_CHANGE]
+        closed = closure(known) if self.comparison.leader == "old" else dependents(known)
+        return frozenset(p for p in (*closed, *patches) if p in self.candidates)
+
+    def generators(self, patches: frozenset[str]) -> tuple[str, ...]:
+        """The members that no other member drags in."""
+        return tuple(sorted(p for p in patches if not any(p != q and p in self.close((q,)) for q in patches)))
+
+    def outcome(self, changed: frozenset[str]) -> Outcome:
+        """The leader's run with a follower in which `changed` are as on the other side."""
+        known = self.outcomes.get(changed)
+        if known is None:
+            known = self.varied(changed).run(self.program, self.drive)
+            self.outcomes[changed] = known
+        return known
+
+    def varied(self, changed: frozenset[str]) -> Comparison:
+        comparison = self.comparison
+        leader = comparison.old if comparison.leader == "old" else comparison.new
+        models = comparison.models
+        flipped = Semantics(leader.patches.symmetric_difference(changed - {OWN_CHANGE}))
+        if comparison.leader == "old":
+            follower_model: Model = models.new if OWN_CHANGE in changed else models.old
+            return Comparison(leader, flipped, "old", type(models)(models.old, follower_model))
+        follower_model = models.old if OWN_CHANGE in changed else models.new
+        return Comparison(flipped, leader, "new", type(models)(follower_model, models.new))

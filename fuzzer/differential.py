@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What two models that ran the same program did differently, in the closed vocabulary of effects.
+
+Raw results are compared per operation and only where the two runs were the same interleaving: operations complete in
+both before the drift, and the one in which it began.  Of an operation only the first differing event counts, written
+old -> new; what follows is its consequence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fuzzer.execute import Execution
+from fuzzer.lockstep import Pair
+from fuzzer.oracle.walk import leaf_of, roots_of
+from reference_mmu.effects import OUTCOMES
+from reference_mmu.machine import (
+    COUNT_CHANGES,
+    COUNT_CHECKS,
+    COUNT_PML,
+    COUNT_VISITS,
+    EV_FLUSH,
+    EV_HARVEST,
+    EV_PF,
+    EV_READ,
+    EV_SHIFT,
+    EV_WARN,
+    EV_YOUNG,
+    OP_COUNTERS,
+    Machine,
+)
+from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.spte import (
+    PT_WRITABLE_MASK,
+    is_access_track_spte,
+    is_mmu_writable_spte,
+    restore_acc_track_spte,
+    spte_to_pfn,
+)
+
+_COUNTERS: Final = (
+    (COUNT_CHECKS, "checks"),
+    (COUNT_VISITS, "visits"),
+    (COUNT_CHANGES, "spte-changes"),
+    (COUNT_PML, "pml-entries"),
+)
+
+WHOLE_RUN: Final = -1  # the uid of a divergence of final states
+
+
+class Divergence(msgspec.Struct, frozen=True, array_like=True):
+    """One effect, and the operation that showed it (WHOLE_RUN: the state at the end)."""
+
+    effect: str
+    uid: int
+
+
+def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
+    """Every effect of a finished pair, first operation of each, in the order of uids."""
+    old, new = (pair.leader, pair.follower) if old_leads else (pair.follower, pair.leader)
+    found: dict[str, int] = {}
+    if pair.truncated and pair.drift_turn < 0:
+        return []
+    for uid in sorted(pair.comparable):
+        complete = pair.drift_turn < 0 or not began_drift(pair, uid)
+        effect = compare_operation(old.m, new.m, uid, complete)
+        if effect and effect not in found:
+            found[effect] = uid
+    for effect, uid in new.judge.facts.items():
+        if effect not in old.judge.facts and effect not in found:
+            found[effect] = uid
+    if pair.drift_turn < 0:
+        for effect in compare_final(old, new):
+            found.setdefault(effect, WHOLE_RUN)
+    return [Divergence(effect, uid) for effect, uid in found.items()]
+
+
+def began_drift(pair: Pair, uid: int) -> bool:
+    return pair.turns[pair.drift_turn].uid == uid
+
+
+def compare_operation(old: Machine, new: Machine, uid: int, complete: bool) -> str:
+    """The effect of the first difference, "" if there is none."""
+    before, after = old.events[uid], new.events[uid]
+    for index in range(max(len(before), len(after))):
+        was = before[index] if index < len(before) else 0
+        now = after[index] if index < len(after) else 0
+        if was != now:
+            return event_effect(was, now, complete)
+    if complete:
+        for counter, name in _COUNTERS:
+            was = int(old.counters[uid * OP_COUNTERS + counter])
+            now = int(new.counters[uid * OP_COUNTERS + counter])
+            if was != now:
+                return f"fewer-{name}" if now < was else f"more-{name}"
+    return ""
+
+
+def event_effect(was: int, now: int, complete: bool) -> str:
+    """Name the change from one event to another (0: the operation had no further event)."""
+    was_kind, now_kind = was >> EV_SHIFT, now >> EV_SHIFT
+    low = (1 << EV_SHIFT) - 1
+    was_value, now_value = was & low, now & low
+    if EV_WARN in (was_kind, now_kind):
+        return "new-warning" if now_kind == EV_WARN else "warning-gone"
+    if EV_FLUSH in (was_kind, now_kind):
+        return "more-flushes" if now_kind == EV_FLUSH else "fewer-flushes"
+    if EV_PF in (was_kind, now_kind):
+        if not complete and (was == 0 or now == 0):
+            return ""  # the other model has not got there yet
+        was_outcome = OUTCOMES[was_value] if was_kind == EV_PF else "none"
+        now_outcome = OUTCOMES[now_value] if now_kind == EV_PF else "none"
+        return f"{now_outcome}-instead-of-{was_outcome}"
+    if not complete:
+        return ""
+    if EV_YOUNG in (was_kind, now_kind):
+        return "young-false-negative" if was_value else "young-false-positive"
+    if EV_HARVEST in (was_kind, now_kind):
+        return harvest_effect(was if was_kind == EV_HARVEST else 0, now if now_kind == EV_HARVEST else 0)
+    return "read-differs" if EV_READ in (was_kind, now_kind) else ""
+
+
+def harvest_effect(was: int, now: int) -> str:
+    """Which of two reported words has a gfn the other lacks; a word only one reports counts whole."""
+    low = (1 << 32) - 1
+    if was >> 32 == now >> 32:
+        return "fewer-dirty-reports" if was & low & ~now else "more-dirty-reports"
+    if was == 0 or now == 0:
+        return "fewer-dirty-reports" if was else "more-dirty-reports"
+    # Words come in order: the one with the smaller offset is missing in the other.
+    return "fewer-dirty-reports" if was < now else "more-dirty-reports"
+
+
+def compare_final(old: Execution, new: Execution) -> list[str]:
+    """Effects visible in the state at the end of two runs that never drifted."""
+    effects = []
+    for hva in range(old.m.host.n):
+        if old.m.host.contents(hva) != new.m.host.contents(hva):
+            effects.append("memory-differs")
+            break
+    if host_flags(old.m) != host_flags(new.m):
+        effects.append("host-flags-differ")
+    effects.extend(compare_tables(old.m, new.m))
+    return effects
+
+
+def host_flags(m: Machine) -> list[tuple[int, bool]]:
+    """(host PTE flags, PG_dirty) by hva. Accessed counts are too loose to compare."""
+    flags = []
+    for hva in range(m.host.n):
+        pfn = m.host.pte[hva] if m.host.pte[hva] >= 0 else m.host.swap_cache[hva]
+        flags.append((int(m.host.flags[hva]), pfn >= 0 and m.host.pages[pfn].dirty))
+    return flags
+
+
+def compare_tables(old: Machine, new: Machine) -> list[str]:
+    """Compare the leaves of the valid roots, slot by slot."""
+    effects: list[str] = []
+    old_roots = [root for root in roots_of(old) if not root.invalid]
+    new_roots = [root for root in roots_of(new) if not root.invalid]
+    if len(old_roots) != len(new_roots):
+        return ["mapping-differs"]
+    for was, now in zip(old_roots, new_roots, strict=True):
+        for slot in old.memslots:
+            for gfn in range(slot.base_gfn, slot.end_gfn()):
+                for effect in compare_leaf(old, was, new, now, gfn):
+                    if effect not in effects:
+                        effects.append(effect)
+    return effects
+
+
+def compare_leaf(old: Machine, old_root: KvmMmuPage, new: Machine, new_root: KvmMmuPage, gfn: int) -> list[str]:
+    """Differences of a gfn that both map. W counts by MMU_WRITABLE, since fast_page_fault() gives W back for the
+    asking; R and X of an access-tracked SPTE count as saved."""
+    was, was_level = leaf_of(old, old_root, gfn)
+    now, now_level = leaf_of(new, new_root, gfn)
+    if was == now or was_level == 0 or now_level == 0:
+        return []
+    if was_level != now_level or spte_to_pfn(was) != spte_to_pfn(now):
+        return ["mapping-differs"]
+    # A model's mask may be 0 (bits unused): the union is what the format has.
+    accessed = old.masks.shadow_accessed_mask | new.masks.shadow_accessed_mask
+    dirty = old.masks.shadow_dirty_mask | new.masks.shadow_dirty_mask
+    effects = []
+    was_tracked = is_access_track_spte(old.masks, was)
+    now_tracked = is_access_track_spte(new.masks, now)
+    if (was ^ now) & accessed or was_tracked != now_tracked:
+        effects.append("raw-accessed-bit")
+    if (was ^ now) & dirty:
+        effects.append("raw-dirty-bit")
+    was = restore_acc_track_spte(old.masks, was) if was_tracked else was
+    now = restore_acc_track_spte(new.masks, now) if now_tracked else now
+    rest = (was ^ now) & ~(accessed | dirty)
+    if is_mmu_writable_spte(old.masks, was):
+        rest &= ~PT_WRITABLE_MASK
+    return [*effects, "mapping-differs"] if rest else effects

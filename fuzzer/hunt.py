@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The search itself: generate, schedule, execute both, judge, attribute, minimize, one seed after the other.
+
+A finding is judged and minimized when its *trace* (effect or invariant, operation, leader, MMU) is new, and again at
+every power of two of its count, so that a second cause behind the same trace does not hide behind the first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from fuzzer.attribute import Attributor
+from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_scheduler
+from fuzzer.coverage import Coverage
+from fuzzer.differential import Divergence
+from fuzzer.finding import Finding, FoundFinding, Verdict, signature
+from fuzzer.generate import Profile, generate
+from fuzzer.minimize import DEFAULT_BUDGET, Minimizer, Replay
+from fuzzer.program import Program
+from fuzzer.reproducer import encode_reproducer, make_reproducer
+from fuzzer.schedulers import draw_strategy
+from fuzzer.verdict import Trial, operation_tag
+from reference_mmu.semantics import Semantics
+
+_DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
+
+
+class Found(msgspec.Struct):
+    """A signature as one search knows it. `reproducer` is the file's content, None if minimization lost the finding."""
+
+    finding: Finding
+    count: int
+    first_seed: int
+    reproducer: bytes | None
+    operations: int = 0
+    preemptions: int = 0
+    executions: int = 0
+
+
+class Hunt:
+    """A search over seeds. Deterministic: the same seeds in the same order give the same findings.
+
+    Programs alternate who leads, so that windows which exist in only one of the models are explored in both.
+    """
+
+    def __init__(
+        self,
+        old: Semantics,
+        new: Semantics,
+        profile: Profile,
+        models: Models | None = None,
+        budget: int = DEFAULT_BUDGET,
+    ) -> None:
+        models = models or Models()
+        self.by_leader: tuple[Comparison, Comparison] = (
+            Comparison(old, new, "old", models),
+            Comparison(old, new, "new", models),
+        )
+        self.profile = profile
+        self.budget = budget
+        self.programs = 0
+        self.steps = 0
+        self.truncated = 0
+        self.coverage = Coverage()
+        self.found: dict[str, Found] = {}
+        self.traces: Counter[tuple[str, ...]] = Counter()
+        self.signature_of: dict[tuple[str, ...], str] = {}
+
+    def one(self, seed: int) -> list[Found]:
+        """Run the program of `seed`; returns the findings that are new."""
+        program = generate(seed, self.profile)
+        comparison = self.by_leader[seed % 2]
+        drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
+        outcome = comparison.run(program, drive)
+        self.programs += 1
+        self.steps += outcome.steps
+        self.truncated += outcome.pair.truncated
+        self.coverage.add(outcome.turns)
+        return self.judge(seed, program, comparison, drive, outcome)
+
+    def judge(
+        self, seed: int, program: Program, comparison: Comparison, drive: Drive, outcome: Outcome
+    ) -> list[Found]:
+        trial: Trial | None = None
+        fresh: list[Found] = []
+        for what in [*outcome.divergences, *sorted({*outcome.violations("old"), *outcome.violations("new")})]:
+            trace = self.trace_of(program, comparison, outcome, what)
+            self.traces[trace] += 1
+            count = self.traces[trace]
+            if count & (count - 1):
+                self.found[self.signature_of[trace]].count += 1
+                continue
+            trial = trial or Trial(comparison, program, drive, outcome)
+            finding = trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
+            found = self.keep(seed, trial, finding, what)
+            self.signature_of[trace] = signature(found.finding)
+            if found.count == 1:
+                fresh.append(found)
+        return fresh
+
+    def trace_of(
+        self, program: Program, comparison: Comparison, outcome: Outcome, what: Divergence | str
+    ) -> tuple[str, ...]:
+        """What a finding looks like before anyone asked why."""
+        mmu = program.config.mmu
+        if isinstance(what, Divergence):
+            return (what.effect, operation_tag(program, what.uid), comparison.leader, mmu, program.config.paging)
+        sides = "".join(side for side in ("old", "new") if what in outcome.violations(_side(side)))
+        return (what, sides, comparison.leader, mmu)
+
+    def keep(self, seed: int, trial: Trial, finding: Finding, what: Divergence | str) -> Found:
+        """Count a judged finding; if its signature is new, minimize it first."""
+        known = self.found.get(signature(finding)) or self.same_cause(finding)
+        if known is not None:
+            known.count += 1
+            return known
+        found = minimized(trial, finding, what, self.budget, seed)
+        again = self.found.get(signature(found.finding))
+        if again is not None:
+            again.count += 1
+            return again
+        self.found[signature(found.finding)] = found
+        return found
+
+    def same_cause(self, finding: Finding) -> Found | None:
+        """A violation's racing points are those of its minimal story: until it is minimized, one with the same
+        invariant, verdict and patches is taken for the same bug."""
+        if finding.kind != "violation":
+            return None
+        for found in self.found.values():
+            if _cause(found.finding) == _cause(finding):
+                return found
+        return None
+
+    def verdicts(self) -> dict[str, int]:
+        """How many signatures of each verdict."""
+        counts = Counter(str(found.finding.verdict) for found in self.found.values())
+        return {str(verdict): counts.get(str(verdict), 0) for verdict in Verdict}
+
+    def results(self) -> tuple[FoundFinding, ...]:
+        """For the store."""
+        return tuple(FoundFinding(f.finding, f.count, f.first_seed, f.reproducer) for f in self.found.values())
+
+
+def _side(name: str) -> Side:
+    return "old" if name == "old" else "new"
+
+
+def _cause(finding: Finding) -> tuple[object, ...]:
+    return finding.kind, finding.what, finding.side, finding.verdict, finding.patches, finding.direction
+
+
+def minimized(trial: Trial, finding: Finding, what: Divergence | str, budget: int, seed: int) -> Found:
+    """The smallest story of a finding as a reproducer, and the finding as that story shows it."""
+    shows = shows_divergence if isinstance(what, Divergence) else shows_violation
+
+    def still(program: Program, outcome: Outcome, replay: Replay) -> bool:
+        return shows(trial, finding, program, outcome, replay)
+
+    result = Minimizer(trial.comparison, still, budget).minimize(trial.program, trial.outcome.turns)
+    if result is None:
+        return Found(finding, 1, seed, None)
+    story = result.story
+    if finding.kind == "violation":
+        side = "new" if finding.side == "new" else "old"
+        seen = result.outcome.violations(_side(side)).get(finding.what)
+        if seen is None:
+            seen = result.outcome.violations("new")[finding.what]
+        finding = msgspec.structs.replace(finding, sites=trial.sites(seen))
+    reproducer = make_reproducer(trial.comparison, story, result.outcome, finding, result.complete)
+    return Found(
+        finding,
+        1,
+        seed,
+        encode_reproducer(reproducer),
+        story.program.operations(),
+        len(story.switches),
+        result.executions,
+    )
+
+
+def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
+    """The same effect of the same kind of operation, and from the attributed patches alone, too."""
+    if not has_effect(finding, program, outcome):
+        return False
+    if not finding.patches:
+        return True
+    attributor: Attributor = trial.attributor
+    return has_effect(finding, program, replay(attributor.varied(attributor.close(finding.patches))))
+
+
+def has_effect(finding: Finding, program: Program, outcome: Outcome) -> bool:
+    tag = finding.sites[0]
+    return any(d.effect == finding.what and operation_tag(program, d.uid) == tag for d in outcome.divergences)
+
+
+def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
+    """The invariant breaks on the same side, and on that side only if it did so."""
+    old = finding.what in outcome.violations("old")
+    new = finding.what in outcome.violations("new")
+    if finding.side == "both":
+        return old or new
+    return old != new and (old if finding.side == "old" else new)
+

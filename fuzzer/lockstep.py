@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The same program under the same interleaving on two models that take different numbers of steps.
+
+One model *leads*: a scheduler picks among its runnable actors at every one of its points.  After each turn the same
+actor of the *follower* advances to its first point at or beyond the leader's position (operation, lap, rank), never
+past the operation; if it is beyond already it stands still.  When the leader's operation ends, the follower runs that
+operation to its end, stopping when blocked or at a retry; the rest is a debt paid at that actor's next turn.
+
+*Drift* is the first turn after which the two positions disagree although the point is not private to the pair.  From
+then on the two runs are different interleavings and raw results say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from mypy_extensions import i64
+
+from fuzzer.execute import END, Execution, Model, private_points
+from fuzzer.program import Program
+from fuzzer.schedule import Scheduler, Switch, Turn
+from reference_mmu.locks import ModelBug
+from reference_mmu.points import FAULT_RETRY
+from reference_mmu.semantics import Semantics
+
+MAX_STEPS: Final = 6000  # per model; the longest sensible program takes a tenth of it
+MAX_LONE_RETRIES: Final = 40  # fault retries in a row while nobody else moves
+_REPLAY_RETRIES: Final = 3  # in an edited schedule, whoever the actor waits for may have been dropped
+
+
+class Pair:
+    """A leader and a follower after (or during) a run.
+
+    `turns`: what the leader did.  `drift_turn`: -1 if they never drifted.  `comparable`: uids of operations whose raw
+    results may be compared: complete in both before the drift, or the one in which it began.
+    """
+
+    def __init__(self, program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model]) -> None:
+        self.program = program
+        self.leader = Execution(program, lead, models[0])
+        self.follower = Execution(program, follow, models[1])
+        self.leader_private = private_points(lead, follow)
+        self.follower_private = private_points(follow, lead)
+        self.occurrences: list[dict[int, int]] = [{} for _ in program.actors]
+        self.turns: list[Turn] = []
+        self.drift_turn: i64 = -1
+        self.comparable: set[int] = set()
+        self.stuck = False
+        self.truncated = False
+        self.lone_retries: i64 = 0
+        self.last_actor: i64 = -1
+
+    # --- one turn -------------------------------------------------------------------------------------------
+
+    def turn(self, actor: int) -> Turn:
+        """The leader's `actor` moves one point; the follower's follows; drift is judged."""
+        leader = self.leader
+        uid = leader.uid_of(actor)
+        place = leader.place[actor]
+        if leader.flows[actor] is None:
+            self.occurrences[actor] = {}
+        point = leader.step(actor)
+        seen = self.occurrences[actor]
+        seen[point] = seen.get(point, 0) + 1
+        done = Turn(actor, uid, point, seen[point])
+        self.turns.append(done)
+        self.count_retries(actor, point)
+        try:
+            self.follow(actor, place, point == END)
+        except ModelBug:
+            self.follower.judge.report("model-bug")
+            self.follower.live.clear()
+        if self.drift_turn < 0 and point not in self.leader_private and self.disagree(actor):
+            self.begin_drift(actor, place, uid)
+        return done
+
+    def count_retries(self, actor: int, point: int) -> None:
+        if actor != self.last_actor:
+            self.lone_retries = 0
+            self.last_actor = actor
+        if point == FAULT_RETRY:
+            self.lone_retries += 1
+
+    def follow(self, actor: int, place: i64, ended: bool) -> None:
+        """Bring the follower's actor to the leader's position in operation number `place`."""
+        follower = self.follower
+        while actor in follower.live and follower.place[actor] < place:
+            if not follower.can_run(actor) or follower.step(actor) == FAULT_RETRY:
+                return
+        while actor in follower.live and follower.place[actor] == place:
+            if not ended and self.reached(actor):
+                return
+            if follower.steps >= MAX_STEPS or not follower.can_run(actor):
+                return
+            point = follower.step(actor)
+            if point == END or (point == FAULT_RETRY and ended):
+                return
+
+    def reached(self, actor: int) -> bool:
+        """Is the follower's actor at or beyond the leader's position, at a point both can have?"""
+        leader, follower = self.leader, self.follower
+        if follower.flows[actor] is None or follower.at[actor] in self.follower_private:
+            return False
+        if follower.lap[actor] != leader.lap[actor]:
+            return follower.lap[actor] > leader.lap[actor]
+        return follower.at[actor] >= leader.at[actor]
+
+    def disagree(self, actor: int) -> bool:
+        leader, follower = self.leader, self.follower
+        return (
+            leader.place[actor] != follower.place[actor]
+            or leader.at[actor] != follower.at[actor]
+            or leader.lap[actor] != follower.lap[actor]
+        )
+
+    def begin_drift(self, actor: int, place: i64, uid: int) -> None:
+        """Note what is still comparable: done in both, or where the drift began."""
+        self.drift_turn = len(self.turns) - 1
+        for other in range(self.leader.n):
+            done = min(self.leader.place[other], self.follower.place[other])
+            self.comparable.update(op.uid for op in self.leader.ops[other][:done])
+        self.comparable.add(uid)
+
+    # --- whole runs -----------------------------------------------------------------------------------------
+
+    def run(self, scheduler: Scheduler) -> None:
+        """Run the program under a scheduler, to the end."""
+        leader = self.leader
+        while leader.live:
+            runnable = leader.runnable()
+            if not runnable:
+                self.stuck = True
+            if not self.can_go_on():
+                break
+            if not self.guarded_turn(scheduler.pick(runnable, leader)):
+                break
+        self.finish()
+
+    def replay_turns(self, turns: Sequence[Turn]) -> None:
+        """Take each recorded turn if it still makes sense, then run the rest without preemption."""
+        leader = self.leader
+        for turn in turns:
+            while self.before(turn):
+                if not self.can_go_on() or not leader.can_run(turn.actor) or self.lone_retries >= _REPLAY_RETRIES:
+                    break
+                if not self.guarded_turn(turn.actor):
+                    return self.finish()
+        self.replay_switches(())
+
+    def before(self, turn: Turn) -> bool:
+        """Has the leader's actor yet to come where the turn took it?"""
+        leader = self.leader
+        actor = turn.actor
+        if actor >= leader.n or actor not in leader.live:
+            return False
+        uid = leader.uid_of(actor)
+        if uid != turn.uid:
+            # uids grow along an actor's operations, so an earlier one means that it has still to get there.
+            return uid < turn.uid and any(op.uid == turn.uid for op in leader.ops[actor])
+        if turn.point == END or leader.flows[actor] is None:
+            return True
+        return self.occurrences[actor].get(turn.point, 0) < turn.occurrence
+
+    def replay_switches(self, switches: Iterable[Switch]) -> None:
+        """Run without preemption but for the switches: the running actor goes on until it has finished, waits, or
+        retries a fault; then the next in cyclic order."""
+        where = {(switch.uid, switch.point, switch.occurrence): switch.actor for switch in switches}
+        leader = self.leader
+        current = self.turns[-1].actor if self.turns else -1
+        while leader.live:
+            if not self.can_go_on():
+                break
+            runnable = leader.runnable()
+            if not runnable:
+                self.stuck = True
+                break
+            current = self.next_actor(current, runnable, where)
+            if not self.guarded_turn(current):
+                break
+        self.finish()
+
+    def next_actor(self, current: int, runnable: list[int], where: dict[tuple[int, int, int], int]) -> int:
+        """Who runs: the target of a switch (used up), else whoever would without preemption."""
+        if where:
+            last = self.turns[-1] if self.turns else Turn(-1, -1, END, 1)
+            target = where.pop((last.uid, last.point, last.occurrence), -1)
+            if target in runnable:
+                return target
+        return self.default_actor(current, runnable)
+
+    def default_actor(self, current: int, runnable: list[int]) -> int:
+        if current in runnable and self.leader.at[current] != FAULT_RETRY:
+            return current
+        for actor in runnable:
+            if actor > current:
+                return actor
+        return runnable[0]
+
+    def can_go_on(self) -> bool:
+        if self.lone_retries > MAX_LONE_RETRIES:
+            self.stuck = True
+        if self.leader.steps >= MAX_STEPS:
+            self.truncated = True
+        return not self.stuck and not self.truncated
+
+    def guarded_turn(self, actor: int) -> bool:
+        """turn(); a broken rule of the model is a violation of the leader, and ends the run: False."""
+        try:
+            self.turn(actor)
+        except ModelBug:
+            self.leader.judge.report("model-bug")
+            self.truncated = True
+            return False
+        return True
+
+    def finish(self) -> None:
+        """Let the follower catch up, then judge both."""
+        leader, follower = self.leader, self.follower
+        if self.stuck:
+            leader.judge.report("no-progress")
+        drained = False
+        if not self.stuck and not self.truncated:
+            try:
+                drained = follower.drain(MAX_STEPS)
+            except ModelBug:
+                follower.judge.report("model-bug")
+            leader.judge.finish()
+            if drained:
+                follower.judge.finish()
+        if not drained:
+            self.truncated = True
+        if self.drift_turn < 0:
+            self.comparable.update(op.uid for actor in leader.ops for op in actor)

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The smallest story that still shows a finding.
+
+Every candidate goes through one door, `consider`: is it smaller, does the exact replay still show the finding, then
+commit.  Operations are dropped first, under *turns*, which survive it; the result is recorded anew and written as
+*switches*, which are then dropped one by one, with the operations again, until nothing more goes.  So the result is
+1-minimal: without any single operation or switch the finding is gone (or the budget ran out, which is said).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from fuzzer.compare import Comparison, Outcome, by_switches, by_turns
+from fuzzer.execute import END
+from fuzzer.lockstep import Pair
+from fuzzer.ops import AnyOperation
+from fuzzer.program import Actor, Program
+from fuzzer.schedule import Switch, Turn
+from reference_mmu.config import ConfigError
+
+DEFAULT_BUDGET: Final = 600  # executions of a pair
+
+Shows = Callable[[Program, Outcome, "Replay"], bool]
+Replay = Callable[[Comparison], Outcome]
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A program with its switches: what a reproducer stores."""
+
+    program: Program
+    switches: tuple[Switch, ...]
+
+    def size(self) -> tuple[int, int, int]:
+        """Fewer operations first, then fewer switches, then simpler arguments."""
+        return self.program.operations(), len(self.switches), len(self.program.encode())
+
+
+class Minimized(msgspec.Struct, frozen=True):
+    """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run."""
+
+    story: Story
+    outcome: Outcome
+    complete: bool
+    executions: int
+
+
+class Minimizer:
+    """One minimization. `shows(program, outcome, replay)` says whether an outcome is still the same finding; it may
+    replay the same schedule under other semantics by calling replay(comparison)."""
+
+    def __init__(self, comparison: Comparison, shows: Shows, budget: int = DEFAULT_BUDGET) -> None:
+        self.comparison = comparison
+        self.shows = shows
+        self.budget = budget
+        self.executions = 0
+        self.best: Story | None = None
+        self.outcome: Outcome | None = None
+        self.seen: set[bytes] = set()
+
+    def minimize(self, program: Program, turns: list[Turn]) -> Minimized | None:
+        """None if the finding does not even survive the change to switches."""
+        program, turns = self.drop_under_turns(program, turns)
+        switches = switches_of(self.comparison, program, turns)
+        self.executions += 1
+        if not self.consider(Story(program, switches)):
+            return None
+        progress = True
+        while progress and self.executions < self.budget:
+            progress = self.try_all(dropped_operations)
+            progress = self.try_all(dropped_switches) or progress
+            progress = self.try_all(simpler_arguments) or progress
+            progress = self.try_all(simpler_configurations) or progress
+        assert self.best is not None and self.outcome is not None
+        return Minimized(self.best, self.outcome, not progress, self.executions)
+
+    # --- under turns ----------------------------------------------------------------------------------------
+
+    def drop_under_turns(self, program: Program, turns: list[Turn]) -> tuple[Program, list[Turn]]:
+        """Big cuts first: whole actors, then single operations from the back."""
+        for candidate in smaller_programs(program):
+            # Built from the program at hand when it is tried, so that earlier cuts stay.
+            smaller = candidate(program)
+            if smaller is None or self.executions >= self.budget:
+                continue
+            kept = uids_of(smaller)
+            fewer = [turn for turn in turns if turn.uid in kept]
+            outcome = self.run(smaller, by_turns(fewer))
+            if self.shows(smaller, outcome, self.replayer(smaller, by_turns(list(fewer)))):
+                program, turns = smaller, list(outcome.turns)
+        return program, turns
+
+    # --- under switches -------------------------------------------------------------------------------------
+
+    def consider(self, story: Story) -> bool:
+        """The one door: commit to a smaller story that still shows the finding."""
+        if self.best is not None and story.size() >= self.best.size():
+            return False
+        key = msgspec.json.encode(story)
+        if key in self.seen or self.executions >= self.budget:
+            return False
+        self.seen.add(key)
+        try:
+            story.program.check()
+        except ConfigError:
+            return False
+        drive = by_switches(story.switches)
+        outcome = self.run(story.program, drive)
+        if not self.shows(story.program, outcome, self.replayer(story.program, drive)):
+            return False
+        self.best = story
+        self.outcome = outcome
+        return True
+
+    def try_all(self, candidates: Callable[[Story], Iterator[Story]]) -> bool:
+        """Try candidates of the best story, starting over from each improvement; True if there was one."""
+        improved = False
+        again = True
+        while again and self.executions < self.budget:
+            again = False
+            assert self.best is not None
+            for story in candidates(self.best):
+                if self.consider(story):
+                    improved = again = True
+                    break
+        return improved
+
+    def run(self, program: Program, drive: Callable[[Pair], None]) -> Outcome:
+        self.executions += 1
+        return self.comparison.run(program, drive)
+
+    def replayer(self, program: Program, drive: Callable[[Pair], None]) -> Replay:
+        def replay(comparison: Comparison) -> Outcome:
+            self.executions += 1
+            return comparison.run(program, drive)
+
+        return replay
+
+
+def uids_of(program: Program) -> set[int]:
+    return {op.uid for actor in program.actors for op in actor.ops}
+
+
+def with_ops(program: Program, index: int, ops: Iterable[AnyOperation]) -> Program:
+    """The program with other operations for one actor."""
+    actors = list(program.actors)
+    actors[index] = Actor(actors[index].kind, tuple(ops))
+    return Program(program.config, tuple(actors))
+
+
+def smaller_programs(program: Program) -> Iterator[Callable[[Program], Program | None]]:
+    """Cuts, as functions of the program they will be applied to; None where nothing is left to cut."""
+
+    def drop_actor(index: int) -> Callable[[Program], Program | None]:
+        return lambda p: with_ops(p, index, ()) if p.actors[index].ops else None
+
+    def drop_operation(uid: int) -> Callable[[Program], Program | None]:
+        return lambda p: without(p, uid) if uid in uids_of(p) else None
+
+    for index in reversed(range(len(program.actors))):
+        yield drop_actor(index)
+    for actor in program.actors:
+        for op in reversed(actor.ops):
+            yield drop_operation(op.uid)
+
+
+def without(program: Program, uid: int) -> Program:
+    """The program without one operation."""
+    actors = tuple(Actor(actor.kind, tuple(op for op in actor.ops if op.uid != uid)) for actor in program.actors)
+    return Program(program.config, actors)
+
+
+def switches_of(comparison: Comparison, program: Program, turns: list[Turn]) -> tuple[Switch, ...]:
+    """Write a recorded run as switches: one wherever the next actor is not the one who would run anyway."""
+    switches: list[Switch] = []
+
+    def record(pair: Pair) -> None:
+        current = -1
+        for turn in turns:
+            runnable = pair.leader.runnable()
+            if turn.actor not in runnable or turn.actor != pair.default_actor(current, runnable):
+                last = pair.turns[-1] if pair.turns else Turn(-1, -1, END, 1)
+                switches.append(Switch(last.uid, last.point, last.occurrence, turn.actor))
+            current = turn.actor
+            if turn.actor not in runnable or not pair.guarded_turn(turn.actor):
+                break
+        pair.finish()
+
+    comparison.run(program, record)
+    return tuple(switches)
+
+
+def dropped_operations(story: Story) -> Iterator[Story]:
+    """Each operation out, with the switches at its points; then each empty actor."""
+    for uid in sorted(uids_of(story.program), reverse=True):
+        kept = tuple(switch for switch in story.switches if switch.uid != uid)
+        yield Story(without(story.program, uid), kept)
+        yield Story(without(story.program, uid), renamed(story, uid))
+    for index, actor in enumerate(story.program.actors):
+        if not actor.ops:
+            yield drop_empty_actor(story, index)
+
+
+def renamed(story: Story, uid: int) -> tuple[Switch, ...]:
+    """Switches of a dropped operation move to the end of the one before it, so that who runs next stays said."""
+    for actor in story.program.actors:
+        uids = [op.uid for op in actor.ops]
+        if uid in uids:
+            at = uids.index(uid)
+            before = uids[at - 1] if at else -1
+            return tuple(s if s.uid != uid else Switch(before, END, 1, s.actor) for s in story.switches)
+    return story.switches
+
+
+def drop_empty_actor(story: Story, index: int) -> Story:
+    """An actor that does nothing goes; those after it move up, in the switches too."""
+    program = story.program
+    actors = program.actors[:index] + program.actors[index + 1 :]
+    switches = tuple(
+        Switch(s.uid, s.point, s.occurrence, s.actor - (s.actor > index)) for s in story.switches if s.actor != index
+    )
+    return Story(Program(program.config, actors), switches)
+
+
+def dropped_switches(story: Story) -> Iterator[Story]:
+    for index in range(len(story.switches)):
+        yield Story(story.program, story.switches[:index] + story.switches[index + 1 :])
+
+
+def simpler_arguments(story: Story) -> Iterator[Story]:
+    """No rescheduling, no failing upgrades, one page instead of a range."""
+    for number, actor in enumerate(story.program.actors):
+        for index, op in enumerate(actor.ops):
+            for change in ({"resched": 0}, {"upgrade_fails": False}, {"npages": 1}):
+                (field, value), *_ = change.items()
+                if hasattr(op, field) and getattr(op, field) != value:
+                    ops = [*actor.ops[:index], msgspec.structs.replace(op, **change), *actor.ops[index + 1 :]]
+                    yield Story(with_ops(story.program, number, ops), story.switches)
+
+
+def simpler_configurations(story: Story) -> Iterator[Story]:
+    """Fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
+    config = story.program.config
+    vcpus = sum(actor.kind == "vcpu" for actor in story.program.actors)
+    changes: list[dict[str, object]] = [
+        {"initially_set": False},
+        {"manual_protect": False, "initially_set": False},
+        {"eager_split": False},
+        {"prove_mmu": False},
+        {"nested": False},
+        {"zap_all_quirk": True},
+        {"vcpus": max(1, vcpus)},
+    ]
+    changes.extend(
+        {"backing": (*config.backing[:n], "anon", *config.backing[n + 1 :])} for n in range(len(config.backing))
+    )
+    if len(config.slots) > 1:
+        changes.append({"slots": config.slots[:1]})
+    for change in changes:
+        simpler = msgspec.structs.replace(config, **change)
+        if len(msgspec.json.encode(simpler)) <= len(msgspec.json.encode(config)) and simpler != config:
+            yield Story(Program(simpler, story.program.actors), story.switches)

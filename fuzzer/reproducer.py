@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One self-contained file per finding: what was run, under which interleaving, what must come out (format 1).
+
+    {"format": 1, "replay": "mmufuzz replay FILE", "model": <version of the model>,
+     "old": SPEC, "new": SPEC, "leader": "old"|"new", "program": {...},
+     "switches": [[uid, point name, occurrence, actor], ...],
+     "finding": {...}, "signature": "...", "digest": <of the whole trace>, "steps": [...]}
+
+`steps` are the leader's turns; with another model version they tell where the two first differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, Literal
+
+import msgspec
+
+from fuzzer.compare import Comparison, Models, Outcome, by_switches
+from fuzzer.finding import Finding, signature
+from fuzzer.minimize import Story
+from fuzzer.program import Program
+from fuzzer.schedule import Switch
+from reference_mmu.config import ConfigError
+from reference_mmu.points import NAMES, NUMBERS
+from reference_mmu.semantics import UnknownPatch, parse_semantics
+from reference_mmu.version import model_version
+
+FORMAT: Final = 1
+MAX_BYTES: Final = 1 << 20
+
+
+class ReproducerError(ValueError):
+    """A file that is no reproducer this version can replay; the message is one line."""
+
+
+class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file, decoded. Switch points are names, since numbers may move between versions."""
+
+    format: int
+    replay: str
+    model: str
+    old: str
+    new: str
+    leader: Literal["old", "new"]
+    program: Program
+    switches: tuple[tuple[int, str, int, int], ...]
+    finding: Finding
+    signature: str
+    digest: str
+    steps: tuple[str, ...]
+    complete: bool = True
+
+    def comparison(self, models: Models | None = None) -> Comparison:
+        """The comparison to run; raises ReproducerError for semantics this version does not know."""
+        try:
+            old, new = parse_semantics(self.old), parse_semantics(self.new)
+        except (UnknownPatch, ValueError) as error:
+            raise ReproducerError(str(error)) from error
+        return Comparison(old, new, self.leader, models or Models())
+
+    def story(self) -> Story:
+        switches = []
+        for uid, name, occurrence, actor in self.switches:
+            if name != "end" and name not in NUMBERS:
+                raise ReproducerError(f"unknown point {name!r}: made with another model ({self.model})")
+            switches.append(Switch(uid, NUMBERS.get(name, 0), occurrence, actor))
+        return Story(self.program, tuple(switches))
+
+    def run(self, models: Models | None = None) -> Outcome:
+        """Replay it."""
+        story = self.story()
+        return self.comparison(models).run(story.program, by_switches(story.switches))
+
+
+def make_reproducer(comparison: Comparison, story: Story, outcome: Outcome, finding: Finding, complete: bool) -> Reproducer:
+    return Reproducer(
+        format=FORMAT,
+        replay="mmufuzz replay FILE",
+        model=model_version(),
+        old=comparison.old.spec(),
+        new=comparison.new.spec(),
+        leader=comparison.leader,
+        program=story.program,
+        switches=tuple((s.uid, point_name(s.point), s.occurrence, s.actor) for s in story.switches),
+        finding=finding,
+        signature=signature(finding),
+        digest=trace_digest(outcome),
+        steps=trace_steps(outcome),
+        complete=complete,
+    )
+
+
+def point_name(point: int) -> str:
+    return NAMES[point] or "end"
+
+
+def trace_steps(outcome: Outcome) -> tuple[str, ...]:
+    """The leader's turns, one string each."""
+    return tuple(f"{t.actor} {t.uid} {point_name(t.point)} {t.occurrence}" for t in outcome.turns)
+
+
+def trace_digest(outcome: Outcome) -> str:
+    """16 hex digits over everything both models did: turns, events, counters, violations, memory."""
+    parts: list[object] = [list(trace_steps(outcome)), int(outcome.pair.drift_turn)]
+    for execution in (outcome.old, outcome.new):
+        m = execution.m
+        parts.append([int(execution.steps), m.events, [int(c) for c in m.counters]])
+        parts.append(sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()))
+        parts.append([int(m.host.contents(hva)) for hva in range(m.host.n)])
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+
+def encode_reproducer(reproducer: Reproducer) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(reproducer), indent=1) + b"\n"
+
+
+def decode_reproducer(data: bytes) -> Reproducer:
+    """Parse a file; raises ReproducerError with one line for anything that is not a reproducer of this format."""
+    if len(data) > MAX_BYTES:
+        raise ReproducerError(f"reproducer is {len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ReproducerError(f"not a reproducer: {error}") from error
+    if head.format != FORMAT:
+        raise ReproducerError(f"reproducer has format {head.format}, this version reads format {FORMAT}: update mmufuzz")
+    try:
+        reproducer = msgspec.json.decode(data, type=Reproducer)
+        reproducer.program.check()
+    except (msgspec.DecodeError, msgspec.ValidationError, ConfigError, RecursionError) as error:
+        raise ReproducerError(f"corrupt reproducer: {error}") from error
+    if len(reproducer.switches) > 4096:
+        raise ReproducerError(f"corrupt reproducer: {len(reproducer.switches)} switches")
+    return reproducer
+
+
+class _Head(msgspec.Struct):
+    format: int

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From an outcome to judged findings: what each difference is, who causes it, and whether that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fuzzer.attribute import OWN_CHANGE, Attribution, Attributor
+from fuzzer.compare import Comparison, Drive, Outcome, Side, by_turns
+from fuzzer.differential import WHOLE_RUN, Divergence
+from fuzzer.finding import Finding, Verdict
+from fuzzer.oracle.invariants import INVARIANTS
+from fuzzer.oracle.judge import Violation
+from fuzzer.program import Program
+from fuzzer.rng import Rng
+from fuzzer.schedule import Turn
+from reference_mmu.effects import EFFECTS
+from reference_mmu.patches import PATCHES, PLACEBOS
+from reference_mmu.points import NAMES
+
+NEIGHBOURS = 60
+
+
+class Trial:
+    """One program under one interleaving, with all that is asked about it."""
+
+    def __init__(self, comparison: Comparison, program: Program, drive: Drive, outcome: Outcome) -> None:
+        self.comparison = comparison
+        self.program = program
+        self.outcome = outcome
+        self.attributor = Attributor(comparison, program, drive)
+        self._neighbours: dict[str, set[str]] | None = None
+
+    def divergence(self, divergence: Divergence) -> Finding:
+        """Judge one effect."""
+        effect = divergence.effect
+        attribution = self.attributor.attribute(lambda o: divergence in o.divergences)
+        if not attribution.patches:
+            attribution = self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences))
+        return Finding(
+            kind="divergence",
+            what=effect,
+            effects=(effect,),
+            side="both",
+            leader=self.comparison.leader,
+            patches=attribution.patches,
+            direction="sufficient" if attribution.direction == "sufficient" else "necessary",
+            verdict=effect_verdict(effect, attribution.patches),
+            sites=(operation_tag(self.program, divergence.uid), "-"),
+            story=f"{EFFECTS[effect]} ({operation_tag(self.program, divergence.uid)})",
+        )
+
+    def violation(self, invariant: str) -> Finding:
+        """Judge one broken invariant."""
+        old, new = self.outcome.violations("old"), self.outcome.violations("new")
+        side: Side = "old" if invariant in old else "new"
+        seen = (old if side == "old" else new)[invariant]
+        if invariant in old and invariant in new:
+            return self.violation_finding(seen, "both", Attribution((), "none"), Verdict.BASELINE)
+        other: Side = "new" if side == "old" else "old"
+        if invariant in self.neighbours()[other]:
+            return self.violation_finding(seen, "both", Attribution((), "none"), Verdict.BASELINE)
+        attribution = self.attributor.attribute(
+            lambda o: invariant in o.violations(side) and invariant not in o.violations(other)
+        )
+        verdict = Verdict.REGRESSION
+        if side == "old":
+            claimed = any(p in PATCHES and invariant in PATCHES[p].claims for p in attribution.patches)
+            verdict = Verdict.FIXED if claimed else Verdict.FIXED_SILENTLY
+        return self.violation_finding(seen, side, attribution, verdict)
+
+    def violation_finding(self, seen: Violation, side: str, attribution: Attribution, verdict: Verdict) -> Finding:
+        return Finding(
+            kind="violation",
+            what=seen.invariant,
+            effects=(),
+            side="old" if side == "old" else "new" if side == "new" else "both",
+            leader=self.comparison.leader,
+            patches=attribution.patches,
+            direction="none"
+            if not attribution.patches
+            else ("sufficient" if attribution.direction == "sufficient" else "necessary"),
+            verdict=verdict,
+            sites=self.sites(seen),
+            story=INVARIANTS[seen.invariant],
+        )
+
+    def sites(self, seen: Violation) -> tuple[str, str]:
+        """Where the actor stood that broke it, and where the one stood that had run before."""
+        return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
+
+    def neighbours(self) -> dict[str, set[str]]:
+        """Invariants broken on each side in schedules close to this one: a violation that the other side shows next
+        door is no news. Half of them are led by the other model, which stops at its own points."""
+        if self._neighbours is None:
+            broken: dict[str, set[str]] = {"old": set(), "new": set()}
+            comparison = self.comparison
+            swapped = Comparison(
+                comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
+            )
+            for number, turns in enumerate(neighbour_turns(self.outcome.turns, NEIGHBOURS)):
+                led = comparison if number % 2 else swapped
+                outcome = led.run(self.program, by_turns(turns))
+                broken["old"].update(outcome.violations("old"))
+                broken["new"].update(outcome.violations("new"))
+            self._neighbours = broken
+        return self._neighbours
+
+
+def effect_verdict(effect: str, patches: tuple[str, ...]) -> Verdict:
+    """A documented effect is allowed by one of the attributed patches and forbidden by none."""
+    known = [PATCHES[p] for p in patches if p in PATCHES]
+    if any(effect in patch.forbidden for patch in known):
+        return Verdict.REGRESSION
+    allowed = {name for patch in known for name in patch.allowed}
+    for patch in patches:
+        if patch != OWN_CHANGE and patch in PLACEBOS:
+            allowed.update(PLACEBOS[patch])
+    return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
+
+
+def operation_tag(program: Program, uid: int) -> str:
+    """The kind of operation `uid` is, e.g. "clear-flush-young"."""
+    if uid == WHOLE_RUN:
+        return "end-of-run"
+    for actor in program.actors:
+        for op in actor.ops:
+            if op.uid == uid:
+                return str(op.__struct_config__.tag)
+    return "end-of-run"
+
+
+def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:
+    """`count` schedules near one: the schedule itself, then 1 to 4 turns dropped, doubled or moved."""
+    yield turns
+    rng = Rng(len(turns))
+    for _ in range(count - 1):
+        near = list(turns)
+        for _ in range(1 + rng.below(4)):
+            if not near:
+                break
+            at = rng.below(len(near))
+            kind = rng.below(3)
+            turn = near[at]
+            if kind != 1:
+                del near[at]
+            if kind == 2:
+                near.insert(rng.below(len(near) + 1), turn)
+            elif kind == 1:
+                near.insert(at, turn)
+        yield near

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The life of a shadow page, i.e. of a page table of the shadow MMU: found or made, linked, zapped, freed (mmu.c).
+
+A shadow page belongs to no root: it is named by what it maps and found again as long as it is of the current
+generation, even if no entry points to it at the moment.  Freeing is the business of kvm_mmu_commit_zap_page().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
+
+from .flush import kvm_flush_remote_tlbs
+from .machine import EV_FLUSH
+from .mmu_spte import mmu_spte_clear_no_track, mmu_spte_set
+from .page_table import KvmMmuPage
+from .points import FRONT_FLUSH, FRONT_YIELD, SHADOW_SET, SHADOW_SYNC_FLUSH
+from .rmap import drop_spte
+from .spte import is_last_spte, is_shadow_present_pte, make_nonleaf_spte, spte_to_pfn
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+# Shadow pages zapped before mmu_lock may be dropped: 10 in the kernel, whose VMs have thousands.
+BATCH_ZAP_PAGES: Final[i64] = 2
+
+
+def kvm_mmu_get_shadow_page(m: Machine, gfn: i64, level: i64) -> KvmMmuPage:
+    """The page table of `level` that maps from `gfn` on. mmu_lock held for write.
+
+    One that lost its parent to a huge page comes back with the leaves it had: the rmaps kept them up to date.
+    """
+    # The list holds no invalid page, so the generation alone decides.
+    for sp in m.active_mmu_pages:
+        if sp.gfn == gfn and sp.level == level and sp.mmu_valid_gen == m.mmu_valid_gen:
+            return sp
+    sp = m.alloc_table(level, gfn, None)
+    sp.ad_disabled = not m.masks.kvm_ad_enabled()
+    sp.mmu_valid_gen = m.mmu_valid_gen
+    m.active_mmu_pages.append(sp)
+    return sp
+
+
+def link_shadow_page(m: Machine, sp: KvmMmuPage, index: i64, child: KvmMmuPage) -> Generator[int, None, None]:
+    """Point an entry that is no page table yet to `child`."""
+    if is_shadow_present_pte(sp.spt[index]):
+        yield from drop_large_spte(m, sp, index)
+    yield SHADOW_SET
+    mmu_spte_set(m, sp, index, make_nonleaf_spte(m.masks, child, child.ad_disabled))
+    mmu_page_add_parent_pte(child, sp, index)
+
+
+def drop_large_spte(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int, None, None]:
+    """Zap a huge leaf and flush at once: the smaller pages that come in its place may allow less."""
+    yield SHADOW_SET
+    drop_spte(m, sp, index)
+    yield from kvm_flush_remote_tlbs(m, SHADOW_SYNC_FLUSH)
+
+
+def mmu_page_add_parent_pte(child: KvmMmuPage, sp: KvmMmuPage, index: i64) -> None:
+    child.parents.append((sp, int(index)))
+    child.unlinked = False
+
+
+def drop_parent_pte(m: Machine, child: KvmMmuPage, sp: KvmMmuPage, index: i64) -> None:
+    """Clear the entry that points to `child`. Leaves of the child stay in the rmaps, and the child in the list."""
+    child.parents.remove((sp, int(index)))
+    mmu_spte_clear_no_track(m, sp, index)
+    if not child.parents:
+        child.unlinked = True
+        m.oracle.table_unlinked(child)
+
+
+def mmu_page_zap_pte(m: Machine, sp: KvmMmuPage, index: i64) -> None:
+    spte = sp.spt[index]
+    if not is_shadow_present_pte(spte):
+        return
+    if is_last_spte(spte, sp.level):
+        drop_spte(m, sp, index)
+    else:
+        drop_parent_pte(m, m.page_tables[spte_to_pfn(spte)], sp, index)
+
+
+def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmMmuPage]) -> i64:
+    """Empty an obsolete shadow page, unlink it and put it on invalid_list, to be committed before mmu_lock is dropped
+    for good. Returns how many pages were put there: none for a root in use, which its last user frees.
+
+    No flush, no request to the vCPUs: a page that is not obsolete would need both.
+    """
+    for index in range(m.entries):
+        mmu_page_zap_pte(m, sp, index)
+    for parent, index in list(sp.parents):
+        drop_parent_pte(m, sp, parent, index)
+
+    # A root that was zapped while in use is invalid and has left the list already.
+    if not sp.invalid:
+        m.active_mmu_pages.remove(sp)
+    sp.invalid = True
+    if sp.root_count > 0:
+        return 0
+    invalid_list.append(sp)
+    return 1
+
+
+def kvm_mmu_commit_zap_page(m: Machine, invalid_list: list[KvmMmuPage], point: int) -> Generator[int, None, None]:
+    """Free what was prepared. The flush comes first: it takes the page tables out of every structure cache."""
+    if not invalid_list:
+        return
+    yield from kvm_flush_remote_tlbs(m, point)
+    free_zapped_pages(m, invalid_list)
+
+
+def free_zapped_pages(m: Machine, invalid_list: list[KvmMmuPage]) -> None:
+    """kvm_mmu_free_shadow_page() of each.
+
+    Lockless walkers run with interrupts off, so the IPI of the flush before has waited for them in the kernel. In the
+    model they are RCU readers, and the page waits for those that are still in their section.
+    """
+    for sp in invalid_list:
+        m.warn_on(not sp.invalid or sp.root_count != 0, "kvm_mmu_commit_zap_page: shadow page in use")
+        m.call_rcu(sp)
+    invalid_list.clear()
+
+
+def kvm_zap_obsolete_pages(m: Machine) -> Generator[int, None, None]:
+    """Zap the shadow pages of the old generation, oldest first: the first current one ends it. mmu_lock held for
+    write and dropped now and then, slots_lock held, so that the generation stays.
+
+    Without a flush until the end: all vCPUs have left the guest, and load a new root before they enter again.
+    """
+    invalid_list: list[KvmMmuPage] = []
+    batch: i64 = 0
+    while m.active_mmu_pages:
+        sp = m.active_mmu_pages[0]
+        if sp.mmu_valid_gen == m.mmu_valid_gen:
+            break
+        if batch >= BATCH_ZAP_PAGES and need_resched(m, sp.gfn):
+            batch = 0
+            m.write_unlock()
+            yield FRONT_YIELD
+            m.write_lock()
+            continue
+        batch += kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+    yield from kvm_mmu_commit_zap_page(m, invalid_list, FRONT_FLUSH)
+
+
+def need_resched(m: Machine, gfn: i64) -> bool:
+    """need_resched() || rwlock_needbreak(): the program says at which regions; once each."""
+    bit: i64 = 1 << ((gfn >> m.bits) & 31)
+    wanted = (m.resched & bit) != 0
+    m.resched &= ~bit
+    return wanted
+
+
+def mmu_alloc_direct_root(m: Machine) -> KvmMmuPage:
+    """A root of the current generation with a reference for the vCPU. mmu_lock held for write."""
+    root = kvm_mmu_get_shadow_page(m, 0, m.levels)
+    root.root_count += 1
+    return root
+
+
+def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> None:
+    """Drop a vCPU's reference. The last user of a root that was zapped meanwhile frees it, after a flush.
+
+    One step, with begin and end of that flush in it: the root is on no list and empty, so no other flow can tell.
+    """
+    root.root_count -= 1
+    if root.root_count > 0 or not root.invalid:
+        return
+    invalid_list: list[KvmMmuPage] = []
+    kvm_mmu_prepare_zap_page(m, root, invalid_list)
+    m.record(EV_FLUSH, i64(0))
+    m.flush_all()
+    free_zapped_pages(m, invalid_list)
