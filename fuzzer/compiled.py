@@ -40,6 +40,9 @@ COMPILED: Final = (
     "fuzzer/schedule.py",
     "fuzzer/schedulers/*.py",
     "fuzzer/execute.py",
+    "fuzzer/flows.py",
+    "fuzzer/lockstep.py",
+    "fuzzer/coverage.py",
     "fuzzer/oracle/*.py",
 )
 PACKAGES: Final = ("reference_mmu", "fuzzer")
@@ -127,6 +130,7 @@ def compile_core() -> tuple[Path, int]:
         core = _cores() / _fingerprint(snapshot)
         if not core.is_dir():
             require_compiler()
+            print(f"compiling the core, {len(files)} modules: takes a minute or two", flush=True)
             built = Path(scratch, "core")
             _run_mypyc(Path(scratch, "sources"), [str(file) for file in files], built)
             _require_loads(Path(scratch, "sources"), built, [_module_name(file) for file in files])
@@ -207,9 +211,11 @@ def _run_mypyc(sources: Path, files: list[str], built: Path) -> None:
     # The modules' loaders are small extensions of their own: build them beside the library they share.
     (sources / "setup.cfg").write_text("[build_ext]\nparallel = 4\n", encoding="utf-8")
     options = ["--config-file=", "--follow-imports=silent"]
-    levels = {"MYPYC_OPT_LEVEL": "3", "MYPYC_DEBUG_LEVEL": "0"}
+    # Warnings about generated C help nobody, would be errors, and looking for them is a third of the compiler's time.
+    flags = f"{os.environ.get('CFLAGS', '')} -Wno-all -w"
+    settings = {"MYPYC_OPT_LEVEL": "3", "MYPYC_DEBUG_LEVEL": "0", "CFLAGS": flags}
     command = [sys.executable, "-m", "mypyc", *options, *files]
-    run = subprocess.run(command, cwd=sources, env=os.environ | levels, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=sources, env=os.environ | settings, capture_output=True, text=True)
     if run.returncode:
         raise CoreError(f"mypyc failed\n{run.stdout}{run.stderr}".rstrip())
     shutil.rmtree(sources / "build")

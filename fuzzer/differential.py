@@ -29,6 +29,10 @@ from reference_mmu.machine import (
     EV_WARN,
     EV_YOUNG,
     OP_COUNTERS,
+    PF_FAST,
+    PF_FIXED,
+    PF_RETRY,
+    PF_SPURIOUS,
     Machine,
 )
 from reference_mmu.page_table import KvmMmuPage
@@ -47,6 +51,8 @@ _COUNTERS: Final = (
     (COUNT_PML, "pml-entries"),
 )
 
+_VALUE: Final = (1 << EV_SHIFT) - 1
+
 WHOLE_RUN: Final = -1  # the uid of a divergence of final states
 
 
@@ -64,8 +70,10 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
     if pair.truncated and pair.drift_turn < 0:
         return []
     for uid in sorted(pair.comparable):
-        complete = pair.drift_turn < 0 or not began_drift(pair, uid)
-        effect = compare_operation(old.m, new.m, uid, complete)
+        if pair.drift_turn >= 0 and pair.turns[pair.drift_turn].uid == uid:
+            effect = compare_drifted(pair, old.m, new.m, uid)
+        else:
+            effect = compare_operation(old.m, new.m, uid)
         if effect and effect not in found:
             found[effect] = uid
     for effect, uid in new.judge.facts.items():
@@ -77,44 +85,62 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
     return [Divergence(effect, uid) for effect, uid in found.items()]
 
 
-def began_drift(pair: Pair, uid: int) -> bool:
-    return pair.turns[pair.drift_turn].uid == uid
-
-
-def compare_operation(old: Machine, new: Machine, uid: int, complete: bool) -> str:
-    """The effect of the first difference, "" if there is none."""
+def first_difference(old: Machine, new: Machine, uid: int) -> tuple[int, int, int]:
+    """(index, old event, new event) of the first difference, an event of 0 for none; index -1: no difference."""
     before, after = old.events[uid], new.events[uid]
     for index in range(max(len(before), len(after))):
         was = before[index] if index < len(before) else 0
         now = after[index] if index < len(after) else 0
         if was != now:
-            return event_effect(was, now, complete)
-    if complete:
-        for counter, name in _COUNTERS:
-            was = int(old.counters[uid * OP_COUNTERS + counter])
-            now = int(new.counters[uid * OP_COUNTERS + counter])
-            if was != now:
-                return f"fewer-{name}" if now < was else f"more-{name}"
+            return index, was, now
+    return -1, 0, 0
+
+
+def compare_operation(old: Machine, new: Machine, uid: int) -> str:
+    """The effect by which an operation differs that both completed before the drift; "" for none."""
+    index, was, now = first_difference(old, new, uid)
+    if index >= 0:
+        return event_effect(was, now)
+    for counter, name in _COUNTERS:
+        was = int(old.counters[uid * OP_COUNTERS + counter])
+        now = int(new.counters[uid * OP_COUNTERS + counter])
+        if was != now:
+            return f"fewer-{name}" if now < was else f"more-{name}"
     return ""
 
 
-def event_effect(was: int, now: int, complete: bool) -> str:
+def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> str:
+    """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
+    which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
+    index, was, now = first_difference(old, new, uid)
+    if index < 0:
+        return ""
+    kinds = (was >> EV_SHIFT, now >> EV_SHIFT)
+    if EV_FLUSH in kinds or EV_WARN in kinds:
+        return event_effect(was, now) if index < pair.drift_events else ""
+    if kinds == (EV_PF, EV_PF):
+        values = (was & _VALUE, now & _VALUE)
+        same_fault = pair.drift_in_fault and index <= pair.drift_events
+        return event_effect(was, now) if same_fault and PF_RETRY not in values else ""
+    if EV_PF in kinds and pair.drift_completed:
+        # One hit its TLB and was done, the other faulted. How that ended counts only if nobody came in between.
+        outcome = (was if was >> EV_SHIFT == EV_PF else now) & _VALUE
+        return event_effect(was, now) if outcome in (PF_FIXED, PF_FAST, PF_SPURIOUS) else ""
+    return ""
+
+
+def event_effect(was: int, now: int) -> str:
     """Name the change from one event to another (0: the operation had no further event)."""
     was_kind, now_kind = was >> EV_SHIFT, now >> EV_SHIFT
-    low = (1 << EV_SHIFT) - 1
-    was_value, now_value = was & low, now & low
+    was_value, now_value = was & _VALUE, now & _VALUE
     if EV_WARN in (was_kind, now_kind):
         return "new-warning" if now_kind == EV_WARN else "warning-gone"
     if EV_FLUSH in (was_kind, now_kind):
         return "more-flushes" if now_kind == EV_FLUSH else "fewer-flushes"
     if EV_PF in (was_kind, now_kind):
-        if not complete and (was == 0 or now == 0):
-            return ""  # the other model has not got there yet
         was_outcome = OUTCOMES[was_value] if was_kind == EV_PF else "none"
         now_outcome = OUTCOMES[now_value] if now_kind == EV_PF else "none"
         return f"{now_outcome}-instead-of-{was_outcome}"
-    if not complete:
-        return ""
     if EV_YOUNG in (was_kind, now_kind):
         return "young-false-negative" if was_value else "young-false-positive"
     if EV_HARVEST in (was_kind, now_kind):

@@ -86,7 +86,9 @@ class Hunt:
     ) -> list[Found]:
         trial: Trial | None = None
         fresh: list[Found] = []
-        for what in [*outcome.divergences, *sorted({*outcome.violations("old"), *outcome.violations("new")})]:
+        seen: list[Divergence | str] = [*outcome.divergences]
+        seen.extend(sorted({*outcome.violations("old"), *outcome.violations("new")}))
+        for what in seen:
             trace = self.trace_of(program, comparison, outcome, what)
             self.traces[trace] += 1
             count = self.traces[trace]

@@ -21,7 +21,7 @@ from fuzzer.execute import END, Execution, Model, private_points
 from fuzzer.program import Program
 from fuzzer.schedule import Scheduler, Switch, Turn
 from reference_mmu.locks import ModelBug
-from reference_mmu.points import FAULT_RETRY
+from reference_mmu.points import FAULT_ENTER, FAULT_RETRY
 from reference_mmu.semantics import Semantics
 
 MAX_STEPS: Final = 6000  # per model; the longest sensible program takes a tenth of it
@@ -33,7 +33,9 @@ class Pair:
     """A leader and a follower after (or during) a run.
 
     `turns`: what the leader did.  `drift_turn`: -1 if they never drifted.  `comparable`: uids of operations whose raw
-    results may be compared: complete in both before the drift, or the one in which it began.
+    results may be compared: complete in both before the drift, or the one in which it began.  Of that one,
+    `drift_events` is how many events either model had recorded by then, `drift_in_fault` says that both were inside
+    the fault handler (then the outcome of that very fault is still its own), `drift_completed` that one had finished.
     """
 
     def __init__(self, program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model]) -> None:
@@ -45,6 +47,9 @@ class Pair:
         self.occurrences: list[dict[int, int]] = [{} for _ in program.actors]
         self.turns: list[Turn] = []
         self.drift_turn: i64 = -1
+        self.drift_events: i64 = 0
+        self.drift_in_fault = False
+        self.drift_completed = False
         self.comparable: set[int] = set()
         self.stuck = False
         self.truncated = False
@@ -121,6 +126,10 @@ class Pair:
             done = min(self.leader.place[other], self.follower.place[other])
             self.comparable.update(op.uid for op in self.leader.ops[other][:done])
         self.comparable.add(uid)
+        at = min(self.leader.at[actor], self.follower.at[actor])
+        self.drift_completed = self.leader.place[actor] != self.follower.place[actor]
+        self.drift_in_fault = FAULT_ENTER <= at <= FAULT_RETRY
+        self.drift_events = max(len(self.leader.m.events[uid]), len(self.follower.m.events[uid]))
 
     # --- whole runs -----------------------------------------------------------------------------------------
 

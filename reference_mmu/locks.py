@@ -9,7 +9,7 @@ from mypy_extensions import i64
 from librt.vecs import vec
 
 
-class ModelBug(AssertionError):
+class ModelBug(Exception):
     """A flow broke a rule of the model itself (not of KVM): the run means nothing."""
 
 

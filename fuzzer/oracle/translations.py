@@ -30,7 +30,8 @@ class Translations:
         self.judge = judge
         self.taken: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
         self.unlinked: list[list[KvmMmuPage]] = [[] for _ in range(actors)]
-        self.unflushed: list[tuple[KvmMmuPage, int, int]] = []  # ranges whose table was zapped since the last flush
+        # (actor, root, first, end) of ranges whose table an actor zapped since the last flush.
+        self.unflushed: list[tuple[int, KvmMmuPage, int, int]] = []
 
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
         if self.unflushed and sp.level > 1 and is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
@@ -43,13 +44,13 @@ class Translations:
         first = sp.gfn + index * pages
         self.taken[m.actor].append((sp.top(), int(first), int(first + pages)))
         if not is_last_spte(old_spte, sp.level) and not is_shadow_present_pte(new_spte):
-            self.unflushed.append((sp.top(), int(first), int(first + pages)))
+            self.unflushed.append((int(m.actor), sp.top(), int(first), int(first + pages)))
 
     def note_huge_before_flush(self, m: Machine, sp: KvmMmuPage, index: i64) -> None:
-        """A huge leaf where a zapped page table may still be cached: the same translations, so legal."""
+        """A huge leaf where a table that somebody else zapped may still be cached: the same translations, so legal."""
         first = sp.gfn + index * m.pages_per_hpage(sp.level)
-        for root, start, end in self.unflushed:
-            if root is sp.top() and start < first + m.pages_per_hpage(sp.level) and first < end:
+        for actor, root, start, end in self.unflushed:
+            if actor != m.actor and root is sp.top() and start < first + m.pages_per_hpage(sp.level) and first < end:
                 self.judge.note("huge-before-flush")
 
     def flushed(self) -> None:
