@@ -146,7 +146,7 @@ def main() -> int:
     start = time.monotonic()
     try:
         core, modules = compile_core()
-    except CoreError as error:
+    except (CoreError, OSError) as error:
         print(f"core not compiled, everything runs interpreted: {error}", file=sys.stderr)
         return 1
     print(f"core {core.name}: {modules} modules, ready in {time.monotonic() - start:.1f} s")

@@ -71,11 +71,11 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
         return []
     for uid in sorted(pair.comparable):
         if pair.drift_turn >= 0 and pair.turns[pair.drift_turn].uid == uid:
-            effect = compare_drifted(pair, old.m, new.m, uid)
+            effects = compare_drifted(pair, old.m, new.m, uid)
         else:
-            effect = compare_operation(old.m, new.m, uid)
-        if effect and effect not in found:
-            found[effect] = uid
+            effects = compare_operation(old.m, new.m, uid)
+        for effect in effects:
+            found.setdefault(effect, uid)
     for effect, uid in new.judge.facts.items():
         if effect not in old.judge.facts and effect not in found:
             found[effect] = uid
@@ -96,37 +96,45 @@ def first_difference(old: Machine, new: Machine, uid: int) -> tuple[int, int, in
     return -1, 0, 0
 
 
-def compare_operation(old: Machine, new: Machine, uid: int) -> str:
-    """The effect by which an operation differs that both completed before the drift; "" for none."""
+def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
+    """The effects by which an operation differs that both completed before the drift: the first event, or if all
+    events agree, what it cost."""
     index, was, now = first_difference(old, new, uid)
     if index >= 0:
-        return event_effect(was, now)
+        return event_effects(was, now)
+    effects = []
     for counter, name in _COUNTERS:
         was = int(old.counters[uid * OP_COUNTERS + counter])
         now = int(new.counters[uid * OP_COUNTERS + counter])
         if was != now:
-            return f"fewer-{name}" if now < was else f"more-{name}"
-    return ""
+            effects.append(f"fewer-{name}" if now < was else f"more-{name}")
+    return effects
 
 
-def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> str:
+def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> list[str]:
     """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
     which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
     index, was, now = first_difference(old, new, uid)
     if index < 0:
-        return ""
+        return []
     kinds = (was >> EV_SHIFT, now >> EV_SHIFT)
     if EV_FLUSH in kinds or EV_WARN in kinds:
-        return event_effect(was, now) if index < pair.drift_events else ""
+        return event_effects(was, now) if index < pair.drift_events else []
     if kinds == (EV_PF, EV_PF):
         values = (was & _VALUE, now & _VALUE)
         same_fault = pair.drift_in_fault and index <= pair.drift_events
-        return event_effect(was, now) if same_fault and PF_RETRY not in values else ""
+        return event_effects(was, now) if same_fault and PF_RETRY not in values else []
     if EV_PF in kinds and pair.drift_completed:
         # One hit its TLB and was done, the other faulted. How that ended counts only if nobody came in between.
         outcome = (was if was >> EV_SHIFT == EV_PF else now) & _VALUE
-        return event_effect(was, now) if outcome in (PF_FIXED, PF_FAST, PF_SPURIOUS) else ""
-    return ""
+        return event_effects(was, now) if outcome in (PF_FIXED, PF_FAST, PF_SPURIOUS) else []
+    return []
+
+
+def event_effects(was: int, now: int) -> list[str]:
+    """event_effect(), as a list: a difference that has no name of its own is none."""
+    effect = event_effect(was, now)
+    return [effect] if effect else []
 
 
 def event_effect(was: int, now: int) -> str:

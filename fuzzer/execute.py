@@ -13,7 +13,7 @@ from fuzzer.oracle.judge import Judge
 from fuzzer.ops import Operation
 from fuzzer.program import Program
 from reference_mmu.machine import Machine
-from reference_mmu.points import FAULT_RETRY, PRIVATE
+from reference_mmu.points import FAULT_ENTER, FAULT_RETRY, PRIVATE
 from reference_mmu.semantics import Semantics
 
 Flow = Generator[int, None, None]
@@ -35,8 +35,10 @@ class Model:
 class Execution:
     """A machine in the middle of a program.
 
-    `at[a]`: the point actor a stands at, END between operations. Its position is (place[a], lap[a], at[a]): the
-    number of the operation, how often the flow went back to an earlier point, and the rank of the point.
+    `at[a]`: the point actor a stands at, END between operations. Its position is (place[a], faults[a], lap[a], at[a]):
+    the number of the operation, the page faults it has taken so far, how often since then the flow went back to an
+    earlier point, and the rank of the point. Faults count apart: a walk that is repeated because a flush threw the
+    vCPU out of the guest must not look like one that is repeated after a fault.
     """
 
     def __init__(self, program: Program, semantics: Semantics, model: Model) -> None:
@@ -50,11 +52,12 @@ class Execution:
         self.flows: list[Flow | None] = [None] * n
         self.at: vec[i64] = vec[i64]([0] * n)
         self.place: vec[i64] = vec[i64]([0] * n)
+        self.faults: vec[i64] = vec[i64]([0] * n)
+        self.ended_faults: vec[i64] = vec[i64]([0] * n)  # of the operation that each actor ended last
         self.lap: vec[i64] = vec[i64]([0] * n)
         self.resched: vec[i64] = vec[i64]([0] * n)
         self.live: list[int] = [a for a in range(n) if self.ops[a]]
         self.steps: i64 = 0
-        self.retries: i64 = 0  # fault retries since anything else happened
         self.judge.watch(self.at)
 
     def can_run(self, actor: i64) -> bool:
@@ -85,12 +88,17 @@ class Execution:
         self.judge.turn_of(a)
         for point in flow:
             self.resched[a] = m.resched
-            if point <= self.at[a]:
+            if point == FAULT_ENTER:
+                self.faults[a] += 1
+                self.lap[a] = 0
+            elif point <= self.at[a]:
                 self.lap[a] += 1
             self.at[a] = point
             return point
         self.flows[actor] = None
         self.at[a] = END
+        self.ended_faults[a] = self.faults[a]
+        self.faults[a] = 0
         self.lap[a] = 0
         self.place[a] += 1
         if self.place[a] == len(self.ops[actor]):

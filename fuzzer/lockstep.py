@@ -2,7 +2,7 @@
 """The same program under the same interleaving on two models that take different numbers of steps.
 
 One model *leads*: a scheduler picks among its runnable actors at every one of its points.  After each turn the same
-actor of the *follower* advances to its first point at or beyond the leader's position (operation, lap, rank), never
+actor of the *follower* advances to its first point at or beyond the leader's position (operation, faults, lap, rank), never
 past the operation; if it is beyond already it stands still.  When the leader's operation ends, the follower runs that
 operation to its end, stopping when blocked or at a retry; the rest is a debt paid at that actor's next turn.
 
@@ -107,15 +107,21 @@ class Pair:
         leader, follower = self.leader, self.follower
         if follower.flows[actor] is None or follower.at[actor] in self.follower_private:
             return False
+        if follower.faults[actor] != leader.faults[actor]:
+            return follower.faults[actor] > leader.faults[actor]
         if follower.lap[actor] != leader.lap[actor]:
             return follower.lap[actor] > leader.lap[actor]
         return follower.at[actor] >= leader.at[actor]
 
     def disagree(self, actor: int) -> bool:
+        """Are the two somewhere else, or did they get here, at an operation's end, by another number of faults?"""
         leader, follower = self.leader, self.follower
+        if leader.at[actor] == END and leader.ended_faults[actor] != follower.ended_faults[actor]:
+            return True
         return (
             leader.place[actor] != follower.place[actor]
             or leader.at[actor] != follower.at[actor]
+            or leader.faults[actor] != follower.faults[actor]
             or leader.lap[actor] != follower.lap[actor]
         )
 
@@ -127,7 +133,8 @@ class Pair:
             self.comparable.update(op.uid for op in self.leader.ops[other][:done])
         self.comparable.add(uid)
         at = min(self.leader.at[actor], self.follower.at[actor])
-        self.drift_completed = self.leader.place[actor] != self.follower.place[actor]
+        ended = self.leader.at[actor] == END and self.follower.at[actor] == END
+        self.drift_completed = ended or self.leader.place[actor] != self.follower.place[actor]
         self.drift_in_fault = FAULT_ENTER <= at <= FAULT_RETRY
         self.drift_events = max(len(self.leader.m.events[uid]), len(self.follower.m.events[uid]))
 

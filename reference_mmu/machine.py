@@ -82,6 +82,8 @@ class Machine:
         self.actor: i64 = 0
         self.uid: i64 = 0
         self.resched: i64 = 0  # of the running operation: regions at which need_resched() is true
+        self.resched_every: i64 = 0  # or else, for a long walk: true whenever it has come so many regions further
+        self.resched_region: i64 = 0  # where it last was
         self.events: list[list[int]] = [[] for _ in range(operations)]
         self.counters: vec[i64] = vec[i64]([0] * (operations * OP_COUNTERS))
 
@@ -107,6 +109,7 @@ class Machine:
         self.active_mmu_pages: list[KvmMmuPage] = []  # shadow MMU, oldest first
         self.rmap: dict[int, list[tuple[KvmMmuPage, int]]] = {}
         self.mmu_valid_gen: i64 = 0
+        self.unsync_calls: i64 = 0  # of mmu_try_to_unsync_pages()
         self.harvest_protects_huge = False  # inside the huge-page write protection of a harvest (oracle E3 exempts it)
 
         self.host = Host(config.backing, self.bits)
@@ -207,13 +210,13 @@ class Machine:
         self.rcu_do_batch()
 
     def rcu_do_batch(self) -> None:
-        waiting = []
-        for sp in self.rcu_callbacks:
-            if self.rcu.passed(sp.rcu_snapshot):
-                self.free_table(sp)
-            else:
-                waiting.append(sp)
-        self.rcu_callbacks = waiting
+        """Free what has waited long enough. A section that the oldest callback waits for is in every later snapshot,
+        too, so the first that has to wait ends it."""
+        done = 0
+        while done < len(self.rcu_callbacks) and self.rcu.passed(self.rcu_callbacks[done].rcu_snapshot):
+            self.free_table(self.rcu_callbacks[done])
+            done += 1
+        del self.rcu_callbacks[:done]
 
     # --- page tables ----------------------------------------------------------------------------------------
 
@@ -250,6 +253,7 @@ class Machine:
 
     def mmu_try_to_unsync_pages(self, slot: KvmMemorySlot, gfn: i64, synchronizing: bool, prefetch: bool) -> bool:
         """True: `gfn` must stay write-protected (mmu.c). No shadowed guest page tables here, so tracking decides."""
+        self.unsync_calls += 1
         return self.kvm_gfn_is_write_tracked(gfn)
 
     def kvm_gfn_is_write_tracked(self, gfn: i64) -> bool:

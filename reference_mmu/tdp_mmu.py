@@ -107,8 +107,11 @@ def handle_removed_pt(m: Machine, sp: KvmMmuPage, shared: bool) -> Generator[int
 
 
 def need_resched(m: Machine, it: TdpIter) -> bool:
-    """need_resched() || rwlock_needbreak(): the program says at which regions; once each."""
-    return (m.resched >> ((it.next_last_level_gfn >> m.bits) & 31)) & 1 != 0
+    """need_resched() || rwlock_needbreak(): the program says at which regions, once each, or every how many."""
+    region = it.next_last_level_gfn >> m.bits
+    if m.resched_every != 0:
+        return region - m.resched_region >= m.resched_every
+    return (m.resched >> (region & 31)) & 1 != 0
 
 
 def tdp_mmu_iter_cond_resched(
@@ -136,7 +139,8 @@ def tdp_mmu_iter_cond_resched(
         if not need_resched(m, it):
             return it.yielded
 
-    m.resched &= ~(1 << ((it.next_last_level_gfn >> m.bits) & 31))
+    m.resched_region = it.next_last_level_gfn >> m.bits
+    m.resched &= ~(1 << (m.resched_region & 31))
     if flush:
         yield from kvm_flush_remote_tlbs(m, flush_point)
     m.rcu_read_unlock()

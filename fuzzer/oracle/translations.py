@@ -58,7 +58,8 @@ class Translations:
             self.unflushed = []
 
     def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
-        if not sp.top().invalid:
+        """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those."""
+        if sp.tdp_mmu_page and not sp.top().invalid:
             self.unlinked[m.actor].append(sp)
 
     def mmu_unlocking(self, m: Machine, actor: i64) -> None:

@@ -24,6 +24,7 @@ from reference_mmu.points import (
     AGE_SPTE,
     COLLAPSE_FLUSH_W,
     COLLAPSE_ZAP_W,
+    FAULT_LOCK_W,
     FPF_READ,
     FRONT_FLUSH,
     FRONT_YIELD,
@@ -85,11 +86,19 @@ BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 
 
 class Recorder(Oracle):
-    """What was warned about, which tables were freed."""
+    """What was warned about, which tables were freed, which pages were marked while mmu_lock was held for write."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.freed: list[KvmMmuPage] = []
+        self.marked: list[tuple[int, bool]] = []
+
+    def attach(self, m: Machine) -> None:
+        self.m = m
+
+    def page_marked(self, pfn: int, dirty: bool) -> None:
+        assert self.m.mmu_lock.state < 0
+        self.marked.append((int(pfn), dirty))
 
     def warned(self, text: str) -> None:
         self.warnings.append(text)
@@ -253,8 +262,10 @@ def test_a_second_fault_on_the_same_page_is_spurious() -> None:
     m, _ = machine(shadow("anon"), NEW)
     fault(m, 1)
     before = spte_of(m, 1)
+    locked(m, kvm_zap_rmap_range(m, 3, 4, False))
     assert fault(m, 1)[1] == RET_PF_SPURIOUS
     assert spte_of(m, 1) == before
+    assert mapped(m, 4) == [0, 1, 2]  # nothing was installed, so nothing is prefetched
     check_rmaps(m)
 
 
@@ -315,6 +326,22 @@ def test_a_write_to_a_tracked_gfn_is_mapped_read_only_and_emulated(semantics: Se
     check_rmaps(m)
 
 
+@BOTH
+def test_a_read_of_a_tracked_gfn_is_just_mapped(semantics: Semantics) -> None:
+    m, _ = machine(shadow("anon"), semantics)
+    m.tracked_gfns[1] = 1
+    assert fault(m, 1, write=False)[1] == RET_PF_FIXED
+    assert not is_writable_pte(spte_of(m, 1))
+
+
+@BOTH
+def test_a_read_only_page_is_mapped_read_only(semantics: Semantics) -> None:
+    m, oracle = machine(shadow("cow"), semantics)
+    assert fault(m, 1, write=False)[1] == RET_PF_FIXED
+    assert spte_of(m, 1) & (m.masks.shadow_host_writable_mask | m.masks.shadow_mmu_writable_mask | W) == 0
+    assert oracle.marked == [(m.host.pte[1], False)]
+
+
 # --- huge pages ------------------------------------------------------------------------------------------------
 
 
@@ -337,8 +364,12 @@ def test_a_write_under_logging_replaces_the_huge_page_by_small_ones(paging: Pagi
     ioctl(m, enable_dirty_log(m, 0))
     assert level_of(m, 1) == 2
     assert not is_writable_pte(spte_of(m, 1))
+    assert is_mmu_writable_spte(m.masks, spte_of(m, 1))
+    access(m, 1, 2, write=False)
+    assert m.vcpus[1].lookup(m, 2) != 0
     points = access(m, 0, 1, write=True)
     assert points.count(SHADOW_SYNC_FLUSH) == 1
+    assert m.vcpus[1].lookup(m, 2) == 0
     assert mapped(m, 4) == [1]
     assert level_of(m, 1) == 1
     assert m.is_dirty(m.memslots[0], 1)
@@ -426,6 +457,7 @@ def test_neighbours_are_prefetched_old_but_writable_and_their_pages_marked(seman
         assert is_writable_pte(spte_of(m, gfn))
         page = m.host.pages[m.host.pte[gfn]]
         assert (page.dirty, page.accessed, page.refcount, page.kvm_refs) == (True, 1, 1, 0)
+    assert sorted(oracle.marked) == sorted((m.host.pte[gfn], True) for gfn in range(4))
     check_rmaps(m)
     assert oracle.warnings == []
 
@@ -485,6 +517,22 @@ def test_present_neighbours_split_the_run_and_stay_as_they_are() -> None:
 def test_nothing_is_prefetched_that_could_not_be_written_or_aged(config: Config) -> None:
     m, _ = machine(config)
     fault(m, 1, write=False)
+    assert mapped(m, 4) == [1]
+
+
+@pytest.mark.parametrize("change", ["logging", "invalid"])
+def test_a_slot_that_changed_since_the_fault_looked_it_up_is_not_prefetched(change: str) -> None:
+    m, _ = machine(shadow("anon"))
+    m.srcu.lock(m.actor)
+    flow = kvm_mmu_do_page_fault(m, m.vcpus[0], KvmPageFault(1, True, False, False, False))
+    while next(flow) != FAULT_LOCK_W:
+        pass
+    slot = m.memslots[0].copy()
+    slot.log_dirty_pages = change == "logging"
+    slot.invalid = change == "invalid"
+    m.memslots = [slot]
+    run(flow)
+    m.srcu.unlock(m.actor)
     assert mapped(m, 4) == [1]
 
 
@@ -819,6 +867,7 @@ def test_deleting_a_slot_frees_everything_but_the_root_in_use(semantics: Semanti
     tables = list(m.page_tables)
     points = ioctl(m, kvm_delete_memslot(m, 0))
     assert points.count(FRONT_FLUSH) == 1
+    assert flushes(m) == 1
     assert m.rmap == {}
     assert m.active_mmu_pages == []
     assert root.invalid
@@ -830,6 +879,7 @@ def test_deleting_a_slot_frees_everything_but_the_root_in_use(semantics: Semanti
         m.actor = int(vcpu.number)
         run(kvm_mmu_reload(m, vcpu))
     assert root.freed
+    assert flushes(m) == 2
     assert m.vcpus[0].root is m.vcpus[1].root
     assert m.active_mmu_pages == [m.vcpus[0].root]
     assert oracle.warnings == []
@@ -848,6 +898,7 @@ def test_a_root_nobody_uses_any_more_is_freed_with_the_rest() -> None:
     assert oracle.freed == []
     run(flow)
     assert oracle.freed == tables
+    assert flushes(m) == 1
 
 
 @BOTH

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Show what a patch changes: search the kernel just before it against the one just after it for a difference.
+
+A patch that the catalogue calls invisible at system level is shown on the function it changes instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, permutations
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from fuzzer.generate import PROFILES, Profile
+from fuzzer.hunt import Found, Hunt
+from fuzzer.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
+from reference_mmu.mmu_spte import mmu_spte_update_needs_flush
+from reference_mmu.patches import PATCHES, Patch, closure, unknown_patch
+from reference_mmu.semantics import Semantics
+from reference_mmu.spte import SpteMasks
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """How far the search for one patch has come.
+
+    `effects`      what the exposing program showed, a violation of the old model by the name of its invariant.
+    `witness`      where and how, for people: the story of the finding, or the input of a function.
+    `reproducer`   content of the minimized reproducer; None at function level, where there is nothing to replay.
+    `reason`       of level "function": why no program can show it.
+    """
+
+    patch: str
+    exposed: bool
+    level: Literal["system", "function"]
+    programs: int
+    effects: tuple[str, ...] = ()
+    witness: str | None = None
+    reproducer: bytes | None = None
+    reason: str = ""
+
+
+class NothingToExpose(ValueError):
+    """The patch is an equivalence; the message is one line."""
+
+
+_ACROSS_ROOTS: Final = Profile(
+    "across-roots", "aging while roots come and go", mmu=("tdp",), aging=8, invalidation=0, logging=0, tracking=0
+)
+# Where a patch shows soonest; "mixed" for the others.
+PROFILE_OF: Final[dict[str, Profile]] = {
+    "shadow-no-flush-on-clear-dirty": PROFILES["shadow"],
+    "tdp-fault-warn-flush-mmuw": PROFILES["tdp"],
+    "sw-accessed-when-ad-off": msgspec.structs.replace(PROFILES["aging"], paging=("ept-noad",)),
+    "sw-dirty-when-ad-off": msgspec.structs.replace(PROFILES["mixed"], paging=("ept-noad",)),
+    "age-valid-roots-only": msgspec.structs.replace(_ACROSS_ROOTS, slots=8, nested=0),
+    "test-age-early-out": msgspec.structs.replace(_ACROSS_ROOTS, slots=0, nested=4),
+    "age-elides-tlb-flush": PROFILES["aging"],
+    "batch-collapsible-zap-flush": msgspec.structs.replace(PROFILES["log"], mmu=("tdp",)),
+}
+
+
+def expose_steps(patch_id: str, first_seed: int = 0) -> Iterator[Exposure]:
+    """Search program by program, without end until a difference is found and attributed to the patch; the last item
+    has `exposed` set. The caller stops when he has waited long enough.
+
+    Raises UnknownPatch, and NothingToExpose for an equivalence.
+    """
+    if patch_id not in PATCHES:
+        raise unknown_patch(patch_id)
+    patch = PATCHES[patch_id]
+    if patch.kind == "equivalence":
+        raise NothingToExpose(f"'{patch_id}' is an equivalence patch: 'mmufuzz prove' shows that it changes nothing")
+    on = closure([patch_id])
+    before, after = Semantics(on - {patch_id}), Semantics(on)
+    if patch.level == "function":
+        return iter((expose_function(patch, before, after),))
+    return search(patch_id, Hunt(before, after, PROFILE_OF.get(patch_id, PROFILES["mixed"])), first_seed)
+
+
+def search(patch_id: str, hunt: Hunt, first_seed: int) -> Iterator[Exposure]:
+    """One item per program."""
+    for seed in count(first_seed):
+        found = [f for f in hunt.one(seed) if f.finding.patches == (patch_id,) and f.reproducer is not None]
+        if found:
+            yield exposure(patch_id, hunt.programs, found)
+            return
+        yield Exposure(patch_id, False, "system", hunt.programs)
+
+
+def exposure(patch_id: str, programs: int, found: list[Found]) -> Exposure:
+    """All effects, and the story that is told soonest."""
+    effects = dict.fromkeys(name for f in found for name in f.finding.effects or (f.finding.what,))
+    shortest = min(found, key=lambda f: (f.operations, f.preemptions))
+    return Exposure(patch_id, True, "system", programs, tuple(effects), shortest.finding.story, shortest.reproducer)
+
+
+def expose_function(patch: Patch, before: Semantics, after: Semantics) -> Exposure:
+    """The smallest update of an SPTE on which mmu_spte_update() changes its mind: all patches of this level in the
+    catalogue are clauses of its verdict."""
+    kinds = [kind for kind in TABLE_KINDS if not kind.guest_mode]  # which only the TDP MMU has
+    changes = [change for kind in kinds for change in verdict_changes(kind, before, after)]
+    if not changes:
+        return Exposure(patch.id, False, "function", 0, reason=patch.why)
+    smallest = min(changes, key=lambda change: change.size)
+    return Exposure(patch.id, True, "function", 0, (smallest.effect,), smallest.witness, reason=patch.why)
+
+
+class VerdictChange(NamedTuple):
+    """An update on which the verdicts differ. `size`: how many bits it adds, how many it changes, how many are set,
+    which ones it changes; so that the plainest comes first."""
+
+    size: tuple[int, int, int, int]
+    effect: str
+    witness: str
+
+
+def verdict_changes(kind: TableKind, before: Semantics, after: Semantics) -> Iterator[VerdictChange]:
+    """Every legal update on which the verdicts differ."""
+    masks, masks_after = SpteMasks(kind.paging, before), SpteMasks(kind.paging, after)
+    for old, new in permutations(legal_leaves(kind, 1, masks), 2):
+        was = mmu_spte_update_needs_flush(masks, old, new)
+        now = mmu_spte_update_needs_flush(masks_after, old, new)
+        if was != now:
+            changed = old ^ new
+            size = (new & changed).bit_count(), changed.bit_count(), old.bit_count() + new.bit_count(), changed
+            update = f"{spell(old, masks)} -> {spell(new, masks)}"
+            witness = f"mmu_spte_update() on {kind}: {update}: flush {was} before, {now} after"
+            yield VerdictChange(size, "more-flushes" if now else "fewer-flushes", witness)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Does a reproducer still show what it was made for, and by the very same trace?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fuzzer.compare import Outcome
+from fuzzer.finding import Finding
+from fuzzer.hunt import has_effect
+from fuzzer.program import Program
+from fuzzer.reproducer import Reproducer, trace_digest, trace_steps
+from reference_mmu.version import model_version
+
+
+class Recheck(msgspec.Struct, frozen=True):
+    """`diverging_step`: number, from 1, of the first step of the leader that is not the recorded one, 0 if all are;
+    `step_recorded` and `step_now` are "" past the end of the shorter trace."""
+
+    finding_shows: bool
+    digest_recorded: str
+    digest_now: str
+    model_recorded: str
+    model_now: str
+    diverging_step: int
+    step_recorded: str
+    step_now: str
+
+    def reproduced(self) -> bool:
+        """Exactly: the same finding and the same trace of both models."""
+        return self.finding_shows and self.digest_recorded == self.digest_now
+
+
+def recheck(reproducer: Reproducer, outcome: Outcome) -> Recheck:
+    """Hold a replay against what the file says."""
+    was, now = list(reproducer.steps), list(trace_steps(outcome))
+    length = max(len(was), len(now))
+    was += [""] * (length - len(was))
+    now += [""] * (length - len(now))
+    first = next((index for index in range(length) if was[index] != now[index]), -1)
+    return Recheck(
+        finding_shows=shows(reproducer.finding, reproducer.program, outcome),
+        digest_recorded=reproducer.digest,
+        digest_now=trace_digest(outcome),
+        model_recorded=reproducer.model,
+        model_now=model_version(),
+        diverging_step=first + 1,
+        step_recorded=was[first] if first >= 0 else "",
+        step_now=now[first] if first >= 0 else "",
+    )
+
+
+def shows(finding: Finding, program: Program, outcome: Outcome) -> bool:
+    """The effect in the same kind of operation, or the broken invariant on the same side and on that alone."""
+    if finding.kind == "divergence":
+        return has_effect(finding, program, outcome)
+    old, new = finding.what in outcome.violations("old"), finding.what in outcome.violations("new")
+    return {"both": old or new, "old": old and not new, "new": new and not old}[finding.side]

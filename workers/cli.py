@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line `mmufuzz`: every command is a module of workers/commands that defines a function of its own name.
+
+A command's module is imported when it is asked for. That makes `main` the place to choose the compiled core: nothing
+imported before it touches a core module.
+"""
+
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from fuzzer.compiled import CoreError, use_compiled_core
+from reference_mmu import __version__
+from workers.refusal import BadInput, one_line_errors
+
+COMMANDS: Final = ("run", "replay", "minimize", "findings", "patches")
+
+
+class Commands(click.Group):
+    """Finds the commands in workers/commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        choose_core()
+        command = getattr(import_module(f"workers.commands.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command), f"workers/commands/{cmd_name}.py defines no command {cmd_name}"
+        return command
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with one_line_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors():
+            return super().invoke(ctx)
+
+
+def choose_core() -> str:
+    """Put the compiled core in place and say in one line what runs. Raises BadInput."""
+    try:
+        return use_compiled_core().reason
+    except CoreError as error:
+        raise BadInput(f"{error}; unset MMUFUZZ_CORE to run with what there is") from error
+
+
+def show_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """--version"""
+    if asked and not ctx.resilient_parsing:
+        reason = choose_core()
+        model = import_module("reference_mmu.version").model_version()
+        click.echo(f"mmufuzz {__version__}, model {model}, {reason}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the versions of mmufuzz and of its model, and whether the core is compiled.",
+)
+def cli() -> None:
+    """Which KVM MMU commits change behaviour, and does each commit's own message allow it?
+
+    Random programs run under the same interleaving on a model with OLD semantics and on one with NEW semantics.
+    Every difference is attributed to the commits (patches) that cause it, judged, shrunk and kept for replay.
+
+    \b
+    Start here:
+      mmufuzz run                       fuzz for a minute; findings go to ./findings and ./mmufuzz.db
+      mmufuzz replay findings/FILE      tell one finding step by step, OLD beside NEW
+      mmufuzz findings                  list what was found
+      mmufuzz patches show PATCH        what one commit changes, as a diff of the model
+
+    \b
+    Semantics (--old, --new): old, new, old+PATCH[+PATCH...], new-PATCH[-PATCH...]
+      mmufuzz run --old old --new old+age-elides-tlb-flush
+
+    \b
+    Exit codes: 0 fine, 1 a regression or an unexplained finding, or not reproduced,
+    2 bad input, 130 stopped by Ctrl-C with everything found so far kept.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="mmufuzz")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`--json FILE`: exactly one JSON document per command, on standard output for "-"."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+from workers.refusal import BadInput, refuse
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+STANDARD_OUTPUT: Final = "-"
+# Wide enough that nothing is cut or folded where no human eye sets the limit.
+_PIPE_WIDTH: Final = 1000
+
+
+class Document:
+    """Where a command's JSON goes, and the console for people that is then left."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.to_stdout = path == STANDARD_OUTPUT
+
+    def console(self) -> Console:
+        """For people: standard output, or standard error when the JSON has that."""
+        stream = sys.stderr if self.to_stdout else sys.stdout
+        console = Console(file=stream, markup=False, highlight=False, soft_wrap=True)
+        if not console.is_terminal:
+            console.width = _PIPE_WIDTH
+        return console
+
+    def write(self, content: msgspec.Struct) -> None:
+        """Write the document, if one was asked for. Raises BadInput."""
+        data = msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+        if self.to_stdout:
+            click.get_binary_stream("stdout").write(data)
+            click.get_binary_stream("stdout").flush()
+        elif self.path is not None:
+            with refuse(OSError, advice=f"the JSON was not written to {self.path}"):
+                write_whole(Path(self.path), data)
+
+
+class _DocumentType(click.ParamType):
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Document:
+        if isinstance(value, Document):
+            return value
+        if value != STANDARD_OUTPUT:
+            check_writable(Path(value), "--json")
+        return Document(value)
+
+
+def json_option(command: _Command) -> _Command:
+    """Adds --json to a command, which gets a Document as its argument `document`."""
+    return click.option(
+        "--json",
+        "document",
+        type=_DocumentType(),
+        default=lambda: Document(None),
+        show_default=False,
+        help="Write the result as one JSON document to FILE, '-' for standard output.",
+    )(command)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the file with `data`: a reader, and a crash, finds the old content or the new. Raises OSError."""
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(scratch, 0o666 & ~mask)  # mkstemp's 0600 is not what a user's other files have
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raise BadInput if a file cannot be written at `path`, without leaving a trace."""
+    if path.is_dir():
+        raise BadInput(f"{option} {path}: is a directory; name a file in it")
+    with refuse(OSError, advice=f"{option} {path} cannot be written, name a file in a directory that can"):
+        probe(path.parent)
+
+
+def check_directory(path: Path, option: str) -> None:
+    """Raise BadInput if files cannot be written in the directory `path`, which need not exist, without a trace."""
+    nearest = path
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    with refuse(OSError, advice=f"{option} {path} cannot be written, name another directory"):
+        probe(nearest)
+
+
+def probe(directory: Path) -> None:
+    """Write and remove a file in a directory. Raises OSError."""
+    with tempfile.TemporaryFile(dir=directory):
+        pass

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Errors of the command line: one line on stderr, with the next step, and no traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+INTERRUPTED = 130
+
+
+class BadInput(click.ClickException):
+    """What the user gave cannot be used. Exit code 2; nothing was written."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"mmufuzz: {' '.join(self.format_message().split())}", file=file or sys.stderr)
+
+
+@contextmanager
+def refuse(*errors: type[Exception], advice: str) -> Iterator[None]:
+    """Turn `errors` into BadInput, with `advice` on what to do next."""
+    try:
+        yield
+    except errors as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput(f"{text}; {advice}") from error
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Show click's own errors as BadInput, too, and end with 130 on Ctrl-C."""
+    try:
+        yield
+    except (BadInput, click.exceptions.NoArgsIsHelpError):
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "mmufuzz"
+        raise BadInput(f"{error.format_message()} See '{command} --help'.") from error
+    except click.ClickException as error:
+        raise BadInput(error.format_message()) from error
+    except (KeyboardInterrupt, click.Abort) as error:
+        raise click.exceptions.Exit(INTERRUPTED) from error
