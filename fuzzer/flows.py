@@ -4,54 +4,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final
 
 from fuzzer import ops
 from fuzzer.execute import Flow, Model
 from fuzzer.ops import Operation
-from reference_mmu import (
-    aging,
-    dirty_log,
-    memslot_update,
-    primary,
-    vcpu,
-    write_protect,
-    zap_range,
-)
 from reference_mmu.machine import Machine
-from reference_mmu.semantics import Semantics
 
 
-def start_operation(m: Machine, actor: int, op: Operation) -> Flow:
-    """Make the flow of `op`, to be run by `actor`. vCPU actors come first, so an actor's number is its vCPU's."""
-    return FLOWS[type(op)](m, actor, op)
+def model_of(package: str) -> Model:
+    """The model that `package` holds: reference_mmu, or a changed copy of it that was loaded under another name."""
+    flows = flows_of(package)
+
+    def start_operation(m: Machine, actor: int, op: Operation) -> Flow:
+        """Make the flow of `op`, to be run by `actor`. vCPU actors come first, so an actor's number is its vCPU's."""
+        return flows[type(op)](m, actor, op)
+
+    machine = import_module(f"{package}.machine")
+    semantics = import_module(f"{package}.semantics")
+    return Model(machine.Machine, semantics.Semantics, start_operation)
 
 
-FLOWS: Final[dict[type[Operation], Callable[..., Flow]]] = {
-    ops.Read: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, False, op.upgrade_fails),
-    ops.Write: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, True, False),
-    ops.Prefetch: lambda m, a, op: vcpu.async_page_ready(m, m.vcpus[a], op.gfn, op.upgrade_fails),
-    ops.Nested: lambda m, a, op: vcpu.nested_transition(m, m.vcpus[a]),
-    ops.ClearFlushYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_flush_young(m, op.hva, op.hva + op.npages),
-    ops.ClearYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_young(m, op.hva, op.hva + op.npages),
-    ops.TestYoung: lambda m, a, op: aging.kvm_mmu_notifier_test_young(m, op.hva),
-    ops.NumaHint: lambda m, a, op: primary.change_protection_numa(m, op.hva, op.hva + op.npages),
-    ops.Migrate: lambda m, a, op: primary.migrate_page(m, op.hva),
-    ops.Reclaim: lambda m, a, op: primary.shrink_folio(m, op.hva),
-    ops.Writeback: lambda m, a, op: primary.writeback(m, op.hva),
-    ops.Share: lambda m, a, op: primary.share_page(m, op.hva),
-    ops.Discard: lambda m, a, op: primary.discard(m, op.hva, op.hva + op.npages),
-    ops.CollapseHuge: lambda m, a, op: primary.collapse_huge_page(m, op.hva),
-    ops.EnableLog: lambda m, a, op: dirty_log.enable_dirty_log(m, op.slot),
-    ops.GetLog: lambda m, a, op: dirty_log.kvm_get_dirty_log(m, op.slot),
-    ops.ClearLog: lambda m, a, op: dirty_log.kvm_clear_dirty_log(m, op.slot, op.first, op.npages),
-    ops.DisableLog: lambda m, a, op: dirty_log.disable_dirty_log(m, op.slot),
-    ops.DeleteSlot: lambda m, a, op: memslot_update.kvm_delete_memslot(m, op.slot),
-    ops.CreateSlot: lambda m, a, op: memslot_update.kvm_create_memslot(m, op.slot),
-    ops.MoveSlot: lambda m, a, op: memslot_update.kvm_move_memslot(m, op.slot, op.base),
-    ops.Track: lambda m, a, op: write_protect.kvm_write_track_add_gfn(m, op.gfn),
-    ops.Untrack: lambda m, a, op: write_protect.kvm_write_track_remove_gfn(m, op.gfn),
-    ops.ZapRange: lambda m, a, op: zap_range.kvm_zap_gfn_range(m, op.gfn, op.gfn + op.npages),
-}
+def flows_of(package: str) -> dict[type[Operation], Callable[..., Flow]]:
+    """The flow of each kind of operation, as a function of machine, actor and operation."""
+    aging = import_module(f"{package}.aging")
+    dirty_log = import_module(f"{package}.dirty_log")
+    memslot_update = import_module(f"{package}.memslot_update")
+    primary = import_module(f"{package}.primary")
+    vcpu = import_module(f"{package}.vcpu")
+    write_protect = import_module(f"{package}.write_protect")
+    zap_range = import_module(f"{package}.zap_range")
+    return {
+        ops.Read: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, False, op.upgrade_fails),
+        ops.Write: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, True, False),
+        ops.Prefetch: lambda m, a, op: vcpu.async_page_ready(m, m.vcpus[a], op.gfn, op.upgrade_fails),
+        ops.Nested: lambda m, a, op: vcpu.nested_transition(m, m.vcpus[a]),
+        ops.ClearFlushYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_flush_young(m, op.hva, op.hva + op.npages),
+        ops.ClearYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_young(m, op.hva, op.hva + op.npages),
+        ops.TestYoung: lambda m, a, op: aging.kvm_mmu_notifier_test_young(m, op.hva),
+        ops.NumaHint: lambda m, a, op: primary.change_protection_numa(m, op.hva, op.hva + op.npages),
+        ops.Migrate: lambda m, a, op: primary.migrate_page(m, op.hva),
+        ops.Reclaim: lambda m, a, op: primary.shrink_folio(m, op.hva),
+        ops.Writeback: lambda m, a, op: primary.writeback(m, op.hva),
+        ops.Share: lambda m, a, op: primary.share_page(m, op.hva),
+        ops.Discard: lambda m, a, op: primary.discard(m, op.hva, op.hva + op.npages),
+        ops.CollapseHuge: lambda m, a, op: primary.collapse_huge_page(m, op.hva),
+        ops.EnableLog: lambda m, a, op: dirty_log.enable_dirty_log(m, op.slot),
+        ops.GetLog: lambda m, a, op: dirty_log.kvm_get_dirty_log(m, op.slot),
+        ops.ClearLog: lambda m, a, op: dirty_log.kvm_clear_dirty_log(m, op.slot, op.first, op.npages),
+        ops.DisableLog: lambda m, a, op: dirty_log.disable_dirty_log(m, op.slot),
+        ops.DeleteSlot: lambda m, a, op: memslot_update.kvm_delete_memslot(m, op.slot),
+        ops.CreateSlot: lambda m, a, op: memslot_update.kvm_create_memslot(m, op.slot),
+        ops.MoveSlot: lambda m, a, op: memslot_update.kvm_move_memslot(m, op.slot, op.base),
+        ops.Track: lambda m, a, op: write_protect.kvm_write_track_add_gfn(m, op.gfn),
+        ops.Untrack: lambda m, a, op: write_protect.kvm_write_track_remove_gfn(m, op.gfn),
+        ops.ZapRange: lambda m, a, op: zap_range.kvm_zap_gfn_range(m, op.gfn, op.gfn + op.npages),
+    }
 
-SHIPPED: Final = Model(Machine, Semantics, start_operation)
+
+SHIPPED: Final = model_of("reference_mmu")

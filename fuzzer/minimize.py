@@ -34,9 +34,10 @@ class Story(msgspec.Struct, frozen=True):
     program: Program
     switches: tuple[Switch, ...]
 
-    def size(self) -> tuple[int, int, int]:
-        """Fewer operations first, then fewer switches, then simpler arguments."""
-        return self.program.operations(), len(self.switches), len(self.program.encode())
+    def size(self) -> tuple[int, int, int, int]:
+        """Fewer operations first, then fewer switches, of these fewer inside an operation, then simpler arguments."""
+        inside = sum(switch.point != END for switch in self.switches)
+        return self.program.operations(), len(self.switches), inside, len(self.program.encode())
 
 
 class Minimized(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ class Minimizer:
         while progress and self.executions < self.budget:
             progress = self.try_all(dropped_operations)
             progress = self.try_all(dropped_switches) or progress
+            progress = self.try_all(self.recorded_anew) or progress
             progress = self.try_all(simpler_arguments) or progress
             progress = self.try_all(simpler_configurations) or progress
         assert self.best is not None and self.outcome is not None
@@ -127,6 +129,11 @@ class Minimizer:
                     improved = again = True
                     break
         return improved
+
+    def recorded_anew(self, story: Story) -> Iterator[Story]:
+        """The switches that the run really took: those that never fired, or changed nothing, are not among them."""
+        assert self.outcome is not None
+        yield Story(story.program, switches_of(self.comparison, story.program, self.outcome.turns))
 
     def run(self, program: Program, drive: Callable[[Pair], None]) -> Outcome:
         self.executions += 1
@@ -226,8 +233,17 @@ def drop_empty_actor(story: Story, index: int) -> Story:
 
 
 def dropped_switches(story: Story) -> Iterator[Story]:
-    for index in range(len(story.switches)):
-        yield Story(story.program, story.switches[:index] + story.switches[index + 1 :])
+    """Runs of switches out, long ones first: a needless excursion is two switches, there and back, and each alone may
+    be needed as long as the other is there. Then each one put off to the end of its operation."""
+    switches = story.switches
+    lengths = [n for n in (8, 4, 3, 2, 1) if n <= len(switches)]
+    for length in lengths:
+        for index in range(len(switches) - length + 1):
+            yield Story(story.program, switches[:index] + switches[index + length :])
+    for index, switch in enumerate(switches):
+        if switch.point != END:
+            later = Switch(switch.uid, END, 1, switch.actor)
+            yield Story(story.program, (*switches[:index], later, *switches[index + 1 :]))
 
 
 def simpler_arguments(story: Story) -> Iterator[Story]:

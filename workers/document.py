@@ -72,25 +72,31 @@ def json_option(command: _Command) -> _Command:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace the file with `data`: a reader, and a crash, finds the old content or the new. Raises OSError."""
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    if _is_special(path):
+        path.write_bytes(data)
+        return
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(scratch, 0o666 & ~mask)  # mkstemp's 0600 is not what a user's other files have
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    """A device, a pipe, …: to be written to, never to be replaced."""
+    return path.exists() and not path.is_file()
 
 
 def check_writable(path: Path, option: str) -> None:
     """Raise BadInput if a file cannot be written at `path`, without leaving a trace."""
     if path.is_dir():
         raise BadInput(f"{option} {path}: is a directory; name a file in it")
-    with refuse(OSError, advice=f"{option} {path} cannot be written, name a file in a directory that can"):
-        probe(path.parent)
+    if not _is_special(path):
+        with refuse(OSError, advice=f"{option} {path} cannot be written, name a file in a directory that can"):
+            probe(path.parent)
+    elif not os.access(path, os.W_OK):
+        raise BadInput(f"{option} {path}: permission denied; name another file")
 
 
 def check_directory(path: Path, option: str) -> None:

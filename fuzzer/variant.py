@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A changed copy of the model beside the shipped one, in the same process: a user's diff, or a planted bug.
+
+The whole package is loaded a second time under another name, so no object of the copy is an object of the original.
+The fuzzer and its oracles read the copy's machine by attribute, as they read the shipped one's; that works only
+interpreted, since compiled code insists on the very classes it was compiled with.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import reference_mmu
+from fuzzer.execute import Flow, Model
+from fuzzer.flows import model_of
+from fuzzer.ops import Operation
+from fuzzer.oracle.judge import Judge
+from reference_mmu import machine
+from reference_mmu.config import Config
+from reference_mmu.locks import ModelBug
+from reference_mmu.machine import Machine
+from reference_mmu.semantics import Semantics
+
+_COPY: Final = "reference_mmu_variant"
+_ORIGINAL: Final = Path(reference_mmu.__file__).parent
+
+
+class VariantError(ValueError):
+    """A change that does not apply, or a changed model that does not load; the first line says why."""
+
+
+def shipped_source(name: str) -> str:
+    """The source of the shipped module file `name`, e.g. "fault.py"."""
+    return (_ORIGINAL / name).read_text(encoding="utf-8")
+
+
+def load_variant(sources: Mapping[str, str]) -> Model:
+    """The model with the module files in `sources` (file name -> text) in place of the shipped ones.
+
+    Raises VariantError if the changed package cannot be imported, or if the core of this process is compiled.
+    """
+    if not machine.__file__.endswith(".py"):
+        raise VariantError("a changed model runs only interpreted: set MMUFUZZ_CORE=interpreted")
+    with TemporaryDirectory(prefix="mmufuzz-") as folder:
+        copy = Path(folder, _COPY)
+        _copy_original(copy)
+        for name, text in sources.items():
+            (copy / name).write_text(text, encoding="utf-8")
+        try:
+            return _guarded(_import_copy(copy))
+        except Exception as error:
+            raise VariantError(f"the changed model does not load: {type(error).__name__}: {error}") from error
+        finally:
+            # The model keeps its modules alive; the next variant starts afresh.
+            for module in [m for m in sys.modules if m == _COPY or m.startswith(f"{_COPY}.")]:
+                del sys.modules[module]
+
+
+def _copy_original(target: Path) -> None:
+    shutil.copytree(_ORIGINAL, target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _import_copy(copy: Path) -> Model:
+    spec = spec_from_file_location(_COPY, copy / "__init__.py", submodule_search_locations=[str(copy)])
+    assert spec is not None
+    assert spec.loader is not None
+    package = module_from_spec(spec)
+    sys.modules[_COPY] = package
+    spec.loader.exec_module(package)
+    # The lockstep catches the shipped class. The copy's locks look theirs up by name when they raise it.
+    import_module(f"{_COPY}.locks").__dict__["ModelBug"] = ModelBug
+    return model_of(_COPY)
+
+
+def _guarded(model: Model) -> Model:
+    """Semantics of the copy's own class, so that a change may read a field it adds; and whatever else than ModelBug a
+    flow raises becomes one: a change that crashes the model has broken it."""
+
+    def make_machine(config: Config, sem: Semantics, actors: int, operations: int, judge: Judge) -> Machine:
+        return model.make_machine(config, model.make_semantics(sem.patches), actors, operations, judge)
+
+    def start(m: Machine, actor: int, op: Operation) -> Flow:
+        try:
+            yield from model.start(m, actor, op)
+        except ModelBug:
+            raise
+        except Exception as error:
+            raise ModelBug(f"{type(error).__name__}: {error}") from error
+
+    return Model(make_machine, model.make_semantics, start)
+
+
+def apply_diff(diff: str) -> dict[str, str]:
+    """The module files that a unified diff (paths a/reference_mmu/..., as `git diff` writes them) changes: file name
+    -> new text, for load_variant().
+
+    Raises VariantError: git is missing; the diff does not apply to the shipped sources or changes nothing; it touches
+    anything but Python files of reference_mmu, or deletes one.
+    """
+    git = shutil.which("git")
+    if git is None:
+        raise VariantError("git is needed to apply a diff, and there is none")
+    with TemporaryDirectory(prefix="mmufuzz-") as name:
+        folder = Path(name).resolve()
+        copy = folder / "reference_mmu"
+        _copy_original(copy)
+        before = _texts(folder)
+        # Inside somebody's work tree git would silently leave out all paths but those below the current directory.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        environment["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
+        command = [git, "apply", "--whitespace=nowarn", "-"]
+        run = subprocess.run(
+            command, cwd=folder, env=environment, input=diff.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        if run.returncode:
+            reason = run.stderr.decode(errors="replace").strip().partition("\n")[0].removeprefix("error: ")
+            raise VariantError(f"the diff does not apply to the shipped model: {reason}")
+        after = _texts(folder)
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    if not changed:
+        raise VariantError("the diff changes nothing")
+    for path in sorted(changed):
+        if not path.startswith("reference_mmu/") or not path.endswith(".py") or path not in after:
+            raise VariantError(f"a diff may change and add Python files of reference_mmu, not remove or touch {path}")
+    return {path.removeprefix("reference_mmu/"): after[path].decode() for path in sorted(changed)}
+
+
+def _texts(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Flows of the model driven by hand: who moves when is written out in the test."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import msgspec
+
+from fuzzer.oracle.judge import Judge
+from fuzzer.oracle.walk import leaf_of
+from reference_mmu.config import Config
+from reference_mmu.machine import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, OP_COUNTERS, Machine
+from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.points import NAMES
+from reference_mmu.semantics import OLD, Semantics
+from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
+from reference_mmu.vcpu import vcpu_access
+
+OPERATIONS = 64
+MM = 3  # three vCPUs at most, then the primary MMU, an ioctl, a device
+IOCTL = 4
+DEVICE = 5
+ACTORS = 6
+
+VALUE = (1 << EV_SHIFT) - 1
+
+
+class Thread:
+    """One operation of one actor. `uid` names it; `points` are those it has passed."""
+
+    def __init__(self, stage: Stage, actor: int, flow: Generator[int, None, Any]) -> None:
+        self.stage = stage
+        self.actor = actor
+        self.flow = flow
+        self.uid = stage.operations
+        stage.operations += 1
+        self.points: list[int] = []
+        self.ended = False
+        self.result: Any = None
+
+    def can_run(self) -> bool:
+        at = self.points[-1] if self.points else 0
+        return not self.ended and self.stage.m.can_run(self.actor, at)
+
+    def step(self) -> None:
+        """To the next point, or the end."""
+        assert self.can_run(), f"actor {self.actor} has ended or waits at {NAMES[self.points[-1]]}"
+        m = self.stage.m
+        m.actor = self.actor
+        m.uid = self.uid
+        self.stage.judge.turn_of(self.actor)
+        try:
+            self.points.append(next(self.flow))
+        except StopIteration as stop:
+            self.ended = True
+            self.result = stop.value
+
+    def to(self, point: int) -> Thread:
+        """Until it stands at `point` for the next time."""
+        while True:
+            self.step()
+            assert not self.ended, f"ended without {NAMES[point]}, after {[NAMES[p] for p in self.points]}"
+            if self.points[-1] == point:
+                return self
+
+    def finish(self) -> Thread:
+        while not self.ended:
+            self.step()
+        return self
+
+    # --- what it did ----------------------------------------------------------------------------------------
+
+    def kinds(self) -> list[int]:
+        return [event >> EV_SHIFT for event in self.stage.m.events[self.uid]]
+
+    @property
+    def flushes(self) -> int:
+        return self.kinds().count(EV_FLUSH)
+
+    @property
+    def warnings(self) -> int:
+        return self.kinds().count(EV_WARN)
+
+    @property
+    def faults(self) -> list[int]:
+        """PF_* of every fault, in order."""
+        return [event & VALUE for event in self.stage.m.events[self.uid] if event >> EV_SHIFT == EV_PF]
+
+    @property
+    def young(self) -> bool:
+        (answer,) = [event & VALUE for event in self.stage.m.events[self.uid] if event >> EV_SHIFT == EV_YOUNG]
+        return bool(answer)
+
+    def count(self, counter: int) -> int:
+        return int(self.stage.m.counters[self.uid * OP_COUNTERS + counter])
+
+
+class Stage:
+    """A machine, its judge, and threads on it. Keywords are fields of Config; `semantics` OLD unless said."""
+
+    def __init__(self, semantics: Semantics = OLD, **config: Any) -> None:
+        self.judge = Judge(ACTORS)
+        self.m = Machine(msgspec.structs.replace(Config(), **config).check(), semantics, ACTORS, OPERATIONS, self.judge)
+        self.operations = 0
+
+    def thread(self, actor: int, flow: Generator[int, None, Any]) -> Thread:
+        return Thread(self, actor, flow)
+
+    def run(self, actor: int, flow: Generator[int, None, Any]) -> Thread:
+        """A whole operation that nobody interferes with."""
+        return self.thread(actor, flow).finish()
+
+    def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
+        """A guest load or store, not yet begun."""
+        return self.thread(vcpu, vcpu_access(self.m, self.m.vcpus[vcpu], gfn, write, upgrade_fails))
+
+    def read(self, vcpu: int, gfn: int) -> Thread:
+        return self.access(vcpu, gfn).finish()
+
+    def write(self, vcpu: int, gfn: int) -> Thread:
+        return self.access(vcpu, gfn, write=True).finish()
+
+    # --- what there is --------------------------------------------------------------------------------------
+
+    @property
+    def violations(self) -> list[str]:
+        """Invariants broken so far, in order."""
+        return list(self.judge.violations)
+
+    def root(self, vcpu: int = 0) -> KvmMmuPage:
+        root = self.m.vcpus[vcpu].root
+        assert root is not None
+        return root
+
+    def entry(self, gfn: int, level: int = 1, vcpu: int = 0) -> tuple[KvmMmuPage, int]:
+        """Table and index of the entry for gfn at `level`, or of the one above where the walk ends."""
+        sp = self.root(vcpu)
+        while True:
+            index = int(self.m.spte_index(gfn, sp.level))
+            spte = sp.spt[index]
+            if sp.level == level or not is_shadow_present_pte(spte) or is_last_spte(spte, sp.level):
+                return sp, index
+            sp = self.m.page_tables[spte_to_pfn(spte)]
+
+    def leaf(self, gfn: int, vcpu: int = 0) -> int:
+        """The leaf SPTE of gfn, 0 if there is none."""
+        return int(leaf_of(self.m, self.root(vcpu), gfn)[0])
+
+    def level(self, gfn: int, vcpu: int = 0) -> int:
+        return int(leaf_of(self.m, self.root(vcpu), gfn)[1])
+
+    def cached(self, vcpu: int, gfn: int) -> int:
+        """The TLB entry of a vCPU for gfn, 0 if there is none."""
+        return int(self.m.vcpus[vcpu].lookup(self.m, gfn))
+
+    def dirty(self, gfn: int, slot: int = 0) -> bool:
+        """Is gfn's bit set in the dirty bitmap?"""
+        (found,) = [s for s in self.m.memslots if s.number == slot]
+        return self.m.is_dirty(found, gfn)
+
+    def store(self, gfn: int, spte: int, level: int = 1) -> None:
+        """Overwrite an entry as a flow with a bug would: stored and reported, but no more than that."""
+        sp, index = self.entry(gfn, level)
+        old = sp.spt[index]
+        sp.spt[index] = spte
+        self.m.spte_changed(sp, index, old, spte)

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Does the search find it when one flush, check or lock is taken out of the model?
+
+    python -m tests.quality.mutate --all --report docs/mutants.md     every mutant, a minute each at most
+    python -m tests.quality.mutate --only lock --list                 what there is
+    python -m tests.quality.mutate fault.py:kvm_faultin_pfn:snapshot:3 --diff
+
+The shipped model is OLD and the mutant is NEW, both with the same semantics, so that no patch of the catalogue can
+excuse a difference.  A mutant is killed by a *regression*: a safety invariant that breaks in the mutant and not in the
+shipped model, nor next door.  A mutant that only behaves differently is noted as such, with the effect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, Literal
+
+os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
+
+import msgspec
+import yaml
+
+from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_scheduler
+from fuzzer.finding import Verdict
+from fuzzer.generate import PROFILES, generate
+from fuzzer.program import Program
+from fuzzer.rng import Rng
+from fuzzer.schedulers import draw_strategy
+from fuzzer.variant import load_variant
+from fuzzer.verdict import Trial
+from reference_mmu.semantics import NEW, OLD
+from tests.quality.operators import KINDS, Mutant, enumerate_mutants
+
+SURVIVORS: Final = Path(__file__).with_name("mutants.yaml")
+FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
+
+_DISTINCT_SEEDS: Final = 0x2545F491
+_JUDGED_MAX: Final = 12  # neighbour runs cost as much as a hundred programs: look at the first few cases only
+
+
+class Outlived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mutant that no regression kills, and why: `equivalent` (no run can tell) or `weakness` of the search."""
+
+    id: str
+    judgement: Literal["equivalent", "weakness"]
+    reason: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What the search made of a mutant. `what` is the invariant, or for a mere divergence the effect; `seed` is that
+    of the program that showed it."""
+
+    id: str
+    fate: Literal["regression", "divergence", "survived", "crash"]
+    what: str
+    seconds: float
+    programs: int
+    seed: int
+
+
+def search(mutant: Mutant, first_seed: int, last_seed: int, seconds: float) -> Result:
+    """Run the programs of the seeds until a regression shows, or the time is up."""
+    models = Models(new=load_variant({mutant.file: mutant.source}))
+    began = time.monotonic()
+    effect, effect_seed = "", -1
+    judged: Counter[str] = Counter()
+    seed = first_seed
+    while seed < last_seed and time.monotonic() - began < seconds:
+        program, comparison, drive = experiment(seed, models)
+        outcome = comparison.run(program, drive)
+        invariant = regression(comparison, program, drive, outcome, judged)
+        if invariant:
+            return Result(mutant.id, "regression", invariant, time.monotonic() - began, seed + 1 - first_seed, seed)
+        if outcome.divergences and not effect:
+            effect, effect_seed = outcome.divergences[0].effect, seed
+        seed += 1
+    fate: Literal["divergence", "survived"] = "divergence" if effect else "survived"
+    return Result(mutant.id, fate, effect, time.monotonic() - began, seed - first_seed, effect_seed)
+
+
+def experiment(seed: int, models: Models) -> tuple[Program, Comparison, Drive]:
+    """Program, pair and interleaving of a seed: every profile, either leader; OLD semantics one time in four, for the
+    code that the patches of the catalogue switch off."""
+    rng = Rng(seed ^ _DISTINCT_SEEDS)
+    profile = list(PROFILES.values())[rng.below(len(PROFILES))]
+    leader: Side = "old" if rng.chance(1, 2) else "new"
+    semantics = OLD if rng.chance(1, 4) else NEW
+    drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
+    return generate(seed, profile), Comparison(semantics, semantics, leader, models), drive
+
+
+def regression(
+    comparison: Comparison, program: Program, drive: Drive, outcome: Outcome, judged: Counter[str]
+) -> str:
+    """The invariant that the mutant alone breaks, "" if there is none."""
+    old, new = outcome.violations("old"), outcome.violations("new")
+    for invariant in new:
+        if invariant not in old and judged[invariant] < _JUDGED_MAX:
+            judged[invariant] += 1
+            finding = Trial(comparison, program, drive, outcome).violation(invariant)
+            if finding.verdict is Verdict.REGRESSION:
+                return invariant
+    return ""
+
+
+# --- all of them -------------------------------------------------------------------------------------------------
+
+
+def search_all(mutants: list[Mutant], seconds: float, jobs: int) -> Iterator[Result]:
+    """Two rounds: everything for FIRST_SECONDS, then what is left, from other seeds, for the rest of the time."""
+    first = min(seconds, FIRST_SECONDS)
+    left: list[Mutant] = []
+    for mutant, result in in_processes(mutants, 0, first, jobs):
+        if result.fate in ("regression", "crash") or first == seconds:
+            yield result
+        else:
+            left.append(mutant)
+    # The first round cannot have come that far.
+    yield from (result for _, result in in_processes(left, 1_000_000, seconds - first, jobs))
+
+
+def in_processes(
+    mutants: list[Mutant], first_seed: int, seconds: float, jobs: int
+) -> Iterator[tuple[Mutant, Result]]:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=25) as pool:
+        running: dict[Future[Result], Mutant] = {}
+        for mutant in mutants:
+            running[pool.submit(search, mutant, first_seed, first_seed + 1_000_000, seconds)] = mutant
+        for future in as_completed(running):
+            mutant = running[future]
+            error = future.exception()
+            if error is None:
+                yield mutant, future.result()
+            else:
+                yield mutant, Result(mutant.id, "crash", f"{type(error).__name__}: {error}", 0.0, 0, -1)
+
+
+def outlived() -> dict[str, Outlived]:
+    """The mutants that are known to live, with the reason why, by id."""
+    entries = msgspec.convert(yaml.safe_load(SURVIVORS.read_text(encoding="utf-8")), list[Outlived])
+    return {entry.id: entry for entry in entries}
+
+
+def report(mutants: list[Mutant], results: dict[str, Result], seconds: float) -> str:
+    """The table of docs/mutants.md."""
+    known = outlived()
+    fates = Counter(result.fate for result in results.values())
+    lines = [
+        "# Mutants of the model",
+        "",
+        "One flush, retry check, sequence step, dirty-log update or lock taken out of `reference_mmu/`, mechanically, by",
+        "`python -m tests.quality.mutate --all --report docs/mutants.md`; `mutate ID --diff` shows a mutant. The shipped",
+        f"model is OLD, the mutant NEW, with the same semantics; at most {seconds:g} s of search each, interpreted, on one core.",
+        "",
+        f"{len(results)} mutants: {fates['regression']} killed by a regression, {fates['crash']} do not run at all, "
+        f"{fates['divergence']} only behave differently, {fates['survived']} cannot be told from the shipped model.",
+        "",
+        "| mutant | what is taken out | found as | seconds | programs |",
+        "|---|---|---|---:|---:|",
+    ]
+    for mutant in mutants:
+        result = results.get(mutant.id)
+        if result is None:
+            continue
+        found = {"regression": f"**{result.what}**", "crash": result.what}.get(result.fate, "")
+        if not found:
+            entry = known.get(mutant.id)
+            how = f"only {result.what}" if result.what else "not found"
+            found = f"{how}; {entry.judgement}: {entry.reason}" if entry else f"{how}; **no reason given yet**"
+        about = mutant.about.replace("|", "\\|")
+        lines.append(f"| {mutant.id} | {about} | {found} | {result.seconds:.1f} | {result.programs} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.quality.mutate", description="Search for mutants of the model.")
+    parser.add_argument("ids", nargs="*", help="mutants, by id")
+    parser.add_argument("--all", action="store_true", help="every mutant")
+    parser.add_argument("--only", metavar="KIND", choices=KINDS, help="every mutant of one kind")
+    parser.add_argument("--list", action="store_true", help="say what would be searched, and stop")
+    parser.add_argument("--diff", action="store_true", help="show the mutants as diffs, and stop")
+    parser.add_argument("--seconds", type=float, default=60.0, help="at most, per mutant (default: 60)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table to FILE")
+    options = parser.parse_args(arguments)
+    mutants = [m for m in enumerate_mutants() if options.all or m.kind == options.only or m.id in options.ids]
+    unknown = sorted(set(options.ids) - {mutant.id for mutant in mutants})
+    if unknown or not mutants:
+        parser.error(f"no mutant {unknown[0]}" if unknown else "say which: --all, --only KIND or ids")
+    if options.list or options.diff:
+        for mutant in mutants:
+            print(mutant.diff() if options.diff else f"{mutant.id}  line {mutant.line}: {mutant.about}")
+        return 0
+    results: dict[str, Result] = {}
+    for result in search_all(mutants, options.seconds, options.jobs):
+        results[result.id] = result
+        print(f"{result.fate:10} {result.what:26} {result.seconds:6.1f} s {result.programs:6} {result.id}", flush=True)
+    if options.report:
+        options.report.write_text(report(mutants, results, options.seconds), encoding="utf-8")
+    known = outlived()
+    lost = [result.id for result in results.values() if result.fate in ("divergence", "survived") and result.id not in known]
+    for name in lost:
+        print(f"not found, and no reason given: {name}", file=sys.stderr)
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz minimize`: shrink a reproducer again."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+
+from fuzzer.compare import by_switches
+from fuzzer.differential import Divergence
+from fuzzer.hunt import minimized
+from fuzzer.minimize import DEFAULT_BUDGET
+from fuzzer.recheck import shows
+from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
+from fuzzer.verdict import Trial
+from workers.document import Document, check_writable, json_option, write_whole
+from workers.parameters import read_reproducer
+from workers.refusal import refuse
+
+
+class MinimizeReport(msgspec.Struct, frozen=True):
+    """The JSON of `minimize`; `written` is null if the finding was lost."""
+
+    file: str
+    written: str | None
+    smaller: bool
+    complete: bool
+    executions: int
+    operations_before: int
+    operations: int
+    preemptions_before: int
+    preemptions: int
+
+
+@click.command()
+@click.argument("file")
+@click.option("--out", type=click.Path(), help="Where to write the result (default: FILE with .min.json at its end).")
+@click.option(
+    "--budget",
+    type=click.IntRange(1, 10**7),
+    default=DEFAULT_BUDGET,
+    show_default=True,
+    help="Executions of both models to spend; raise it for a reproducer that is not complete.",
+)
+@json_option
+def minimize(file: str, out: str | None, budget: int, document: Document) -> None:
+    """Shrink the reproducer in FILE and write the smaller one.
+
+    The result is 1-minimal, unless the budget ends first: without any single operation or switch the finding is gone.
+
+    \b
+    Example:
+      mmufuzz minimize findings/FILE.json --budget 5000 --out smaller.json
+
+    \b
+    Exit codes: 0 written (the same story, if it could not be made smaller), 1 the finding does not show any more,
+    2 bad input.
+    """
+    reproducer = read_reproducer(file)
+    target = Path(out) if out else Path(file).with_suffix(".min.json")
+    check_writable(target, "--out")
+    console = document.console()
+    shrunk = shrink(reproducer, budget)
+    if shrunk is None:
+        console.print(f"the finding does not show with this model; 'mmufuzz replay {file}' says where it differs")
+        document.write(report(file, None, reproducer, Shrunk(reproducer, 1)))
+        raise click.exceptions.Exit(1)
+    with refuse(OSError, advice=f"--out {target} cannot be written, name another file"):
+        write_whole(target, encode_reproducer(shrunk.reproducer))
+    (operations, preemptions, _), (fewer, less, _) = reproducer.story().size(), shrunk.reproducer.story().size()
+    console.print(f"operations {operations} -> {fewer}, preemptions {preemptions} -> {less}")
+    if not shrunk.reproducer.complete:
+        console.print(f"not 1-minimal yet: give it more than --budget {budget}")
+    console.print(f"written to {target}; tell it with:  mmufuzz replay {target}")
+    document.write(report(file, str(target), reproducer, shrunk))
+
+
+class Shrunk(NamedTuple):
+    """The smallest reproducer there is now, and how often both models were run for it."""
+
+    reproducer: Reproducer
+    executions: int
+
+
+def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
+    """Minimize the story from where it is; None if the finding does not show in it."""
+    comparison, story, finding = reproducer.comparison(), reproducer.story(), reproducer.finding
+    drive = by_switches(story.switches)
+    outcome = comparison.run(story.program, drive)
+    if not shows(finding, story.program, outcome):
+        return None
+    trial = Trial(comparison, story.program, drive, outcome)
+    what: Divergence | str = finding.what
+    if finding.kind == "divergence":
+        what = next(shown for shown in outcome.divergences if shown.effect == finding.what)
+    found = minimized(trial, finding, what, budget, 0)
+    # Made anew, so that the digest is that of this model even if nothing gets smaller.
+    best = make_reproducer(comparison, story, outcome, finding, reproducer.complete)
+    if found.reproducer is not None:
+        smaller = decode_reproducer(found.reproducer)
+        if smaller.story().size() < best.story().size() or (smaller.complete and not best.complete):
+            best = smaller
+    return Shrunk(best, found.executions)
+
+
+def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -> MinimizeReport:
+    was, now = before.story().size(), shrunk.reproducer.story().size()
+    return MinimizeReport(
+        file=file,
+        written=written,
+        smaller=now < was,
+        complete=shrunk.reproducer.complete,
+        executions=shrunk.executions,
+        operations_before=was[0],
+        operations=now[0],
+        preemptions_before=was[1],
+        preemptions=now[1],
+    )

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz patches`: the catalogue, and what each patch changes in the model."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Literal
+
+import click
+import msgspec
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+from fuzzer.fold import FoldError, patch_diff, patch_sites
+from fuzzer.oracle.invariants import INVARIANTS
+from reference_mmu.effects import EFFECTS
+from reference_mmu.patches import PATCHES, Patch, unknown_patch
+from workers.document import Document, json_option
+from workers.refusal import BadInput, refuse
+
+_LABEL_WIDTH = 12
+_TEXT_WIDTH = 120
+
+
+class PatchSite(msgspec.Struct, frozen=True):
+    """A place where the model asks whether the patch is on."""
+
+    file: str
+    line: int
+    function: str
+
+
+class ListedPatch(msgspec.Struct, frozen=True):
+    """One patch in the JSON of `patches`: the catalogue's entry and where it is in the model."""
+
+    patch: Patch
+    state: Literal["switchable", "missing"]
+    """missing: the model reads its flag nowhere."""
+    sites: tuple[PatchSite, ...]
+
+
+class PatchesReport(msgspec.Struct, frozen=True):
+    """The JSON of `patches`."""
+
+    patches: tuple[ListedPatch, ...]
+
+
+class PatchReport(msgspec.Struct, frozen=True):
+    """The JSON of `patches show`."""
+
+    patch: ListedPatch
+    diff: str
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def patches(ctx: click.Context, document: Document) -> None:
+    """List the catalogue: one row per KVM commit, and whether the model can switch it.
+
+    \b
+    Examples:
+      mmufuzz patches
+      mmufuzz patches show age-elides-tlb-flush
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    rows = [listed(patch) for patch in PATCHES.values()]
+    console = document.console()
+    console.print(make_table(rows))
+    console.print("what one changes:  mmufuzz patches show PATCH")
+    document.write(PatchesReport(tuple(rows)))
+
+
+@patches.command()
+@click.argument("patch_id", metavar="PATCH")
+@json_option
+def show(patch_id: str, document: Document) -> None:
+    """Show what a commit changes: in words, in effects it may and may not have, and as a diff of the model.
+
+    The diff is made from the model's own source, by taking the patch's flag out once as off and once as on.
+    """
+    if patch_id not in PATCHES:
+        raise BadInput(str(unknown_patch(patch_id)))
+    patch = PATCHES[patch_id]
+    with refuse(FoldError, advice="the rest of the catalogue is shown by 'mmufuzz patches'"):
+        diff = patch_diff(patch_id)
+    row = listed(patch)
+    console = document.console()
+    for label, text in details(row):
+        console.print(labelled(label, text))
+    console.print()
+    print_diff(console, diff)
+    document.write(PatchReport(row, diff))
+
+
+def listed(patch: Patch) -> ListedPatch:
+    sites = tuple(PatchSite(site.file, site.line, site.function) for site in patch_sites(patch.id))
+    return ListedPatch(patch, "switchable" if sites else "missing", sites)
+
+
+def make_table(rows: list[ListedPatch]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("patch", "kind", "area", "level", "state", "sites", "requires", "allowed effects"):
+        table.add_column(name, overflow="fold", justify="right" if name == "sites" else "left")
+    for row in rows:
+        patch = row.patch
+        table.add_row(
+            patch.id,
+            patch.kind,
+            patch.area,
+            patch.level,
+            row.state,
+            str(len(row.sites)),
+            ", ".join(patch.requires) or "-",
+            ", ".join(sorted(patch.allowed)) or "-",
+        )
+    return table
+
+
+def details(row: ListedPatch) -> Iterator[tuple[str, str]]:
+    """A patch as labelled texts."""
+    patch = row.patch
+    yield "patch", patch.id
+    yield "title", patch.title
+    yield "commit", patch.upstream
+    yield "kind", f"{patch.kind}, {patch.area}, {patch.mmu} MMU" if patch.mmu != "common" else f"{patch.kind}, {patch.area}"
+    yield "requires", ", ".join(patch.requires) or "nothing"
+    yield "old", patch.old
+    yield "new", patch.new
+    if patch.why:
+        yield "invisible", f"at system level, {patch.why}"
+    for effect in sorted(patch.allowed):
+        yield "allowed", f"{effect}: {EFFECTS[effect]}"
+    for effect in sorted(patch.forbidden):
+        yield "forbidden", f"{effect}: {EFFECTS[effect]}"
+    for invariant in sorted(patch.claims):
+        yield "fixes", f"{invariant}: {INVARIANTS[invariant]}"
+    if patch.note:
+        yield "note", patch.note
+    for function in patch.functions:
+        yield "in Linux", function
+    for site in row.sites:
+        yield "in the model", f"{site.file}:{site.line} {site.function}()"
+
+
+def labelled(label: str, text: str) -> str:
+    """The text behind its label, wrapped."""
+    indent = " " * (_LABEL_WIDTH + 2)
+    return textwrap.fill(
+        text, _TEXT_WIDTH, initial_indent=f"{label:<{_LABEL_WIDTH}}  ", subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def print_diff(console: Console, diff: str) -> None:
+    if not diff:
+        console.print("the model reads its flag nowhere, so there is no diff")
+    elif console.is_terminal:
+        console.print(Syntax(diff, "diff", background_color="default"))
+    else:
+        console.print(diff, end="")

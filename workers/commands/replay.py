@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz replay`: tell a reproducer step by step and check that it still shows what it was made for."""
+
+from collections.abc import Iterator
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from fuzzer.finding import Verdict
+from fuzzer.recheck import Recheck, recheck
+from fuzzer.reproducer import Reproducer
+from fuzzer.story import Row, first_difference, patches_alone, tell
+from fuzzer.two_columns import BROKEN, DIFFERS, header_lines, row_lines
+from workers.document import Document, json_option
+from workers.parameters import read_reproducer
+from workers.refusal import BadInput
+
+# Two columns of sentences: more than the usual 80, so that a log reads well, too.
+_PIPE_WIDTH = 140
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """The JSON of `replay`. `first_difference` is the index of the first row in which the models differ, -1 if none."""
+
+    file: str
+    reproduced: bool
+    signature: str
+    verdict: Verdict
+    kind: str
+    what: str
+    patches: tuple[str, ...]
+    story: str
+    recheck: Recheck
+    first_difference: int
+    rows: tuple[Row, ...]
+
+
+@click.command()
+@click.argument("file")
+@click.option(
+    "--alone",
+    is_flag=True,
+    help="Tell the story with nothing but the attributed patches, and what they require, between OLD and NEW.",
+)
+@json_option
+def replay(file: str, alone: bool, document: Document) -> None:
+    """Tell the finding in FILE step by step, OLD beside NEW, and check it.
+
+    Each row is one turn: who ran up to which preemption point, and what each model did on the way. >>> marks the
+    first row in which the models differ, !! a broken invariant.
+
+    \b
+    Examples:
+      mmufuzz replay findings/divergence-fewer-flushes-age-elides-tlb-flush-0c4d8ca2.json
+      mmufuzz replay FILE --alone       without the differences that other patches make
+
+    \b
+    Exit codes: 0 the same finding by the very same trace, 1 not reproduced, 2 bad input.
+    """
+    reproducer = read_reproducer(file)
+    if alone and not reproducer.finding.patches:
+        raise BadInput(f"{file}: no patch is attributed to it; replay it without --alone")
+    comparison, story = reproducer.comparison(), reproducer.story()
+    telling = tell(comparison, story)
+    check = recheck(reproducer, telling.outcome)
+    rows = telling.rows
+    if alone:
+        comparison = patches_alone(reproducer)
+        rows = tell(comparison, story).rows
+    console = document.console()
+    console.print("\n".join(header_lines(reproducer, comparison)), "\n")
+    print_rows(console, rows)
+    console.print()
+    for line in check_lines(reproducer, check):
+        console.print(line)
+    if first_difference(rows) >= 0 and not alone and reproducer.finding.patches:
+        console.print(f"without the differences that other patches make:  mmufuzz replay {file} --alone")
+    document.write(report(file, reproducer, check, rows))
+    raise click.exceptions.Exit(0 if check.reproduced() else 1)
+
+
+def print_rows(console: Console, rows: list[Row]) -> None:
+    """The two columns, as wide as the terminal."""
+    for line in row_lines(rows, console.width if console.is_terminal else _PIPE_WIDTH):
+        style = "bold yellow" if line.startswith(DIFFERS) else "red" if BROKEN in line else ""
+        console.print(Text(line, style))
+
+
+def check_lines(reproducer: Reproducer, check: Recheck) -> Iterator[str]:
+    """What came out of the check, and what to do if it is not what the file says."""
+    other = check.model_recorded != check.model_now
+    if other:
+        yield f"made with model {check.model_recorded}, this is model {check.model_now}"
+    if check.reproduced():
+        yield f"reproduced exactly: {reproducer.finding.verdict}, trace {check.digest_now}"
+        return
+    shown = "the finding shows, but by another trace" if check.finding_shows else "the finding does not show"
+    yield f"NOT reproduced: {shown} ({check.digest_now}, recorded {check.digest_recorded})"
+    if check.diverging_step:
+        recorded, now = (step or "the end" for step in (check.step_recorded, check.step_now))
+        yield f"first diverging step: {check.diverging_step}, recorded as '{recorded}', now '{now}'"
+        yield "(a step is: actor, operation, point, how often there)"
+    else:
+        yield "the leader took the recorded steps; what the models did in them differs"
+    if other:
+        yield "check out the sources it was made with, or search again with 'mmufuzz run'"
+    else:
+        yield "the same model must give the same trace: the file was changed by hand, or this is a bug of mmufuzz"
+
+
+def report(file: str, reproducer: Reproducer, check: Recheck, rows: list[Row]) -> ReplayReport:
+    finding = reproducer.finding
+    return ReplayReport(
+        file=file,
+        reproduced=check.reproduced(),
+        signature=reproducer.signature,
+        verdict=finding.verdict,
+        kind=finding.kind,
+        what=finding.what,
+        patches=finding.patches,
+        story=finding.story,
+        recheck=check,
+        first_difference=first_difference(rows),
+        rows=tuple(rows),
+    )

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz run`: search on this machine."""
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+
+from db.schema import CampaignState
+from db.session import DEFAULT_URL, StoreError
+from fuzzer.compiled import use_compiled_core
+from fuzzer.finding import Verdict
+from fuzzer.generate import PROFILES
+from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.version import model_version
+from workers.document import Document, check_directory, json_option
+from workers.interrupts import Interrupts
+from workers.order import Order, batch_size
+from workers.parameters import SEED_MAX, SpecType, database_name, open_store
+from workers.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
+from workers.refusal import BadInput, refuse
+from workers.search import Search
+from workers.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines
+from workers.tally import Tally
+
+JOBS_MAX: Final = 64
+DEFAULT_SECONDS: Final = 60
+_TICK_SECONDS: Final = 0.2
+# A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
+_GRACE_SECONDS: Final = 20.0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to search, and where to put what is found."""
+
+    order: Order
+    budget: Budget
+    database: str
+    folder: Path
+
+
+@click.command()
+@click.option("--seconds", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS}).")
+@click.option("--programs", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Seed of the first program (default: a random one).")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, JOBS_MAX),
+    default=lambda: min(JOBS_MAX, len(os.sched_getaffinity(0))),
+    help="Search processes (default: one per core).",
+)
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="mixed", show_default=True)
+@click.option("--old", type=SpecType(), default=OLD, show_default="old", help="Semantics to compare from.")
+@click.option("--new", type=SpecType(), default=NEW, show_default="new", help="Semantics to compare to.")
+@click.option("--db", "database", default=DEFAULT_URL, show_default=True, help="Findings database, a URL.")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("findings"),
+    show_default=True,
+    help="Directory for reproducers, one file per signature.",
+)
+@json_option
+def run(
+    seconds: int | None,
+    programs: int | None,
+    seed: int | None,
+    jobs: int,
+    profile: str,
+    old: Semantics,
+    new: Semantics,
+    database: str,
+    folder: Path,
+    document: Document,
+) -> None:
+    """Search for behaviour that differs between OLD and NEW.
+
+    Each program and its interleaving are a function of the program's seed. What counts as the same finding depends
+    on what a process has seen before, so a run is repeated exactly by giving --seed, --programs and --jobs.
+
+    \b
+    Examples:
+      mmufuzz run                                    a minute on all cores
+      mmufuzz run --programs 10000 --seed 1 --jobs 1
+      mmufuzz run --old old --new old+age-elides-tlb-flush --profile aging
+      mmufuzz run --seconds 600 --json result.json
+
+    \b
+    Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand.
+    Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
+    130 stopped by Ctrl-C.
+    """
+    if seconds is not None and programs is not None:
+        raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
+    order = Order(
+        old=old.spec(),
+        new=new.spec(),
+        profile=profile,
+        seed=secrets.randbelow(2**31) if seed is None else seed,
+        programs=programs or 0,
+        batch_programs=batch_size(programs or 0, jobs),
+        jobs=jobs,
+    )
+    check_directory(folder, "--out")
+    budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
+    raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder), document))
+
+
+def search_and_report(request: Request, document: Document) -> int:
+    """Run the search and tell what came out; returns the exit code."""
+    order, console = request.order, document.console()
+    store = open_store(request.database)
+    with refuse(OSError, advice=f"--out {request.folder} cannot be made, name another directory"):
+        request.folder.mkdir(parents=True, exist_ok=True)
+    campaign = store.create_campaign(
+        name=f"run --seed {order.seed}",
+        old_spec=order.old,
+        new_spec=order.new,
+        profile=order.profile,
+        seed_first=order.seed,
+        model_version=model_version(),
+        budget_seconds=None if order.programs else float(request.budget.seconds),
+        budget_programs=order.programs or None,
+    )
+    tally = Tally(store, campaign, order, request.folder)
+    core = use_compiled_core()
+    console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, {order.jobs} jobs")
+    console.print(f"core {core.reason}")
+    started = time.monotonic()
+    lost = f"the search ended early; {request.folder} has the reproducers found before"
+    with Interrupts() as interrupts, refuse(StoreError, OSError, advice=lost):
+        failures = drive_search(request, tally, make_progress(console, request.budget), interrupts)
+        complete = not interrupts.received and not failures
+        store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
+    elapsed = time.monotonic() - started
+    print_summary(console, tally, request, elapsed)
+    for failure in failures:
+        click.echo(f"mmufuzz: {failure}; its other findings are kept, please report the traceback above", err=True)
+    document.write(
+        RunReport(
+            programs=tally.programs,
+            steps=tally.steps,
+            seconds=round(elapsed, 3),
+            seed=order.seed,
+            core="compiled" if core.compiled else "interpreted",
+            verdicts=tally.verdicts(),
+            findings=reported(tally),
+            coverage=len(tally.coverage),
+            jobs=order.jobs,
+            profile=order.profile,
+            old=order.old,
+            new=order.new,
+            campaign=campaign,
+            database=database_name(request.database),
+        )
+    )
+    failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
+    return interrupts.exit_code() or int(bool(failed))
+
+
+def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> list[str]:
+    """Search until the budget is spent or a signal comes; returns how processes failed."""
+    started = time.monotonic()
+    stop_at = float("inf") if request.order.programs else started + request.budget.seconds
+    stopped_at = float("inf")
+    with Search(request.order) as search, progress:
+        while search.running():
+            for part in search.parts(_TICK_SECONDS):
+                for tallied in tally.add(part):
+                    if tallied.finding.verdict is not Verdict.DOCUMENTED:
+                        progress.say(finding_line(tallied))
+            now = time.monotonic()
+            progress.show(tally, now - started)
+            if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
+                search.stop()
+                stopped_at = now
+            if len(interrupts.received) > 1 or now > stopped_at + _GRACE_SECONDS:
+                search.kill()
+        tally.store_rest()
+    return search.failures
+
+
+def print_summary(console: Console, tally: Tally, request: Request, elapsed: float) -> None:
+    """What was found, by patch; where it is; how to replay the first."""
+    console.print()
+    for line in summary_lines(tally):
+        console.print(line)
+    if tally.findings:
+        console.print()
+    console.print(f"{rate_words(tally, elapsed)}, {elapsed:.1f} s")
+    console.print(verdict_words(tally.verdicts()))
+    console.print(f"database:   {database_name(request.database)}")
+    if tally.findings:
+        console.print(f"directory:  {request.folder}")
+    first = first_reproducer(tally)
+    if first is not None:
+        console.print(f"replay the first with:  {replay_command(first)}")
+    elif not tally.findings:
+        console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")

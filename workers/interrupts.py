@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Ctrl-C and SIGTERM as something to look at between two steps, instead of an exception in the middle of one."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Interrupts:
+    """Collects the signals that arrive while the block runs, in the main thread."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def exit_code(self) -> int:
+        """As a shell would report the first signal, 0 if there was none: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.received[0] if self.received else 0
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self.received.append(number)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a search is told, and what it sends back."""
+
+import msgspec
+
+from fuzzer.finding import FoundFinding
+
+BATCH_PROGRAMS = 50
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A search over the seeds from `seed` on, for `programs` programs or, if 0, until it is stopped.
+
+    Batch n has the seeds seed + n * batch_programs ...; process number p of `jobs` hunts the batches n with
+    n mod jobs = p, so that who hunts what does not depend on how fast anybody is.
+    """
+
+    old: str
+    new: str
+    profile: str
+    seed: int
+    programs: int
+    batch_programs: int
+    jobs: int
+
+    def batch(self, number: int) -> range:
+        """Seeds of a batch, none if it lies beyond the last program."""
+        first = self.seed + number * self.batch_programs
+        end = first + self.batch_programs
+        return range(first, min(end, self.seed + self.programs) if self.programs else end)
+
+
+class Gain(msgspec.Struct, frozen=True):
+    """A finding by how much its count grew; `found.reproducer` comes with the first gain only, minimized to
+    `operations` and `preemptions`."""
+
+    found: FoundFinding
+    operations: int
+    preemptions: int
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Part of a batch: all that was not reported by an earlier part. `last` closes the batch."""
+
+    batch: int
+    programs: int
+    steps: int
+    seconds: float
+    coverage: tuple[int, ...]
+    """Coverage points that this process had not seen before."""
+    gains: tuple[Gain, ...]
+    last: bool
+
+
+def batch_size(programs: int, jobs: int) -> int:
+    """Programs per batch: BATCH_PROGRAMS, but so few that no job is left without one."""
+    return min(BATCH_PROGRAMS, -(-programs // jobs)) if programs else BATCH_PROGRAMS

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Values that several commands take: semantics, databases, reproducer files."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from db.session import DEFAULT_URL, StoreError, open_database
+from db.store import Store
+from fuzzer.finding import signature
+from fuzzer.reproducer import MAX_BYTES, Reproducer, ReproducerError, decode_reproducer
+from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
+from workers.refusal import BadInput, refuse
+
+SEED_MAX: Final = 2**62
+
+
+class SpecType(click.ParamType):
+    """old, new, old+PATCH, new-PATCH, …"""
+
+    name = "SPEC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Semantics:
+        if isinstance(value, Semantics):
+            return value
+        try:
+            return parse_semantics(value)
+        except UnknownPatch as error:
+            self.fail(str(error), param, ctx)
+
+
+def database_name(url: str) -> str:
+    """The URL without its password, fit to be shown."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def open_store(url: str) -> Store:
+    """Open or create the findings database. Raises BadInput."""
+    with refuse(StoreError, advice=f"name another database with --db, e.g. {DEFAULT_URL}"):
+        return Store(open_database(url))
+
+
+def existing_store(url: str) -> Store:
+    """Open a findings database that is there; reading must not create one. Raises BadInput."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return open_store(url)  # it says better what is wrong
+    file = parsed.database or ""
+    if parsed.get_backend_name() == "sqlite" and file not in ("", ":memory:") and not Path(file).exists():
+        raise BadInput(f"there is no database {file}; 'mmufuzz run' makes one, or name one with --db")
+    return open_store(url)
+
+
+def read_reproducer(path: str) -> Reproducer:
+    """Read and check a reproducer file. Raises BadInput."""
+    with refuse(OSError, advice=f"cannot read {path}; 'mmufuzz run' writes reproducers to findings/"):
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    advice = f"{path} cannot be replayed; 'mmufuzz findings show SIGNATURE --reproducer FILE' gets a stored one again"
+    with refuse(ReproducerError, UnicodeDecodeError, RecursionError, advice=advice):
+        reproducer = decode_reproducer(data)
+        reproducer.comparison()
+        reproducer.story()
+        if reproducer.signature != signature(reproducer.finding):
+            raise ReproducerError("corrupt reproducer: its signature is not that of its finding")
+        return reproducer
