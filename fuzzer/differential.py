@@ -64,25 +64,23 @@ class Divergence(msgspec.Struct, frozen=True, array_like=True):
 
 
 def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
-    """Every effect of a finished pair, first operation of each, in the order of uids."""
+    """Every effect of a finished pair with every operation that showed it, in the order of uids."""
     old, new = (pair.leader, pair.follower) if old_leads else (pair.follower, pair.leader)
-    found: dict[str, int] = {}
     if pair.truncated and pair.drift_turn < 0:
         return []
+    found: list[Divergence] = []
     for uid in sorted(pair.comparable):
         if pair.drift_turn >= 0 and pair.turns[pair.drift_turn].uid == uid:
             effects = compare_drifted(pair, old.m, new.m, uid)
         else:
             effects = compare_operation(old.m, new.m, uid)
-        for effect in effects:
-            found.setdefault(effect, uid)
+        found.extend(Divergence(effect, uid) for effect in effects)
     for effect, uid in new.judge.facts.items():
-        if effect not in old.judge.facts and effect not in found:
-            found[effect] = uid
+        if effect not in old.judge.facts:
+            found.append(Divergence(effect, uid))
     if pair.drift_turn < 0:
-        for effect in compare_final(old, new):
-            found.setdefault(effect, WHOLE_RUN)
-    return [Divergence(effect, uid) for effect, uid in found.items()]
+        found.extend(Divergence(effect, WHOLE_RUN) for effect in compare_final(old, new))
+    return found
 
 
 def first_difference(old: Machine, new: Machine, uid: int) -> tuple[int, int, int]:

@@ -3,8 +3,8 @@
 
 The workload is dirty_log_perf_test with 64 vCPUs of 4 GiB each on 2 MiB host pages, when logging is switched off again:
 131072 page tables of 512 entries, each of which a huge page can replace.  Geometry, page tables and the flow that zaps
-them are those of the model; only the host pages below are left out, because the flow asks the host for nothing but the
-size of its pages.
+them are those of the model.  Left out are the host pages, because the flow asks the host for nothing but their size,
+and what the vCPUs do meanwhile: here they only take the flushes.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Hunt:
     ) -> list[Found]:
         trial: Trial | None = None
         fresh: list[Found] = []
-        seen: list[Divergence | str] = [*outcome.divergences]
+        seen: list[Divergence | str] = [*first_of_each(program, outcome.divergences)]
         seen.extend(sorted({*outcome.violations("old"), *outcome.violations("new")}))
         for what in seen:
             trace = self.trace_of(program, comparison, outcome, what)
@@ -147,6 +147,14 @@ class Hunt:
         return tuple(FoundFinding(f.finding, f.count, f.first_seed, f.reproducer) for f in self.found.values())
 
 
+def first_of_each(program: Program, found: list[Divergence]) -> list[Divergence]:
+    """One divergence per effect and kind of operation."""
+    first: dict[tuple[str, str], Divergence] = {}
+    for divergence in found:
+        first.setdefault((divergence.effect, operation_tag(program, divergence.uid)), divergence)
+    return list(first.values())
+
+
 def _side(name: str) -> Side:
     return "old" if name == "old" else "new"
 
@@ -196,7 +204,9 @@ def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: 
 
 def has_effect(finding: Finding, program: Program, outcome: Outcome) -> bool:
     tag = finding.sites[0]
-    return any(d.effect == finding.what and operation_tag(program, d.uid) == tag for d in outcome.divergences)
+    return any(
+        d.effect == finding.what and tag in ("-", operation_tag(program, d.uid)) for d in outcome.divergences
+    )
 
 
 def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A machine's state in words, so that two moments, or two machines, can be laid side by side.
 
-Only what a reader of a story asks for: SPTEs, TLB entries, PML buffers, dirty bitmaps, memslots, host PTEs and contents.
+Only what a reader of a story asks for: SPTEs, TLB entries, PML buffers, dirty bitmaps, memslots, host PTEs, contents.
 """
 
 from __future__ import annotations
@@ -128,8 +128,9 @@ def _host(m: Machine) -> Iterator[tuple[str, str]]:
         pfn = int(host.pte[hva])
         if pfn >= 0:
             flags = [name for bit, name in _HOST_FLAGS if host.flags[hva] & bit]
-            marks = [name for on, name in ((host.pages[pfn].dirty, "PG_dirty"), (host.mapping_level(hva) > 1, "huge")) if on]
-            yield f"host PTE hva {hva}", " ".join([f"pfn {pfn}", *flags, *marks])
+            marks = [(host.pages[pfn].dirty, "PG_dirty"), (host.mapping_level(hva) > 1, "huge")]
+            flags.extend(name for on, name in marks if on)
+            yield f"host PTE hva {hva}", " ".join([f"pfn {pfn}", *flags])
         elif pfn == PTE_BUSY:
             yield f"host PTE hva {hva}", "busy"
         stamp = int(host.contents(hva))

@@ -28,7 +28,8 @@ class NoEquivalence(ValueError):
 
 
 def prove(patch_id: str, bases: Iterable[Sides] | None = None) -> Proof:
-    """Compare the model without and with the patch over its whole domain, up to the first difference.
+    """Compare the model without and with the patch over its whole domain, up to the first difference. A sweep without
+    any case proves nothing.
 
     `bases` are the pairs to compare, by default those of `bases_of`. Raises UnknownPatch, and NoEquivalence for a patch
     of another kind.
@@ -48,9 +49,12 @@ def prove(patch_id: str, bases: Iterable[Sides] | None = None) -> Proof:
                 if case.before != case.after:
                     parts.append(f"{sweep.claim} ({seen} cases, then a difference)")
                     return Proof(patch_id, False, cases + seen, "; ".join(parts), counterexample(sweep, sides, case))
+        if seen == 0:
+            return Proof(patch_id, False, cases, "; ".join(parts), f"nothing was compared: {sweep.claim}")
         cases += seen
         parts.append(f"{sweep.claim} ({seen} cases)")
-    return Proof(patch_id, cases > 0, cases, f"on {len(pairs)} bases: {'; '.join(parts)}")
+    where = ", ".join(f"{sides.before.spec()} and {sides.after.spec()}" for sides in pairs)
+    return Proof(patch_id, True, cases, f"{'; '.join(parts)}; sides compared: {where}")
 
 
 def bases_of(patch_id: str) -> list[Sides]:

@@ -161,7 +161,7 @@ class _Watch:
 
     def new_events(self) -> list[str]:
         m = self.execution.m
-        words = []
+        words: list[str] = []
         for uid in self.operations:
             events = m.events[uid]
             words.extend(event_words(m, self.slot_of(uid), event) for event in events[self.events[uid] :])

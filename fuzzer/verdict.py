@@ -37,6 +37,8 @@ class Trial:
         attribution = self.attributor.attribute(lambda o: divergence in o.divergences)
         if not attribution.patches:
             attribution = self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences))
+        verdict = effect_verdict(effect, attribution.patches)
+        tag = operation_tag(self.program, divergence.uid)
         return Finding(
             kind="divergence",
             what=effect,
@@ -45,9 +47,10 @@ class Trial:
             leader=self.comparison.leader,
             patches=attribution.patches,
             direction="sufficient" if attribution.direction == "sufficient" else "necessary",
-            verdict=effect_verdict(effect, attribution.patches),
-            sites=(operation_tag(self.program, divergence.uid), "-"),
-            story=f"{EFFECTS[effect]} ({operation_tag(self.program, divergence.uid)})",
+            verdict=verdict,
+            # What a commit announces is one finding wherever it shows; anything else is told apart by operation.
+            sites=("-", "-") if verdict == Verdict.DOCUMENTED else (tag, "-"),
+            story=f"{EFFECTS[effect]} ({tag})",
         )
 
     def violation(self, invariant: str) -> Finding:

@@ -36,18 +36,24 @@ class Document:
             console.width = _PIPE_WIDTH
         return console
 
+    def belongs_after(self, subcommand: str) -> None:
+        """Raise BadInput if --json was given to a group that only passes on to `subcommand`."""
+        if self.path is not None:
+            raise BadInput(f"--json stands before '{subcommand}', which would write nothing; put it after")
+
     def write(self, content: msgspec.Struct) -> None:
         """Write the document, if one was asked for. Raises BadInput."""
         data = msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
         if self.to_stdout:
-            click.get_binary_stream("stdout").write(data)
-            click.get_binary_stream("stdout").flush()
+            click.echo(data, nl=False)
         elif self.path is not None:
-            with refuse(OSError, advice=f"the JSON was not written to {self.path}"):
+            with refuse(
+                OSError, what=f"the JSON was not written to {self.path}", advice="run it again with another FILE"
+            ):
                 write_whole(Path(self.path), data)
 
 
-class _DocumentType(click.ParamType):
+class _DocumentType(click.ParamType[Document]):
     name = "FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Document:
@@ -93,7 +99,7 @@ def check_writable(path: Path, option: str) -> None:
     if path.is_dir():
         raise BadInput(f"{option} {path}: is a directory; name a file in it")
     if not _is_special(path):
-        with refuse(OSError, advice=f"{option} {path} cannot be written, name a file in a directory that can"):
+        with refuse(OSError, what=f"{option} {path} cannot be written", advice="name another file"):
             probe(path.parent)
     elif not os.access(path, os.W_OK):
         raise BadInput(f"{option} {path}: permission denied; name another file")
@@ -104,7 +110,7 @@ def check_directory(path: Path, option: str) -> None:
     nearest = path
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
-    with refuse(OSError, advice=f"{option} {path} cannot be written, name another directory"):
+    with refuse(OSError, what=f"{option} {path} cannot be written", advice="name another directory"):
         probe(nearest)
 
 

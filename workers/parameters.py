@@ -18,7 +18,7 @@ from workers.refusal import BadInput, refuse
 SEED_MAX: Final = 2**62
 
 
-class SpecType(click.ParamType):
+class SpecType(click.ParamType[Semantics]):
     """old, new, old+PATCH, new-PATCH, …"""
 
     name = "SPEC"
@@ -57,14 +57,24 @@ def existing_store(url: str) -> Store:
 
 def read_reproducer(path: str) -> Reproducer:
     """Read and check a reproducer file. Raises BadInput."""
-    with refuse(OSError, advice=f"cannot read {path}; 'mmufuzz run' writes reproducers to findings/"):
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    advice = f"{path} cannot be replayed; 'mmufuzz findings show SIGNATURE --reproducer FILE' gets a stored one again"
-    with refuse(ReproducerError, UnicodeDecodeError, RecursionError, advice=advice):
+    advice = "'mmufuzz run' writes reproducers to findings/"
+    with refuse(OSError, what=f"cannot read {path}", advice=advice), open(path, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    advice = "'mmufuzz findings show SIGNATURE --reproducer FILE' gets a stored one again"
+    with refuse(ReproducerError, UnicodeDecodeError, RecursionError, what=path, advice=advice):
         reproducer = decode_reproducer(data)
-        reproducer.comparison()
-        reproducer.story()
-        if reproducer.signature != signature(reproducer.finding):
-            raise ReproducerError("corrupt reproducer: its signature is not that of its finding")
+        check_reproducer(reproducer)
         return reproducer
+
+
+def check_reproducer(reproducer: Reproducer) -> None:
+    """Raise ReproducerError if the parts of a well-formed file do not fit each other."""
+    comparison = reproducer.comparison()
+    reproducer.story()
+    if reproducer.signature != signature(reproducer.finding):
+        raise ReproducerError("corrupt reproducer: its signature is not that of its finding")
+    if not comparison.old.patches <= comparison.new.patches:
+        raise ReproducerError("corrupt reproducer: its old semantics have a patch that new ones lack")
+    for patch in reproducer.finding.patches:
+        if patch in comparison.old.patches or patch not in comparison.new.patches:
+            raise ReproducerError(f"corrupt reproducer: '{patch}' is no difference between its old and new semantics")

@@ -21,13 +21,13 @@ class BadInput(click.ClickException):
 
 
 @contextmanager
-def refuse(*errors: type[Exception], advice: str) -> Iterator[None]:
-    """Turn `errors` into BadInput, with `advice` on what to do next."""
+def refuse(*errors: type[Exception], advice: str, what: str = "") -> Iterator[None]:
+    """Turn `errors` into BadInput: `what` could not be done, why, and `advice` on what to do next."""
     try:
         yield
     except errors as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"{text}; {advice}") from error
+        raise BadInput(f"{what}{': ' if what else ''}{text}; {advice}") from error
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def one_line_errors() -> Iterator[None]:
         raise
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "mmufuzz"
-        raise BadInput(f"{error.format_message()} See '{command} --help'.") from error
+        raise BadInput(f"{error.format_message().rstrip('.')}; see '{command} --help'") from error
     except click.ClickException as error:
         raise BadInput(error.format_message()) from error
     except (KeyboardInterrupt, click.Abort) as error:

@@ -3,6 +3,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -76,10 +77,8 @@ class Search:
     def stop(self) -> None:
         """Ask all processes to report the batch in hand, as far as it is, and end."""
         for pipe in self._processes:
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has ended by itself: parts() will notice
                 pipe.send_bytes(_STOP)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # it has ended by itself; parts() will notice
 
     def kill(self) -> None:
         """End all processes now; what they had not sent is lost."""
@@ -99,7 +98,5 @@ def _process(pipe: Connection, order: Order, number: int) -> None:
     """Body of a search process."""
     use_compiled_core()
     hunting = import_module("workers.hunting")  # only now: it imports core modules
-    try:
+    with suppress(BrokenPipeError):  # nobody listens any more
         hunting.hunt_batches(pipe, order, number)
-    except BrokenPipeError:
-        pass  # nobody listens any more

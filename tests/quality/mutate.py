@@ -97,9 +97,7 @@ def experiment(seed: int, models: Models) -> tuple[Program, Comparison, Drive]:
     return generate(seed, profile), Comparison(semantics, semantics, leader, models), drive
 
 
-def regression(
-    comparison: Comparison, program: Program, drive: Drive, outcome: Outcome, judged: Counter[str]
-) -> str:
+def regression(comparison: Comparison, program: Program, drive: Drive, outcome: Outcome, judged: Counter[str]) -> str:
     """The invariant that the mutant alone breaks, "" if there is none."""
     old, new = outcome.violations("old"), outcome.violations("new")
     for invariant in new:
@@ -127,10 +125,8 @@ def search_all(mutants: list[Mutant], seconds: float, jobs: int) -> Iterator[Res
     yield from (result for _, result in in_processes(left, 1_000_000, seconds - first, jobs))
 
 
-def in_processes(
-    mutants: list[Mutant], first_seed: int, seconds: float, jobs: int
-) -> Iterator[tuple[Mutant, Result]]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=25) as pool:
+def in_processes(mutants: list[Mutant], first_seed: int, seconds: float, jobs: int) -> Iterator[tuple[Mutant, Result]]:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         running: dict[Future[Result], Mutant] = {}
         for mutant in mutants:
             running[pool.submit(search, mutant, first_seed, first_seed + 1_000_000, seconds)] = mutant
@@ -156,9 +152,10 @@ def report(mutants: list[Mutant], results: dict[str, Result], seconds: float) ->
     lines = [
         "# Mutants of the model",
         "",
-        "One flush, retry check, sequence step, dirty-log update or lock taken out of `reference_mmu/`, mechanically, by",
-        "`python -m tests.quality.mutate --all --report docs/mutants.md`; `mutate ID --diff` shows a mutant. The shipped",
-        f"model is OLD, the mutant NEW, with the same semantics; at most {seconds:g} s of search each, interpreted, on one core.",
+        "One flush, retry check, sequence step, dirty-log update or lock taken out of `reference_mmu/`, mechanically.",
+        "`python -m tests.quality.mutate --all --report docs/mutants.md` makes this page, `--diff ID` shows a mutant.",
+        "The shipped model is OLD and the mutant NEW, with the same semantics, so any difference is the mutant's own;",
+        f"at most {seconds:g} s of search each, interpreted, one core.",
         "",
         f"{len(results)} mutants: {fates['regression']} killed by a regression, {fates['crash']} do not run at all, "
         f"{fates['divergence']} only behave differently, {fates['survived']} cannot be told from the shipped model.",
@@ -181,7 +178,7 @@ def report(mutants: list[Mutant], results: dict[str, Result], seconds: float) ->
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.quality.mutate", description="Search for mutants of the model.")
+    parser = argparse.ArgumentParser(prog="python -m tests.quality.mutate", description="Search mutants of the model.")
     parser.add_argument("ids", nargs="*", help="mutants, by id")
     parser.add_argument("--all", action="store_true", help="every mutant")
     parser.add_argument("--only", metavar="KIND", choices=KINDS, help="every mutant of one kind")
@@ -206,7 +203,7 @@ def main(arguments: list[str]) -> int:
     if options.report:
         options.report.write_text(report(mutants, results, options.seconds), encoding="utf-8")
     known = outlived()
-    lost = [result.id for result in results.values() if result.fate in ("divergence", "survived") and result.id not in known]
+    lost = [r.id for r in results.values() if r.fate in ("divergence", "survived") and r.id not in known]
     for name in lost:
         print(f"not found, and no reason given: {name}", file=sys.stderr)
     return 1 if lost else 0

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -46,9 +45,10 @@ FLOW_MODULES: Final = (
 )
 
 _FLAGS: Final = ("flush", "need_tlb_flush", "write_protected", "spte_set")
+_FLUSH_RULES: Final = ("leaf_spte_change_needs_tlb_flush", "mmu_spte_update_needs_flush", "mmu_spte_update")
 _LOCAL_FLUSHES: Final = ("flush_all", "kick_all", "flush", "invalidate")
 _STALE_CHECKS: Final = ("mmu_invalidate_retry_gfn", "is_page_fault_stale", "is_obsolete_sp")
-_SEQ_FIELDS: Final = ("mmu_invalidate_seq", "mmu_invalidate_in_progress", "mn_active_invalidate_count", "mmu_valid_gen")
+_SEQ_FIELDS: Final = {"mmu_invalidate_seq", "mmu_invalidate_in_progress", "mn_active_invalidate_count", "mmu_valid_gen"}
 _SEQ_CALLS: Final = ("kvm_mmu_invalidate_begin", "kvm_mmu_invalidate_range_add", "kvm_mmu_invalidate_end")
 _DIRTY_WALK: Final = re.compile("dirty|write_protect|wrprot|remove_write_access|split_huge_pages")
 _DIRTY_BITS: Final = {"dbit", "PT_WRITABLE_MASK", "shadow_dirty_mask", "shadow_mmu_writable_mask"}
@@ -77,8 +77,9 @@ class Mutant(msgspec.Struct, frozen=True):
     def diff(self) -> str:
         """The change as a unified diff."""
         path = f"reference_mmu/{self.file}"
-        lines = (text.splitlines(keepends=True) for text in (shipped_source(self.file), self.source))
-        return "".join(difflib.unified_diff(*lines, f"a/{path}", f"b/{path}"))
+        before = shipped_source(self.file).splitlines(keepends=True)
+        after = self.source.splitlines(keepends=True)
+        return "".join(difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"))
 
 
 class Edit(NamedTuple):
@@ -97,21 +98,23 @@ Operator = Callable[[ast.FunctionDef], Iterator[Change]]
 
 
 def enumerate_mutants() -> list[Mutant]:
-    """All mutants of the shipped model, in the order of modules, lines and kinds."""
+    """All mutants of the shipped model, in the order of modules, functions and kinds."""
     mutants: list[Mutant] = []
     for module in FLOW_MODULES:
-        file = f"{module}.py"
-        text = shipped_source(file)
+        text = shipped_source(f"{module}.py")
         for name, function in _functions(ast.parse(text)):
-            count: Counter[str] = Counter()
-            for kind, operator in OPERATORS.items():
-                for change in operator(function):
-                    count[kind] += 1
-                    changed = apply_edits(text, change.edits)
-                    ast.parse(changed)
-                    line = change.edits[0].node.lineno
-                    mutants.append(Mutant(f"{file}:{name}:{kind}:{count[kind]}", kind, file, line, change.about, changed))
-    return [*mutants, *_wait_mutants()]
+            mutants.extend(_mutants_of(f"{module}.py", text, name, function))
+    mutants.extend(wait_mutants())
+    return mutants
+
+
+def _mutants_of(file: str, text: str, name: str, function: ast.FunctionDef) -> Iterator[Mutant]:
+    for kind, operator in OPERATORS.items():
+        for number, change in enumerate(operator(function), 1):
+            changed = apply_edits(text, change.edits)
+            yield Mutant(
+                f"{file}:{name}:{kind}:{number}", kind, file, change.edits[0].node.lineno, change.about, changed
+            )
 
 
 def apply_edits(text: str, edits: list[Edit]) -> str:
@@ -164,6 +167,27 @@ def _called(node: ast.AST) -> str:
     return _last_name(node.func)
 
 
+def _does(stmt: ast.stmt, calls: Collection[str]) -> bool:
+    """Is the statement a call, awaited or not, of one of these?"""
+    return isinstance(stmt, ast.Expr) and _called(stmt) in calls
+
+
+def _assigned(stmt: ast.stmt) -> str:
+    """The name of what is assigned to, "" if the statement assigns to no single variable or attribute."""
+    match stmt:
+        case ast.Assign(targets=[target]) | ast.AugAssign(target=target):
+            return _last_name(target)
+    return ""
+
+
+def _is_true(stmt: ast.stmt) -> bool:
+    """Does the statement assign True?"""
+    match stmt:
+        case ast.Assign(value=ast.Constant(value=True)):
+            return True
+    return False
+
+
 def _last_name(node: ast.AST) -> str:
     """`c` of a.b.c, `a` of a."""
     if isinstance(node, ast.Attribute):
@@ -189,6 +213,12 @@ def _false(node: ast.expr, text: str = "False") -> Change:
     return Change(f"`{_words(node)}` is {text}", [Edit(node, text)])
 
 
+def _moved(stmt: ast.stmt, after: ast.stmt) -> Change:
+    """`stmt` comes after the later statement `after` of the same block."""
+    later = f"{ast.unparse(after)}\n{' ' * after.col_offset}{ast.unparse(stmt)}"
+    return Change(f"`{_words(stmt)}` after `{_words(after)}`", [_delete(stmt), Edit(after, later)])
+
+
 def _words(node: ast.AST) -> str:
     words = ast.unparse(node).replace("\n", " ")
     return words if len(words) <= 60 else words[:57] + "..."
@@ -200,35 +230,31 @@ def _words(node: ast.AST) -> str:
 def flush_call(function: ast.FunctionDef) -> Iterator[Change]:
     """A remote flush is not made."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Expr) and _called(stmt) == "kvm_flush_remote_tlbs":
+        if _does(stmt, ("kvm_flush_remote_tlbs",)):
             yield _deletion(stmt)
 
 
 def flush_flag(function: ast.FunctionDef) -> Iterator[Change]:
     """A pending flush is forgotten: the flag is not set, not handed on or not returned."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Return) and stmt.value is not None and not isinstance(stmt.value, ast.Constant):
-            if _last_name(stmt.value) in _FLAGS or "needs" in _called(stmt.value) or _called(stmt.value).endswith("update"):
-                yield _false(stmt.value)
-        if not isinstance(stmt, ast.Assign) or _last_name(stmt.targets[0]) not in _FLAGS:
-            continue
-        if isinstance(stmt.value, ast.YieldFrom):
-            yield Change(f"result of `{_words(stmt.value)}` lost", [Edit(stmt, ast.unparse(stmt.value))])
-        elif isinstance(stmt.value, ast.Constant):
-            if stmt.value.value is True:
+        match stmt:
+            case ast.Return(value=ast.Name(id=name) as value) if name in _FLAGS:
+                yield _false(value)
+            case ast.Return(value=ast.Call() as value) if _called(value) in _FLUSH_RULES:
+                yield _false(value)
+            case ast.Assign(value=ast.YieldFrom() as value) if _assigned(stmt) in _FLAGS:
+                yield Change(f"result of `{_words(value)}` lost", [Edit(stmt, ast.unparse(value))])
+            case ast.Assign(value=ast.Constant(value=False)):
+                pass
+            case ast.Assign() if _assigned(stmt) in _FLAGS:
                 yield _deletion(stmt)
-        else:
-            yield _deletion(stmt)
 
 
 def flush_local(function: ast.FunctionDef) -> Iterator[Change]:
     """A vCPU keeps what it has cached, is not kicked, or is not asked to drop its root."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Expr) and _called(stmt) in _LOCAL_FLUSHES:
+        if _does(stmt, _LOCAL_FLUSHES) or (_assigned(stmt) == "free_obsolete_roots" and _is_true(stmt)):
             yield _deletion(stmt)
-        elif isinstance(stmt, ast.Assign) and _last_name(stmt.targets[0]) == "free_obsolete_roots":
-            if isinstance(stmt.value, ast.Constant) and stmt.value.value is True:
-                yield _deletion(stmt)
 
 
 # --- retry checks ------------------------------------------------------------------------------------------------
@@ -242,10 +268,10 @@ def stale_check(function: ast.FunctionDef) -> Iterator[Change]:
 
 
 def invalid_check(function: ast.FunctionDef) -> Iterator[Change]:
-    """INVALID slots and roots, and requests to drop roots, go unnoticed."""
+    """INVALID slots and roots, requests to drop roots and freed tables go unnoticed."""
     for node in _expressions(function):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            if node.attr in ("invalid", "free_obsolete_roots", "freed"):
+        match node:
+            case ast.Attribute(attr="invalid" | "free_obsolete_roots" | "freed", ctx=ast.Load()):
                 yield _false(node)
 
 
@@ -259,25 +285,26 @@ def frozen_check(function: ast.FunctionDef) -> Iterator[Change]:
 def cmpxchg(function: ast.FunctionDef) -> Iterator[Change]:
     """An atomic update stores over whatever is there, or stores what it read before others changed it."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.If) and isinstance(stmt.test, ast.Compare):
-            test = stmt.test
-            subject = isinstance(test.left, ast.Subscript) and _last_name(test.left.value) == "spt"
-            if subject or _last_name(test.left) == "current":
-                yield _false(test, "True" if isinstance(test.ops[0], ast.Eq) else "False")
-        if isinstance(stmt, ast.If) and len(stmt.body) == 1 and isinstance(stmt.body[0], ast.Assign):
-            value = stmt.body[0].value
-            if isinstance(value, ast.Subscript) and _last_name(value.value) == "spt":
-                yield _deletion(stmt.body[0])
+        match stmt:
+            case ast.If(test=ast.Compare(left=left, ops=[operator]) as test) if _reads_spte(left):
+                yield _false(test, "True" if isinstance(operator, ast.Eq) else "False")
+            case ast.If(body=[ast.Assign(value=ast.Subscript() as value) as reread]) if _reads_spte(value):
+                yield _deletion(reread)
+
+
+def _reads_spte(node: ast.expr) -> bool:
+    """sp.spt[index], or the variable that was just read from there."""
+    return _last_name(node.value) == "spt" if isinstance(node, ast.Subscript) else _last_name(node) == "current"
 
 
 def lost_retry(function: ast.FunctionDef) -> Iterator[Change]:
     """A lost cmpxchg is not repeated, or passes for a success."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Expr) and _called(stmt) == "retry":
-            yield _deletion(stmt)
-        elif isinstance(stmt, ast.If) and isinstance(stmt.test, ast.UnaryOp) and isinstance(stmt.test.op, ast.Not):
-            if _last_name(stmt.test.operand) in ("linked", "stored", "zapped", "split"):
-                yield _false(stmt.test)
+        match stmt:
+            case ast.Expr() if _does(stmt, ("retry",)):
+                yield _deletion(stmt)
+            case ast.If(test=ast.UnaryOp(op=ast.Not(), operand=ast.Name(id="linked" | "stored" | "zapped")) as test):
+                yield _false(test)
 
 
 # --- mmu_seq -----------------------------------------------------------------------------------------------------
@@ -286,16 +313,13 @@ def lost_retry(function: ast.FunctionDef) -> Iterator[Change]:
 def seq(function: ast.FunctionDef) -> Iterator[Change]:
     """An invalidation is not counted, not announced, or not looked at."""
     for stmt in _statements(function):
-        target = stmt.targets[0] if isinstance(stmt, ast.Assign) else getattr(stmt, "target", None)
-        name = _last_name(target) if target is not None else ""
-        if isinstance(stmt, ast.AugAssign) and name in _SEQ_FIELDS:
-            yield _deletion(stmt)
-        elif isinstance(stmt, ast.Assign) and name.startswith("mmu_invalidate_range_") and function.name != "__init__":
-            yield _deletion(stmt)
-        elif isinstance(stmt, ast.Expr) and _called(stmt) in _SEQ_CALLS:
+        name = _assigned(stmt)
+        counts = isinstance(stmt, ast.AugAssign) and name in _SEQ_FIELDS
+        ranges = name.startswith("mmu_invalidate_range_") and function.name != "__init__"
+        if counts or ranges or _does(stmt, _SEQ_CALLS):
             yield _deletion(stmt)
     for node in _expressions(function):
-        if isinstance(node, ast.Compare) and any(name in _SEQ_FIELDS for name in _names(node)):
+        if isinstance(node, ast.Compare) and _names(node) & _SEQ_FIELDS:
             yield _false(node)
 
 
@@ -305,11 +329,10 @@ def snapshot(function: ast.FunctionDef) -> Iterator[Change]:
         if isinstance(node, ast.Call) and _called(node) == "mmu_invalidate_retry_gfn":
             yield Change(f"snapshot taken at `{_words(node)}`", [Edit(node.args[1], "m.mmu_invalidate_seq")])
     for at, stmt in enumerate(function.body):
-        if isinstance(stmt, ast.Assign) and _last_name(stmt.targets[0]) == "mmu_seq":
+        if _assigned(stmt) == "mmu_seq":
             for after in function.body[at:]:
                 if isinstance(after, ast.Assign) and isinstance(after.value, ast.YieldFrom):
-                    late = Edit(after, f"{ast.unparse(after)}\n    {ast.unparse(stmt)}")
-                    yield Change(f"`{_words(stmt)}` after `{_words(after)}`", [_delete(stmt), late])
+                    yield _moved(stmt, after)
 
 
 # --- dirty log ---------------------------------------------------------------------------------------------------
@@ -318,12 +341,12 @@ def snapshot(function: ast.FunctionDef) -> Iterator[Change]:
 def dirty_bit(function: ast.FunctionDef) -> Iterator[Change]:
     """A bit of the bitmap, a PG_dirty, a PML buffer: one update is missing."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Expr) and _called(stmt) in _DIRTY_CALLS:
-            yield _deletion(stmt)
-        elif isinstance(stmt, ast.AugAssign) and "dirty_bitmap" in _names(stmt.target):
-            yield _deletion(stmt)
-        elif isinstance(stmt, ast.Assign) and function.name != "__init__":
-            if _last_name(stmt.targets[0]) in ("dirty", "pml_enabled") and isinstance(stmt.targets[0], ast.Attribute):
+        match stmt:
+            case ast.Expr() if _does(stmt, _DIRTY_CALLS):
+                yield _deletion(stmt)
+            case ast.AugAssign(target=target) if "dirty_bitmap" in _names(target):
+                yield _deletion(stmt)
+            case ast.Assign(targets=[ast.Attribute(attr="dirty" | "pml_enabled")]) if function.name != "__init__":
                 yield _deletion(stmt)
 
 
@@ -332,20 +355,17 @@ def bit_late(function: ast.FunctionDef) -> Iterator[Change]:
     for block in [node.body for node in ast.walk(function) if isinstance(node, ast.For | ast.While)]:
         for stmt in block[:-1]:
             if isinstance(stmt, ast.AugAssign) and "dirty_bitmap" in _names(stmt.target):
-                last = block[-1]
-                indent = "\n" + " " * last.col_offset
-                late = Edit(last, f"{ast.unparse(last)}{indent}{ast.unparse(stmt)}")
-                yield Change(f"`{_words(stmt)}` at the end of the loop", [_delete(stmt), late])
+                yield _moved(stmt, block[-1])
 
 
 def dirty_clear(function: ast.FunctionDef) -> Iterator[Change]:
     """W, D or MMU_WRITABLE is not cleared."""
     for node in _expressions(function):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd) and isinstance(node.right, ast.UnaryOp):
-            mask = node.right.operand
-            a_parameter = isinstance(mask, ast.Name) and mask.id in ("bits", "mask")
-            if isinstance(node.right.op, ast.Invert) and (a_parameter or _names(mask) & _DIRTY_BITS):
-                yield _false(node, ast.unparse(node.left))
+        match node:
+            case ast.BinOp(left=left, op=ast.BitAnd(), right=ast.UnaryOp(op=ast.Invert(), operand=mask)):
+                a_parameter = isinstance(mask, ast.Name) and mask.id in ("bits", "mask")
+                if a_parameter or _names(mask) & _DIRTY_BITS:
+                    yield _false(node, ast.unparse(left))
     for stmt in _statements(function):
         if isinstance(stmt, ast.Assign) and _called(stmt.value) == "tdp_mmu_clear_spte_bits":
             yield _deletion(stmt)
@@ -354,12 +374,11 @@ def dirty_clear(function: ast.FunctionDef) -> Iterator[Change]:
 def dirty_walk(function: ast.FunctionDef) -> Iterator[Change]:
     """A whole step of dirty logging or of write protection is left out."""
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Expr | ast.Assign) and isinstance(stmt.value, ast.YieldFrom):
-            if _DIRTY_WALK.search(_called(stmt.value)):
-                if isinstance(stmt, ast.Expr):
-                    yield _deletion(stmt)
-                else:
-                    yield _false(stmt.value)
+        match stmt:
+            case ast.Expr(value=ast.YieldFrom() as value) if _DIRTY_WALK.search(_called(value)):
+                yield _deletion(stmt)
+            case ast.Assign(value=ast.YieldFrom() as value) if _DIRTY_WALK.search(_called(value)):
+                yield _false(value)
 
 
 # --- locks -------------------------------------------------------------------------------------------------------
@@ -399,46 +418,41 @@ def _lock_groups(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:
 
 
 def _lock_step(stmt: ast.stmt) -> tuple[str, bool]:
-    if isinstance(stmt, ast.Assign) and _last_name(stmt.targets[0]) == "slots_lock":
-        return "slots_lock", isinstance(stmt.value, ast.Constant) and stmt.value.value is True
-    if isinstance(stmt, ast.Assign | ast.AugAssign):
-        return "", False
-    if not isinstance(stmt, ast.Expr) or not isinstance(stmt.value, ast.Call):
-        return "", False
-    name = _called(stmt)
-    if name in ("lock", "unlock") and isinstance(stmt.value.func, ast.Attribute):
-        return _last_name(stmt.value.func.value), name == "lock"
-    return _LOCKS.get(name, ("", False))
+    """(which lock, is it taken?); ("", False) for any other statement."""
+    match stmt:
+        case ast.Assign() if _assigned(stmt) == "slots_lock":
+            return "slots_lock", _is_true(stmt)
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="lock" | "unlock" as name, value=which))):
+            return _last_name(which), name == "lock"
+        case ast.Expr(value=ast.Call()):
+            return _LOCKS.get(_called(stmt), ("", False))
+    return "", False
 
 
 def grace_period(function: ast.FunctionDef) -> Iterator[Change]:
     """Nobody waits for the readers of SRCU, or those of RCU, before going on."""
     for stmt, after in zip(function.body, function.body[1:], strict=False):
-        if isinstance(stmt, ast.Expr) and _called(stmt) == "synchronize_srcu":
+        if _does(stmt, ("synchronize_srcu",)):
             # The point goes, too: it would wait for the readers of an older snapshot.
             yield Change(f"without `{_words(stmt)}`", [_delete(stmt), Edit(after, "yield from ()")])
     for stmt in _statements(function):
-        if isinstance(stmt, ast.Expr) and _called(stmt) == "call_rcu":
-            assert isinstance(stmt.value, ast.Call)
-            yield Change(f"`{_words(stmt)}` frees at once", [Edit(stmt, f"m.free_table({ast.unparse(stmt.value.args[0])})")])
+        match stmt:
+            case ast.Expr(value=ast.Call(args=[freed])) if _does(stmt, ("call_rcu",)):
+                yield Change(f"`{_words(stmt)}` frees at once", [Edit(stmt, f"m.free_table({ast.unparse(freed)})")])
 
 
-def _wait_mutants() -> list[Mutant]:
+def wait_mutants() -> Iterator[Mutant]:
     """A point at which an actor waits lets it through. Only waits that are not for mmu_lock: taking a lock that is
     not free is a ModelBug by construction."""
     file = "points.py"
     text = shipped_source(file)
-    mutants = []
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.Dict):
-            continue
-        for key, value in zip(node.keys, node.values, strict=True):
-            if isinstance(value, ast.Name) and value.id in ("WANT_SRCU", "WANT_NOTIFIERS", "WANT_SLOTS_LOCK"):
-                assert isinstance(key, ast.Name)
-                changed = apply_edits(text, [Edit(value, "0")])
-                about = f"nobody waits at {key.id} ({value.id})"
-                mutants.append(Mutant(f"{file}:{key.id}:wait:1", "wait", file, value.lineno, about, changed))
-    return mutants
+    for table in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Dict)]:
+        for key, value in zip(table.keys, table.values, strict=True):
+            match key, value:
+                case ast.Name(id=point), ast.Name(id="WANT_SRCU" | "WANT_NOTIFIERS" | "WANT_SLOTS_LOCK" as want):
+                    about = f"nobody waits at {point} ({want})"
+                    changed = apply_edits(text, [Edit(value, "0")])
+                    yield Mutant(f"{file}:{point}:wait:1", "wait", file, value.lineno, about, changed)
 
 
 OPERATORS: Final[dict[str, Operator]] = {

@@ -17,6 +17,7 @@ from workers.document import Document, check_directory, json_option, write_whole
 from workers.parameters import SEED_MAX
 from workers.progress import spaced
 from workers.refusal import INTERRUPTED, refuse
+from workers.summary import replay_command
 
 
 class ExposedPatch(msgspec.Struct, frozen=True):
@@ -81,9 +82,10 @@ def expose(
         for patch in patches:
             with console.status(f"{patch} ({len(results) + 1} of {len(patches)})"):
                 results.append(search(patch, seed, seconds_per_patch, folder))
+            print_story(console, results[-1])
     except KeyboardInterrupt:
         interrupted = True
-    print_results(console, results)
+    console.print(table_of(results))
     document.write(ExposeReport(tuple(results)))
     exposed = all(result.exposed for result in results)
     click.get_current_context().exit(INTERRUPTED if interrupted else 0 if exposed else 1)
@@ -125,8 +127,16 @@ def written(exposure: Exposure, folder: Path) -> str | None:
     return str(path)
 
 
-def print_results(console: Console, results: list[ExposedPatch]) -> None:
-    """The table, then the story of each patch."""
+def print_story(console: Console, result: ExposedPatch) -> None:
+    """What was seen, and how to see it again."""
+    console.print(f"{result.patch}: {result.witness or 'no difference found; give it more --seconds-per-patch'}")
+    if result.reproducer is not None:
+        console.print(f"  replay it with: {replay_command(Path(result.reproducer))}")
+    if result.reason:
+        console.print(f"  at function level, because: {result.reason}")
+
+
+def table_of(results: list[ExposedPatch]) -> Table:
     table = Table("patch", "exposed", "level", "programs", "seconds", "effects")
     for column in table.columns[3:5]:
         column.justify = "right"
@@ -134,9 +144,4 @@ def print_results(console: Console, results: list[ExposedPatch]) -> None:
         exposed = "yes" if result.exposed else "NO"
         cells = (spaced(result.programs), f"{result.seconds:.1f}", ", ".join(result.effects) or "-")
         table.add_row(result.patch, exposed, result.level, *cells)
-        console.print(f"{result.patch}: {result.witness or 'no difference found; give it more --seconds-per-patch'}")
-        if result.reproducer is not None:
-            console.print(f"  replay it with: mmufuzz replay {result.reproducer}")
-        if result.reason:
-            console.print(f"  at function level, because: {result.reason}")
-    console.print(table)
+    return table

@@ -16,7 +16,7 @@ from workers.parameters import existing_store
 from workers.refusal import BadInput, refuse
 
 _ADVICE = "check that --db names the database of 'mmufuzz run'"
-_DATABASE = click.option("--db", "database", default=None, help=f"Findings database, a URL [default: {DEFAULT_URL}].")
+_DATABASE = click.option("--db", "database", metavar="URL", help=f"Findings database [default: {DEFAULT_URL}].")
 _CAMPAIGN = click.option("--campaign", type=click.IntRange(1, 2**63 - 1), help="Of this campaign (run) only.")
 
 
@@ -72,6 +72,7 @@ def findings(
     """
     ctx.obj = database
     if ctx.invoked_subcommand is not None:
+        document.belongs_after(ctx.invoked_subcommand)
         return
     store = existing_store(database or DEFAULT_URL)
     with refuse(StoreError, advice=_ADVICE):
@@ -81,7 +82,9 @@ def findings(
         console.print(make_table(rows[:limit]))
         console.print("details:  mmufuzz findings show SIGNATURE")
     else:
-        console.print("no such finding; 'mmufuzz run' searches for some, without --verdict and --campaign all are listed")
+        console.print(
+            "no such finding; all are listed without --verdict and --campaign, 'mmufuzz run' searches for more"
+        )
     if len(rows) > limit:
         console.print(f"there are more than {limit}: raise --limit")
     document.write(FindingsReport(tuple(listed(row) for row in rows[:limit])))
@@ -102,7 +105,9 @@ def show(
     target: Path | None,
     document: Document,
 ) -> None:
-    """Show one finding, of the newest campaign that has it, and write its reproducer to a file if asked.
+    """Show one finding, and get its reproducer.
+
+    Of several campaigns that have it, the newest counts unless one is named.
 
     \b
     Example:
@@ -120,7 +125,7 @@ def show(
     if target is not None:
         if body is None:
             raise BadInput(f"finding {signature!r} has no reproducer; search again from seed {row.first_seed}")
-        with refuse(OSError, advice=f"--reproducer {target} cannot be written, name another file"):
+        with refuse(OSError, what=f"--reproducer {target} cannot be written", advice="name another file"):
             write_whole(target, body)
     console = document.console()
     for label, text in details(row, occurrences):
@@ -135,8 +140,10 @@ def show(
 
 def make_table(rows: list[FindingRow]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("verdict", "what", "patches", "count", "ops", "preempt", "run", "signature"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("count", "ops", "preempt", "run") else "left")
+    for name in ("verdict", "what", "patches", "signature"):
+        table.add_column(name, overflow="fold")
+    for name in ("count", "ops", "preempt", "run"):
+        table.add_column(name, justify="right")
     for row in rows:
         finding, reproducer = row.finding, row.reproducer
         sizes = (reproducer.operations, reproducer.preemptions) if reproducer else (None, None)
@@ -144,10 +151,10 @@ def make_table(rows: list[FindingRow]) -> Table:
             str(finding.verdict),
             finding.what,
             ", ".join(finding.patches) or "-",
+            row.signature,
             str(row.count),
             *("-" if size is None else str(size) for size in sizes),
             str(row.campaign),
-            row.signature,
         )
     return table
 

@@ -45,7 +45,7 @@ class MinimizeReport(msgspec.Struct, frozen=True):
 )
 @json_option
 def minimize(file: str, out: str | None, budget: int, document: Document) -> None:
-    """Shrink the reproducer in FILE and write the smaller one.
+    """Shrink a reproducer and write the smaller one.
 
     The result is 1-minimal, unless the budget ends first: without any single operation or switch the finding is gone.
 
@@ -66,14 +66,15 @@ def minimize(file: str, out: str | None, budget: int, document: Document) -> Non
         console.print(f"the finding does not show with this model; 'mmufuzz replay {file}' says where it differs")
         document.write(report(file, None, reproducer, Shrunk(reproducer, 1)))
         raise click.exceptions.Exit(1)
-    with refuse(OSError, advice=f"--out {target} cannot be written, name another file"):
+    with refuse(OSError, what=f"--out {target} cannot be written", advice="name another file"):
         write_whole(target, encode_reproducer(shrunk.reproducer))
-    (operations, preemptions, _), (fewer, less, _) = reproducer.story().size(), shrunk.reproducer.story().size()
-    console.print(f"operations {operations} -> {fewer}, preemptions {preemptions} -> {less}")
+    result = report(file, str(target), reproducer, shrunk)
+    console.print(f"operations: {result.operations_before} -> {result.operations}")
+    console.print(f"preemptions: {result.preemptions_before} -> {result.preemptions}")
     if not shrunk.reproducer.complete:
         console.print(f"not 1-minimal yet: give it more than --budget {budget}")
     console.print(f"written to {target}; tell it with:  mmufuzz replay {target}")
-    document.write(report(file, str(target), reproducer, shrunk))
+    document.write(result)
 
 
 class Shrunk(NamedTuple):
@@ -105,15 +106,15 @@ def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
 
 
 def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -> MinimizeReport:
-    was, now = before.story().size(), shrunk.reproducer.story().size()
+    now = shrunk.reproducer
     return MinimizeReport(
         file=file,
         written=written,
-        smaller=now < was,
-        complete=shrunk.reproducer.complete,
+        smaller=now.story().size() < before.story().size(),
+        complete=now.complete,
         executions=shrunk.executions,
-        operations_before=was[0],
-        operations=now[0],
-        preemptions_before=was[1],
-        preemptions=now[1],
+        operations_before=before.program.operations(),
+        operations=now.program.operations(),
+        preemptions_before=len(before.switches),
+        preemptions=len(now.switches),
     )

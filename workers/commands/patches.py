@@ -56,7 +56,7 @@ class PatchReport(msgspec.Struct, frozen=True):
 @json_option
 @click.pass_context
 def patches(ctx: click.Context, document: Document) -> None:
-    """List the catalogue: one row per KVM commit, and whether the model can switch it.
+    """List the KVM commits that the model can switch.
 
     \b
     Examples:
@@ -64,6 +64,7 @@ def patches(ctx: click.Context, document: Document) -> None:
       mmufuzz patches show age-elides-tlb-flush
     """
     if ctx.invoked_subcommand is not None:
+        document.belongs_after(ctx.invoked_subcommand)
         return
     rows = [listed(patch) for patch in PATCHES.values()]
     console = document.console()
@@ -124,7 +125,10 @@ def details(row: ListedPatch) -> Iterator[tuple[str, str]]:
     yield "patch", patch.id
     yield "title", patch.title
     yield "commit", patch.upstream
-    yield "kind", f"{patch.kind}, {patch.area}, {patch.mmu} MMU" if patch.mmu != "common" else f"{patch.kind}, {patch.area}"
+    yield (
+        "kind",
+        f"{patch.kind}, {patch.area}, {patch.mmu} MMU" if patch.mmu != "common" else f"{patch.kind}, {patch.area}",
+    )
     yield "requires", ", ".join(patch.requires) or "nothing"
     yield "old", patch.old
     yield "new", patch.new

@@ -57,9 +57,10 @@ def prove(names: tuple[str, ...], every: bool, document: Document) -> None:
         for patch in patches:
             with console.status(f"{patch} ({len(results) + 1} of {len(patches)})"):
                 results.append(timed_proof(patch))
+            print_domain(console, results[-1])
     except KeyboardInterrupt:
         interrupted = True
-    print_results(console, results)
+    console.print(table_of(results))
     document.write(ProveReport(tuple(results)))
     proven = all(result.proven for result in results)
     click.get_current_context().exit(INTERRUPTED if interrupted else 0 if proven else 1)
@@ -72,14 +73,17 @@ def timed_proof(patch: str) -> ProvedPatch:
     return ProvedPatch(proof.patch, proof.proven, proof.cases, proof.domain, proof.counterexample, seconds)
 
 
-def print_results(console: Console, results: list[ProvedPatch]) -> None:
-    """What was compared, patch by patch, then the table."""
+def print_domain(console: Console, result: ProvedPatch) -> None:
+    """What was compared, and where it differs if it does."""
+    console.print(f"{result.patch}: {result.domain}")
+    if result.counterexample is not None:
+        console.print(f"  counterexample: {result.counterexample}")
+
+
+def table_of(results: list[ProvedPatch]) -> Table:
     table = Table("patch", "proven", "cases", "seconds")
     for column in table.columns[2:]:
         column.justify = "right"
     for result in results:
         table.add_row(result.patch, "yes" if result.proven else "NO", spaced(result.cases), f"{result.seconds:.1f}")
-        console.print(f"{result.patch}: {result.domain}")
-        if result.counterexample is not None:
-            console.print(f"  counterexample: {result.counterexample}")
-    console.print(table)
+    return table

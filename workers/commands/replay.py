@@ -46,7 +46,7 @@ class ReplayReport(msgspec.Struct, frozen=True):
 )
 @json_option
 def replay(file: str, alone: bool, document: Document) -> None:
-    """Tell the finding in FILE step by step, OLD beside NEW, and check it.
+    """Tell a finding step by step, and check that it shows.
 
     Each row is one turn: who ran up to which preemption point, and what each model did on the way. >>> marks the
     first row in which the models differ, !! a broken invariant.

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from db.schema import CampaignState
 from db.session import DEFAULT_URL, StoreError
+from db.store import Store
 from fuzzer.compiled import use_compiled_core
 from fuzzer.finding import Verdict
 from fuzzer.generate import PROFILES
-from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.semantics import Semantics
 from reference_mmu.version import model_version
 from workers.document import Document, check_directory, json_option
 from workers.interrupts import Interrupts
@@ -45,19 +46,30 @@ class Request(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--seconds", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS}).")
-@click.option("--programs", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
-@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Seed of the first program (default: a random one).")
+@click.option(
+    "--seconds", metavar="N", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS})."
+)
+@click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(0, SEED_MAX), help="Seed of the first program (default: a random one)."
+)
 @click.option(
     "--jobs",
+    metavar="N",
     type=click.IntRange(1, JOBS_MAX),
     default=lambda: min(JOBS_MAX, len(os.sched_getaffinity(0))),
     help="Search processes (default: one per core).",
 )
-@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="mixed", show_default=True)
-@click.option("--old", type=SpecType(), default=OLD, show_default="old", help="Semantics to compare from.")
-@click.option("--new", type=SpecType(), default=NEW, show_default="new", help="Semantics to compare to.")
-@click.option("--db", "database", default=DEFAULT_URL, show_default=True, help="Findings database, a URL.")
+@click.option(
+    "--profile",
+    type=click.Choice(sorted(PROFILES)),
+    default="mixed",
+    show_default=True,
+    help="What the programs are about.",
+)
+@click.option("--old", type=SpecType(), default="old", show_default=True, help="Semantics to compare from.")
+@click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
+@click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
 @click.option(
     "--out",
     "folder",
@@ -107,6 +119,9 @@ def run(
         batch_programs=batch_size(programs or 0, jobs),
         jobs=jobs,
     )
+    lacking = sorted(old.patches - new.patches)
+    if lacking:
+        raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
     check_directory(folder, "--out")
     budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
     raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder), document))
@@ -116,52 +131,40 @@ def search_and_report(request: Request, document: Document) -> int:
     """Run the search and tell what came out; returns the exit code."""
     order, console = request.order, document.console()
     store = open_store(request.database)
-    with refuse(OSError, advice=f"--out {request.folder} cannot be made, name another directory"):
+    with refuse(OSError, what=f"--out {request.folder} cannot be made", advice="name another directory"):
         request.folder.mkdir(parents=True, exist_ok=True)
-    campaign = store.create_campaign(
-        name=f"run --seed {order.seed}",
-        old_spec=order.old,
-        new_spec=order.new,
-        profile=order.profile,
-        seed_first=order.seed,
-        model_version=model_version(),
-        budget_seconds=None if order.programs else float(request.budget.seconds),
-        budget_programs=order.programs or None,
-    )
-    tally = Tally(store, campaign, order, request.folder)
-    core = use_compiled_core()
-    console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, {order.jobs} jobs")
-    console.print(f"core {core.reason}")
+    console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, jobs {order.jobs}")
+    console.print(f"core {use_compiled_core().reason}")
     started = time.monotonic()
-    lost = f"the search ended early; {request.folder} has the reproducers found before"
+    lost = f"the search has ended; reproducers found before are in {request.folder}"
     with Interrupts() as interrupts, refuse(StoreError, OSError, advice=lost):
+        campaign = begin_campaign(store, request)
+        tally = Tally(store, campaign, order, request.folder)
         failures = drive_search(request, tally, make_progress(console, request.budget), interrupts)
         complete = not interrupts.received and not failures
         store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
     elapsed = time.monotonic() - started
     print_summary(console, tally, request, elapsed)
     for failure in failures:
-        click.echo(f"mmufuzz: {failure}; its other findings are kept, please report the traceback above", err=True)
-    document.write(
-        RunReport(
-            programs=tally.programs,
-            steps=tally.steps,
-            seconds=round(elapsed, 3),
-            seed=order.seed,
-            core="compiled" if core.compiled else "interpreted",
-            verdicts=tally.verdicts(),
-            findings=reported(tally),
-            coverage=len(tally.coverage),
-            jobs=order.jobs,
-            profile=order.profile,
-            old=order.old,
-            new=order.new,
-            campaign=campaign,
-            database=database_name(request.database),
-        )
-    )
+        click.echo(f"mmufuzz: {failure}; the other findings are kept, please report the traceback above", err=True)
+    document.write(make_report(tally, request, elapsed))
     failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
     return interrupts.exit_code() or int(bool(failed))
+
+
+def begin_campaign(store: Store, request: Request) -> int:
+    """Store what is searched, by budget of programs or of seconds."""
+    order, budget = request.order, request.budget
+    return store.create_campaign(
+        name=f"run --seed {order.seed}",
+        old_spec=order.old,
+        new_spec=order.new,
+        profile=order.profile,
+        seed_first=order.seed,
+        model_version=model_version(),
+        budget_seconds=None if budget.programs else float(budget.seconds),
+        budget_programs=budget.programs or None,
+    )
 
 
 def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> list[str]:
@@ -203,3 +206,23 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
         console.print(f"replay the first with:  {replay_command(first)}")
     elif not tally.findings:
         console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")
+
+
+def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
+    order = request.order
+    return RunReport(
+        programs=tally.programs,
+        steps=tally.steps,
+        seconds=round(elapsed, 3),
+        seed=order.seed,
+        core="compiled" if use_compiled_core().compiled else "interpreted",
+        verdicts=tally.verdicts(),
+        findings=reported(tally),
+        coverage=len(tally.coverage),
+        jobs=order.jobs,
+        profile=order.profile,
+        old=order.old,
+        new=order.new,
+        campaign=tally.campaign,
+        database=database_name(request.database),
+    )

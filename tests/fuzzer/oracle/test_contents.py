@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the guest reads and writes: freed pages, stale reads, lost writes, writes nobody saw."""
+
+import pytest
+
+from reference_mmu.host import HOST_D
+from reference_mmu.points import INV_CLEAN, INV_IO, TRACK_FLUSH
+from reference_mmu.primary import discard, migrate_page, share_page, shrink_folio, writeback
+from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.tlb import TLB_W
+from reference_mmu.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
+from tests.by_hand import DEVICE, MM, Stage
+
+BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+
+
+class Deaf(dict[int, int]):
+    """The TLB of a vCPU that does not hear remote flushes."""
+
+    def clear(self) -> None:
+        pass
+
+
+def deafen(stage: Stage, vcpu: int) -> None:
+    stage.m.vcpus[vcpu].tlb = Deaf(stage.m.vcpus[vcpu].tlb)
+
+
+# --- accepts ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("backing", ["anon", "thp", "file", "shmem", "cow"])
+def test_accepts_contents_that_survive_everything(backing: str, semantics: Semantics) -> None:
+    stage = Stage(semantics, backing=(backing, "anon"))
+    for change in (share_page, writeback, shrink_folio, migrate_page):
+        stage.write(0, 1)
+        stage.write(1, 2)
+        stage.run(MM, change(stage.m, 1))
+        stage.read(1, 1)
+        stage.read(0, 2)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------
+
+
+def test_rejects_a_read_through_a_stale_entry() -> None:
+    """Copy-on-write is broken under it: the deaf vCPU goes on reading the page of the other process."""
+    stage = Stage(backing=("cow", "anon"))
+    stage.read(1, 1)
+    deafen(stage, 1)
+    stage.write(0, 1)
+    assert "stale-read" not in stage.violations
+    stage.read(1, 1)
+    assert stage.violations == ["stale-translation", "stale-read"]
+
+
+def test_rejects_an_access_to_a_freed_page() -> None:
+    stage = Stage()
+    stage.write(1, 1)
+    deafen(stage, 1)
+    stage.run(MM, migrate_page(stage.m, 1))
+    stage.write(1, 1)
+    assert stage.violations == ["stale-translation", "mapped-freed-page", "freed-page-access"]
+    stage.judge.finish()
+    assert "lost-write" in stage.violations
+
+
+def test_rejects_a_dirty_page_that_reclaim_took_for_clean() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    stage.m.host.flags[1] &= ~HOST_D
+    stage.m.host.pages[int(stage.m.host.pte[1])].dirty = False
+    stage.run(MM, shrink_folio(stage.m, 1))
+    stage.judge.finish()
+    assert stage.violations == ["lost-write"]
+
+
+def test_rejects_write_tracking_that_one_vcpu_did_not_hear_the_flush_of() -> None:
+    stage = Stage()
+    stage.write(1, 1)
+    deafen(stage, 1)
+    stage.run(DEVICE, kvm_write_track_add_gfn(stage.m, 1))
+    assert stage.violations == ["writable-after-tracking", "stale-writable-mmuw"]
+    stage.write(1, 1)
+    assert stage.violations[2:] == ["untracked-write"]
+
+
+# --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+def test_legal_a_write_to_a_page_that_is_being_written_out() -> None:
+    """Invalidation is over, so a fault maps the page again; reclaim sees that it is held or dirty and keeps it."""
+    stage = Stage()
+    stage.write(0, 1)
+    reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_CLEAN)
+    writer = stage.access(1, 1, write=True)
+    reclaim.to(INV_IO)
+    reclaim.finish()
+    writer.finish()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_zeroes_after_a_discard() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    stage.run(MM, discard(stage.m, 1, 2))
+    stage.read(0, 1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_write_while_tracking_is_being_added() -> None:
+    """The count is up, the flush is not over: nobody has been promised anything yet."""
+    stage = Stage()
+    stage.write(1, 1)
+    track = stage.thread(DEVICE, kvm_write_track_add_gfn(stage.m, 1)).to(TRACK_FLUSH)
+    assert stage.cached(1, 1) & TLB_W
+    assert stage.write(1, 1).points == []
+    track.finish()
+    assert stage.violations == []
+
+
+@BOTH
+def test_legal_an_emulated_write_to_a_tracked_page(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    stage.run(DEVICE, kvm_write_track_add_gfn(stage.m, 1))
+    stage.write(1, 1)
+    assert stage.cached(1, 1) & TLB_W == 0
+    stage.read(0, 1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_write_after_tracking_ended() -> None:
+    stage = Stage()
+    stage.run(DEVICE, kvm_write_track_add_gfn(stage.m, 1))
+    stage.run(DEVICE, kvm_write_track_remove_gfn(stage.m, 1))
+    stage.write(1, 1)
+    assert stage.cached(1, 1) & TLB_W
+    assert stage.violations == []

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The dirty log: what a harvest may leave writable, and whether a migration's copy is complete."""
+
+import pytest
+
+from reference_mmu.config import SlotConfig
+from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log, kvm_get_dirty_log
+from reference_mmu.points import (
+    FPF_MARK,
+    GET_FLUSH,
+    GET_KICK,
+    GET_WORD,
+    LOG_ENABLE_FLUSH,
+    USER_COPY,
+    WALK_FILL,
+)
+from reference_mmu.primary import discard, migrate_page
+from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.spte import PT_WRITABLE_MASK, is_writable_pte
+from reference_mmu.tlb import TLB_D, TLB_W
+from tests.by_hand import IOCTL, MM, Stage
+
+BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+EVERY_PAGING = pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
+LOGGING = (SlotConfig(base=0, npages=8, hva=0, logging=True),)
+
+
+class Deaf(dict[int, int]):
+    """The TLB of a vCPU that does not hear remote flushes."""
+
+    def clear(self) -> None:
+        pass
+
+
+# --- accepts ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@EVERY_PAGING
+@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+def test_accepts_a_whole_migration(mmu: str, paging: str, semantics: Semantics) -> None:
+    stage = Stage(semantics, mmu=mmu, paging=paging)
+    stage.write(0, 1)
+    stage.write(1, 5)
+    stage.run(IOCTL, enable_dirty_log(stage.m, 0))
+    for gfn in (1, 2, 5):
+        stage.write(0, gfn)
+        stage.write(1, gfn)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert not any(stage.dirty(gfn) for gfn in range(8))
+    stage.write(1, 2)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+@BOTH
+def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> None:
+    stage = Stage(semantics, slots=LOGGING)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(MM, migrate_page(stage.m, 1))
+    stage.write(0, 1)
+    stage.run(MM, discard(stage.m, 1, 2))
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------
+
+
+@EVERY_PAGING
+def test_rejects_a_harvest_that_one_vcpu_did_not_hear_the_flush_of(paging: str) -> None:
+    stage = Stage(paging=paging, slots=LOGGING)
+    stage.write(1, 1)
+    assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
+    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_FLUSH)
+    assert stage.violations == []
+    harvest.step()
+    assert stage.violations == ["writable-after-dirty-log"]
+
+
+def test_rejects_what_such_a_vcpu_then_writes() -> None:
+    stage = Stage(slots=LOGGING)
+    stage.write(1, 1)
+    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert stage.write(1, 1).points == []
+    stage.judge.finish()
+    assert stage.violations == ["writable-after-dirty-log", "lost-dirty-page"]
+
+
+def test_rejects_a_bit_that_got_lost() -> None:
+    stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
+    stage.write(0, 1)
+    stage.m.memslots[0].dirty_bitmap[0] = 0
+    stage.judge.finish()
+    assert stage.violations == ["lost-dirty-page"]
+
+
+def test_rejects_an_enable_that_one_vcpu_did_not_hear_the_flush_of() -> None:
+    stage = Stage(paging="ept-ad-nopml")
+    stage.write(0, 1)
+    stage.m.vcpus[0].tlb = Deaf(stage.m.vcpus[0].tlb)
+    enable = stage.thread(IOCTL, enable_dirty_log(stage.m, 0)).to(LOG_ENABLE_FLUSH)
+    assert stage.violations == []
+    enable.step()
+    assert stage.violations == ["writable-after-dirty-log"]
+
+
+def test_rejects_a_write_that_w_given_back_by_hand_hides() -> None:
+    """A flow that restores W without marking the page: the bitmap never learns of the write."""
+    stage = Stage(paging="ept-ad-nopml")
+    stage.read(0, 1)
+    stage.run(IOCTL, enable_dirty_log(stage.m, 0))
+    stage.store(1, stage.leaf(1) | PT_WRITABLE_MASK)
+    stage.write(0, 1)
+    stage.judge.finish()
+    assert stage.violations == ["lost-dirty-page"]
+
+
+# --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+@EVERY_PAGING
+def test_legal_a_page_reported_that_nobody_wrote(paging: str) -> None:
+    """A read fault maps writable and so sets the bit."""
+    stage = Stage(paging=paging, slots=LOGGING)
+    stage.read(0, 1)
+    assert stage.dirty(1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_gfn_that_is_still_in_a_pml_buffer() -> None:
+    """Kicked before, logged after: in flight until the vCPU's next exit, though the ioctl returned without the bit."""
+    stage = Stage(slots=LOGGING)
+    stage.read(1, 1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    writer = stage.access(1, 1, write=True)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_KICK)
+    harvest.step()
+    writer.finish()
+    assert stage.m.vcpus[1].pml_buffer == [1]
+    assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
+    harvest.finish()
+    assert not stage.dirty(1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_the_window_of_the_fast_fault_between_store_and_bit() -> None:
+    """The SPTE is writable, the bit not yet set; with another vCPU using the SPTE the ioctl returns."""
+    stage = Stage(paging="ept-ad-nopml", slots=LOGGING)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    writer = stage.access(0, 1, write=True).to(FPF_MARK)
+    assert is_writable_pte(stage.leaf(1))
+    stage.read(1, 1)
+    assert stage.cached(1, 1) & TLB_W
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert not stage.dirty(1)
+    writer.finish()
+    assert stage.dirty(1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_write_between_the_taken_bit_and_the_flush() -> None:
+    """It is in the page that userspace copies afterwards."""
+    stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
+    stage.write(0, 1)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_FLUSH)
+    assert stage.write(0, 1).points == []
+    harvest.finish()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_write_between_the_ioctl_and_the_copy() -> None:
+    stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
+    stage.write(0, 1)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(USER_COPY)
+    assert stage.write(0, 1).faults != []
+    assert stage.dirty(1)
+    harvest.finish()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_stale_bit_between_its_taking_and_the_protection() -> None:
+    stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
+    stage.read(1, 5)
+    stage.write(0, 1)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_WORD)
+    assert not stage.dirty(1)
+    assert is_writable_pte(stage.leaf(1))
+    writer = stage.access(1, 1, write=True).to(WALK_FILL)
+    harvest.finish()
+    writer.finish()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_initially_set_leaves_everything_writable() -> None:
+    """Every bit is set, so every page will be copied; the first CLEAR protects."""
+    stage = Stage(manual_protect=True, initially_set=True, paging="ept-ad-nopml")
+    stage.write(0, 1)
+    enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
+    assert enable.flushes == 0
+    assert stage.cached(0, 1) & TLB_W
+    assert all(stage.dirty(gfn) for gfn in range(8))
+    stage.run(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 4))
+    assert stage.cached(0, 1) == 0
+    stage.write(0, 1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_manual_protection_only_looks() -> None:
+    stage = Stage(manual_protect=True, slots=LOGGING, paging="ept-ad-nopml")
+    stage.write(0, 1)
+    get = stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert get.flushes == 0
+    assert stage.dirty(1)
+    assert stage.cached(0, 1) & TLB_W
+    assert stage.violations == []
+
+
+def test_legal_nothing_is_owed_once_logging_is_off() -> None:
+    stage = Stage(slots=LOGGING)
+    stage.run(IOCTL, disable_dirty_log(stage.m, 0))
+    stage.write(0, 1)
+    stage.judge.finish()
+    assert stage.violations == []

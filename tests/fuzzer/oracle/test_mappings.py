@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pages and the SPTEs that map them: invalidation, freeing, slots, references and marks."""
+
+import pytest
+
+from reference_mmu.config import SlotConfig
+from reference_mmu.fault import KvmPageFault, kvm_mmu_finish_page_fault
+from reference_mmu.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
+from reference_mmu.notifier import kvm_mmu_notifier_invalidate_range_end, kvm_mmu_notifier_invalidate_range_start
+from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.points import FAULT_PFN, FRONT_FLUSH, INV_CLEAN, INV_FLUSH, INV_PRIMARY
+from reference_mmu.primary import collapse_huge_page, discard, migrate_page, shrink_folio, writeback
+from reference_mmu.ret_pf import RET_PF_FIXED
+from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
+from tests.by_hand import IOCTL, MM, Stage
+
+BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+
+
+class Deaf(dict[int, int]):
+    """The TLB of a vCPU that does not hear remote flushes."""
+
+    def clear(self) -> None:
+        pass
+
+
+# --- accepts ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@pytest.mark.parametrize("change", [migrate_page, shrink_folio, writeback, collapse_huge_page])
+def test_accepts_what_the_primary_mmu_does(change: object, mmu: str, semantics: Semantics) -> None:
+    assert callable(change)
+    stage = Stage(semantics, mmu=mmu, backing=("anon", "thp"))
+    for gfn in (1, 5):
+        stage.write(0, gfn)
+        stage.write(1, gfn)
+        stage.run(MM, change(stage.m, gfn))
+        stage.read(0, gfn)
+        stage.write(1, gfn)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+@BOTH
+@pytest.mark.parametrize("quirk", [True, False])
+def test_accepts_a_slot_that_goes_moves_and_comes_back(quirk: bool, semantics: Semantics) -> None:
+    stage = Stage(semantics, zap_all_quirk=quirk)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_move_memslot(stage.m, 0, 8))
+    stage.write(0, 9)
+    stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
+    stage.run(IOCTL, kvm_create_memslot(stage.m, 0))
+    stage.write(1, 1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------
+
+
+def test_rejects_a_range_that_is_still_mapped_when_start_returns() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    leaf = stage.leaf(1)
+    start = stage.thread(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2)).to(INV_FLUSH)
+    stage.store(1, leaf)
+    assert stage.violations == []
+    start.to(INV_PRIMARY)
+    assert stage.violations == ["mapped-during-invalidation"]
+
+
+def test_rejects_a_mapping_made_during_an_invalidation() -> None:
+    """A fault that does not look at mmu_invalidate_seq."""
+    stage = Stage()
+    stage.write(0, 1)
+    leaf = stage.leaf(1)
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2))
+    assert stage.violations == []
+    stage.store(1, leaf)
+    assert stage.violations == ["mapped-during-invalidation"]
+
+
+def test_rejects_a_page_freed_under_an_spte() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    stage.m.put_page(int(stage.m.host.pte[1]))
+    assert stage.violations == ["mapped-freed-page"]
+
+
+def test_rejects_a_page_freed_under_a_tlb_entry() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    sp, index = stage.entry(1)
+    sp.spt[index] = SHADOW_NONPRESENT_VALUE
+    stage.m.put_page(int(stage.m.host.pte[1]))
+    assert stage.violations == ["mapped-freed-page"]
+
+
+def test_rejects_a_migration_whose_flush_a_vcpu_missed() -> None:
+    stage = Stage()
+    stage.write(1, 1)
+    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    stage.run(MM, migrate_page(stage.m, 1))
+    assert stage.violations == ["stale-translation", "mapped-freed-page"]
+
+
+def test_rejects_a_slot_that_is_still_mapped_after_its_zap() -> None:
+    stage = Stage(zap_all_quirk=False)
+    stage.write(0, 1)
+    leaf = stage.leaf(1)
+    deletion = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(FRONT_FLUSH)
+    stage.store(1, leaf)
+    deletion.finish()
+    assert "slot-still-mapped" in stage.violations
+
+
+def test_rejects_a_slot_that_is_still_cached_after_its_zap() -> None:
+    stage = Stage(zap_all_quirk=False)
+    stage.write(0, 1)
+    stage.m.vcpus[0].tlb = Deaf(stage.m.vcpus[0].tlb)
+    stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
+    assert stage.violations == ["stale-translation", "slot-still-mapped"]
+
+
+def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
+    """What the no-struct-page series moved: the page may have been cleaned or freed by then."""
+    stage = Stage()
+    fault = KvmPageFault(1, True, False, False, False)
+    pfn = int(stage.m.host.pte[1])
+    stage.m.host.get(pfn)
+    fault.refcounted_page = pfn
+    fault.map_writable = True
+    kvm_mmu_finish_page_fault(stage.m, fault, RET_PF_FIXED)
+    assert stage.violations == ["late-page-mark"]
+
+
+def test_rejects_a_reference_that_is_never_dropped() -> None:
+    stage = Stage()
+    stage.m.host.get(int(stage.m.host.pte[1]))
+    stage.judge.finish()
+    assert stage.violations == ["refcount-leak"]
+
+
+def test_rejects_a_reference_dropped_twice() -> None:
+    stage = Stage()
+    pfn = int(stage.m.host.pte[1])
+    stage.m.host.get(pfn)
+    stage.m.kvm_put_page(pfn)
+    assert stage.violations == []
+    stage.m.kvm_put_page(pfn)
+    assert stage.violations[0] == "refcount-underflow"
+
+
+def test_rejects_a_changed_pfn() -> None:
+    """Nobody may overwrite one page's leaf with another's: zap and flush come first."""
+    stage = Stage(NEW)
+    reader = stage.access(0, 1).to(FAULT_PFN)
+    stage.write(1, 1)
+    sp, index = stage.entry(1, vcpu=1)
+    sp.spt[index] += 1 << PAGE_SHIFT
+    reader.finish()
+    assert stage.violations[0] == "bug"
+
+
+# --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+def test_legal_a_reference_held_while_the_page_is_unmapped() -> None:
+    """The fault holds the page that migration has unmapped; it goes stale, and migration gives up."""
+    stage = Stage()
+    reader = stage.access(0, 1).to(FAULT_PFN)
+    pfn = int(stage.m.host.pte[1])
+    assert stage.m.host.pages[pfn].kvm_refs == 1
+    stage.run(MM, migrate_page(stage.m, 1))
+    assert int(stage.m.host.pte[1]) == pfn
+    reader.finish()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_an_empty_range_with_page_tables_over_it() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    table: KvmMmuPage = stage.entry(1)[0]
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 0, 8))
+    assert not table.freed
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_end(stage.m, 0, 8))
+    assert stage.violations == []
+
+
+def test_legal_a_fault_outside_the_range() -> None:
+    stage = Stage()
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 0, 2))
+    stage.write(0, 5)
+    assert stage.level(5) == 1
+    assert stage.violations == []
+
+
+def test_legal_a_page_freed_while_another_slot_maps_its_neighbour() -> None:
+    stage = Stage(slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
+    stage.write(0, 1)
+    stage.write(0, 4)
+    stage.run(MM, discard(stage.m, 0, 4))
+    assert stage.level(4) == 1
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_missing_host_page_under_a_missing_spte() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_CLEAN)
+    assert stage.leaf(1) == 0
+    reclaim.finish()
+    stage.judge.finish()
+    assert stage.violations == []

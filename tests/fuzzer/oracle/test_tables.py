@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Page tables that are unlinked and freed: who may still point to them, and what may be left in those that stay."""
+
+import pytest
+
+from reference_mmu.config import SlotConfig
+from reference_mmu.dirty_log import disable_dirty_log
+from reference_mmu.memslot_update import kvm_delete_memslot
+from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.points import (
+    BACK_ZAP,
+    COLLAPSE_FLUSH,
+    COLLAPSE_FROZEN,
+    COLLAPSE_ZAP,
+    FAULT_ENTER,
+    FPF_READ,
+    WALK_LEAF,
+)
+from reference_mmu.roots import kvm_mmu_unload
+from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.spte import (
+    FROZEN_SPTE,
+    PAGE_SHIFT,
+    PT_WRITABLE_MASK,
+    SHADOW_NONPRESENT_VALUE,
+    VMX_EPT_RWX_MASK,
+    is_frozen_spte,
+)
+from tests.by_hand import IOCTL, Stage
+
+BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+
+
+class Deaf(dict[int, KvmMmuPage]):
+    """The structure cache of a vCPU that does not hear remote flushes."""
+
+    def clear(self) -> None:
+        pass
+
+
+def collapsible(semantics: Semantics) -> Stage:
+    """A huge page mapped by 4K entries, used by both vCPUs, in a slot that logs."""
+    stage = Stage(semantics, backing=("thp", "anon"), slots=(SlotConfig(0, 8, 0, logging=True),))
+    stage.write(0, 1)
+    stage.write(1, 2)
+    assert stage.level(1) == 1
+    return stage
+
+
+# --- accepts ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_accepts_a_table_freed_after_the_flush(semantics: Semantics) -> None:
+    stage = collapsible(semantics)
+    table, _ = stage.entry(1)
+    assert table in stage.m.vcpus[0].structure_cache.values()
+    stage.run(IOCTL, disable_dirty_log(stage.m, 0))
+    assert table.freed
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_rejects_the_end_of_rcu_while_a_structure_cache_points_to_the_table(semantics: Semantics) -> None:
+    stage = collapsible(semantics)
+    stage.m.vcpus[1].structure_cache = Deaf(stage.m.vcpus[1].structure_cache)
+    collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0))
+    collapse.to(COLLAPSE_FLUSH if semantics == NEW else COLLAPSE_FROZEN)
+    assert stage.violations == []
+    collapse.finish()
+    assert stage.violations == ["freed-table-reference"]
+
+
+def test_rejects_a_walk_through_a_freed_table() -> None:
+    stage = collapsible(NEW)
+    stage.m.vcpus[1].structure_cache = Deaf(stage.m.vcpus[1].structure_cache)
+    stage.run(IOCTL, disable_dirty_log(stage.m, 0))
+    stage.access(1, 3).to(WALK_LEAF).step()
+    assert stage.violations == ["freed-table-reference", "freed-table-walk"]
+
+
+def test_rejects_a_lockless_walk_through_a_freed_table() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    table, index = stage.entry(1)
+    table.spt[index] &= ~PT_WRITABLE_MASK
+    writer = stage.access(1, 1, write=True).to(FAULT_ENTER)
+    table.freed = True
+    assert stage.violations == []
+    writer.step()
+    assert stage.violations == ["freed-table-walk"]
+
+
+def test_rejects_a_frozen_entry_left_behind() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    stage.m.write_lock()
+    stage.store(1, FROZEN_SPTE)
+    stage.m.flush_all()
+    stage.m.write_unlock()
+    assert stage.violations == []
+    stage.judge.finish()
+    assert stage.violations == ["illegal-spte"]
+
+
+def test_rejects_a_link_to_a_freed_table() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    table, _ = stage.entry(1)
+    table.freed = True
+    stage.judge.finish()
+    assert stage.violations == ["illegal-spte"]
+
+
+def test_rejects_a_leaf_that_maps_another_page_at_the_end() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    sp, index = stage.entry(1)
+    sp.spt[index] += 1 << PAGE_SHIFT
+    stage.judge.finish()
+    assert stage.violations == ["illegal-spte"]
+
+
+# --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+def test_legal_new_frees_after_unlinking_before_the_flush_because_rcu_waits() -> None:
+    """NEW tears the table down first and flushes afterwards, both inside one RCU section."""
+    stage = collapsible(NEW)
+    table, _ = stage.entry(1)
+    stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_FLUSH)
+    assert table.unlinked
+    assert not table.freed
+    assert is_frozen_spte(table.spt[1])
+    stage.read(1, 2)  # through its stale TLB entry
+    assert stage.violations == []
+
+
+def test_legal_references_of_a_root_that_cannot_be_entered() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    table, _ = stage.entry(1)
+    stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
+    assert table.freed
+    assert table in stage.m.vcpus[0].structure_cache.values()
+    assert stage.violations == []
+
+
+def test_legal_frozen_entries_in_an_unlinked_table() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    deletion = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(BACK_ZAP)
+    deletion.finish()
+    kvm_mmu_unload(stage.m, stage.m.vcpus[0])
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_lockless_walker_inside_an_unlinked_table() -> None:
+    stage = Stage(NEW, paging="ept-noad", backing=("thp", "anon"), slots=(SlotConfig(0, 8, 0, logging=True),))
+    stage.write(0, 1)
+    sp, index = stage.entry(1)
+    sp.spt[index] &= ~VMX_EPT_RWX_MASK  # as access tracking leaves it, so that the fault goes the fast way
+    collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_ZAP)
+    walker = stage.access(1, 1).to(FPF_READ)
+    collapse.finish()
+    assert sp.unlinked
+    assert not sp.freed
+    walker.finish()
+    assert sp.freed
+    assert stage.violations == []
+
+
+def test_legal_an_empty_table_that_stays() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    stage.m.write_lock()
+    stage.store(1, SHADOW_NONPRESENT_VALUE)
+    stage.m.flush_all()
+    stage.m.write_unlock()
+    stage.judge.finish()
+    assert stage.violations == []

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A changed copy of the model beside the shipped one."""
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from fuzzer.compare import Comparison, Models, Outcome, Side, by_scheduler
+from fuzzer.flows import flows_of
+from fuzzer.generate import PROFILES, generate
+from fuzzer.ops import KINDS
+from fuzzer.reproducer import trace_digest
+from fuzzer.schedulers import draw_strategy
+from fuzzer.variant import VariantError, apply_diff, load_variant, shipped_source
+from reference_mmu.semantics import NEW, OLD
+
+FLUSH = "            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
+ENTRY = "    m.srcu.lock(m.actor)\n    yield FAULT_ENTER\n    fault = KvmPageFault(gfn, write"
+
+
+def changed(file: str, before: str, after: str) -> dict[str, str]:
+    """The module with the one place that reads `before` changed."""
+    text = shipped_source(file)
+    assert text.count(before) == 1
+    return {file: text.replace(before, after)}
+
+
+def as_diff(sources: Mapping[str, str]) -> str:
+    """As `git diff` would show the change, headers apart."""
+    lines: list[str] = []
+    for file, text in sources.items():
+        before, after = (t.splitlines(keepends=True) for t in (shipped_source(file), text))
+        lines += difflib.unified_diff(before, after, f"a/reference_mmu/{file}", f"b/reference_mmu/{file}")
+    return "".join(lines)
+
+
+def outcomes(models: Models, programs: int) -> Iterator[Outcome]:
+    """Every profile, leader and base semantics in turn."""
+    for seed in range(programs):
+        profile = list(PROFILES.values())[seed % len(PROFILES)]
+        leader: Side = "old" if seed % 2 else "new"
+        semantics = NEW if seed % 3 else OLD
+        drive = by_scheduler(draw_strategy(seed), seed)
+        yield Comparison(semantics, semantics, leader, models).run(generate(seed, profile), drive)
+
+
+def broken(models: Models, side: Side, programs: int) -> set[str]:
+    return {invariant for outcome in outcomes(models, programs) for invariant in outcome.violations(side)}
+
+
+def test_an_unchanged_copy_is_no_other_model() -> None:
+    shipped, copy = Models(), Models(new=load_variant({}))
+    for here, there in zip(outcomes(shipped, 150), outcomes(copy, 150), strict=True):
+        assert trace_digest(here) == trace_digest(there)
+        assert there.divergences == []
+
+
+def test_a_copy_shares_no_module_with_the_original_and_leaves_none_behind() -> None:
+    before = set(sys.modules)
+    model = load_variant({})
+    assert {name for name in sys.modules if "variant" in name} <= before
+    outcome = next(outcomes(Models(new=model), 1))
+    assert type(outcome.new.m) is not type(outcome.old.m)
+    assert type(outcome.new.m.vcpus[0]) is not type(outcome.old.m.vcpus[0])
+
+
+def test_a_missing_flush_is_seen_in_the_copy_alone() -> None:
+    models = Models(new=load_variant(changed("notifier.py", FLUSH, "            yield from ()\n")))
+    # One program in thirteen shows it (measured over 2000): 120 all miss with odds of 1 : 15 000. The seeds are fixed.
+    assert "stale-translation" in broken(models, "new", 120)
+    assert "stale-translation" not in broken(models, "old", 120)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["m.srcu.lock(m.actor)", "gfn // 0", "m.page_tables[1 << 40]", "assert gfn < 0"],
+    ids=["ModelBug", "ZeroDivisionError", "IndexError", "AssertionError"],
+)
+def test_a_copy_that_crashes_has_broken_the_rules_of_the_model(line: str) -> None:
+    text = ENTRY.replace("    yield FAULT_ENTER\n", f"    yield FAULT_ENTER\n    {line}\n")
+    models = Models(new=load_variant(changed("vcpu.py", ENTRY, text)))
+    assert "model-bug" in broken(models, "new", 8)
+    assert broken(models, "old", 8) == set()
+
+
+def test_a_change_may_add_a_switch_and_a_module() -> None:
+    sources = changed(
+        "semantics.py", "        # aging\n", "        self.mine: Final = OLDEST in (0,)\n\n        # aging\n"
+    )
+    sources["semantics.py"] = sources["semantics.py"].replace("import re\n", "import re\nfrom .mine import OLDEST\n")
+    sources["mine.py"] = "OLDEST = 0\n"
+    sources |= changed("flush.py", "    yield point\n", "    yield point\n    assert m.sem.mine\n")
+    assert broken(Models(new=load_variant(sources)), "new", 30) == broken(Models(), "new", 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def f(:\n", "SyntaxError"),
+        ("from .nowhere import x\n", "ModuleNotFoundError"),
+        ("1 // 0\n", "ZeroDivisionError"),
+    ],
+)
+def test_a_copy_that_cannot_be_imported_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(VariantError, match=f"^the changed model does not load: {reason}"):
+        load_variant({"fault.py": text})
+    load_variant({})
+
+
+def test_every_operation_has_a_flow() -> None:
+    assert set(flows_of("reference_mmu")) == {kind for kinds in KINDS.values() for kind in kinds}
+
+
+def test_a_diff_says_what_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = changed("notifier.py", FLUSH, "") | changed("flush.py", "    yield point\n", "")
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    monkeypatch.setenv("GIT_WORK_TREE", "/nonexistent")
+    assert apply_diff(as_diff(sources)) == sources
+
+
+def test_a_diff_may_have_moved_and_may_add_a_module() -> None:
+    moved = as_diff(changed("notifier.py", FLUSH, "")).replace("@@ -3", "@@ -4")
+    added = "--- /dev/null\n+++ b/reference_mmu/mine.py\n@@ -0,0 +1 @@\n+X = 1\n"
+    assert apply_diff(moved + added) == changed("notifier.py", FLUSH, "") | {"mine.py": "X = 1\n"}
+
+
+def test_a_temporary_directory_inside_a_work_tree_does_no_harm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sources = changed("notifier.py", FLUSH, "")
+    assert apply_diff(as_diff(sources)) == sources
+
+
+@pytest.mark.parametrize(
+    ("diff", "reason"),
+    [
+        ("", "the diff does not apply to the shipped model: "),
+        ("not a diff\n", "the diff does not apply to the shipped model: "),
+        (as_diff(changed("notifier.py", FLUSH, "")).replace("zapped = ", "gone = "), "the diff does not apply"),
+        ("--- a/fuzzer/rng.py\n+++ b/fuzzer/rng.py\n@@ -1 +1 @@\n-a\n+b\n", "the diff does not apply"),
+        ("--- /dev/null\n+++ b/other.py\n@@ -0,0 +1 @@\n+X = 1\n", "a diff may change and add Python files"),
+        (
+            as_diff({"ret_pf.py": ""}).replace("+++ b/reference_mmu/ret_pf.py", "+++ /dev/null"),
+            "a diff may change and add",
+        ),
+        ("--- /dev/null\n+++ b/reference_mmu/x.txt\n@@ -0,0 +1 @@\n+X\n", "a diff may change and add Python files"),
+    ],
+    ids=["empty", "no diff", "another version", "another package", "outside", "a removal", "no module"],
+)
+def test_a_diff_that_does_not_fit_is_refused_in_one_line(diff: str, reason: str) -> None:
+    with pytest.raises(VariantError) as refused:
+        apply_diff(diff)
+    assert str(refused.value).startswith(reason)
+    assert "\n" not in str(refused.value)
+
+
+def test_without_git_there_is_no_diff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(VariantError, match=r"^git is needed"):
+        apply_diff(as_diff(changed("notifier.py", FLUSH, "")))
