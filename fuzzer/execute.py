@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Final
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
-from fuzzer.oracle.judge import Judge
 from fuzzer.ops import Operation
+from fuzzer.oracle.judge import Judge
 from fuzzer.program import Program
 from reference_mmu.machine import Machine
 from reference_mmu.points import FAULT_ENTER, FAULT_RETRY, PRIVATE
@@ -26,7 +26,9 @@ END: Final = 0  # what step() returns when the operation ended
 class Model:
     """A copy of reference_mmu to run on: the shipped one, or one with a user's change applied."""
 
-    def __init__(self, make_machine: MakeMachine, make_semantics: Callable[[frozenset[str]], Semantics], start: StartOperation) -> None:
+    def __init__(
+        self, make_machine: MakeMachine, make_semantics: Callable[[frozenset[str]], Semantics], start: StartOperation
+    ) -> None:
         self.make_machine = make_machine
         self.make_semantics = make_semantics
         self.start = start
@@ -120,7 +122,7 @@ class Execution:
                         return False
                     progressed = True
                     point = self.step(actor)
-                    if point == END or point == FAULT_RETRY:
+                    if point in (END, FAULT_RETRY):
                         break
             if not progressed:
                 return False

@@ -45,8 +45,12 @@ PROFILES: Final[dict[str, Profile]] = {
     for profile in (
         Profile("mixed", "a bit of everything"),
         Profile("aging", "young bits under access", aging=10, invalidation=2, logging=1, tracking=0),
-        Profile("log", "dirty logging switched on, harvested and off again", aging=1, invalidation=2, logging=10, huge=6),
-        Profile("zap", "invalidation, reclaim, migration, memslot changes", aging=1, invalidation=8, logging=2, slots=4),
+        Profile(
+            "log", "dirty logging switched on, harvested and off again", aging=1, invalidation=2, logging=10, huge=6
+        ),
+        Profile(
+            "zap", "invalidation, reclaim, migration, memslot changes", aging=1, invalidation=8, logging=2, slots=4
+        ),
         Profile("shadow", "the shadow MMU only", mmu=("shadow",), nested=0),
         Profile("tdp", "the TDP MMU only", mmu=("tdp",)),
     )

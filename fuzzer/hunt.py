@@ -81,9 +81,7 @@ class Hunt:
         self.coverage.add(outcome.turns)
         return self.judge(seed, program, comparison, drive, outcome)
 
-    def judge(
-        self, seed: int, program: Program, comparison: Comparison, drive: Drive, outcome: Outcome
-    ) -> list[Found]:
+    def judge(self, seed: int, program: Program, comparison: Comparison, drive: Drive, outcome: Outcome) -> list[Found]:
         trial: Trial | None = None
         fresh: list[Found] = []
         seen: list[Divergence | str] = [*first_of_each(program, outcome.divergences)]
@@ -204,9 +202,7 @@ def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: 
 
 def has_effect(finding: Finding, program: Program, outcome: Outcome) -> bool:
     tag = finding.sites[0]
-    return any(
-        d.effect == finding.what and tag in ("-", operation_tag(program, d.uid)) for d in outcome.divergences
-    )
+    return any(d.effect == finding.what and tag in ("-", operation_tag(program, d.uid)) for d in outcome.divergences)
 
 
 def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
@@ -216,4 +212,3 @@ def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: O
     if finding.side == "both":
         return old or new
     return old != new and (old if finding.side == "old" else new)
-

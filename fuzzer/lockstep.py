@@ -2,8 +2,8 @@
 """The same program under the same interleaving on two models that take different numbers of steps.
 
 One model *leads*: a scheduler picks among its runnable actors at every one of its points.  After each turn the same
-actor of the *follower* advances to its first point at or beyond the leader's position (operation, faults, lap, rank), never
-past the operation; if it is beyond already it stands still.  When the leader's operation ends, the follower runs that
+actor of the *follower* advances to its first point at or beyond the leader's position (operation, faults, lap, rank),
+never past the operation; if it is beyond already it stands still.  When the leader's operation ends, the follower runs that
 operation to its end, stopping when blocked or at a retry; the rest is a debt paid at that actor's next turn.
 
 *Drift* is the first turn after which the two positions disagree although the point is not private to the pair.  From
@@ -161,7 +161,8 @@ class Pair:
                 if not self.can_go_on() or not leader.can_run(turn.actor) or self.lone_retries >= _REPLAY_RETRIES:
                     break
                 if not self.guarded_turn(turn.actor):
-                    return self.finish()
+                    self.finish()
+                    return
         self.replay_switches(())
 
     def before(self, turn: Turn) -> bool:

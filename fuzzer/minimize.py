@@ -76,7 +76,8 @@ class Minimizer:
             progress = self.try_all(self.recorded_anew) or progress
             progress = self.try_all(simpler_arguments) or progress
             progress = self.try_all(simpler_configurations) or progress
-        assert self.best is not None and self.outcome is not None
+        assert self.best is not None
+        assert self.outcome is not None
         return Minimized(self.best, self.outcome, not progress, self.executions)
 
     # --- under turns ----------------------------------------------------------------------------------------

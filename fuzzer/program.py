@@ -34,7 +34,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         vcpus = kinds.count("vcpu")
         _require("vcpu" not in kinds[vcpus:], "vCPU actors come first")
         _require(vcpus <= self.config.vcpus, f"{vcpus} vCPU actors, the machine has {self.config.vcpus} vCPUs")
-        _require(sum(actor.kind == "mm" for actor in self.actors) <= 1, "more than one mm actor: mmap_lock is not modelled")
+        _require(
+            sum(actor.kind == "mm" for actor in self.actors) <= 1, "more than one mm actor: mmap_lock is not modelled"
+        )
         seen: set[int] = set()
         for actor in self.actors:
             uids = [op.uid for op in actor.ops]
@@ -75,7 +77,7 @@ def _check_arguments(config: Config, op: AnyOperation) -> None:
     for field, limit in (("gfn", gfns), ("hva", config.hva_pages), ("base", gfns)):
         first = getattr(op, field, None)
         if first is not None:
-            _require(0 <= first and first + npages <= limit, f"operation {op.uid}: {field} {first} is out of range")
+            _require(first >= 0 and first + npages <= limit, f"operation {op.uid}: {field} {first} is out of range")
     slot = getattr(op, "slot", None)
     if slot is not None:
         _require(0 <= slot < len(config.slots), f"operation {op.uid}: no memslot {slot}")

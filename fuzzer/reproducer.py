@@ -73,7 +73,9 @@ class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.comparison(models).run(story.program, by_switches(story.switches))
 
 
-def make_reproducer(comparison: Comparison, story: Story, outcome: Outcome, finding: Finding, complete: bool) -> Reproducer:
+def make_reproducer(
+    comparison: Comparison, story: Story, outcome: Outcome, finding: Finding, complete: bool
+) -> Reproducer:
     return Reproducer(
         format=FORMAT,
         replay="mmufuzz replay FILE",
@@ -124,7 +126,9 @@ def decode_reproducer(data: bytes) -> Reproducer:
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ReproducerError(f"not a reproducer: {error}") from error
     if head.format != FORMAT:
-        raise ReproducerError(f"reproducer has format {head.format}, this version reads format {FORMAT}: update mmufuzz")
+        raise ReproducerError(
+            f"reproducer has format {head.format}, this version reads format {FORMAT}: update mmufuzz"
+        )
     try:
         reproducer = msgspec.json.decode(data, type=Reproducer)
         reproducer.program.check()

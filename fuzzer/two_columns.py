@@ -55,7 +55,7 @@ def headline(finding: Finding) -> str:
     """What was found, by name."""
     if finding.kind == "violation":
         return f"{finding.what}, {_SIDES[finding.side]}"
-    return f"{finding.what}, in {finding.sites[0]}"
+    return finding.what if finding.sites[0] == "-" else f"{finding.what}, in {finding.sites[0]}"
 
 
 def row_lines(rows: list[Row], width: int) -> list[str]:

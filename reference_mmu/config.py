@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What one modelled host and VM look like: paging mode, geometry, memslots, host backing."""
 
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -91,11 +92,13 @@ def _check_slots(config: Config) -> None:
     for slot in sorted(config.slots, key=lambda s: s.base):
         _require(slot.npages > 0, f"memslot at gfn {slot.base} is empty")
         _require(slot.base >= end, f"memslot at gfn {slot.base} overlaps the one before it")
-        _require(0 <= slot.hva and slot.hva + slot.npages <= config.hva_pages, f"memslot at gfn {slot.base}: no such hva")
+        _require(
+            slot.hva >= 0 and slot.hva + slot.npages <= config.hva_pages, f"memslot at gfn {slot.base}: no such hva"
+        )
         _require(not (slot.readonly and slot.logging), f"memslot at gfn {slot.base}: read-only slots do not log")
         end = slot.base + slot.npages
     by_hva = sorted(config.slots, key=lambda s: s.hva)
-    for slot, after in zip(by_hva, by_hva[1:], strict=False):
+    for slot, after in pairwise(by_hva):
         # The dirty log of one slot would not know of writes through the other.
         _require(slot.hva + slot.npages <= after.hva, f"memslots at gfn {slot.base} and {after.base} share host pages")
     _require(end <= gfns, f"memslot ends at gfn {end}, the page tables reach {gfns}")

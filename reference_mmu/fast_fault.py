@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .tlb import Vcpu
 
+
 def page_fault_can_be_fast(m: Machine, fault: KvmPageFault) -> bool:
     """A non-present fault is fast only if it may be due to access tracking, i.e. without A/D bits; a present one
     only if it is a write."""

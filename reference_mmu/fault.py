@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .tlb import Vcpu
 
+
 class KvmPageFault:
     """struct kvm_page_fault: what is known about one fault so far."""
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
 PTE_NONE: Final[i64] = -1  # not present: contents in swap cache or backing store
 PTE_BUSY: Final[i64] = -2  # migration entry or locked page: a fault on it waits
@@ -118,5 +118,3 @@ class Host:
         if pfn < 0:
             pfn = self.swap_cache[hva]
         return self.swap[hva] if pfn < 0 else self.pages[pfn].data
-
-

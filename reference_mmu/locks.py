@@ -5,8 +5,8 @@ Waiting is the scheduler's business: an actor whose point wants a lock is not ru
 (Machine.can_run), so the methods here never block; taking a lock that is not free is a bug of the flow.
 """
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
 
 class ModelBug(Exception):

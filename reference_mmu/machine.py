@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
 from .config import Config
 from .host import PTE_BUSY, Host
@@ -25,7 +25,13 @@ from .points import (
     WANTS,
 )
 from .semantics import Semantics
-from .spte import SHADOW_NONPRESENT_VALUE, SpteMasks, check_spte_writable_invariants, is_last_spte, is_shadow_present_pte
+from .spte import (
+    SHADOW_NONPRESENT_VALUE,
+    SpteMasks,
+    check_spte_writable_invariants,
+    is_last_spte,
+    is_shadow_present_pte,
+)
 from .tlb import Vcpu
 
 # What an operation did, in order: kind << 40 | value.
@@ -237,7 +243,7 @@ class Machine:
         self.oracle.table_freed(sp)
 
     def kvm_memslots_have_rmaps(self) -> bool:
-        """Only the shadow MMU has rmaps; with the TDP MMU on they would appear with nested shadow pages, not modelled."""
+        """Only the shadow MMU has rmaps; under the TDP MMU they come with nested shadow pages, not modelled."""
         return not self.tdp_mmu_enabled
 
     def kvm_mmu_page_ad_need_write_protect(self, sp: KvmMmuPage) -> bool:
@@ -248,7 +254,10 @@ class Machine:
         """KVM has just stored new_spte. Checks what is wrong in itself and tells the oracle."""
         self.counters[self.uid * OP_COUNTERS + COUNT_CHANGES] += 1
         if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
-            self.warn_on(not check_spte_writable_invariants(self.masks, new_spte), "spte: W or MMU_WRITABLE without HOST_WRITABLE")
+            self.warn_on(
+                not check_spte_writable_invariants(self.masks, new_spte),
+                "spte: W or MMU_WRITABLE without HOST_WRITABLE",
+            )
         self.oracle.spte_changed(sp, index, old_spte, new_spte)
 
     def mmu_try_to_unsync_pages(self, slot: KvmMemorySlot, gfn: i64, synchronizing: bool, prefetch: bool) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
 if TYPE_CHECKING:
     from .machine import Machine

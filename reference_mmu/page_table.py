@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
 # A handle of kvm_mmu_page in the pfn field of a non-leaf SPTE is its number, `pt`: page tables and guest pages are
 # numbered apart, the level of an entry says which of the two a pfn means.

@@ -229,7 +229,7 @@ def make_nonleaf_spte(masks: SpteMasks, child: KvmMmuPage, ad_disabled: bool) ->
 
 
 def make_huge_page_split_spte(m: Machine, huge_spte: i64, child: KvmMmuPage, index: i64) -> i64:
-    """The SPTE for piece `index` of a huge leaf: same bits, tracking state included (make_small_spte in later kernels)."""
+    """The SPTE for piece `index` of a huge leaf: the same bits, A/D type and tracking state included."""
     child_spte = huge_spte
     pages = m.pages_per_hpage(child.level)
     child_spte += (index * pages) << PAGE_SHIFT

@@ -58,7 +58,11 @@ def tdp_mmu_iter_set_spte(m: Machine, it: TdpIter, new_spte: i64) -> Generator[i
 
 def kvm_tdp_mmu_write_spte(m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> i64:
     """xchg if the entry can change under us, else a plain store; returns the value that was replaced."""
-    if is_shadow_present_pte(old_spte) and is_last_spte(old_spte, sp.level) and spte_has_volatile_bits(m.masks, old_spte):
+    if (
+        is_shadow_present_pte(old_spte)
+        and is_last_spte(old_spte, sp.level)
+        and spte_has_volatile_bits(m.masks, old_spte)
+    ):
         old_spte = sp.spt[index]
     sp.spt[index] = new_spte
     return old_spte
@@ -75,7 +79,9 @@ def tdp_mmu_clear_spte_bits(m: Machine, it: TdpIter, mask: i64) -> i64:
     return old_spte
 
 
-def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64, shared: bool) -> Generator[int, None, None]:
+def handle_changed_spte(
+    m: Machine, old_spte: i64, new_spte: i64, level: i64, shared: bool
+) -> Generator[int, None, None]:
     """What follows from the change: a page table that was unlinked is torn down."""
     was_present = is_shadow_present_pte(old_spte)
     is_present = is_shadow_present_pte(new_spte)
@@ -84,7 +90,11 @@ def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64, sh
     pfn_changed = spte_to_pfn(old_spte) != spte_to_pfn(new_spte)
     # Whoever changes the pfn must zap and flush first: two pfns at once for one gfn corrupt the guest.
     m.bug_on(was_leaf and is_leaf and pfn_changed, "handle_changed_spte: leaf changed its pfn")
-    if was_present and not was_leaf and (is_leaf or not is_present or m.warn_on(pfn_changed, "table replaced by table")):
+    if (
+        was_present
+        and not was_leaf
+        and (is_leaf or not is_present or m.warn_on(pfn_changed, "table replaced by table"))
+    ):
         yield from handle_removed_pt(m, m.page_tables[spte_to_pfn(old_spte)], shared)
 
 

@@ -25,7 +25,7 @@ from mypy_extensions import i64
 
 from .page_table import KvmMmuPage
 from .points import WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
-from .spte import PG_LEVEL_4K, PT_WRITABLE_MASK, hw_present, is_last_spte, is_writable_pte, spte_to_pfn
+from .spte import PG_LEVEL_4K, hw_present, is_last_spte, is_writable_pte, spte_to_pfn
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -73,7 +73,7 @@ class Vcpu:
             self.structure_cache.pop(m.table_key(gfn, level), None)
 
     def lookup(self, m: Machine, gfn: i64) -> i64:
-        """The entry the CPU would use for `gfn`, its pfn moved to that of `gfn` itself; smallest page first, 0: none."""
+        """The entry the CPU would use, its pfn moved to that of `gfn` itself; smallest page first, 0: none."""
         if self.tlb:
             for level in range(1, m.levels + 1):
                 entry: i64 = self.tlb.get(m.tlb_key(gfn, level), 0)

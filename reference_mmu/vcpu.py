@@ -57,7 +57,7 @@ def handle_ept_violation(
     fault = KvmPageFault(gfn, write, vcpu.fault_present, False, upgrade_fails)
     r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
-    emulate = r == RET_PF_EMULATE or r == RET_PF_WRITE_PROTECTED
+    emulate = r in (RET_PF_EMULATE, RET_PF_WRITE_PROTECTED)
     if emulate and write:
         yield from emulate_write(m, gfn)
     if m.sem.placebo_points:

@@ -74,7 +74,9 @@ def tdp_mmu_zap_leafs(
     return flush
 
 
-def kvm_tdp_mmu_unmap_gfn_range(m: Machine, start: i64, end: i64, may_block: bool, flush: bool) -> Generator[int, None, bool]:
+def kvm_tdp_mmu_unmap_gfn_range(
+    m: Machine, start: i64, end: i64, may_block: bool, flush: bool
+) -> Generator[int, None, bool]:
     """Zap the range in every root, invalid ones included: a page the primary MMU is about to free must not stay
     mapped anywhere. The pending flush travels from root to root."""
     root = tdp_mmu_next_root(m, None, False)

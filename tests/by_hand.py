@@ -18,7 +18,7 @@ from reference_mmu.semantics import OLD, Semantics
 from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
 from reference_mmu.vcpu import vcpu_access
 
-OPERATIONS = 64
+OPERATIONS = 600
 MM = 3  # three vCPUs at most, then the primary MMU, an ioctl, a device
 IOCTL = 4
 DEVICE = 5

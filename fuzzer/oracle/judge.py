@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from mypy_extensions import i64
 from librt.vecs import vec
+from mypy_extensions import i64
 
 from fuzzer.oracle.aging import Accesses
 from fuzzer.oracle.contents import Contents

@@ -55,9 +55,9 @@ class Mappings:
                 continue
             pages = m.pages_per_hpage(sp.level)
             for spte in sp.spt:
-                if is_shadow_present_pte(spte) and is_last_spte(spte, sp.level):
-                    if spte_to_pfn(spte) <= pfn < spte_to_pfn(spte) + pages:
-                        self.judge.report("mapped-freed-page")
+                leaf = is_shadow_present_pte(spte) and is_last_spte(spte, sp.level)
+                if leaf and spte_to_pfn(spte) <= pfn < spte_to_pfn(spte) + pages:
+                    self.judge.report("mapped-freed-page")
         for vcpu in m.vcpus:
             if vcpu.tlb and usable(m, vcpu):
                 for key, entry in vcpu.tlb.items():
@@ -101,7 +101,7 @@ class Mappings:
                 self.judge_form(m, root)
 
     def judge_form(self, m: Machine, root: KvmMmuPage) -> None:
-        """Every reachable entry: not frozen, its table neither freed nor unlinked, its leaf backed by the slot's page."""
+        """Every reachable entry: not frozen, its table neither freed nor unlinked, its leaf the slot's page."""
         stack = [root]
         while stack:
             sp = stack.pop()

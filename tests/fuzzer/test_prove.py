@@ -2,10 +2,11 @@
 """Equivalences are proven, and a proof fails when the patch, its base or the model is not what it should be."""
 
 import ast
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from itertools import islice
 from typing import Any
 
+import msgspec
 import pytest
 
 from fuzzer import equivalences
@@ -22,12 +23,14 @@ def flag(patch: str) -> str:
     return patch.replace("-", "_")
 
 
-def with_only(on: Iterable[str], off: Iterable[str] = ()) -> Semantics:
+def with_only(on: Iterable[str], off: Collection[str] = ()) -> Semantics:
     """A kernel that never existed: `on` and what that requires, but without `off`."""
-    semantics = Semantics(closure(on))
-    for patch in off:
-        setattr(semantics, flag(patch), False)
-    return semantics
+    patches = closure(on) - frozenset(off)
+    with pytest.MonkeyPatch.context() as context:
+        for patch in PATCHES.values():
+            requires = tuple(required for required in patch.requires if required not in off)
+            context.setitem(PATCHES, patch.id, msgspec.structs.replace(patch, requires=requires))
+        return Semantics(patches)
 
 
 # Accept.

@@ -154,7 +154,10 @@ def print_report(console: Console, report: HeadlineReport) -> None:
         f" {report.resched_every} page tables"
     )
     console.print(table)
-    console.print("new: one flush per yield and one at the end of the root's walk")
+    console.print(
+        "new: one flush per yield and one at the end of the root's walk; how often the published run yielded is not"
+        f" known, the default spacing makes {YIELDS} yields of its {PUBLISHED_FLUSHES[1]} flushes"
+    )
     console.print(
         f"modelled time = flushes x {report.costs.flush_us:.1f} us + page tables x {report.costs.table_us:.1f} us;"
         " the default costs are solved from the published times"

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The search as a whole: what it finds, that it finds nothing where there is nothing, that it repeats itself."""
+
+import pytest
+
+from fuzzer.finding import Verdict, signature
+from fuzzer.generate import PROFILES, Profile
+from fuzzer.hunt import Hunt
+from reference_mmu.patches import PATCHES
+from reference_mmu.semantics import NEW, OLD, parse_semantics
+from tests.hunted import SEEDS, all_found, hunted
+
+EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+
+
+def test_it_finds_nothing_that_no_commit_announces() -> None:
+    bad = {Verdict.REGRESSION, Verdict.UNEXPLAINED}
+    assert [found.finding for found in all_found() if found.finding.verdict in bad] == []
+
+
+def test_it_finds_what_the_commits_announce() -> None:
+    """Seeds are fixed; each of these shows in at least one program in twenty."""
+    pairs = {(patch, found.finding.what) for found in all_found() for patch in found.finding.patches}
+    assert pairs >= {
+        ("age-elides-tlb-flush", "fewer-flushes"),
+        ("always-dirty-if-writable", "spurious-instead-of-fixed"),
+        ("resched-check-before-progress", "fewer-checks"),
+        ("resched-check-before-progress", "more-checks"),
+        ("demote-iter-yielded-warn", "fewer-checks"),
+        ("sw-accessed-when-ad-off", "raw-accessed-bit"),
+        ("sw-dirty-when-ad-off", "raw-dirty-bit"),
+        ("tdp-fault-warn-flush-mmuw", "new-warning"),
+    }
+
+
+def test_bug_219588_is_found_and_known_to_be_fixed() -> None:
+    fixed = [found.finding for found in all_found() if found.finding.verdict == Verdict.FIXED]
+    assert {(finding.what, finding.side, finding.patches) for finding in fixed} == {
+        ("stale-writable-mmuw", "old", ("tdp-fault-warn-flush-mmuw",))
+    }
+
+
+def test_every_effect_is_one_that_its_patches_allow() -> None:
+    for found in all_found():
+        finding = found.finding
+        if finding.kind == "divergence":
+            allowed = {effect for patch in finding.patches for effect in PATCHES[patch].allowed}
+            assert set(finding.effects) <= allowed, signature(finding)
+
+
+def test_every_finding_is_told_by_a_small_story() -> None:
+    """Ten thousand programs gave 2.3 operations and 1.0 switches on average, never more than 6 of either."""
+    stories = [(found.operations, found.preemptions) for found in all_found() if found.reproducer is not None]
+    assert len(stories) == len(all_found())
+    assert max(operations for operations, _ in stories) <= 6
+    assert max(switches for _, switches in stories) <= 6
+    assert sum(operations for operations, _ in stories) <= 3 * len(stories)
+    assert sum(switches for _, switches in stories) <= 2 * len(stories)
+
+
+def test_counts_add_up() -> None:
+    hunt = hunted()
+    assert hunt.programs == len(SEEDS)
+    assert sum(hunt.verdicts().values()) == len(hunt.found)
+    assert all(found.count >= 1 and found.first_seed in SEEDS for found in all_found())
+    # A finding that is counted is one trace of one program, and the other way round.
+    assert sum(found.count for found in all_found()) == sum(hunt.traces.values())
+    assert {signature(result.finding) for result in hunt.results()} == set(hunt.found)
+    assert hunt.steps > 100 * hunt.programs
+    assert len(hunt.coverage) > 500
+
+
+def test_the_same_seeds_give_the_same_findings() -> None:
+    once, again = (Hunt(OLD, NEW, PROFILES["aging"]) for _ in range(2))
+    for seed in range(12):
+        once.one(seed)
+        again.one(seed)
+    assert once.results() == again.results()
+    assert once.results() != ()
+    assert once.coverage.pairs == again.coverage.pairs
+
+
+@EVERY_PROFILE
+@pytest.mark.parametrize("pair", [("old", "old+placebo-points"), ("new", "new"), ("new", "new+placebo-flush")])
+def test_it_finds_nothing_new_where_nothing_changed(pair: tuple[str, str], profile: Profile) -> None:
+    hunt = Hunt(parse_semantics(pair[0]), parse_semantics(pair[1]), profile)
+    for seed in range(25):
+        hunt.one(seed)
+    accepted = {Verdict.BASELINE, Verdict.DOCUMENTED} if "flush" in pair[1] else {Verdict.BASELINE}
+    assert {found.finding.verdict for found in hunt.found.values()} <= accepted
+
+
+def test_programs_are_led_by_both_sides_in_turn() -> None:
+    assert {found.finding.leader for found in all_found()} == {"old", "new"}
+    for found in all_found():
+        assert found.finding.leader == ("old", "new")[found.first_seed % 2]

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One search, OLD against NEW, that several tests look at: made once per process, some ten seconds interpreted."""
+
+from functools import cache
+
+from fuzzer.generate import PROFILES
+from fuzzer.hunt import Found, Hunt
+from fuzzer.reproducer import Reproducer, decode_reproducer
+from reference_mmu.semantics import NEW, OLD
+
+SEEDS = range(90)
+
+
+@cache
+def hunted() -> Hunt:
+    """The search after the programs of SEEDS."""
+    hunt = Hunt(OLD, NEW, PROFILES["mixed"])
+    for seed in SEEDS:
+        hunt.one(seed)
+    return hunt
+
+
+def all_found() -> list[Found]:
+    return list(hunted().found.values())
+
+
+def reproducer_of(found: Found) -> Reproducer:
+    assert found.reproducer is not None
+    return decode_reproducer(found.reproducer)

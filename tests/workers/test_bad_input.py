@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bad input: one line that says what to do, exit code 2, nothing written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from fuzzer.compare import Comparison, by_switches
+from fuzzer.finding import Finding, Verdict
+from fuzzer.minimize import Story
+from fuzzer.ops import NumaHint, Write
+from fuzzer.program import Actor, Program
+from fuzzer.reproducer import MAX_BYTES, encode_reproducer, make_reproducer
+from reference_mmu.config import Config
+from reference_mmu.semantics import NEW, OLD
+from workers.cli import cli
+
+FINDING = Finding(
+    kind="divergence",
+    what="fewer-checks",
+    effects=("fewer-checks",),
+    side="both",
+    leader="old",
+    patches=("demote-iter-yielded-warn",),
+    direction="sufficient",
+    verdict=Verdict.DOCUMENTED,
+    sites=("-", "-"),
+    story="fewer checks",
+)
+
+# Words after `run --programs 1 --jobs 1`, and what the line must say.
+RUN: list[tuple[str, str]] = [
+    ("--old nosuch", "unknown semantics 'nosuch': write old, new, old+PATCH or new-PATCH"),
+    ("--new old+age-elides", "did you mean age-elides-tlb-flush"),
+    ("--old old-age-elides-tlb-flush", "is off in old already"),
+    ("--old new --new old", "NEW is OLD plus patches"),
+    ("--profile nosuch", "'nosuch' is not one of"),
+    ("--programs 0", "'--programs': 0 is not in the range"),
+    ("--seconds 5", "--seconds and --programs exclude each other"),
+    ("--jobs 65", "'--jobs': 65 is not in the range 1<=x<=64"),
+    ("--seed -1", "'--seed': -1 is not in the range"),
+    ("--seed 9999999999999999999", "'--seed'"),
+    ("--seed abc", "'abc' is not a valid integer"),
+    ("--db nosuch://x", "name another database with --db"),
+    ("--db sqlite:///missing/x.db", "No such file or directory; name another database with --db"),
+    ("--db sqlite:///file/x.db", "name another database with --db"),
+    ("--db sqlite:///file", "name another database with --db"),
+    ("--db sqlite://", "lost at exit"),
+    ("--out file", "Not a directory; name another directory"),
+    ("--out file/findings", "Not a directory; name another directory"),
+    ("--out /proc/findings", "name another directory"),
+    ("--json missing/report.json", "No such file or directory; name another file"),
+    ("--json .", "is a directory; name a file in it"),
+    ("--nosuch", "No such option '--nosuch'"),
+    ("surplus", "unexpected extra argument (surplus); see 'mmufuzz run --help'"),
+]
+
+OTHER: list[tuple[str, str]] = [
+    ("nosuch", "No such command 'nosuch'; see 'mmufuzz --help'"),
+    ("replay", "Missing argument 'FILE'; see 'mmufuzz replay --help'"),
+    ("replay missing.json", "cannot read missing.json: No such file or directory; 'mmufuzz run' writes"),
+    ("replay .", "cannot read .: Is a directory"),
+    ("minimize file", "file: not a reproducer"),
+    ("minimize missing.json --budget 0", "'--budget': 0 is not in the range"),
+    ("findings", "there is no database mmufuzz.db; 'mmufuzz run' makes one"),
+    ("findings --db sqlite:///other.db", "there is no database other.db"),
+    ("findings --db sqlite:///file", "name another database with --db"),
+    ("findings --db nosuch", "not a database URL"),
+    ("findings --verdict nosuch", "'nosuch' is not one of"),
+    ("findings --campaign 0", "'--campaign': 0 is not in the range"),
+    ("findings show x --reproducer missing/x", "No such file or directory"),
+    ("findings --json out.json show x", "put it after"),
+    ("patches show nosuch", "unknown patch 'nosuch': 'mmufuzz patches' lists them"),
+    ("patches show age-elides", "did you mean age-elides-tlb-flush"),
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with one file in it, that is none of ours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not a database\n", encoding="utf-8")
+    return tmp_path
+
+
+def refuse(here: Path, words: list[str], said: str) -> None:
+    before = sorted((path, path.read_bytes()) for path in here.rglob("*"))
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("mmufuzz: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert said in result.stderr
+    assert result.stdout == ""
+    assert sorted((path, path.read_bytes()) for path in here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("words", "said"), RUN)
+def test_run_refuses(here: Path, words: str, said: str) -> None:
+    refuse(here, ["run", "--programs", "1", "--jobs", "1", *words.split()], said)
+
+
+@pytest.mark.parametrize(("words", "said"), OTHER)
+def test_other_commands_refuse(here: Path, words: str, said: str) -> None:
+    refuse(here, words.split(), said)
+
+
+def good() -> Any:
+    """A reproducer that can be replayed, as JSON values."""
+    program = Program(Config(), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (NumaHint(1, 0, 4),))))
+    comparison = Comparison(OLD, NEW, "old")
+    outcome = comparison.run(program, by_switches(()))
+    return json.loads(encode_reproducer(make_reproducer(comparison, Story(program, ()), outcome, FINDING, True)))
+
+
+def write(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def with_config(**fields: Any) -> bytes:
+    value = good()
+    value["program"]["config"].update(fields)
+    return write(value)
+
+
+FILES: list[tuple[str, Callable[[], bytes], str]] = [
+    ("empty", lambda: b"", "not a reproducer"),
+    ("truncated", lambda: write(good())[:-200], "not a reproducer"),
+    ("no text", lambda: b"\xff\xfe", "not a reproducer"),
+    ("no UTF-8", lambda: write(good()).replace(b'"old": "old"', b'"old": "\xc3("'), "utf-8"),
+    ("nested without end", lambda: b'{"format": 1, "x": ' + b"[" * 100_000, "recursion"),
+    ("too large", lambda: b" " * (MAX_BYTES + 1), f"more than {MAX_BYTES}"),
+    ("newer format", lambda: write(good() | {"format": 99}), "format 99, this version reads format 1: update mmufuzz"),
+    ("unknown field", lambda: write(good() | {"extra": 1}), "extra"),
+    ("unknown patch", lambda: write(good() | {"new": "old+nosuch"}), "unknown patch 'nosuch'"),
+    ("unknown point", lambda: write(good() | {"switches": [[0, "no.point", 1, 0]]}), "unknown point 'no.point'"),
+    ("no such hva", lambda: with_config(backing=["anon"]), "impossible configuration"),
+    ("levels", lambda: with_config(levels=9), "levels is 9, must be 2..5"),
+    ("old has more", lambda: write(good() | {"old": "new", "new": "old"}), "old semantics have a patch"),
+    ("wrong patch", lambda: write(good() | {"new": "old"}), "is no difference"),
+    ("other finding", lambda: write(good() | {"signature": "divergence:x:y:00000000"}), "its signature is not that"),
+]
+
+
+def test_the_file_is_good_before_it_is_spoilt(here: Path) -> None:
+    (here / "good.json").write_bytes(write(good()))
+    result = CliRunner().invoke(cli, ["replay", "good.json"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["replay", "minimize"])
+@pytest.mark.parametrize(("make", "said"), [row[1:] for row in FILES], ids=[row[0] for row in FILES])
+def test_reproducer_is_refused(here: Path, command: str, make: Callable[[], bytes], said: str) -> None:
+    (here / "bad.json").write_bytes(make())
+    refuse(here, [command, "bad.json"], said)
+
+
+def test_core_that_cannot_be_had(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise CoreError("MMUFUZZ_CORE=compiled: no core was compiled")
+
+    from fuzzer.compiled import CoreError
+
+    monkeypatch.setattr("workers.cli.use_compiled_core", fail)
+    refuse(here, ["patches"], "no core was compiled; unset MMUFUZZ_CORE")

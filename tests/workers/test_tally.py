@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Parts of several processes add up to one campaign, in any order, with the best reproducer of each signature."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from db.session import open_database
+from db.store import Store
+from fuzzer.compare import Comparison, by_switches
+from fuzzer.finding import Finding, FoundFinding, Verdict, signature
+from fuzzer.minimize import Story
+from fuzzer.ops import Write
+from fuzzer.program import Actor, Program
+from fuzzer.reproducer import encode_reproducer, make_reproducer
+from reference_mmu.config import Config
+from reference_mmu.semantics import NEW, OLD
+from workers.order import Gain, Order, Part, batch_size
+from workers.tally import Tally, file_name
+
+FINDING = Finding(
+    kind="divergence",
+    what="fewer-checks",
+    effects=("fewer-checks",),
+    side="both",
+    leader="old",
+    patches=("demote-iter-yielded-warn",),
+    direction="sufficient",
+    verdict=Verdict.DOCUMENTED,
+    sites=("write", "-"),
+    story="fewer checks",
+)
+SIGNATURE = signature(FINDING)
+ORDER = Order("old", "new", "tdp", 100, 20, 5, 2)
+
+
+@pytest.fixture
+def tally(tmp_path: Path) -> Tally:
+    store = Store(open_database(f"sqlite:///{tmp_path / 'test.db'}"))
+    campaign = store.create_campaign(
+        name="test", old_spec="old", new_spec="new", profile="tdp", seed_first=100, model_version="0" * 12
+    )
+    return Tally(store, campaign, ORDER, tmp_path)
+
+
+def reproducer(writes: int) -> bytes:
+    """A reproducer file with that many operations."""
+    program = Program(Config(), (Actor("vcpu", tuple(Write(uid, 1) for uid in range(writes))),))
+    comparison = Comparison(OLD, NEW, "old")
+    outcome = comparison.run(program, by_switches(()))
+    return encode_reproducer(make_reproducer(comparison, Story(program, ()), outcome, FINDING, True))
+
+
+def gain(seed: int, count: int = 1, writes: int = 0, finding: Finding = FINDING) -> Gain:
+    """`writes` 0: without a reproducer."""
+    return Gain(FoundFinding(finding, count, seed, reproducer(writes) if writes else None), writes, 0)
+
+
+def part(batch: int, *gains: Gain, last: bool = True, coverage: tuple[int, ...] = ()) -> Part:
+    return Part(batch, 2, 30, 0.5, coverage, gains, last)
+
+
+def test_parts_of_a_batch_are_stored_as_one(tally: Tally) -> None:
+    tally.add(part(0, gain(100, writes=2), last=False, coverage=(1, 2)))
+    assert tally.store.totals(tally.campaign).batches == 0
+    tally.add(part(0, gain(103, count=4), coverage=(2, 3)))
+    totals = tally.store.totals(tally.campaign)
+    assert (totals.batches, totals.programs, totals.steps, totals.seconds, totals.coverage) == (1, 4, 60, 1.0, 3)
+    row = tally.store.finding(SIGNATURE)
+    assert row is not None
+    assert (row.count, row.first_seed) == (5, 100)
+    assert row.reproducer is not None
+    assert (row.reproducer.minimized, row.reproducer.operations) == (True, 2)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_processes_find_the_same(tally: Tally, order: tuple[int, int]) -> None:
+    parts = [part(0, gain(104, writes=3)), part(1, gain(105, writes=1))]
+    fresh = [tally.add(parts[index]) for index in order]
+    (tallied,) = tally.findings.values()
+    assert [len(found) for found in fresh] == [1, 0]
+    assert (tallied.count, tallied.first_seed, tallied.operations) == (2, 104, 1)
+    assert (tally.folder / file_name(SIGNATURE)).read_bytes() == reproducer(1)
+    assert tally.store.reproducer(SIGNATURE) == reproducer(1)
+
+
+def test_the_more_severe_verdict_is_shown(tally: Tally) -> None:
+    worse = msgspec.structs.replace(FINDING, verdict=Verdict.UNEXPLAINED)
+    tally.add(part(0, gain(100, writes=1)))
+    tally.add(part(1, gain(105, writes=2, finding=worse)))
+    (tallied,) = tally.findings.values()
+    assert (tallied.finding.verdict, tallied.operations, tallied.count) == (Verdict.UNEXPLAINED, 2, 2)
+    assert tally.verdicts() == dict.fromkeys(map(str, Verdict), 0) | {"unexplained": 1}
+
+
+def test_a_batch_that_was_broken_off_is_stored_as_far_as_it_came(tally: Tally) -> None:
+    tally.add(part(1, gain(105, writes=1), last=False))
+    tally.store_rest()
+    assert tally.store.totals(tally.campaign).programs == 2
+    assert tally.store.finding(SIGNATURE) is not None
+
+
+def test_batches_divide_the_programs() -> None:
+    assert [list(ORDER.batch(number)) for number in (0, 3, 4)] == [[*range(100, 105)], [*range(115, 120)], []]
+    assert [batch_size(programs, jobs) for programs, jobs in ((60, 2), (5, 2), (1, 64), (0, 2), (1000, 2))] == [
+        30,
+        3,
+        1,
+        50,
+        50,
+    ]
+    endless = msgspec.structs.replace(ORDER, programs=0)
+    assert len(endless.batch(10**9)) == 5
+
+
+def test_file_names_are_safe() -> None:
+    assert file_name("divergence:a+b:c/../d e:0") == "divergence-a+b-c-..-d-e-0.json"
