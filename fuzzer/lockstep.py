@@ -12,7 +12,7 @@ then on the two runs are different interleavings and raw results say nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from mypy_extensions import i64
@@ -55,6 +55,7 @@ class Pair:
         self.truncated = False
         self.lone_retries: i64 = 0
         self.last_actor: i64 = -1
+        self.observer: Callable[[int], None] | None = None  # told the actor after each turn: for telling a story
 
     # --- one turn -------------------------------------------------------------------------------------------
 
@@ -223,13 +224,17 @@ class Pair:
 
     def guarded_turn(self, actor: int) -> bool:
         """turn(); a broken rule of the model is a violation of the leader, and ends the run: False."""
+        went_on = True
         try:
             self.turn(actor)
         except ModelBug:
             self.leader.judge.report("model-bug")
             self.truncated = True
-            return False
-        return True
+            went_on = False
+        observer = self.observer
+        if observer is not None:
+            observer(actor)
+        return went_on
 
     def finish(self) -> None:
         """Let the follower catch up, then judge both."""

@@ -9,12 +9,11 @@ import msgspec
 
 from fuzzer.attribute import Attributor
 from fuzzer.compare import Comparison, Outcome, by_switches
-from fuzzer.execute import END, Execution, Model
+from fuzzer.execute import END, Execution
 from fuzzer.lockstep import Pair
 from fuzzer.minimize import Story
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.picture import can_be_pictured, changes, contents_words, picture
-from fuzzer.program import Program
 from fuzzer.reproducer import Reproducer
 from fuzzer.words import actor_names, operation_words
 from reference_mmu.effects import EFFECTS, OUTCOMES
@@ -34,7 +33,6 @@ from reference_mmu.machine import (
     Machine,
 )
 from reference_mmu.points import NAMES
-from reference_mmu.semantics import Semantics
 
 _COUNTED: Final = (
     (COUNT_CHECKS, "checks of the iterator"),
@@ -72,12 +70,17 @@ class Telling(NamedTuple):
 
 def tell(comparison: Comparison, story: Story) -> Telling:
     """Run a story and watch both models."""
-    old_leads = comparison.leader == "old"
-    old, new = (comparison.old, comparison.models.old), (comparison.new, comparison.models.new)
-    (lead, lead_model), (follow, follow_model) = (old, new) if old_leads else (new, old)
-    pair = _WatchedPair(story.program, lead, follow, (lead_model, follow_model))
-    pair.replay_switches(story.switches)
-    return Telling(Outcome(comparison, pair), pair.rows if old_leads else [_swapped(row) for row in pair.rows])
+    rows: list[Row] = []
+
+    def drive(pair: Pair) -> None:
+        teller = _Teller(pair)
+        pair.observer = teller.after_turn
+        pair.replay_switches(story.switches)
+        teller.at_end()
+        rows.extend(teller.rows)
+
+    outcome = comparison.run(story.program, drive)
+    return Telling(outcome, rows if comparison.leader == "old" else [_swapped(row) for row in rows])
 
 
 def patches_alone(reproducer: Reproducer) -> Comparison:
@@ -97,25 +100,24 @@ def _swapped(row: Row) -> Row:
     return msgspec.structs.replace(row, old=row.new, new=row.old)
 
 
-class _WatchedPair(Pair):
-    """A pair that notes a row after every turn, the leader as `old`."""
+class _Teller:
+    """Notes a row after every turn of a pair, the leader as `old`."""
 
-    def __init__(self, program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model]) -> None:
-        super().__init__(program, lead, follow, models)
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
         self.rows: list[Row] = []
-        self.names = actor_names(program)
-        self.watches = (_Watch(self.leader), _Watch(self.follower))
+        self.names = actor_names(pair.program)
+        self.watches = (_Watch(pair.leader), _Watch(pair.follower))
 
-    def guarded_turn(self, actor: int) -> bool:
-        uid = self.leader.uid_of(actor)
-        went_on = super().guarded_turn(actor)
-        operation = next(op for op in self.leader.ops[actor] if op.uid == uid)
+    def after_turn(self, actor: int) -> None:
+        turns, leader = self.pair.turns, self.pair.leader
+        # A turn that broke a rule of the model is not recorded; its operation has not ended.
+        uid = turns[-1].uid if len(turns) > len(self.rows) else leader.uid_of(actor)
+        operation = next(op for op in leader.ops[actor] if op.uid == uid)
         cells = [watch.after_turn(actor, uid) for watch in self.watches]
         self.rows.append(Row(len(self.rows) + 1, self.names[actor], operation_words(operation), *cells))
-        return went_on
 
-    def finish(self) -> None:
-        super().finish()
+    def at_end(self) -> None:
         self.rows.append(Row(0, "", "the end", *(watch.at_end() for watch in self.watches)))
 
 

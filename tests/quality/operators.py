@@ -10,11 +10,13 @@ import ast
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import msgspec
 
 from fuzzer.variant import shipped_source
+from reference_mmu.points import FAULT_LOCK_R, FAULT_PFN, NUMBERS, WANTS
 
 FLOW_MODULES: Final = (
     "aging",
@@ -113,7 +115,12 @@ def _mutants_of(file: str, text: str, name: str, function: ast.FunctionDef) -> I
         for number, change in enumerate(operator(function), 1):
             changed = apply_edits(text, change.edits)
             yield Mutant(
-                f"{file}:{name}:{kind}:{number}", kind, file, change.edits[0].node.lineno, change.about, changed
+                f"{file}:{name}:{kind}:{number}",
+                kind,
+                file,
+                min(edit.node.lineno for edit in change.edits),
+                change.about,
+                changed,
             )
 
 
@@ -268,10 +275,10 @@ def stale_check(function: ast.FunctionDef) -> Iterator[Change]:
 
 
 def invalid_check(function: ast.FunctionDef) -> Iterator[Change]:
-    """INVALID slots and roots, requests to drop roots and freed tables go unnoticed."""
+    """INVALID slots and roots, and requests to drop roots, go unnoticed."""
     for node in _expressions(function):
         match node:
-            case ast.Attribute(attr="invalid" | "free_obsolete_roots" | "freed", ctx=ast.Load()):
+            case ast.Attribute(attr="invalid" | "free_obsolete_roots", ctx=ast.Load()):
                 yield _false(node)
 
 
@@ -385,9 +392,10 @@ def dirty_walk(function: ast.FunctionDef) -> Iterator[Change]:
 
 
 def lock(function: ast.FunctionDef) -> Iterator[Change]:
-    """A lock is not taken (or, where a walk drops it, not dropped)."""
+    """A lock is neither waited for nor taken (or, where a walk drops it, not dropped)."""
     for group in _lock_groups(function):
-        yield Change(f"without `{_words(group[0])}` and its other half", [_delete(stmt) for stmt in group])
+        edits = [*_waits(function, group[0], FAULT_PFN), *(_delete(stmt) for stmt in group)]
+        yield Change(f"without `{_words(group[0])}` and its other half", edits)
 
 
 def downgrade(function: ast.FunctionDef) -> Iterator[Change]:
@@ -395,7 +403,20 @@ def downgrade(function: ast.FunctionDef) -> Iterator[Change]:
     for group in _lock_groups(function):
         if _called(group[0]) == "write_lock":
             edits = [Edit(stmt, ast.unparse(stmt).replace(".write_", ".read_")) for stmt in group]
-            yield Change(f"`{_words(group[0])}` for read", edits)
+            yield Change(f"`{_words(group[0])}` for read", [*_waits(function, group[0], FAULT_LOCK_R), *edits])
+
+
+def _waits(function: ast.FunctionDef, taking: ast.stmt, point: int) -> Iterator[Edit]:
+    """The point just before a lock is taken waits for it: let it be another one, which waits for less."""
+    for before, stmt in pairwise(_statements(function)):
+        match before:
+            case ast.Expr(value=ast.Yield(value=ast.Name(id=name))) if stmt is taking and WANTS[_number(name)] != 0:
+                yield Edit(before, f"yield {point}")
+
+
+def _number(name: str) -> int:
+    """The point of that name; a variable may be any."""
+    return NUMBERS.get(".".join(name.lower().split("_", 1)), 0)
 
 
 def _lock_groups(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:

@@ -62,4 +62,4 @@ class Searched(NamedTuple):
     def file_of(self, what: str, patch: str) -> Path:
         """A reproducer of that effect or invariant, attributed to that patch alone."""
         found = (f for f in self.report["findings"] if f["what"] == what and f["patches"] == [patch])
-        return self.folder / next(found)["reproducer"]
+        return self.folder / str(next(found)["reproducer"])

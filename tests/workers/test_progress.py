@@ -33,9 +33,8 @@ def divergence(effect: str, patch: str, verdict: Verdict = Verdict.DOCUMENTED) -
 
 
 def violation(invariant: str, patches: tuple[str, ...], verdict: Verdict) -> Tallied:
-    side = "both" if verdict is Verdict.BASELINE else "old"
     finding = Finding(
-        "violation", invariant, (), side, "old", patches, "none", verdict, ("a", "b"), f"{invariant} broke"
+        "violation", invariant, (), "old", "old", patches, "none", verdict, ("a", "b"), f"{invariant} broke"
     )
     return Tallied(finding, 1, 0, Path(f"{invariant}.json"), 2, 0, 100)
 
