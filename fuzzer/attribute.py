@@ -46,11 +46,19 @@ class Attributor:
         self.outcomes: dict[frozenset[str], Outcome] = {}
         self.direction = "sufficient" if comparison.leader == "old" else "necessary"
 
-    def attribute(self, shows: Shows) -> Attribution:
-        """The minimal set for which `shows` holds: a single patch if one does, else the full set cut down."""
+    def attribute(self, shows: Shows, rank: Callable[[str], int] = lambda patch: 0) -> Attribution:
+        """The minimal set for which `shows` holds: a single patch if one does, else the full set cut down.
+
+        Several single patches may each be enough (OLD leads), or each be needed (NEW leads). `rank` chooses among
+        those, smallest first; it never makes a cause of a patch that the experiment cleared.
+        """
+        causes: list[str] = []
         for patch in self.singles():
-            if shows(self.outcome(self.close((patch,)))):
-                return Attribution((patch,), self.direction)
+            # One that drags in a cause already found says nothing about itself.
+            if self.close((patch,)).isdisjoint(causes) and shows(self.outcome(self.close((patch,)))):
+                causes.append(patch)
+        if causes:
+            return Attribution((min(causes, key=rank),), self.direction)
         remaining = frozenset(self.candidates)
         if not shows(self.outcome(remaining)):
             return Attribution((), self.direction)

@@ -2,7 +2,7 @@
 """What two models that ran the same program did differently, in the closed vocabulary of effects.
 
 Raw results are compared per operation and only where the two runs were the same interleaving: operations complete in
-both before the drift, and the one in which it began.  Of an operation only the first differing event counts, written
+both before the drift, the one in which it began, and what the others had recorded by then.  Of an operation only the first differing event counts, written
 old -> new; what follows is its consequence.
 """
 
@@ -75,6 +75,11 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
         else:
             effects = compare_operation(old.m, new.m, uid)
         found.extend(Divergence(effect, uid) for effect in effects)
+    for uid, lengths in pair.prefixes.items():
+        old_length, new_length = lengths if old_leads else lengths[::-1]
+        index, was, now = difference(old.m.events[uid][:old_length], new.m.events[uid][:new_length])
+        if index >= 0:
+            found.extend(Divergence(effect, uid) for effect in event_effects(was, now))
     for effect, uid in new.judge.facts.items():
         if effect not in old.judge.facts:
             found.append(Divergence(effect, uid))
@@ -83,9 +88,8 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
     return found
 
 
-def first_difference(old: Machine, new: Machine, uid: int) -> tuple[int, int, int]:
+def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
     """(index, old event, new event) of the first difference, an event of 0 for none; index -1: no difference."""
-    before, after = old.events[uid], new.events[uid]
     for index in range(max(len(before), len(after))):
         was = before[index] if index < len(before) else 0
         now = after[index] if index < len(after) else 0
@@ -97,7 +101,7 @@ def first_difference(old: Machine, new: Machine, uid: int) -> tuple[int, int, in
 def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
     """The effects by which an operation differs that both completed before the drift: the first event, or if all
     events agree, what it cost."""
-    index, was, now = first_difference(old, new, uid)
+    index, was, now = difference(old.events[uid], new.events[uid])
     if index >= 0:
         return event_effects(was, now)
     effects = []
@@ -112,7 +116,7 @@ def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
 def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> list[str]:
     """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
     which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
-    index, was, now = first_difference(old, new, uid)
+    index, was, now = difference(old.events[uid], new.events[uid])
     if index < 0:
         return []
     kinds = (was >> EV_SHIFT, now >> EV_SHIFT)

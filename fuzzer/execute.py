@@ -16,7 +16,7 @@ from reference_mmu.machine import Machine
 from reference_mmu.points import FAULT_ENTER, FAULT_RETRY, PRIVATE
 from reference_mmu.semantics import Semantics
 
-Flow = Generator[int, None, None]
+Flow = Generator[int, None, object]
 StartOperation = Callable[[Machine, int, Operation], Flow]
 MakeMachine = Callable[..., Machine]
 

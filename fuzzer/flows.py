@@ -38,7 +38,7 @@ def flows_of(package: str) -> dict[type[Operation], Callable[..., Flow]]:
     return {
         ops.Read: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, False, op.upgrade_fails),
         ops.Write: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, True, False),
-        ops.Prefetch: lambda m, a, op: vcpu.async_page_ready(m, m.vcpus[a], op.gfn, op.upgrade_fails),
+        ops.Prefetch: lambda m, a, op: vcpu.async_page_ready(m, m.vcpus[a], op.gfn, op.write, op.upgrade_fails),
         ops.Nested: lambda m, a, op: vcpu.nested_transition(m, m.vcpus[a]),
         ops.ClearFlushYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_flush_young(m, op.hva, op.hva + op.npages),
         ops.ClearYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_young(m, op.hva, op.hva + op.npages),

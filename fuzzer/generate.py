@@ -153,7 +153,9 @@ class _Builder:
         if kind == 1:
             return ops.Write(self.uid(), self.gfn())
         if kind == 2:
-            return ops.Prefetch(self.uid(), self.gfn(), upgrade_fails=self.rng.chance(1, 4))
+            return ops.Prefetch(
+                self.uid(), self.gfn(), upgrade_fails=self.rng.chance(1, 4), write=self.rng.chance(1, 3)
+            )
         return ops.Nested(self.uid())
 
     def mm_op(self) -> AnyOperation:

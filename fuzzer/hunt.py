@@ -114,7 +114,7 @@ class Hunt:
     def keep(self, seed: int, trial: Trial, finding: Finding, what: Divergence | str) -> Found:
         """Count a judged finding; if its signature is new, minimize it first."""
         known = self.found.get(signature(finding)) or self.same_cause(finding)
-        if known is not None:
+        if known is not None and _cause(known.finding) == _cause(finding):
             known.count += 1
             return known
         found = minimized(trial, finding, what, self.budget, seed)

@@ -3,8 +3,8 @@
 
 One model *leads*: a scheduler picks among its runnable actors at every one of its points.  After each turn the same
 actor of the *follower* advances to its first point at or beyond the leader's position (operation, faults, lap, rank),
-never past the operation; if it is beyond already it stands still.  When the leader's operation ends, the follower runs that
-operation to its end, stopping when blocked or at a retry; the rest is a debt paid at that actor's next turn.
+never past the operation; if it is beyond already it stands still.  When the leader's operation ends, the follower runs
+that operation to its end, stopping when blocked or at a retry; the rest is a debt paid at that actor's next turn.
 
 *Drift* is the first turn after which the two positions disagree although the point is not private to the pair.  From
 then on the two runs are different interleavings and raw results say nothing.
@@ -36,6 +36,8 @@ class Pair:
     results may be compared: complete in both before the drift, or the one in which it began.  Of that one,
     `drift_events` is how many events either model had recorded by then, `drift_in_fault` says that both were inside
     the fault handler (then the outcome of that very fault is still its own), `drift_completed` that one had finished.
+    `prefixes`: uids of operations that others were in the middle of, at the same position in both, with how many
+    events leader and follower had recorded for them.
     """
 
     def __init__(self, program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model]) -> None:
@@ -51,6 +53,7 @@ class Pair:
         self.drift_in_fault = False
         self.drift_completed = False
         self.comparable: set[int] = set()
+        self.prefixes: dict[int, tuple[int, int]] = {}
         self.stuck = False
         self.truncated = False
         self.lone_retries: i64 = 0
@@ -132,6 +135,10 @@ class Pair:
         for other in range(self.leader.n):
             done = min(self.leader.place[other], self.follower.place[other])
             self.comparable.update(op.uid for op in self.leader.ops[other][:done])
+            if other != actor and self.leader.flows[other] is not None and not self.disagree(other):
+                begun = self.leader.uid_of(other)
+                events = len(self.leader.m.events[begun]), len(self.follower.m.events[begun])
+                self.prefixes[begun] = events
         self.comparable.add(uid)
         at = min(self.leader.at[actor], self.follower.at[actor])
         ended = self.leader.at[actor] == END and self.follower.at[actor] == END

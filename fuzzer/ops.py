@@ -35,6 +35,7 @@ class Prefetch(Operation, frozen=True, tag="prefetch"):
 
     gfn: int
     upgrade_fails: bool = False
+    write: bool = False
 
 
 class Nested(Operation, frozen=True, tag="nested"):

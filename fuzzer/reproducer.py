@@ -28,6 +28,7 @@ from reference_mmu.version import model_version
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 1 << 20
+MAX_HVA_PAGES: Final = 1 << 16  # of a file from anywhere; a machine takes some hundred bytes per page
 
 
 class ReproducerError(ValueError):
@@ -123,7 +124,7 @@ def decode_reproducer(data: bytes) -> Reproducer:
         raise ReproducerError(f"reproducer is {len(data)} bytes, more than {MAX_BYTES}")
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReproducerError(f"not a reproducer: {error}") from error
     if head.format != FORMAT:
         raise ReproducerError(
@@ -132,8 +133,10 @@ def decode_reproducer(data: bytes) -> Reproducer:
     try:
         reproducer = msgspec.json.decode(data, type=Reproducer)
         reproducer.program.check()
-    except (msgspec.DecodeError, msgspec.ValidationError, ConfigError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ConfigError, RecursionError) as error:
         raise ReproducerError(f"corrupt reproducer: {error}") from error
+    if reproducer.program.config.hva_pages > MAX_HVA_PAGES:
+        raise ReproducerError(f"corrupt reproducer: {reproducer.program.config.hva_pages} host pages")
     if len(reproducer.switches) > 4096:
         raise ReproducerError(f"corrupt reproducer: {len(reproducer.switches)} switches")
     return reproducer

@@ -28,7 +28,9 @@ from reference_mmu.config import Backing, Config, SlotConfig
 try:
     from hypothesis import strategies as st
 except ImportError as error:
-    raise ImportError("fuzzer.strategies needs Hypothesis, which mmufuzz does not install: pip install hypothesis") from error
+    raise ImportError(
+        "fuzzer.strategies needs Hypothesis, which mmufuzz does not install: pip install hypothesis"
+    ) from error
 
 T = TypeVar("T")
 
@@ -61,7 +63,9 @@ def structured_programs(draw: st.DrawFn, max_ops: int = 3) -> Program:
     actors: list[Actor] = []
     next_uid = 0
 
-    def some(kind: Literal["vcpu", "mm", "ioctl", "device"], operation: Callable[[int], st.SearchStrategy[AnyOperation]]) -> None:
+    def some(
+        kind: Literal["vcpu", "mm", "ioctl", "device"], operation: Callable[[int], st.SearchStrategy[AnyOperation]]
+    ) -> None:
         nonlocal next_uid
         count = draw(st.integers(min_value=0, max_value=max_ops))
         made = tuple(draw(operation(next_uid + n)) for n in range(count))
@@ -125,7 +129,7 @@ def vcpu_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]
     choices: list[st.SearchStrategy[AnyOperation]] = [
         st.builds(ops.Read, st.just(uid), gfns, st.booleans()),
         st.builds(ops.Write, st.just(uid), gfns),
-        st.builds(ops.Prefetch, st.just(uid), gfns, st.booleans()),
+        st.builds(ops.Prefetch, st.just(uid), gfns, st.booleans(), st.booleans()),
     ]
     if config.nested:
         choices.append(st.builds(ops.Nested, st.just(uid)))
@@ -158,7 +162,9 @@ def ioctl_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation
         for kind in (ops.EnableLog, ops.GetLog, ops.DisableLog, ops.DeleteSlot)
     ]
     choices.append(st.builds(ops.CreateSlot, st.just(uid), numbers))
-    choices.append(st.builds(lambda n, r, resched: ops.ClearLog(uid, n, *r, resched=resched), numbers, ranges, _RESCHED))
+    choices.append(
+        st.builds(lambda n, r, resched: ops.ClearLog(uid, n, *r, resched=resched), numbers, ranges, _RESCHED)
+    )
     choices.append(st.builds(ops.MoveSlot, st.just(uid), numbers, bases, _RESCHED))
     return st.one_of(choices)
 

@@ -34,9 +34,18 @@ class Trial:
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect."""
         effect = divergence.effect
-        attribution = self.attributor.attribute(lambda o: divergence in o.divergences)
+
+        def rank(patch: str) -> int:
+            """Of several patches that each suffice, blame one that excludes the effect; else name one that allows it."""
+            if patch not in PATCHES:
+                return 2
+            if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:
+                return 0
+            return 1 if effect in PATCHES[patch].allowed else 2
+
+        attribution = self.attributor.attribute(lambda o: divergence in o.divergences, rank)
         if not attribution.patches:
-            attribution = self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences))
+            attribution = self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences), rank)
         verdict = effect_verdict(effect, attribution.patches)
         tag = operation_tag(self.program, divergence.uid)
         return Finding(

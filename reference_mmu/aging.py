@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
-def kvm_mmu_notifier_clear_flush_young(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, None]:
+def kvm_mmu_notifier_clear_flush_young(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, bool]:
     """Was any page of the range accessed? Forget it, and let the next access be seen."""
     # KVM_ELIDE_TLB_FLUSH_IF_YOUNG, which x86 selects with age-elides-tlb-flush.
     elide_tlb_flush_if_young = m.sem.age_elides_tlb_flush
     flush_on_ret = not elide_tlb_flush_if_young if m.sem.age_flush_elision_kconfig else True
-    yield from kvm_age_hva_range(m, hva_start, hva_end, False, flush_on_ret)
+    return (yield from kvm_age_hva_range(m, hva_start, hva_end, False, flush_on_ret))
 
 
 def kvm_mmu_notifier_clear_young(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, None]:
@@ -49,9 +49,10 @@ def kvm_mmu_notifier_test_young(m: Machine, hva: i64) -> Generator[int, None, No
 
 def kvm_age_hva_range(
     m: Machine, hva_start: i64, hva_end: i64, test_only: bool, flush_on_ret: bool
-) -> Generator[int, None, None]:
-    """__kvm_handle_hva_range() with the aging handlers: nothing but mmu_lock, no invalidation is begun."""
+) -> Generator[int, None, bool]:
+    """__kvm_handle_hva_range() with the aging handlers: SRCU and mmu_lock, no invalidation is begun."""
     young = False
+    m.srcu.lock(m.actor)
     ranges = kvm_handle_hva_range(m, hva_start, hva_end)
     if ranges:
         yield AGE_LOCK
@@ -65,7 +66,9 @@ def kvm_age_hva_range(
         if m.sem.placebo_flush:
             yield from kvm_flush_remote_tlbs(m, PLACEBO_AGE_FLUSH)
         m.write_unlock()
+    m.srcu.unlock(m.actor)
     m.record(EV_YOUNG, 1 if young else 0)
+    return young
 
 
 def kvm_age_gfn(m: Machine, start: i64, end: i64, test_only: bool) -> Generator[int, None, bool]:

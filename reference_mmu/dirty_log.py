@@ -74,7 +74,7 @@ def enable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
         slot.log_dirty_pages = True
         slot.dirty_bitmap = m.alloc_bitmap(slot)
         if m.manual_dirty_log_protect and m.dirty_log_initially_set:
-            set_all_dirty(m, slot)
+            m.set_all_dirty(slot)
         yield from kvm_swap_flags(m, slot)
         yield from kvm_mmu_update_cpu_dirty_logging(m, old, slot)
         yield from kvm_mmu_slot_apply_flags(m, slot)
@@ -82,12 +82,6 @@ def enable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
         m.oracle.logging_enabled(slot)
         yield USER_COPY
     m.slots_lock = False
-
-
-def set_all_dirty(m: Machine, slot: KvmMemorySlot) -> None:
-    """bitmap_set(): userspace learns that everything has to be copied, KVM protects lazily, at each CLEAR."""
-    for offset in range(slot.npages):
-        slot.dirty_bitmap[offset // m.word_gfns] |= 1 << (offset % m.word_gfns)
 
 
 def kvm_swap_flags(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
@@ -210,7 +204,7 @@ def kvm_get_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
     m.slots_lock = True
     slot = find_slot(m, number)
     if slot is not None and slot.log_dirty_pages:
-        yield from sync_dirty_log(m)
+        yield from kvm_arch_sync_dirty_log(m)
         if m.manual_dirty_log_protect:
             reported = read_bitmap(m, slot)
         else:
@@ -234,7 +228,7 @@ def kvm_clear_dirty_log(m: Machine, number: i64, first: i64, npages: i64) -> Gen
     if slot is not None and slot.log_dirty_pages and m.manual_dirty_log_protect:
         words = range(first // m.word_gfns, (min(first + npages, slot.npages) + m.word_gfns - 1) // m.word_gfns)
         wanted = [(int(word * m.word_gfns), int(slot.dirty_bitmap[word])) for word in words]
-        yield from sync_dirty_log(m)
+        yield from kvm_arch_sync_dirty_log(m)
         cleared = yield from take_dirty_bits(m, slot, wanted)
         for offset, mask in cleared:
             m.record(EV_HARVEST, harvest_value(m, slot, offset, mask))
@@ -245,7 +239,7 @@ def kvm_clear_dirty_log(m: Machine, number: i64, first: i64, npages: i64) -> Gen
     m.slots_lock = False
 
 
-def sync_dirty_log(m: Machine) -> Generator[int, None, None]:
+def kvm_arch_sync_dirty_log(m: Machine) -> Generator[int, None, None]:
     """kvm_arch_sync_dirty_log(): kick every vCPU, without waiting, so that its PML buffer gets drained. What is
     logged after the kick stays in flight until the next exit."""
     if m.enable_pml:

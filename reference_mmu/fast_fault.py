@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 def page_fault_can_be_fast(m: Machine, fault: KvmPageFault) -> bool:
     """A non-present fault is fast only if it may be due to access tracking, i.e. without A/D bits; a present one
     only if it is a write."""
-    if fault.prefetch:
-        return False
     if not fault.present:
         return not m.masks.kvm_ad_enabled()
     return fault.write
@@ -107,7 +105,7 @@ def fast_pf_new_spte(m: Machine, fault: KvmPageFault, sp: KvmMmuPage, spte: i64)
     if fault.write and is_mmu_writable_spte(m.masks, spte):
         new_spte |= PT_WRITABLE_MASK
         # A huge page in a logging slot has to be split: one bit stands for one 4K page.
-        if sp.level > PG_LEVEL_4K and fault.slot is not None and fault.slot.dirty_bitmap_enabled():
+        if sp.level > PG_LEVEL_4K and fault.slot is not None and fault.slot.kvm_slot_dirty_track_enabled():
             return spte
     return new_spte
 

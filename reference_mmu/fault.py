@@ -4,7 +4,7 @@
 Order of one fault, and what may run in between:
 
     fast_page_fault()        lockless; another CPU may change the SPTE at any time, the cmpxchg decides
-    kvm_faultin_pfn()        snapshot of mmu_invalidate_seq, then the page; a notifier may invalidate it meanwhile
+    kvm_mmu_faultin_pfn()    snapshot of mmu_invalidate_seq, then the page; a notifier may invalidate it meanwhile
     mmu_lock                 read (TDP MMU) or write; from here no invalidation can begin or end
     is_page_fault_stale()    the snapshot is judged once, here; if it holds, the pfn stays valid until unlock
     kvm_tdp_mmu_map()        other readers change the same tables, every store is a cmpxchg
@@ -62,7 +62,7 @@ from .spte import (
     make_spte,
 )
 from .tdp_iter import TdpIter
-from .tdp_mmu import tdp_mmu_set_spte_atomic
+from .tdp_mmu import tdp_mmu_iter_set_spte, tdp_mmu_set_spte_atomic
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -102,7 +102,7 @@ def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Genera
 
     # mmu_topup_memory_caches() may sleep.
     yield FAULT_SEQ
-    r = yield from kvm_faultin_pfn(m, fault)
+    r = yield from kvm_mmu_faultin_pfn(m, fault)
     if r != RET_PF_CONTINUE:
         return r
     if m.sem.placebo_points:
@@ -117,7 +117,7 @@ def page_fault_handle_page_track(m: Machine, fault: KvmPageFault) -> bool:
     return fault.present and fault.write and m.kvm_gfn_is_write_tracked(fault.gfn)
 
 
-def kvm_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None, int]:
+def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None, int]:
     """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held."""
     # The snapshot comes first: an invalidation that starts later makes the fault stale, whatever is looked up.
     fault.mmu_seq = m.mmu_invalidate_seq
@@ -134,7 +134,7 @@ def kvm_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None, int
 
     yield FAULT_GUP
     hva = slot.hva + fault.gfn - slot.base_gfn
-    fault.pfn, fault.map_writable = yield from hva_to_pfn(m, hva, fault.write, fault.upgrade_fails)
+    fault.pfn, fault.map_writable = yield from hva_to_pfn(m, hva, fault.write, fault.upgrade_fails or slot.readonly)
     fault.refcounted_page = fault.pfn
     if slot.readonly:
         fault.map_writable = False
@@ -217,6 +217,7 @@ def kvm_tdp_mmu_map(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
             ret = yield from tdp_mmu_map_handle_target_level(m, fault, it)
             break
         if is_shadow_present_pte(it.old_spte) and not is_last_spte(it.old_spte, it.level):
+            yield MAP_STEP  # the table may be unlinked before the iterator steps down: it reads the entry again
             continue
 
         sp = m.alloc_table(it.level - 1, m.gfn_round_for_level(it.gfn, it.level), root)
@@ -236,7 +237,11 @@ def kvm_tdp_mmu_map(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
 
 
 def tdp_mmu_link_sp(m: Machine, it: TdpIter, sp: KvmMmuPage) -> Generator[int, None, bool]:
+    """True if linked. A writer cannot lose the entry to anyone: it stores without a cmpxchg."""
     spte = make_nonleaf_spte(m.masks, sp, not m.masks.kvm_ad_enabled())
+    if m.mmu_lock.state < 0:
+        yield from tdp_mmu_iter_set_spte(m, it, spte)
+        return True
     return (yield from tdp_mmu_set_spte_atomic(m, it, spte))
 
 

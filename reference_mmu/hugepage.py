@@ -45,7 +45,7 @@ def kvm_mmu_hugepage_adjust(m: Machine, fault: KvmPageFault) -> None:
     if fault.max_level == PG_LEVEL_4K or slot is None:
         return
     # One bit of the dirty log stands for one 4K page.
-    if slot.dirty_bitmap_enabled():
+    if slot.kvm_slot_dirty_track_enabled():
         return
     fault.req_level = __kvm_mmu_max_mapping_level(m, slot, fault.gfn, fault.max_level)
     if fault.req_level == PG_LEVEL_4K:

@@ -131,6 +131,8 @@ class Machine:
             if c.logging:
                 slot.log_dirty_pages = True
                 slot.dirty_bitmap = self.alloc_bitmap(slot)
+                if self.dirty_log_initially_set:
+                    self.set_all_dirty(slot)
                 self.nr_memslots_dirty_logging += 1
             self.memslots.append(slot)
         for vcpu in self.vcpus:
@@ -256,7 +258,7 @@ class Machine:
         if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
             self.warn_on(
                 not check_spte_writable_invariants(self.masks, new_spte),
-                "spte: W or MMU_WRITABLE without HOST_WRITABLE",
+                "spte: MMU_WRITABLE without HOST_WRITABLE, or W without MMU_WRITABLE",
             )
         self.oracle.spte_changed(sp, index, old_spte, new_spte)
 
@@ -273,6 +275,11 @@ class Machine:
     def alloc_bitmap(self, slot: KvmMemorySlot) -> vec[i64]:
         words = (slot.npages + self.word_gfns - 1) // self.word_gfns
         return vec[i64]([0] * words)
+
+    def set_all_dirty(self, slot: KvmMemorySlot) -> None:
+        """bitmap_set(): userspace learns that all has to be copied, KVM protects lazily, at each CLEAR."""
+        for offset in range(slot.npages):
+            slot.dirty_bitmap[offset // self.word_gfns] |= 1 << (offset % self.word_gfns)
 
     def no_bitmap(self) -> vec[i64]:
         return vec[i64]([])
@@ -318,16 +325,19 @@ class Machine:
 
     def vm_exit(self, vcpu: Vcpu) -> None:
         """The common exit handler: the vCPU is out of guest mode and its PML buffer is drained."""
-        vcpu.in_guest = False
+        vcpu.kicked = False
         if vcpu.pml_buffer and not vcpu.guest_mode:
             self.vmx_flush_pml_buffer(vcpu)
 
     def kick_all(self) -> None:
-        """Every vCPU in guest mode leaves it and drains its PML buffer before it can enter again."""
+        """Every vCPU in guest mode leaves it. The exit handler of one that was in the middle of an access runs at its
+        next turn: until then what PML logged is in flight. One between two operations has nothing else to do."""
         for vcpu in self.vcpus:
             vcpu.exits += 1
-            if vcpu.pml_buffer and not vcpu.guest_mode:
-                self.vmx_flush_pml_buffer(vcpu)
+            if vcpu.accessing:
+                vcpu.kicked = True
+            else:
+                self.vm_exit(vcpu)
 
     def flush_all(self) -> None:
         """END of a remote flush: all have left guest mode and drop everything before they enter again."""

@@ -24,7 +24,7 @@ from .points import (
 )
 from .rmap import kvm_zap_rmap_range
 from .shadow_page import kvm_zap_obsolete_pages
-from .zap import kvm_tdp_mmu_invalidate_roots, kvm_tdp_mmu_unmap_gfn_range, kvm_tdp_mmu_zap_invalidated_roots
+from .zap import kvm_tdp_mmu_invalidate_all_roots, kvm_tdp_mmu_unmap_gfn_range, kvm_tdp_mmu_zap_invalidated_roots
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -89,7 +89,8 @@ def kvm_create_memslot(m: Machine, number: i64) -> Generator[int, None, None]:
 def drop_write_tracking(m: Machine, slot: KvmMemorySlot) -> None:
     """kvm_page_track_free_memslot(): the counts live in the slot and go with it."""
     for gfn in range(slot.base_gfn, slot.end_gfn()):
-        m.tracked_gfns.pop(gfn, None)
+        if m.tracked_gfns.pop(gfn, 0) != 0:
+            m.oracle.untracked(gfn)
 
 
 def overlaps(m: Machine, number: i64, base_gfn: i64, npages: i64) -> bool:
@@ -128,7 +129,7 @@ def kvm_mmu_zap_all_fast(m: Machine) -> Generator[int, None, None]:
     m.write_lock()
     m.mmu_valid_gen ^= 1
     if m.tdp_mmu_enabled:
-        kvm_tdp_mmu_invalidate_roots(m)
+        kvm_tdp_mmu_invalidate_all_roots(m)
     for vcpu in m.vcpus:
         vcpu.free_obsolete_roots = True
     yield FRONT_REQUEST

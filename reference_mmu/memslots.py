@@ -44,7 +44,7 @@ class KvmMemorySlot:
     def contains(self, gfn: i64) -> bool:
         return self.base_gfn <= gfn < self.base_gfn + self.npages
 
-    def dirty_bitmap_enabled(self) -> bool:
+    def kvm_slot_dirty_track_enabled(self) -> bool:
         """kvm_slot_dirty_track_enabled()"""
         return self.log_dirty_pages
 

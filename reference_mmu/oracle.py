@@ -92,6 +92,9 @@ class Oracle:
     def tracked(self, gfn: i64) -> None:
         """Write tracking was added and mmu_lock is about to be released."""
 
+    def untracked(self, gfn: i64) -> None:
+        """The last write tracking of a gfn is gone."""
+
     def warned(self, text: str) -> None:
         """A WARN of the modelled code fired."""
 

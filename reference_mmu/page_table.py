@@ -26,7 +26,6 @@ class KvmMmuPage:
         self.root_count: i64 = 0  # tdp_mmu_root_count; shadow MMU: vCPUs that use it as root
         self.root: KvmMmuPage | None = None  # TDP: the root it hangs under, None for a root
         self.mmu_valid_gen: i64 = 0
-        self.unsync = False
         self.parents: list[tuple[KvmMmuPage, int]] = []  # shadow MMU: parent_ptes
         # Life after unlinking.
         self.unlinked = False

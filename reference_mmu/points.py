@@ -12,12 +12,13 @@ Numbers stay below 256: CPython does not allocate such integers, so yielding one
 from typing import Final
 
 # --- guest access: entering the guest, the hardware walk -------------------------------------------------------
-VCPU_LOAD: Final = 1  # kvm_mmu_load(): takes mmu_lock to find or make a root
-WALK_TABLE: Final = 2  # the page walker reads an upper-level entry
-WALK_LEAF: Final = 3  # the page walker reads the last table it needs
-WALK_DIRTY: Final = 4  # write hit on an entry with D=0: the walker goes back to set D
-WALK_FILL: Final = 5  # entry cached, access not yet done
-WALK_PML_FULL: Final = 6  # exit because the page-modification log is full
+VCPU_UNLOAD: Final = 1  # kvm_mmu_free_roots(): takes mmu_lock to drop a root
+VCPU_FREE_FLUSH: Final = 2  # flush before the last user of a zapped shadow root frees it
+VCPU_LOAD: Final = 3  # kvm_mmu_load(): takes mmu_lock to find or make a root
+WALK_TABLE: Final = 4  # the page walker reads an upper-level entry
+WALK_LEAF: Final = 5  # the page walker reads the last table it needs
+WALK_DIRTY: Final = 6  # write hit on an entry with D=0: the walker goes back to set D
+WALK_FILL: Final = 7  # entry cached, access not yet done
 
 # --- page fault ------------------------------------------------------------------------------------------------
 FAULT_ENTER: Final = 10  # VM exit taken, SRCU held
@@ -55,7 +56,7 @@ MAP_FROZEN_CHILD: Final = 47  # teardown met a FROZEN child, spins
 MAP_FLUSH: Final = 48  # flush of a replaced page table
 MAP_WARN_FLUSH: Final = 49  # flush after the WARN of tdp-fault-warn-flush-mmuw
 MAP_DONE: Final = 50  # before rcu_read_unlock()
-SHADOW_SYNC_FLUSH: Final = 51  # flush inside kvm_mmu_get_page()/mmu_sync_children()
+SHADOW_DROP_FLUSH: Final = 51  # drop_large_spte(): flush of a huge page before a table takes its place
 SHADOW_SET: Final = 52  # before an SPTE of the shadow MMU is written
 SHADOW_FLUSH: Final = 53  # flush of mmu_set_spte() before mmu_lock is dropped
 PREFETCH_NEXT: Final = 54  # direct_pte_prefetch(): next run of neighbours
@@ -133,10 +134,11 @@ WANT_WRITE: Final = 2  # mmu_lock for write
 WANT_SRCU: Final = 3  # all SRCU readers of the actor's snapshot gone
 WANT_NOTIFIERS: Final = 4  # mn_active_invalidate_count == 0
 WANT_SLOTS_LOCK: Final = 5
-WANT_MMU: Final = 6  # VCPU_LOAD: read (TDP) or write (shadow)
+WANT_MMU: Final = 6  # read (TDP) or write (shadow)
 WANT_HOST_PTE: Final = 7  # the host PTE the actor waits for is no longer busy
 
 _WANTS: Final = {
+    VCPU_UNLOAD: WANT_MMU,
     VCPU_LOAD: WANT_MMU,
     GUP_WAIT: WANT_HOST_PTE,
     MM_WAIT: WANT_HOST_PTE,

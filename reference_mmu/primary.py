@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from .aging import kvm_mmu_notifier_clear_flush_young
 from .host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W, PTE_BUSY, PTE_NONE
 from .notifier import kvm_mmu_notifier_invalidate_range_end, kvm_mmu_notifier_invalidate_range_start
 from .points import INV_CLEAN, INV_IO, MM_WAIT
@@ -78,6 +79,10 @@ def shrink_folio(m: Machine, hva: i64) -> Generator[int, None, None]:
     yield from wait_unlocked(m, hva, hva + 1)
     host = m.host
     if host.pte[hva] < 0 or (host.flags[hva] & HOST_SHARED) != 0:
+        return
+    # folio_referenced(): a page that looks young stays.
+    young = yield from kvm_mmu_notifier_clear_flush_young(m, hva, hva + 1)
+    if young:
         return
     yield from kvm_mmu_notifier_invalidate_range_start(m, hva, hva + 1)
     if host.pte[hva] < 0:

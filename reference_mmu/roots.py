@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from .fault import is_obsolete_sp
 from .page_table import KvmMmuPage
-from .points import VCPU_LOAD
-from .shadow_page import mmu_alloc_direct_root, mmu_free_root_page
+from .points import VCPU_LOAD, VCPU_UNLOAD
+from .shadow_page import mmu_alloc_root, mmu_free_root_page
 from .tdp_mmu import kvm_tdp_mmu_get_root, kvm_tdp_mmu_put_root
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def kvm_mmu_reload(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
-    """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, then make sure that there is a root."""
-    if vcpu.free_obsolete_roots:
-        vcpu.free_obsolete_roots = False
-        kvm_mmu_free_obsolete_roots(m, vcpu)
+    """Make sure that there is a root. An obsolete one is left alone: its request is handled on guest entry only."""
     if vcpu.root is None:
         yield VCPU_LOAD
         kvm_mmu_load(m, vcpu)
@@ -36,7 +33,7 @@ def kvm_mmu_load(m: Machine, vcpu: Vcpu) -> None:
         m.read_unlock()
     else:
         m.write_lock()
-        vcpu.root = mmu_alloc_direct_root(m)
+        vcpu.root = mmu_alloc_root(m)
         m.write_unlock()
     vcpu.flush()
 
@@ -56,18 +53,26 @@ def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
     return root
 
 
-def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> None:
-    if vcpu.root is not None and is_obsolete_sp(m, vcpu.root):
-        kvm_mmu_unload(m, vcpu)
+def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
+    """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS before entering the guest."""
+    if vcpu.free_obsolete_roots:
+        vcpu.free_obsolete_roots = False
+        if vcpu.root is not None and is_obsolete_sp(m, vcpu.root):
+            yield from kvm_mmu_free_roots(m, vcpu)
 
 
-def kvm_mmu_unload(m: Machine, vcpu: Vcpu) -> None:
+def kvm_mmu_free_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     """Drop the vCPU's reference to its root; its cached translations cannot be used any more."""
     root = vcpu.root
     assert root is not None
+    yield VCPU_UNLOAD
     vcpu.root = None
     vcpu.flush()
     if root.tdp_mmu_page:
+        m.read_lock()
         kvm_tdp_mmu_put_root(m, root)
+        m.read_unlock()
     else:
-        mmu_free_root_page(m, root)
+        m.write_lock()
+        yield from mmu_free_root_page(m, root)
+        m.write_unlock()

@@ -146,7 +146,7 @@ def kvm_mmu_prefetch_sptes(m: Machine, sp: KvmMmuPage, index: i64, nr_pages: i64
 def gfn_to_memslot_dirty_bitmap(m: Machine, gfn: i64) -> KvmMemorySlot | None:
     """The slot, unless it logs: a prefetched SPTE is writable, and would report a page that nobody wrote."""
     slot = gfn_to_memslot(m, gfn)
-    if slot is None or slot.invalid or slot.dirty_bitmap_enabled():
+    if slot is None or slot.invalid or slot.kvm_slot_dirty_track_enabled():
         return None
     return slot
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import i64
 
 from .flush import kvm_flush_remote_tlbs
-from .machine import EV_FLUSH
 from .mmu_spte import mmu_spte_clear_no_track, mmu_spte_set
 from .page_table import KvmMmuPage
-from .points import FRONT_FLUSH, FRONT_YIELD, SHADOW_SET, SHADOW_SYNC_FLUSH
+from .points import FRONT_FLUSH, FRONT_YIELD, SHADOW_DROP_FLUSH, SHADOW_SET, VCPU_FREE_FLUSH
 from .rmap import drop_spte
 from .spte import is_last_spte, is_shadow_present_pte, make_nonleaf_spte, spte_to_pfn
 
@@ -56,7 +55,7 @@ def drop_large_spte(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int, No
     """Zap a huge leaf and flush at once: the smaller pages that come in its place may allow less."""
     yield SHADOW_SET
     drop_spte(m, sp, index)
-    yield from kvm_flush_remote_tlbs(m, SHADOW_SYNC_FLUSH)
+    yield from kvm_flush_remote_tlbs(m, SHADOW_DROP_FLUSH)
 
 
 def mmu_page_add_parent_pte(child: KvmMmuPage, sp: KvmMmuPage, index: i64) -> None:
@@ -154,23 +153,19 @@ def need_resched(m: Machine, gfn: i64) -> bool:
     return wanted
 
 
-def mmu_alloc_direct_root(m: Machine) -> KvmMmuPage:
+def mmu_alloc_root(m: Machine) -> KvmMmuPage:
     """A root of the current generation with a reference for the vCPU. mmu_lock held for write."""
     root = kvm_mmu_get_shadow_page(m, 0, m.levels)
     root.root_count += 1
     return root
 
 
-def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> None:
-    """Drop a vCPU's reference. The last user of a root that was zapped meanwhile frees it, after a flush.
-
-    One step, with begin and end of that flush in it: the root is on no list and empty, so no other flow can tell.
-    """
+def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> Generator[int, None, None]:
+    """Drop a vCPU's reference. The last user of a root that was zapped meanwhile frees it, after a flush. mmu_lock
+    held for write."""
     root.root_count -= 1
     if root.root_count > 0 or not root.invalid:
         return
     invalid_list: list[KvmMmuPage] = []
     kvm_mmu_prepare_zap_page(m, root, invalid_list)
-    m.record(EV_FLUSH, i64(0))
-    m.flush_all()
-    free_zapped_pages(m, invalid_list)
+    yield from kvm_mmu_commit_zap_page(m, invalid_list, VCPU_FREE_FLUSH)

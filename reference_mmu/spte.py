@@ -2,7 +2,7 @@
 """SPTE bits and the functions that make and judge them (arch/x86/kvm/mmu/spte.h, spte.c).
 
 An SPTE is an i64.  Bit 63 is the sign: SHADOW_NONPRESENT_VALUE is negative, which compiled and interpreted code
-agree on.  Bits are those of the hardware, so a value printed by a kernel WARN can be read with this file.
+agree on.  Bits are those of the hardware; memory type, IPAT and suppress-#VE of present EPT entries are left out.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ def make_spte(
     if prefetch and not synchronizing:
         spte = mark_spte_for_access_track(masks, spte)
 
-    if is_writable_pte(spte) and slot.dirty_bitmap_enabled():
+    if is_writable_pte(spte) and slot.kvm_slot_dirty_track_enabled():
         # hugepage_adjust() forces 4K while the slot logs: one bit stands for one page.
         m.warn_on(level > PG_LEVEL_4K, "make_spte: writable huge SPTE in a logging slot")
         m.mark_page_dirty_in_slot(slot, gfn)

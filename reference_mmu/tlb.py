@@ -52,7 +52,8 @@ class Vcpu:
         self.tlb: dict[int, int] = {}  # tlb_key() -> pfn << 12 | rights
         self.structure_cache: dict[int, KvmMmuPage] = {}  # table_key() -> the table of that level
         self.exits: i64 = 0  # forced exits so far; a walk that sees it move is void
-        self.in_guest = True
+        self.accessing = False  # in the middle of hardware_access()
+        self.kicked = False  # out of guest mode, exit handler still to run
         self.guest_mode = False  # runs L2
         self.free_obsolete_roots = False  # KVM_REQ_MMU_FREE_OBSOLETE_ROOTS
         self.pml_enabled = False

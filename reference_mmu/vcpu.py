@@ -24,7 +24,7 @@ from .machine import (
 from .memslots import gfn_to_memslot
 from .points import EMULATE, FAULT_ENTER, FAULT_EXIT, FAULT_RETRY, PLACEBO_EXIT
 from .ret_pf import RET_PF_EMULATE, RET_PF_FIXED, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
-from .roots import kvm_mmu_reload, kvm_mmu_unload
+from .roots import kvm_mmu_free_obsolete_roots, kvm_mmu_free_roots, kvm_mmu_reload
 from .tlb import DONE, VIOLATION, hardware_access
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 def vcpu_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool) -> Generator[int, None, None]:
     """One load or store of the guest, with as many exits as it takes."""
     while True:
-        yield from kvm_mmu_reload(m, vcpu)
-        vcpu.in_guest = True
+        yield from vcpu_enter_guest(m, vcpu)
+        vcpu.accessing = True
         result = yield from hardware_access(m, vcpu, gfn, write)
+        vcpu.accessing = False
         if result == DONE:
             return
         m.vm_exit(vcpu)
@@ -46,6 +47,14 @@ def vcpu_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bo
             emulated = yield from handle_ept_violation(m, vcpu, gfn, write, upgrade_fails)
             if emulated:
                 return
+
+
+def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
+    """Deal with what was requested while, or by which, the vCPU was out of the guest."""
+    if vcpu.kicked:
+        m.vm_exit(vcpu)
+    yield from kvm_mmu_free_obsolete_roots(m, vcpu)
+    yield from kvm_mmu_reload(m, vcpu)
 
 
 def handle_ept_violation(
@@ -68,7 +77,7 @@ def handle_ept_violation(
 
 
 def fault_outcome(fault: KvmPageFault, r: int) -> i64:
-    """What a statistics counter would show: pf_fixed, pf_fast, pf_spurious, …"""
+    """The outcome as seen from outside. (The kernel's pf_fixed counts fast ones, too, and pf_fast spurious ones.)"""
     if r == RET_PF_FIXED:
         return PF_FAST if fault.fast else PF_FIXED
     if r == RET_PF_SPURIOUS:
@@ -94,28 +103,27 @@ def emulate_write(m: Machine, gfn: i64) -> Generator[int, None, None]:
     m.mark_page_dirty_in_slot(slot, gfn)
 
 
-def async_page_ready(m: Machine, vcpu: Vcpu, gfn: i64, upgrade_fails: bool) -> Generator[int, None, None]:
+def async_page_ready(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool) -> Generator[int, None, None]:
     """kvm_arch_async_page_ready(): map a page that an asynchronous page fault has brought in, before the guest
     touches it. A fault with prefetch set; whatever comes of it is ignored."""
-    yield from kvm_mmu_reload(m, vcpu)
     vcpu.exits += 1
     m.vm_exit(vcpu)
+    yield from kvm_mmu_reload(m, vcpu)
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
-    fault = KvmPageFault(gfn, False, False, True, upgrade_fails)
+    fault = KvmPageFault(gfn, write, False, True, upgrade_fails)
     r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
     yield FAULT_EXIT
     m.srcu.unlock(m.actor)
-    vcpu.in_guest = True
 
 
 def nested_transition(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
-    """Enter or leave L2: another root role, so another root (kvm_init_mmu(), kvm_mmu_new_pgd())."""
+    """Enter or leave L2: another root role, so another root (kvm_init_mmu()). The kernel may keep the old one in
+    prev_roots; here it is always dropped."""
     m.vm_exit(vcpu)
     vcpu.exits += 1
     if vcpu.root is not None:
-        kvm_mmu_unload(m, vcpu)
+        yield from kvm_mmu_free_roots(m, vcpu)
     vcpu.guest_mode = not vcpu.guest_mode
-    yield from kvm_mmu_reload(m, vcpu)
-    vcpu.in_guest = True
+    yield from vcpu_enter_guest(m, vcpu)

@@ -3,13 +3,15 @@
 
 import hashlib
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 
 @cache
 def model_version() -> str:
     """12 hex digits over every source and catalogue file of this package, whether it runs compiled or not."""
-    folder = Path(__file__).parent
+    # The package's own path: the file of a compiled module is where the core was built.
+    folder = Path(str(resources.files(__package__)))
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.py"), *folder.glob("catalogue/*.yaml")]):
         digest.update(path.name.encode())

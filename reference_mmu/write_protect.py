@@ -60,7 +60,7 @@ def kvm_write_track_add_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
     """From now on no vCPU can write the gfn without KVM seeing it."""
     m.srcu.lock(m.actor)
     slot = gfn_to_memslot(m, gfn)
-    if slot is not None and not slot.invalid:
+    if slot is not None:
         yield TRACK_LOCK
         m.write_lock()
         m.tracked_gfns[gfn] = m.tracked_gfns.get(gfn, 0) + 1
@@ -77,11 +77,12 @@ def kvm_write_track_remove_gfn(m: Machine, gfn: i64) -> Generator[int, None, Non
     """Undo one kvm_write_track_add_gfn(); nothing if the gfn is not tracked."""
     m.srcu.lock(m.actor)
     slot = gfn_to_memslot(m, gfn)
-    if slot is not None and not slot.invalid and gfn in m.tracked_gfns:
+    if slot is not None and gfn in m.tracked_gfns:
         yield TRACK_LOCK
         m.write_lock()
         if m.tracked_gfns.get(gfn, 0) <= 1:
             m.tracked_gfns.pop(gfn, None)
+            m.oracle.untracked(gfn)
         else:
             m.tracked_gfns[gfn] -= 1
         update_gfn_disallow_lpage_count(m, slot, gfn, -1)

@@ -141,7 +141,7 @@ def kvm_tdp_mmu_zap_collapsible_sptes(m: Machine, slot: KvmMemorySlot) -> Genera
         root = tdp_mmu_next_root(m, root, True)
 
 
-def kvm_tdp_mmu_invalidate_roots(m: Machine) -> None:
+def kvm_tdp_mmu_invalidate_all_roots(m: Machine) -> None:
     """Mark every root invalid, to be zapped later by the thread that did it. mmu_lock held for write, so no fault
     is using one."""
     for root in m.tdp_mmu_roots:
@@ -151,7 +151,8 @@ def kvm_tdp_mmu_invalidate_roots(m: Machine) -> None:
 
 
 def kvm_tdp_mmu_zap_invalidated_roots(m: Machine) -> Generator[int, None, None]:
-    """Zap what kvm_tdp_mmu_invalidate_roots() marked, then drop the TDP MMU's own reference. mmu_lock held for read.
+    """Zap what kvm_tdp_mmu_invalidate_all_roots() marked, then drop the TDP MMU's own reference. mmu_lock held for
+    read.
 
     No flush: a vCPU that loads a new root flushes locally, structure cache included.
     """

@@ -7,7 +7,7 @@ from mypy_extensions import i64
 
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_last_spte, is_shadow_present_pte
+from reference_mmu.spte import is_shadow_present_pte
 
 
 class Accesses:
@@ -27,10 +27,9 @@ class Accesses:
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
         if not self.touched or is_shadow_present_pte(new_spte) or not is_shadow_present_pte(old_spte):
             return
-        if is_last_spte(old_spte, sp.level) or sp.level > 1:
-            pages = m.pages_per_hpage(sp.level)
-            for gfn in range(sp.gfn + index * pages, sp.gfn + (index + 1) * pages):
-                self.touched.pop(gfn, None)
+        pages = m.pages_per_hpage(sp.level)
+        for gfn in range(sp.gfn + index * pages, sp.gfn + (index + 1) * pages):
+            self.touched.pop(gfn, None)
 
     def aged(self, m: Machine, start: i64, end: i64, young: bool, clear: bool) -> None:
         touched = False

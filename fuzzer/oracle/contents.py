@@ -20,7 +20,7 @@ class Contents:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.protected: list[int] = []
+        self.protected: dict[int, bool] = {}
 
     def accessed(self, m: Machine, gfn: i64, pfn: i64, write: bool) -> None:
         page = m.host.pages[pfn]
@@ -28,11 +28,8 @@ class Contents:
             self.judge.report("freed-page-access")
         elif not write and page.data != m.host.reference[page.hva]:
             self.judge.report("stale-read")
-        if write and self.protected and gfn in self.protected:
-            if gfn in m.tracked_gfns:
-                self.judge.report("untracked-write")
-            else:
-                self.protected.remove(gfn)
+        if write and gfn in self.protected:
+            self.judge.report("untracked-write")
 
     def tracked(self, m: Machine, gfn: i64) -> None:
         """E3 for the one who added tracking: nobody may still be able to write."""
@@ -43,7 +40,10 @@ class Contents:
                 first, end = entry_range(m, key)
                 if first <= gfn < end and (entry & TLB_W) != 0:
                     self.judge.report("writable-after-tracking")
-        self.protected.append(gfn)
+        self.protected[int(gfn)] = True
+
+    def untracked(self, gfn: i64) -> None:
+        self.protected.pop(int(gfn), None)
 
     def finish(self, m: Machine) -> None:
         """Every store the guest made must be in memory, in the swap cache or in the backing store."""

@@ -153,6 +153,9 @@ class Judge(Oracle):
     def tracked(self, gfn: i64) -> None:
         self.contents.tracked(self.m, gfn)
 
+    def untracked(self, gfn: i64) -> None:
+        self.contents.untracked(gfn)
+
     def warned(self, text: str) -> None:
         if text != ANNOUNCED_WARN:
             self.report("warn")

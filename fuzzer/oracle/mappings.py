@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, roots_of, usable
+from reference_mmu.host import HOST_W
 from reference_mmu.machine import Machine
-from reference_mmu.memslots import KvmMemorySlot, kvm_handle_hva_range
+from reference_mmu.memslots import KvmMemorySlot, gfn_to_memslot, kvm_handle_hva_range
 from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_frozen_spte, is_last_spte, is_shadow_present_pte, spte_to_pfn
+from reference_mmu.spte import (
+    is_frozen_spte,
+    is_last_spte,
+    is_mmu_writable_spte,
+    is_shadow_present_pte,
+    spte_to_pfn,
+)
 from reference_mmu.tlb import TLB_PFN_SHIFT
 
 if TYPE_CHECKING:
@@ -34,12 +41,23 @@ class Mappings:
                     _, level = leaf_of(m, root, gfn)
                     if level != 0:
                         self.judge.report("mapped-during-invalidation")
+            for vcpu in m.vcpus:
+                if vcpu.tlb and usable(m, vcpu):
+                    for key in vcpu.tlb:
+                        first, stop = entry_range(m, key)
+                        if first < end and start < stop:
+                            self.judge.report("mapped-during-invalidation")
 
     def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
         self.invalidating.remove((int(hva_start), int(hva_end)))
 
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
-        """O6 again: no new leaf for a range that is being invalidated."""
+        """O6 again: no new leaf for a range that is being invalidated. O8: none that lets the guest write what the
+        host process may not (mmu_lock is held: the host PTE cannot have lost W since it was looked up)."""
+        if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
+            gained = not is_shadow_present_pte(old_spte) or not is_mmu_writable_spte(m.masks, old_spte)
+            if gained and is_mmu_writable_spte(m.masks, new_spte):
+                self.judge_host_writable(m, sp.gfn + index * m.pages_per_hpage(sp.level), sp.level)
         if not self.invalidating or not is_shadow_present_pte(new_spte) or not is_last_spte(new_spte, sp.level):
             return
         first = sp.gfn + index * m.pages_per_hpage(sp.level)
@@ -47,6 +65,12 @@ class Mappings:
             for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
                 if first < end and start < first + m.pages_per_hpage(sp.level):
                     self.judge.report("mapped-during-invalidation")
+
+    def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:
+        for gfn in range(first, first + m.pages_per_hpage(level)):
+            slot = gfn_to_memslot(m, gfn)
+            if slot is not None and (m.host.flags[slot.hva + gfn - slot.base_gfn] & HOST_W) == 0:
+                self.judge.report("illegal-spte")
 
     def page_freed(self, m: Machine, pfn: i64) -> None:
         """O7: nobody maps a freed page."""

@@ -9,6 +9,7 @@ huge SPTE, or the reverse, with the same translation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
@@ -29,6 +30,8 @@ class Translations:
     def __init__(self, judge: Judge, actors: int) -> None:
         self.judge = judge
         self.taken: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
+        # The part of `taken` that a flush has followed: entries made since then may be somebody else's to flush.
+        self.settled: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
         self.unlinked: list[list[KvmMmuPage]] = [[] for _ in range(actors)]
         # (actor, root, first, end) of ranges whose table an actor zapped since the last flush.
         self.unflushed: list[tuple[int, KvmMmuPage, int, int]] = []
@@ -54,8 +57,13 @@ class Translations:
                 self.judge.note("huge-before-flush")
 
     def flushed(self) -> None:
+        """Every entry is gone: from now on what was taken counts only against entries that are nobody else's duty."""
         if self.unflushed:
             self.unflushed = []
+        for actor, taken in enumerate(self.taken):
+            if taken:
+                self.settled[actor].extend(taken)
+                self.taken[actor] = []
 
     def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
         """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those."""
@@ -63,26 +71,36 @@ class Translations:
             self.unlinked[m.actor].append(sp)
 
     def mmu_unlocking(self, m: Machine, actor: i64) -> None:
-        """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now."""
-        taken = self.taken[actor]
-        if not taken:
+        """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now. An entry made after
+        a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it unlocks.
+        """
+        taken, settled = self.taken[actor], self.settled[actor]
+        self.taken[actor], self.settled[actor] = [], []
+        if not taken and not settled:
             return
-        self.taken[actor] = []
         for vcpu in m.vcpus:
             if vcpu.tlb and usable(m, vcpu):
                 for root, first, end in taken:
                     if vcpu.root is root or not root.tdp_mmu_page:
-                        self.judge_range(m, vcpu, first, end)
+                        self.judge_range(m, vcpu, range(first, end))
+                for root, first, end in settled:
+                    if vcpu.root is root or not root.tdp_mmu_page:
+                        self.judge_range(m, vcpu, [gfn for gfn in range(first, end) if not self.owed(root, gfn)])
 
-    def judge_range(self, m: Machine, vcpu: Vcpu, first: int, end: int) -> None:
+    def owed(self, root: KvmMmuPage, gfn: int) -> bool:
+        """Does anybody still owe a flush for gfn?"""
+        return any(other is root and first <= gfn < end for taken in self.taken for other, first, end in taken)
+
+    def judge_range(self, m: Machine, vcpu: Vcpu, gfns: Iterable[int]) -> None:
         root = vcpu.root
         assert root is not None
-        for key, entry in vcpu.tlb.items():
-            start, stop = entry_range(m, key)
-            for gfn in range(max(first, start), min(end, stop)):
-                invariant = staleness(m, root, gfn, entry + ((gfn - start) << TLB_PFN_SHIFT))
-                if invariant:
-                    self.judge.report(invariant)
+        for gfn in gfns:
+            for key, entry in vcpu.tlb.items():
+                start, stop = entry_range(m, key)
+                if start <= gfn < stop:
+                    invariant = staleness(m, root, gfn, entry + ((gfn - start) << TLB_PFN_SHIFT))
+                    if invariant:
+                        self.judge.report(invariant)
 
     def rcu_unlocking(self, m: Machine, actor: i64) -> None:
         """E2: once the read section ends the unlinked tables may be freed and reused."""
@@ -94,7 +112,7 @@ class Translations:
             self.judge_references(m, sp)
 
     def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
-        if not sp.top().invalid:
+        if not sp.tdp_mmu_page or not sp.top().invalid:
             self.judge_references(m, sp)
 
     def judge_references(self, m: Machine, sp: KvmMmuPage) -> None:

@@ -18,7 +18,7 @@ from fuzzer.variant import VariantError, apply_diff, load_variant, shipped_sourc
 from reference_mmu.semantics import NEW, OLD
 
 FLUSH = "            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
-ENTRY = "    m.srcu.lock(m.actor)\n    yield FAULT_ENTER\n    fault = KvmPageFault(gfn, write"
+BEGIN = "    m.record(EV_FLUSH, i64(0))\n"  # of every flush
 
 
 def changed(file: str, before: str, after: str) -> dict[str, str]:
@@ -76,14 +76,13 @@ def test_a_missing_flush_is_seen_in_the_copy_alone() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["m.srcu.lock(m.actor)", "gfn // 0", "m.page_tables[1 << 40]", "assert gfn < 0"],
-    ids=["ModelBug", "ZeroDivisionError", "IndexError", "AssertionError"],
+    ["m.srcu.unlock(m.n)", "m.srcu.lock(m.actor); m.srcu.lock(m.actor)", "m.uid // 0", "assert m.uid < 0"],
+    ids=["AttributeError", "ModelBug", "ZeroDivisionError", "AssertionError"],
 )
 def test_a_copy_that_crashes_has_broken_the_rules_of_the_model(line: str) -> None:
-    text = ENTRY.replace("    yield FAULT_ENTER\n", f"    yield FAULT_ENTER\n    {line}\n")
-    models = Models(new=load_variant(changed("vcpu.py", ENTRY, text)))
-    assert "model-bug" in broken(models, "new", 8)
-    assert broken(models, "old", 8) == set()
+    models = Models(new=load_variant(changed("flush.py", BEGIN, f"{BEGIN}    {line}\n")))
+    assert "model-bug" in broken(models, "new", 12)
+    assert broken(models, "old", 12) == set()
 
 
 def test_a_change_may_add_a_switch_and_a_module() -> None:

@@ -189,7 +189,7 @@ def row_of(mutant: Mutant, result: Result) -> str:
     return f"| {mutant.id} | {about} | {found} | {result.seconds:.1f} | {result.programs} |"
 
 
-def report(rows: list[str], seconds: float) -> str:
+def report(rows: list[str]) -> str:
     """The text of docs/mutants.md."""
     dead = sum(killed(row) for row in rows)
     reasons = outlived()
@@ -202,7 +202,7 @@ def report(rows: list[str], seconds: float) -> str:
         "One flush, retry check, sequence step, dirty-log update or lock taken out of `reference_mmu/`, mechanically.",
         "`python -m tests.quality.mutate --all --report docs/mutants.md` makes this page, `--diff ID` shows a mutant.",
         "The shipped model is OLD and the mutant NEW, with the same semantics, so any difference is the mutant's own.",
-        f"At most {seconds:g} s of search each, interpreted, on one core.",
+        "Seconds and programs: until it was found, or as long as the last search went on; interpreted, one core.",
         "",
         f"{len(rows)} mutants: {dead} found as a regression, {len(rows) - dead} not "
         f"({counts['equivalent']} equivalent, {counts['costs']} a matter of costs or precision, "
@@ -267,7 +267,7 @@ def main(arguments: list[str]) -> int:
             lost.append(result.id)
         print(f"{result.fate:10} {result.what:26} {result.seconds:6.1f} s {result.programs:6} {result.id}", flush=True)
     if options.report:
-        text = report([rows[mutant.id] for mutant in everything if mutant.id in rows], options.seconds)
+        text = report([rows[mutant.id] for mutant in everything if mutant.id in rows])
         options.report.write_text(text, encoding="utf-8")
     lost = sorted(set(lost) - with_reason())
     for name in lost:

@@ -32,7 +32,7 @@ from reference_mmu.points import (
     LOG_CLEAR_W,
     PREFETCH_NEXT,
     SHADOW_FLUSH,
-    SHADOW_SYNC_FLUSH,
+    SHADOW_DROP_FLUSH,
     TRACK_FLUSH,
     TRACK_PROTECT,
 )
@@ -46,7 +46,7 @@ from reference_mmu.rmap import (
     rmap_write_protect,
     rmap_write_protect_masked,
 )
-from reference_mmu.roots import kvm_mmu_load, kvm_mmu_reload, kvm_mmu_unload
+from reference_mmu.roots import kvm_mmu_load, kvm_mmu_reload, kvm_mmu_free_roots
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.shadow import mmu_set_spte
 from reference_mmu.spte import (
@@ -368,7 +368,7 @@ def test_a_write_under_logging_replaces_the_huge_page_by_small_ones(paging: Pagi
     access(m, 1, 2, write=False)
     assert m.vcpus[1].lookup(m, 2) != 0
     points = access(m, 0, 1, write=True)
-    assert points.count(SHADOW_SYNC_FLUSH) == 1
+    assert points.count(SHADOW_DROP_FLUSH) == 1
     assert m.vcpus[1].lookup(m, 2) == 0
     assert mapped(m, 4) == [1]
     assert level_of(m, 1) == 1
@@ -894,7 +894,7 @@ def test_a_root_nobody_uses_any_more_is_freed_with_the_rest() -> None:
     while m.mmu_valid_gen == 0:
         next(flow)
     for vcpu in m.vcpus:
-        kvm_mmu_unload(m, vcpu)
+        kvm_mmu_free_roots(m, vcpu)
     assert oracle.freed == []
     run(flow)
     assert oracle.freed == tables

@@ -16,7 +16,7 @@ from reference_mmu.points import (
     FPF_READ,
     WALK_LEAF,
 )
-from reference_mmu.roots import kvm_mmu_unload
+from reference_mmu.roots import kvm_mmu_free_roots
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import (
     FROZEN_SPTE,
@@ -155,7 +155,7 @@ def test_legal_frozen_entries_in_an_unlinked_table() -> None:
     stage.write(0, 1)
     deletion = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(BACK_ZAP)
     deletion.finish()
-    kvm_mmu_unload(stage.m, stage.m.vcpus[0])
+    kvm_mmu_free_roots(stage.m, stage.m.vcpus[0])
     stage.judge.finish()
     assert stage.violations == []
 

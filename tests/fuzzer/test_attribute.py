@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Attribution: the right patch, by experiment, under the leader that showed the difference."""
+
+import pytest
+
+from fuzzer.attribute import Attribution, Attributor
+from fuzzer.compare import Comparison, Side, by_switches
+from fuzzer.ops import ClearFlushYoung, Read, Write
+from fuzzer.program import Actor, Program
+from fuzzer.schedule import Switch
+from reference_mmu.config import Config
+from reference_mmu.patches import PATCHES, closure, dependents
+from reference_mmu.points import FAULT_PFN
+from reference_mmu.semantics import NEW, OLD, parse_semantics
+
+AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
+UNTRACKED = Program(Config(vcpus=1, paging="ept-noad"), (Actor("vcpu", (Write(0, 1),)),)).check()
+BUG_219588 = Program(
+    Config(), (Actor("vcpu", (Read(0, 1, upgrade_fails=True),)), Actor("vcpu", (Write(1, 1),)))
+).check()
+RACE = (Switch(0, FAULT_PFN, 1, 1),)
+BOTH_LEADERS = pytest.mark.parametrize("leader", ["old", "new"])
+
+
+def attributor(program: Program, leader: Side, switches: tuple[Switch, ...] = (), old: str = "old") -> Attributor:
+    return Attributor(Comparison(parse_semantics(old), NEW, leader), program, by_switches(switches))
+
+
+def effect_of(program: Program, leader: Side, effect: str) -> Attribution:
+    return attributor(program, leader).attribute(lambda o: any(d.effect == effect for d in o.divergences))
+
+
+@BOTH_LEADERS
+def test_one_patch_is_named_and_not_what_it_requires(leader: Side) -> None:
+    direction = "sufficient" if leader == "old" else "necessary"
+    assert effect_of(AGED, leader, "fewer-flushes") == Attribution(("age-elides-tlb-flush",), direction)
+    assert effect_of(UNTRACKED, leader, "raw-accessed-bit") == Attribution(("sw-accessed-when-ad-off",), direction)
+    assert effect_of(UNTRACKED, leader, "raw-dirty-bit") == Attribution(("sw-dirty-when-ad-off",), direction)
+
+
+@BOTH_LEADERS
+def test_a_violation_is_attributed_in_the_same_way(leader: Side) -> None:
+    found = attributor(BUG_219588, leader, RACE).attribute(
+        lambda o: bool(o.violations("old")) and not o.violations("new")
+    )
+    assert found.patches == ("tdp-fault-warn-flush-mmuw",)
+
+
+def test_what_nothing_shows_is_attributed_to_nothing() -> None:
+    found = attributor(AGED, "old").attribute(lambda o: False)
+    assert found == Attribution((), "sufficient")
+
+
+def test_a_set_is_cut_down_to_what_is_needed() -> None:
+    """Something that only shows when two independent patches are on together."""
+    wanted = {"age-elides-tlb-flush", "always-dirty-if-writable"}
+    found = attributor(AGED, "old").attribute(lambda o: wanted <= o.new.semantics.patches)
+    assert found == Attribution(("age-elides-tlb-flush", "always-dirty-if-writable"), "sufficient")
+
+
+def test_only_patches_that_tell_the_two_sides_apart_are_candidates() -> None:
+    assert attributor(AGED, "old").candidates == [p for p in PATCHES]
+    left = attributor(AGED, "old", old="old+age-elides-tlb-flush").candidates
+    assert set(PATCHES) - set(left) == closure(["age-elides-tlb-flush"])
+
+
+def test_patches_change_sides_with_what_they_need() -> None:
+    sufficient, necessary = attributor(AGED, "old"), attributor(AGED, "new")
+    for patch in PATCHES:
+        assert sufficient.close([patch]) == closure([patch])
+        assert necessary.close([patch]) == dependents([patch])
+
+
+@BOTH_LEADERS
+def test_the_leaders_run_is_the_same_in_every_experiment(leader: Side) -> None:
+    experiments = attributor(BUG_219588, leader, RACE)
+    for patch in PATCHES:
+        experiments.outcome(experiments.close([patch]))
+    turns = {tuple(outcome.turns) for outcome in experiments.outcomes.values()}
+    assert len(experiments.outcomes) > 10
+    assert len(turns) == 1
+    led = NEW if leader == "new" else OLD
+    assert all(outcome.pair.leader.semantics == led for outcome in experiments.outcomes.values())
+
+
+def test_asking_again_costs_nothing() -> None:
+    experiments = attributor(AGED, "old")
+    once = experiments.outcome(closure(["age-elides-tlb-flush"]))
+    assert experiments.outcome(closure(["age-elides-tlb-flush"])) is once

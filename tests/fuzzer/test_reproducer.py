@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reproducers: round trip, exact replay, and one clear line for a file that is none."""
+
+import msgspec
+import pytest
+
+from fuzzer.hunt import has_effect
+from fuzzer.recheck import recheck
+from fuzzer.reproducer import (
+    FORMAT,
+    MAX_BYTES,
+    Reproducer,
+    ReproducerError,
+    decode_reproducer,
+    encode_reproducer,
+    trace_digest,
+    trace_steps,
+)
+from reference_mmu.version import model_version
+from tests.hunted import all_found, reproducer_of
+
+
+def one() -> Reproducer:
+    return next(r for r in map(reproducer_of, all_found()) if r.switches)
+
+
+def test_every_file_round_trips() -> None:
+    for found in all_found():
+        reproducer = reproducer_of(found)
+        assert encode_reproducer(reproducer) == found.reproducer
+        assert decode_reproducer(encode_reproducer(reproducer)) == reproducer
+
+
+def test_every_file_replays_to_its_digest_and_its_steps() -> None:
+    for found in all_found():
+        reproducer = reproducer_of(found)
+        outcome = reproducer.run()
+        assert trace_digest(outcome) == reproducer.digest
+        assert trace_steps(outcome) == reproducer.steps
+        assert recheck(reproducer, outcome).reproduced()
+        assert reproducer.model == model_version()
+        if reproducer.finding.kind == "divergence":
+            assert has_effect(reproducer.finding, reproducer.program, outcome)
+
+
+def test_the_digest_covers_what_both_did() -> None:
+    """Another follower, the same turns: another digest."""
+    reproducer = one()
+    same = msgspec.structs.replace(reproducer, new=reproducer.old)
+    assert same.run().turns == reproducer.run().turns or reproducer.leader == "new"
+    assert trace_digest(same.run()) != reproducer.digest
+
+
+def test_another_program_is_not_what_was_recorded() -> None:
+    reproducer = one()
+    without = msgspec.structs.replace(reproducer, switches=())
+    found = recheck(without, without.run())
+    assert not found.reproduced()
+    assert found.diverging_step > 0
+    assert found.step_recorded != found.step_now
+
+
+def test_points_are_stored_by_name() -> None:
+    for found in all_found():
+        for _, name, _, _ in reproducer_of(found).switches:
+            assert name == "end" or "." in name or name == "emulate"
+
+
+def changed(**fields: object) -> bytes:
+    """The file with some top-level fields replaced, as a careless editor would."""
+    raw = msgspec.json.decode(encode_reproducer(one()))
+    return msgspec.json.encode(raw | fields)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a reproducer: "),
+        (b"hello", "not a reproducer: "),
+        (b"[]", "not a reproducer: "),
+        (b"{}", "not a reproducer: "),
+        (b" " * (MAX_BYTES + 1), f"reproducer is {MAX_BYTES + 1} bytes, more than {MAX_BYTES}"),
+        (b'{"format": 99}', f"reproducer has format 99, this version reads format {FORMAT}: update mmufuzz"),
+        (b'{"format": 1}', "corrupt reproducer: "),
+    ],
+)
+def test_what_is_no_reproducer_is_refused_in_one_line(data: bytes, message: str) -> None:
+    with pytest.raises(ReproducerError) as raised:
+        decode_reproducer(data)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"leader": "nobody"},
+        {"program": {}},
+        {"switches": [[0, "end", 1]]},
+        {"switches": [[0, "end", 1, 0]] * 4097},
+        {"unknown": 1},
+        {"finding": None},
+    ],
+    ids=str,
+)
+def test_a_damaged_file_is_refused_in_one_line(fields: dict[str, object]) -> None:
+    with pytest.raises(ReproducerError, match="^corrupt reproducer: [^\n]*$"):
+        decode_reproducer(changed(**fields))
+
+
+def test_a_point_of_another_model_is_named() -> None:
+    reproducer = decode_reproducer(changed(switches=[[0, "no.such-point", 1, 0]]))
+    with pytest.raises(ReproducerError, match=r"unknown point 'no\.such-point': made with another model"):
+        reproducer.run()
+
+
+def test_semantics_of_another_catalogue_are_named() -> None:
+    reproducer = decode_reproducer(changed(new="old+no-such-patch"))
+    with pytest.raises(ReproducerError, match="no-such-patch"):
+        reproducer.run()

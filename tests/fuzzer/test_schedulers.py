@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Schedulers: they pick who can run, repeat themselves, and each does what it is there for."""
+
+from collections import Counter
+
+import pytest
+
+from fuzzer.execute import Execution
+from fuzzer.flows import SHIPPED
+from fuzzer.generate import PROFILES, generate
+from fuzzer.schedule import Scheduler
+from fuzzer.schedulers import STRATEGIES, draw_strategy, make_scheduler
+from fuzzer.schedulers.burst import Burst
+from fuzzer.schedulers.pct import Pct
+from reference_mmu.points import FAULT_RETRY
+from reference_mmu.semantics import OLD
+
+EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+class Watched:
+    """Hands on what another scheduler picks, and notes it."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.picked: list[int] = []
+
+    def pick(self, runnable: list[int], execution: Execution) -> int:
+        actor = self.scheduler.pick(runnable, execution)
+        assert actor in runnable
+        self.picked.append(actor)
+        return actor
+
+
+def picks(strategy: str, seed: int) -> list[int]:
+    """Who ran in the program of `seed`, turn by turn."""
+    program = generate(seed, PROFILES["mixed"])
+    execution = Execution(program, OLD, SHIPPED)
+    watched = Watched(make_scheduler(strategy, seed, len(program.actors)))
+    while execution.live and execution.steps < 6000:
+        execution.step(watched.pick(execution.runnable(), execution))
+    assert execution.live == [], f"seed {seed} was not finished"
+    return watched.picked
+
+
+@EVERY_STRATEGY
+def test_every_program_comes_to_its_end(strategy: str) -> None:
+    for seed in range(60):
+        picks(strategy, seed)
+
+
+@EVERY_STRATEGY
+def test_the_same_seed_picks_the_same(strategy: str) -> None:
+    for seed in range(10):
+        assert picks(strategy, seed) == picks(strategy, seed)
+
+
+def test_an_unknown_strategy_is_refused() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        make_scheduler("nonsense", 0, 2)
+
+
+def test_the_portfolio_gives_each_an_equal_share() -> None:
+    counts = Counter(draw_strategy(seed) for seed in range(3000))
+    assert set(counts) == set(STRATEGIES)
+    assert all(850 < count < 1150 for count in counts.values())  # five standard deviations
+
+
+def test_bursts_switch_seldom_and_random_walks_often() -> None:
+    def switches(strategy: str) -> float:
+        runs = [picks(strategy, seed) for seed in range(40)]
+        return sum(a != b for run in runs for a, b in zip(run, run[1:], strict=False)) / sum(map(len, runs))
+
+    assert switches("random-walk") > 2 * switches("burst")
+
+
+def idle() -> Execution:
+    """Something to show to a scheduler: everybody stands before the first operation."""
+    return Execution(generate(0, PROFILES["mixed"]), OLD, SHIPPED)
+
+
+def test_pct_runs_the_highest_until_it_is_demoted() -> None:
+    """At most d - 1 of 160 turns change who runs, with d at most 8."""
+    execution = idle()
+    for seed in range(50):
+        pct = Pct(seed, 4)
+        assert len(set(pct.priority)) == 4
+        run = [pct.pick([0, 1, 2, 3], execution) for _ in range(200)]
+        assert sum(a != b for a, b in zip(run, run[1:], strict=False)) <= 7
+
+
+def test_pct_demotes_who_retries() -> None:
+    execution = idle()
+    pct = Pct(1, 2)
+    pct.change_turns = set()
+    first = pct.pick([0, 1], execution)
+    execution.at[first] = FAULT_RETRY
+    assert pct.pick([0, 1], execution) == 1 - first
+
+
+def test_a_burst_ends_at_a_retry_or_when_the_actor_waits() -> None:
+    execution = idle()
+    burst = Burst(0)
+    running = burst.pick([0, 1], execution)
+    assert burst.pick([1 - running], execution) == 1 - running

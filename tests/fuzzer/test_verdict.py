@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Verdicts: what is documented, fixed, baseline, a regression or unexplained."""
+
+import pytest
+
+from fuzzer.compare import Comparison, Side, by_switches
+from fuzzer.differential import WHOLE_RUN
+from fuzzer.finding import Finding, Verdict
+from fuzzer.ops import ClearFlushYoung, NumaHint, Read, Write
+from fuzzer.program import Actor, Program
+from fuzzer.schedule import Switch, Turn
+from fuzzer.verdict import NEIGHBOURS, Trial, effect_verdict, neighbour_turns, operation_tag
+from reference_mmu.config import Config, SlotConfig
+from reference_mmu.patches import PATCHES
+from reference_mmu.points import FAULT_PFN
+from reference_mmu.semantics import NEW, OLD, Semantics, parse_semantics
+
+AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
+BUG_219588 = Program(
+    Config(), (Actor("vcpu", (Read(0, 1, upgrade_fails=True),)), Actor("vcpu", (Write(1, 1),)))
+).check()
+RACE = (Switch(0, FAULT_PFN, 1, 1),)
+
+
+def trial(
+    program: Program, old: Semantics, new: Semantics, switches: tuple[Switch, ...] = (), leader: Side = "old"
+) -> Trial:
+    comparison = Comparison(old, new, leader)
+    drive = by_switches(switches)
+    return Trial(comparison, program, drive, comparison.run(program, drive))
+
+
+def only_divergence(tried: Trial, effect: str) -> Finding:
+    (divergence,) = [d for d in tried.outcome.divergences if d.effect == effect]
+    return tried.divergence(divergence)
+
+
+# --- divergences -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leader", ["old", "new"])
+def test_what_the_commit_announces_is_documented(leader: Side) -> None:
+    finding = only_divergence(trial(AGED, OLD, NEW, leader=leader), "fewer-flushes")
+    assert finding.verdict == Verdict.DOCUMENTED
+    assert finding.patches == ("age-elides-tlb-flush",)
+    assert finding.sites == ("clear-flush-young", "-")
+
+
+def test_the_other_way_round_is_unexplained() -> None:
+    """The sides swapped: the same commit taken off again adds a flush, which no message announces."""
+    finding = only_divergence(trial(AGED, NEW, Semantics(NEW.patches - {"age-elides-tlb-flush"})), "more-flushes")
+    assert finding.verdict == Verdict.UNEXPLAINED
+    assert finding.patches == ("age-elides-tlb-flush",)
+
+
+def test_a_placebo_may_show_what_it_declares() -> None:
+    finding = only_divergence(trial(AGED, NEW, parse_semantics("new+placebo-flush")), "more-flushes")
+    assert (finding.verdict, finding.patches) == (Verdict.DOCUMENTED, ("placebo-flush",))
+
+
+def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
+    for patch in PATCHES.values():
+        for effect in patch.allowed:
+            assert effect_verdict(effect, (patch.id,)) == Verdict.DOCUMENTED
+            assert effect_verdict(effect, ()) == Verdict.UNEXPLAINED
+        for effect in patch.forbidden:
+            assert effect_verdict(effect, (patch.id,)) == Verdict.REGRESSION
+            allowing = next((p.id for p in PATCHES.values() if effect in p.allowed), patch.id)
+            assert effect_verdict(effect, (allowing, patch.id)) == Verdict.REGRESSION
+
+
+# --- violations ------------------------------------------------------------------------------------------------
+
+
+def test_a_violation_that_the_commit_claims_to_fix_is_fixed() -> None:
+    tried = trial(BUG_219588, OLD, NEW, RACE)
+    finding = tried.violation("stale-writable-mmuw")
+    assert finding.verdict == Verdict.FIXED
+    assert (finding.side, finding.patches) == ("old", ("tdp-fault-warn-flush-mmuw",))
+
+
+def test_the_same_violation_in_new_alone_is_a_regression() -> None:
+    """The fix taken off again."""
+    without = Semantics(NEW.patches - {"tdp-fault-warn-flush-mmuw", "dedup-leaf-flush-rule"})
+    tried = trial(BUG_219588, NEW, without, RACE, leader="new")
+    finding = tried.violation("stale-writable-mmuw")
+    assert (finding.verdict, finding.side) == (Verdict.REGRESSION, "new")
+
+
+def test_a_violation_of_both_is_baseline() -> None:
+    tried = trial(BUG_219588, OLD, parse_semantics("old+always-dirty-if-writable"), RACE)
+    finding = tried.violation("stale-writable-mmuw")
+    assert (finding.verdict, finding.side, finding.patches) == (Verdict.BASELINE, "both", ())
+
+
+def test_a_violation_that_the_other_side_shows_next_door_is_baseline() -> None:
+    """One side broke it here; OLD against OLD shows that the other would have, one turn earlier or later."""
+    tried = trial(BUG_219588, OLD, OLD, RACE)
+    broken = tried.outcome.new.judge.violations.pop("stale-writable-mmuw")
+    assert broken.invariant in tried.neighbours()["new"]
+    assert tried.violation("stale-writable-mmuw").verdict == Verdict.BASELINE
+
+
+def test_a_notifier_range_over_two_slots_is_a_hole_of_both() -> None:
+    """A yield between the slots drops mmu_lock with the first slot's flush pending; no commit has to do with it."""
+    config = Config(vcpus=1, slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
+    ops = (Write(0, 1), Write(1, 5))
+    program = Program(config, (Actor("vcpu", ops), Actor("mm", (NumaHint(2, 0, 8, resched=0b10),)))).check()
+    tried = trial(program, OLD, NEW)
+    assert set(tried.outcome.violations("old")) == set(tried.outcome.violations("new")) == {"stale-translation"}
+    assert tried.violation("stale-translation").verdict == Verdict.BASELINE
+
+
+# --- neighbours ------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_begin_with_the_schedule_itself_and_stay_near() -> None:
+    turns = [Turn(n % 2, n % 2, n + 1, 1) for n in range(40)]
+    near = list(neighbour_turns(turns, NEIGHBOURS))
+    assert len(near) == NEIGHBOURS
+    assert near[0] == turns
+    assert all(abs(len(other) - len(turns)) <= 4 for other in near)
+    assert all(set(other) <= set(turns) for other in near)
+    assert near == list(neighbour_turns(turns, NEIGHBOURS))
+    assert list(neighbour_turns([], 3)) == [[], [], []]
+
+
+def test_operations_are_named_by_their_kind() -> None:
+    assert operation_tag(AGED, 0) == "write"
+    assert operation_tag(AGED, 1) == "clear-flush-young"
+    assert operation_tag(AGED, WHOLE_RUN) == "end-of-run"
