@@ -2,8 +2,8 @@
 """What two models that ran the same program did differently, in the closed vocabulary of effects.
 
 Raw results are compared per operation and only where the two runs were the same interleaving: operations complete in
-both before the drift, the one in which it began, and what the others had recorded by then.  Of an operation only the first differing event counts, written
-old -> new; what follows is its consequence.
+both before the drift, the one in which it began, and what the others had recorded by then.  Of an operation only the
+first differing event counts, written old -> new; what follows is its consequence.
 """
 
 from __future__ import annotations

@@ -101,6 +101,8 @@ class _Builder:
             initially_set=manual and rng.chance(1, 2),
             zap_all_quirk=rng.chance(2, 3),
             prove_mmu=rng.chance(1, 4),
+            word_gfns=2 + 2 * rng.below(2),
+            pml_entries=1 + rng.below(4),
             nested=mmu == "tdp" and rng.chance(profile.nested, 4),
         )
 
@@ -233,6 +235,8 @@ class _Builder:
             actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(3)))))
         if rng.chance(self.profile.logging + self.profile.slots, 10):
             actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(3)))))
+            if rng.chance(1, 4):  # slots_lock is there for a reason
+                actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(2)))))
         if rng.chance(self.profile.tracking, 4):
             actors.append(Actor("device", tuple(self.device_op() for _ in range(1 + rng.below(2)))))
         return Program(self.config, tuple(actors))

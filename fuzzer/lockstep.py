@@ -226,7 +226,7 @@ class Pair:
         if self.lone_retries > MAX_LONE_RETRIES:
             self.stuck = True
         if self.leader.steps >= MAX_STEPS:
-            self.truncated = True
+            self.stuck = True
         return not self.stuck and not self.truncated
 
     def guarded_turn(self, actor: int) -> bool:

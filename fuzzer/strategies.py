@@ -141,11 +141,11 @@ def mm_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]:
     hvas = st.integers(min_value=0, max_value=config.hva_pages - 1)
     ranges = _ranges(config.hva_pages)
     choices: list[st.SearchStrategy[AnyOperation]] = [
-        ranges.map(lambda r: ops.ClearFlushYoung(uid, *r)),
-        ranges.map(lambda r: ops.ClearYoung(uid, *r)),
+        ranges.map(lambda r: ops.ClearFlushYoung(uid, r[0], r[1])),
+        ranges.map(lambda r: ops.ClearYoung(uid, r[0], r[1])),
         st.builds(ops.TestYoung, st.just(uid), hvas),
-        st.builds(lambda r, resched: ops.NumaHint(uid, *r, resched=resched), ranges, _RESCHED),
-        st.builds(lambda r, resched: ops.Discard(uid, *r, resched=resched), ranges, _RESCHED),
+        st.builds(lambda r, resched: ops.NumaHint(uid, r[0], r[1], resched), ranges, _RESCHED),
+        st.builds(lambda r, resched: ops.Discard(uid, r[0], r[1], resched), ranges, _RESCHED),
     ]
     for kind in (ops.Migrate, ops.Reclaim, ops.Writeback, ops.Share, ops.CollapseHuge):
         choices.append(st.builds(kind, st.just(uid), hvas, _RESCHED))
@@ -163,7 +163,7 @@ def ioctl_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation
     ]
     choices.append(st.builds(ops.CreateSlot, st.just(uid), numbers))
     choices.append(
-        st.builds(lambda n, r, resched: ops.ClearLog(uid, n, *r, resched=resched), numbers, ranges, _RESCHED)
+        st.builds(lambda n, r, resched: ops.ClearLog(uid, n, r[0], r[1], resched), numbers, ranges, _RESCHED)
     )
     choices.append(st.builds(ops.MoveSlot, st.just(uid), numbers, bases, _RESCHED))
     return st.one_of(choices)

@@ -90,7 +90,7 @@ def _guarded(model: Model) -> Model:
 
     def start(m: Machine, actor: int, op: Operation) -> Flow:
         try:
-            yield from model.start(m, actor, op)
+            return (yield from model.start(m, actor, op))
         except ModelBug:
             raise
         except Exception as error:

@@ -36,7 +36,7 @@ class Trial:
         effect = divergence.effect
 
         def rank(patch: str) -> int:
-            """Of several patches that each suffice, blame one that excludes the effect; else name one that allows it."""
+            """Of several that each suffice, blame one that excludes the effect; else name one that allows it."""
             if patch not in PATCHES:
                 return 2
             if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:

@@ -51,6 +51,9 @@ def fast_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
         index = m.spte_index(fault.gfn, sp.level)
         spte = sp.spt[index]
         yield FPF_READ
+        if sp.freed:
+            m.oracle.walked_freed_table(vcpu, sp, fault.gfn)
+            break
         # The same fault may have been handled by another vCPU, or the exit been taken on a stale entry.
         if is_access_allowed(m, fault, spte):
             ret = RET_PF_SPURIOUS

@@ -56,7 +56,7 @@ class Host:
 
     def populate(self, block: i64, kind: str) -> None:
         """Touch a block as the process would have before handing it to KVM."""
-        flags = HOST_SHARED if kind == "cow" else HOST_W | HOST_D
+        flags = HOST_SHARED if kind == "cow" else HOST_W if kind == "shmem" else HOST_W | HOST_D
         self.huge[block] = kind == "thp"
         for hva in range(block * self.block, (block + 1) * self.block):
             self.pte[hva] = self.alloc(hva, 0)

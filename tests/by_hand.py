@@ -27,6 +27,11 @@ ACTORS = 6
 VALUE = (1 << EV_SHIFT) - 1
 
 
+def is_freed(sp: KvmMmuPage) -> bool:
+    """A function, since to a type checker a field that was just asserted is a constant."""
+    return sp.freed
+
+
 class Thread:
     """One operation of one actor. `uid` names it; `points` are those it has passed."""
 
@@ -56,6 +61,8 @@ class Thread:
         except StopIteration as stop:
             self.ended = True
             self.result = stop.value
+        # Where each actor stands, which the executor keeps for the judge.
+        self.stage.judge.at[self.actor] = 0 if self.ended else self.points[-1]
 
     def to(self, point: int) -> Thread:
         """Until it stands at `point` for the next time."""
@@ -161,8 +168,17 @@ class Stage:
         return self.m.is_dirty(found, gfn)
 
     def store(self, gfn: int, spte: int, level: int = 1) -> None:
-        """Overwrite an entry as a flow with a bug would: stored and reported, but no more than that."""
+        """Overwrite an entry as a flow with a bug would: locked, stored and reported, but no more than that."""
+        m = self.m
         sp, index = self.entry(gfn, level)
         old = sp.spt[index]
+        locked = m.mmu_lock.held[m.actor] != 0
+        if not locked:
+            m.mmu_lock.write_lock(m.actor)
+        m.rcu.lock(m.actor)
         sp.spt[index] = spte
-        self.m.spte_changed(sp, index, old, spte)
+        m.spte_changed(sp, index, old, spte)
+        m.rcu.unlock(m.actor)
+        # Not the machine's own unlock: whether that flushed enough is for the test to ask.
+        if not locked:
+            m.mmu_lock.write_unlock(m.actor)

@@ -69,8 +69,7 @@ class DirtyLog:
     def finish(self, m: Machine) -> None:
         """The last harvest, with all vCPUs stopped."""
         for vcpu in m.vcpus:
-            if not vcpu.guest_mode:
-                m.vmx_flush_pml_buffer(vcpu)
+            m.vm_exit(vcpu)
         for number, copy in self.copies.items():
             slot = find_slot(m, number)
             if slot is None or not slot.log_dirty_pages:

@@ -94,6 +94,7 @@ class Judge(Oracle):
 
     def table_freed(self, sp: KvmMmuPage) -> None:
         self.translations.table_freed(self.m, sp)
+        self.mappings.table_freed(sp)
 
     def flushed(self) -> None:
         self.translations.flushed()

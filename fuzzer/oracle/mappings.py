@@ -12,6 +12,7 @@ from reference_mmu.host import HOST_W
 from reference_mmu.machine import Machine
 from reference_mmu.memslots import KvmMemorySlot, gfn_to_memslot, kvm_handle_hva_range
 from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.points import FPF_READ
 from reference_mmu.spte import (
     is_frozen_spte,
     is_last_spte,
@@ -31,6 +32,7 @@ class Mappings:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.invalidating: list[tuple[int, int]] = []
+        self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
 
     def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
         """O6: nothing maps the range any more, in no root at all."""
@@ -52,9 +54,12 @@ class Mappings:
         self.invalidating.remove((int(hva_start), int(hva_end)))
 
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
-        """O6 again: no new leaf for a range that is being invalidated. O8: none that lets the guest write what the
-        host process may not (mmu_lock is held: the host PTE cannot have lost W since it was looked up)."""
+        """What lockdep would say. O6 again: no new leaf for a range that is being invalidated. O8: none that lets the
+        guest write what the host process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile)."""
+        self.judge_locks(m, sp)
         if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
+            if self.zapped and not is_shadow_present_pte(old_spte) and not sp.top().invalid:
+                self.judge_slot(m, sp.gfn + index * m.pages_per_hpage(sp.level))
             gained = not is_shadow_present_pte(old_spte) or not is_mmu_writable_spte(m.masks, old_spte)
             if gained and is_mmu_writable_spte(m.masks, new_spte):
                 self.judge_host_writable(m, sp.gfn + index * m.pages_per_hpage(sp.level), sp.level)
@@ -65,6 +70,27 @@ class Mappings:
             for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
                 if first < end and start < first + m.pages_per_hpage(sp.level):
                     self.judge.report("mapped-during-invalidation")
+
+    def judge_locks(self, m: Machine, sp: KvmMmuPage) -> None:
+        """Every store to a page table needs mmu_lock, for write in the shadow MMU, and in the TDP MMU an RCU section;
+        fast_page_fault() has RCU alone."""
+        held = m.mmu_lock.held[m.actor]
+        if sp.tdp_mmu_page and m.rcu.inside[m.actor] == 0:
+            self.judge.report("unlocked-store")
+        if self.judge.at[m.actor] != FPF_READ and (held == 0 or (held > 0 and not sp.tdp_mmu_page)):
+            self.judge.report("unlocked-store")
+
+    def judge_slot(self, m: Machine, gfn: i64) -> None:
+        """A fault that began before its slot became INVALID must not map it after the zap."""
+        slot = gfn_to_memslot(m, gfn)
+        if slot is None or (slot.invalid and slot in self.zapped):
+            self.judge.report("slot-still-mapped")
+
+    def table_freed(self, sp: KvmMmuPage) -> None:
+        """A freed page table must be empty: no zap can reach what it still maps."""
+        for spte in sp.spt:
+            if is_shadow_present_pte(spte):
+                self.judge.report("table-leak")
 
     def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:
         for gfn in range(first, first + m.pages_per_hpage(level)):
@@ -101,6 +127,7 @@ class Mappings:
 
     def slot_zapped(self, m: Machine, slot: KvmMemorySlot) -> None:
         """A deleted or moved slot must be gone from every root somebody can load."""
+        self.zapped.extend(other for other in m.memslots if other.invalid and other.number == slot.number)
         for root in roots_of(m):
             if root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen):
                 continue
@@ -116,7 +143,12 @@ class Mappings:
                         self.judge.report("slot-still-mapped")
 
     def finish(self, m: Machine) -> None:
-        """References at rest, and SPTEs no flow may leave behind."""
+        """References and counts at rest, and SPTEs no flow may leave behind."""
+        if m.mmu_invalidate_in_progress != 0 or m.mn_active_invalidate_count != 0:
+            self.judge.report("invalidation-imbalance")
+        for sp in m.page_tables:
+            if sp.invalid and sp.root_count == 0 and not sp.freed:
+                self.judge.report("table-leak")
         for page in m.host.pages:
             if page.kvm_refs > 0:
                 self.judge.report("refcount-leak")

@@ -31,11 +31,13 @@ def pfn_in_leaf(m: Machine, spte: i64, level: i64, gfn: i64) -> i64:
 
 
 def usable(m: Machine, vcpu: Vcpu) -> bool:
-    """Can the vCPU use what it has cached? Not with an obsolete root: it reloads and flushes before it enters."""
+    """Can the vCPU use what it has cached? Not with an obsolete root and the request to drop it pending: it reloads,
+    and flushes, before it enters."""
     root = vcpu.root
-    if root is None or root.invalid:
+    if root is None:
         return False
-    return root.tdp_mmu_page or root.mmu_valid_gen == m.mmu_valid_gen
+    obsolete = root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen)
+    return not obsolete or not vcpu.free_obsolete_roots
 
 
 def entry_range(m: Machine, key: i64) -> tuple[i64, i64]:

@@ -59,7 +59,7 @@ def test_a_set_is_cut_down_to_what_is_needed() -> None:
 
 
 def test_only_patches_that_tell_the_two_sides_apart_are_candidates() -> None:
-    assert attributor(AGED, "old").candidates == [p for p in PATCHES]
+    assert attributor(AGED, "old").candidates == list(PATCHES)
     left = attributor(AGED, "old", old="old+age-elides-tlb-flush").candidates
     assert set(PATCHES) - set(left) == closure(["age-elides-tlb-flush"])
 

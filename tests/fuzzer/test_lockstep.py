@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pair in lockstep: what must never differ, how far the follower goes, when the two have drifted."""
 
+from collections.abc import Generator
 from itertools import pairwise
 
 import pytest
@@ -24,8 +25,8 @@ from reference_mmu.semantics import NEW, OLD, Semantics, parse_semantics
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
-# A rule of lockstep that counts steps or labels was measured to differ in 7 % of programs or more: with one, 200 programs
-# would all agree with a probability below 1 in 10**6. The rule in use was never seen to differ.
+# A rule of lockstep that counts steps or labels was measured to differ in 7 % of programs or more: with one, 200
+# programs would all agree with a probability below 1 in 10**6. The rule in use was never seen to differ.
 PROGRAMS = 200
 SAME = {
     "old against old": ("old", "old"),
@@ -277,7 +278,7 @@ def lock_twice(m: Machine, actor: int, op: Operation) -> Flow:
     return locked_twice(m)
 
 
-def locked_twice(m: Machine) -> Flow:
+def locked_twice(m: Machine) -> Generator[int, None, None]:
     yield AGE_LOCK
     m.write_lock()
     m.write_lock()

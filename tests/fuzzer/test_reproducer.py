@@ -104,7 +104,7 @@ def test_what_is_no_reproducer_is_refused_in_one_line(data: bytes, message: str)
     ids=str,
 )
 def test_a_damaged_file_is_refused_in_one_line(fields: dict[str, object]) -> None:
-    with pytest.raises(ReproducerError, match="^corrupt reproducer: [^\n]*$"):
+    with pytest.raises(ReproducerError, match=r"^corrupt reproducer: [^\n]*$"):
         decode_reproducer(changed(**fields))
 
 

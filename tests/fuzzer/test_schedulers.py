@@ -2,6 +2,7 @@
 """Schedulers: they pick who can run, repeat themselves, and each does what it is there for."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_the_portfolio_gives_each_an_equal_share() -> None:
 def test_bursts_switch_seldom_and_random_walks_often() -> None:
     def switches(strategy: str) -> float:
         runs = [picks(strategy, seed) for seed in range(40)]
-        return sum(a != b for run in runs for a, b in zip(run, run[1:], strict=False)) / sum(map(len, runs))
+        return sum(a != b for run in runs for a, b in pairwise(run)) / sum(map(len, runs))
 
     assert switches("random-walk") > 2 * switches("burst")
 
@@ -86,7 +87,7 @@ def test_pct_runs_the_highest_until_it_is_demoted() -> None:
         pct = Pct(seed, 4)
         assert len(set(pct.priority)) == 4
         run = [pct.pick([0, 1, 2, 3], execution) for _ in range(200)]
-        assert sum(a != b for a, b in zip(run, run[1:], strict=False)) <= 7
+        assert sum(a != b for a, b in pairwise(run)) <= 7
 
 
 def test_pct_demotes_who_retries() -> None:

@@ -21,10 +21,10 @@ def declared() -> dict[str, int]:
     """NAME: Final = number, as written in the source."""
     found = {}
     for node in ast.parse(inspect.getsource(points)).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(node.value, ast.Constant):
-            name = node.target.id
-            if name != "N_POINTS" and not name.startswith("WANT_"):
-                found[name] = node.value.value
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=int(number))):
+                if name != "N_POINTS" and not name.startswith("WANT_"):
+                    found[name] = number
     return found
 
 

@@ -3,6 +3,7 @@
 
 import pytest
 
+from reference_mmu.aging import kvm_mmu_notifier_clear_young
 from reference_mmu.host import HOST_D
 from reference_mmu.points import INV_CLEAN, INV_IO, TRACK_FLUSH
 from reference_mmu.primary import discard, migrate_page, share_page, shrink_folio, writeback
@@ -21,6 +22,11 @@ class Deaf(dict[int, int]):
         pass
 
 
+def make_old(stage: Stage, hva: int) -> None:
+    """Reclaim leaves young pages alone."""
+    stage.run(MM, kvm_mmu_notifier_clear_young(stage.m, hva, hva + 1))
+
+
 def deafen(stage: Stage, vcpu: int) -> None:
     stage.m.vcpus[vcpu].tlb = Deaf(stage.m.vcpus[vcpu].tlb)
 
@@ -35,6 +41,7 @@ def test_accepts_contents_that_survive_everything(backing: str, semantics: Seman
     for change in (share_page, writeback, shrink_folio, migrate_page):
         stage.write(0, 1)
         stage.write(1, 2)
+        make_old(stage, 1)
         stage.run(MM, change(stage.m, 1))
         stage.read(1, 1)
         stage.read(0, 2)
@@ -53,7 +60,7 @@ def test_rejects_a_read_through_a_stale_entry() -> None:
     stage.write(0, 1)
     assert "stale-read" not in stage.violations
     stage.read(1, 1)
-    assert stage.violations == ["stale-translation", "stale-read"]
+    assert stage.violations == ["stale-translation", "mapped-during-invalidation", "stale-read"]
 
 
 def test_rejects_an_access_to_a_freed_page() -> None:
@@ -62,7 +69,10 @@ def test_rejects_an_access_to_a_freed_page() -> None:
     deafen(stage, 1)
     stage.run(MM, migrate_page(stage.m, 1))
     stage.write(1, 1)
-    assert stage.violations == ["stale-translation", "mapped-freed-page", "freed-page-access"]
+    assert stage.violations == [
+        *["stale-translation", "mapped-during-invalidation"],
+        *["mapped-freed-page", "freed-page-access"],
+    ]
     stage.judge.finish()
     assert "lost-write" in stage.violations
 
@@ -70,6 +80,7 @@ def test_rejects_an_access_to_a_freed_page() -> None:
 def test_rejects_a_dirty_page_that_reclaim_took_for_clean() -> None:
     stage = Stage()
     stage.write(0, 1)
+    make_old(stage, 1)
     stage.m.host.flags[1] &= ~HOST_D
     stage.m.host.pages[int(stage.m.host.pte[1])].dirty = False
     stage.run(MM, shrink_folio(stage.m, 1))
@@ -94,6 +105,7 @@ def test_legal_a_write_to_a_page_that_is_being_written_out() -> None:
     """Invalidation is over, so a fault maps the page again; reclaim sees that it is held or dirty and keeps it."""
     stage = Stage()
     stage.write(0, 1)
+    make_old(stage, 1)
     reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_CLEAN)
     writer = stage.access(1, 1, write=True)
     reclaim.to(INV_IO)

@@ -3,6 +3,7 @@
 
 import pytest
 
+from reference_mmu.aging import kvm_mmu_notifier_clear_young
 from reference_mmu.config import SlotConfig
 from reference_mmu.fault import KvmPageFault, kvm_mmu_finish_page_fault
 from reference_mmu.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
@@ -104,7 +105,7 @@ def test_rejects_a_migration_whose_flush_a_vcpu_missed() -> None:
     stage.write(1, 1)
     stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
     stage.run(MM, migrate_page(stage.m, 1))
-    assert stage.violations == ["stale-translation", "mapped-freed-page"]
+    assert stage.violations == ["stale-translation", "mapped-during-invalidation", "mapped-freed-page"]
 
 
 def test_rejects_a_slot_that_is_still_mapped_after_its_zap() -> None:
@@ -212,6 +213,7 @@ def test_legal_a_page_freed_while_another_slot_maps_its_neighbour() -> None:
 def test_legal_a_missing_host_page_under_a_missing_spte() -> None:
     stage = Stage()
     stage.write(0, 1)
+    stage.run(MM, kvm_mmu_notifier_clear_young(stage.m, 1, 2))  # reclaim leaves young pages alone
     reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_CLEAN)
     assert stage.leaf(1) == 0
     reclaim.finish()

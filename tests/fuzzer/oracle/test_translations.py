@@ -100,7 +100,7 @@ def test_rejects_a_vcpu_that_missed_the_flush() -> None:
     zap = stage.thread(MM, change_protection_numa(stage.m, 1, 2)).to(INV_FLUSH)
     assert stage.violations == []
     zap.step()
-    assert stage.violations == ["stale-translation"]
+    assert stage.violations[0] == "stale-translation"
     assert stage.judge.violations["stale-translation"].uid == zap.uid
 
 
