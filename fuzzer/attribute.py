@@ -15,7 +15,7 @@ import msgspec
 from fuzzer.compare import Comparison, Drive, Outcome
 from fuzzer.execute import Model
 from fuzzer.program import Program
-from reference_mmu.patches import PATCHES, PLACEBOS, closure, dependents
+from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.semantics import Semantics
 
 # What is looked for in an outcome.
@@ -77,10 +77,21 @@ class Attributor:
         )
 
     def close(self, patches: Iterable[str]) -> frozenset[str]:
-        """The patches with all that must change sides with them."""
-        known = [p for p in patches if p != OWN_CHANGE]
-        closed = closure(known) if self.comparison.leader == "old" else dependents(known)
-        return frozenset(p for p in (*closed, *patches) if p in self.candidates)
+        """The patches with all that must change sides with them: what one that goes on requires, and what requires
+        one that goes off."""
+        leader = self.leader().patches
+        closed = set(patches)
+        growing = True
+        while growing:
+            flipped = leader.symmetric_difference(closed - {OWN_CHANGE})
+            unmet = [(p, q) for p in flipped & PATCHES.keys() for q in PATCHES[p].requires if q not in flipped]
+            dragged = {q if p in closed else p for p, q in unmet} - closed
+            closed |= dragged
+            growing = bool(dragged)
+        return frozenset(p for p in closed if p in self.candidates)
+
+    def leader(self) -> Semantics:
+        return self.comparison.old if self.comparison.leader == "old" else self.comparison.new
 
     def generators(self, patches: frozenset[str]) -> tuple[str, ...]:
         """The members that no other member drags in."""
@@ -96,7 +107,7 @@ class Attributor:
 
     def varied(self, changed: frozenset[str]) -> Comparison:
         comparison = self.comparison
-        leader = comparison.old if comparison.leader == "old" else comparison.new
+        leader = self.leader()
         models = comparison.models
         flipped = Semantics(leader.patches.symmetric_difference(changed - {OWN_CHANGE}))
         if comparison.leader == "old":

@@ -38,13 +38,15 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefetch: int = 1
     nested: int = 1
     huge: int = 3
+    hot: int = 2  # of 6 addresses, how many are the first page of a slot, where actors meet
+    mm_ops: int = 3  # operations of the primary MMU, at most
 
 
 PROFILES: Final[dict[str, Profile]] = {
     profile.name: profile
     for profile in (
-        Profile("mixed", "a bit of everything"),
-        Profile("aging", "young bits under access", aging=10, invalidation=2, logging=1, tracking=0),
+        Profile("mixed", "a bit of everything", hot=3, mm_ops=4),
+        Profile("aging", "young bits under access", aging=12, invalidation=1, logging=1, tracking=0, hot=4, mm_ops=5),
         Profile(
             "log", "dirty logging switched on, harvested and off again", aging=1, invalidation=2, logging=10, huge=6
         ),
@@ -123,17 +125,17 @@ class _Builder:
     # --- addresses ------------------------------------------------------------------------------------------
 
     def gfn(self) -> int:
-        """A gfn of a slot; one in three times the first page of a slot, so that actors meet."""
+        """A gfn of a slot; often the first page of a slot, so that actors meet."""
         slots = self.config.slots
         slot = slots[self.rng.below(len(slots))]
-        if self.rng.chance(1, 3):
+        if self.rng.chance(self.profile.hot, 6):
             return slot.base
         return slot.base + self.rng.below(slot.npages)
 
     def hva(self) -> int:
         slots = self.config.slots
         slot = slots[self.rng.below(len(slots))]
-        if self.rng.chance(1, 3):
+        if self.rng.chance(self.profile.hot, 6):
             return slot.hva
         return slot.hva + self.rng.below(slot.npages)
 
@@ -232,7 +234,7 @@ class _Builder:
             Actor("vcpu", tuple(self.vcpu_op() for _ in range(2 + rng.below(3)))) for _ in range(self.config.vcpus)
         ]
         if self.profile.aging + self.profile.invalidation:
-            actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(3)))))
+            actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(self.profile.mm_ops)))))
         if rng.chance(self.profile.logging + self.profile.slots, 10):
             actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(3)))))
             if rng.chance(1, 4):  # slots_lock is there for a reason

@@ -17,6 +17,7 @@ from fuzzer.schedule import Turn
 from reference_mmu.effects import EFFECTS
 from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.points import NAMES
+from reference_mmu.semantics import Semantics
 
 NEIGHBOURS = 60
 
@@ -46,7 +47,7 @@ class Trial:
         attribution = self.attributor.attribute(lambda o: divergence in o.divergences, rank)
         if not attribution.patches:
             attribution = self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences), rank)
-        verdict = effect_verdict(effect, attribution.patches)
+        verdict = effect_verdict(effect, attribution.patches, self.comparison.new)
         tag = operation_tag(self.program, divergence.uid)
         return Finding(
             kind="divergence",
@@ -119,14 +120,15 @@ class Trial:
         return self._neighbours
 
 
-def effect_verdict(effect: str, patches: tuple[str, ...]) -> Verdict:
-    """A documented effect is allowed by one of the attributed patches and forbidden by none."""
-    known = [PATCHES[p] for p in patches if p in PATCHES]
+def effect_verdict(effect: str, patches: tuple[str, ...], new: Semantics) -> Verdict:
+    """A documented effect is allowed by one of the attributed patches and forbidden by none. Only a patch that NEW has
+    documents anything: no message says what taking a commit away may do."""
+    known = [PATCHES[p] for p in patches if p in PATCHES and p in new.patches]
     if any(effect in patch.forbidden for patch in known):
         return Verdict.REGRESSION
     allowed = {name for patch in known for name in patch.allowed}
     for patch in patches:
-        if patch != OWN_CHANGE and patch in PLACEBOS:
+        if patch != OWN_CHANGE and patch in PLACEBOS and patch in new.patches:
             allowed.update(PLACEBOS[patch])
     return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
 

@@ -33,6 +33,7 @@ def kvm_mmu_notifier_clear_flush_young(m: Machine, hva_start: i64, hva_end: i64)
     """Was any page of the range accessed? Forget it, and let the next access be seen."""
     # KVM_ELIDE_TLB_FLUSH_IF_YOUNG, which x86 selects with age-elides-tlb-flush.
     elide_tlb_flush_if_young = m.sem.age_elides_tlb_flush
+    m.oracle.flush_young()
     flush_on_ret = not elide_tlb_flush_if_young if m.sem.age_flush_elision_kconfig else True
     return (yield from kvm_age_hva_range(m, hva_start, hva_end, False, flush_on_ret))
 

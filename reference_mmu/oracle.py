@@ -68,6 +68,9 @@ class Oracle:
     def page_put(self, pfn: i64) -> None:
         """KVM is about to drop a reference."""
 
+    def flush_young(self) -> None:
+        """The running operation begins a clear_flush_young, the event after which OLD leaves no stale entry behind."""
+
     def aged(self, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
         """An aging event over [gfn_start, gfn_end) was answered."""
 

@@ -3,23 +3,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mypy_extensions import i64
 
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_shadow_present_pte
 
+if TYPE_CHECKING:
+    from fuzzer.oracle.judge import Judge
+
 
 class Accesses:
     """Which gfns the guest touched since they were last aged, and how often aging said "old" all the same.
 
-    Zapping forgets, as it forgets the Accessed bit.
+    Zapping forgets, as it forgets the Accessed bit.  After clear_young and test_young a wrong "old" is as old as KVM;
+    what is noted as an effect is one after a clear_flush_young, whose flush makes the next access set the bit again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
         self.touched: dict[int, bool] = {}
         self.false_negatives: i64 = 0
         self.false_negative_uids: list[int] = []
+        self.flush_young_uids: list[int] = []
+        self.cleared_with_flush: dict[int, bool] = {}  # gfns whose last aging was a clear_flush_young
+
+    def flush_young(self, m: Machine) -> None:
+        self.flush_young_uids.append(int(m.uid))
 
     def accessed(self, gfn: i64) -> None:
         self.touched[gfn] = True
@@ -32,12 +44,21 @@ class Accesses:
             self.touched.pop(gfn, None)
 
     def aged(self, m: Machine, start: i64, end: i64, young: bool, clear: bool) -> None:
+        with_flush = m.uid in self.flush_young_uids
         touched = False
+        noted = False
         for gfn in range(start, end):
             if gfn in self.touched:
                 touched = True
+                noted = noted or gfn in self.cleared_with_flush
                 if clear:
                     del self.touched[gfn]
+            if clear and with_flush:
+                self.cleared_with_flush[gfn] = True
+            elif clear:
+                self.cleared_with_flush.pop(gfn, None)
         if touched and not young:
             self.false_negatives += 1
-            self.false_negative_uids.append(m.uid)
+            self.false_negative_uids.append(int(m.uid))
+            if noted:
+                self.judge.note("young-false-negative")

@@ -43,7 +43,7 @@ class Judge(Oracle):
         self.dirty = DirtyLog(self)
         self.contents = Contents(self)
         self.mappings = Mappings(self)
-        self.accesses = Accesses()
+        self.accesses = Accesses(self)
         self.at: vec[i64] = vec[i64]([0] * actors)
         self.current: i64 = 0
         self.previous: i64 = 0
@@ -129,6 +129,9 @@ class Judge(Oracle):
 
     def page_put(self, pfn: i64) -> None:
         self.mappings.page_put(self.m, pfn)
+
+    def flush_young(self) -> None:
+        self.accesses.flush_young(self.m)
 
     def aged(self, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
         self.accesses.aged(self.m, gfn_start, gfn_end, young, clear)

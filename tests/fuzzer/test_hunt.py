@@ -19,7 +19,7 @@ def test_it_finds_nothing_that_no_commit_announces() -> None:
 
 
 def test_it_finds_what_the_commits_announce() -> None:
-    """The seeds are fixed; the rarest of these, the warning, shows in two of the ninety programs."""
+    """The seeds are fixed; the rarest of these, the warning, shows in one of the ninety programs."""
     pairs = {(patch, found.finding.what) for found in all_found() for patch in found.finding.patches}
     assert pairs >= {
         ("age-elides-tlb-flush", "fewer-flushes"),
@@ -49,7 +49,7 @@ def test_every_effect_is_one_that_its_patches_allow() -> None:
 
 
 def test_every_finding_is_told_by_a_small_story() -> None:
-    """These seeds give 2.0 operations and 0.9 switches on average, at most 3 and 4."""
+    """With these seeds some 2 operations and 1 switch on average, at most 4 of either."""
     stories = [(found.operations, found.preemptions) for found in all_found() if found.reproducer is not None]
     assert len(stories) == len(all_found())
     assert max(operations for operations, _ in stories) <= 6
