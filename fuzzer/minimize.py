@@ -175,19 +175,13 @@ def smaller_programs(program: Program) -> Iterator[Callable[[Program], Program |
         return lambda p: with_ops(p, index, ()) if p.actors[index].ops else None
 
     def drop_operation(uid: int) -> Callable[[Program], Program | None]:
-        return lambda p: without(p, uid) if uid in uids_of(p) else None
+        return lambda p: p.without(uid) if uid in uids_of(p) else None
 
     for index in reversed(range(len(program.actors))):
         yield drop_actor(index)
     for actor in program.actors:
         for op in reversed(actor.ops):
             yield drop_operation(op.uid)
-
-
-def without(program: Program, uid: int) -> Program:
-    """The program without one operation."""
-    actors = tuple(Actor(actor.kind, tuple(op for op in actor.ops if op.uid != uid)) for actor in program.actors)
-    return Program(program.config, actors)
 
 
 def switches_of(comparison: Comparison, program: Program, turns: list[Turn]) -> tuple[Switch, ...]:
@@ -214,8 +208,8 @@ def dropped_operations(story: Story) -> Iterator[Story]:
     """Each operation out, with the switches at its points; then each empty actor."""
     for uid in sorted(uids_of(story.program), reverse=True):
         kept = tuple(switch for switch in story.switches if switch.uid != uid)
-        yield Story(without(story.program, uid), kept)
-        yield Story(without(story.program, uid), renamed(story, uid))
+        yield Story(story.program.without(uid), kept)
+        yield Story(story.program.without(uid), renamed(story, uid))
     for index, actor in enumerate(story.program.actors):
         if not actor.ops:
             yield drop_empty_actor(story, index)

@@ -60,6 +60,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def operations(self) -> int:
         return sum(len(actor.ops) for actor in self.actors)
 
+    def without(self, uid: int) -> "Program":
+        """The same without one operation."""
+        actors = tuple(Actor(actor.kind, tuple(op for op in actor.ops if op.uid != uid)) for actor in self.actors)
+        return Program(self.config, actors)
+
     def uid_limit(self) -> int:
         """One more than the largest uid."""
         return max((op.uid for actor in self.actors for op in actor.ops), default=-1) + 1

@@ -103,17 +103,23 @@ class Trial:
         return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
 
     def neighbours(self) -> dict[str, set[str]]:
-        """Invariants broken on each side in schedules close to this one: a violation that the other side shows next
-        door is no news. Half of them are led by the other model, which stops at its own points."""
+        """Invariants broken on each side close to this run: a violation that the other side shows next door is no news.
+        Close are schedules with a few turns changed, half of them led by the other model, which stops at its own
+        points; and the program without any one operation, whose flush may have healed the other side by accident.
+        """
         if self._neighbours is None:
             broken: dict[str, set[str]] = {"old": set(), "new": set()}
             comparison = self.comparison
             swapped = Comparison(
                 comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
             )
-            for number, turns in enumerate(neighbour_turns(self.outcome.turns, NEIGHBOURS)):
+            near = [(self.program, turns) for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS)]
+            for uid in sorted({op.uid for actor in self.program.actors for op in actor.ops}):
+                fewer = [turn for turn in self.outcome.turns if turn.uid != uid]
+                near.extend([(self.program.without(uid), fewer)] * 2)
+            for number, (program, turns) in enumerate(near):
                 led = comparison if number % 2 else swapped
-                outcome = led.run(self.program, by_turns(turns))
+                outcome = led.run(program, by_turns(turns))
                 broken["old"].update(outcome.violations("old"))
                 broken["new"].update(outcome.violations("new"))
             self._neighbours = broken

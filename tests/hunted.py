@@ -8,7 +8,7 @@ from fuzzer.hunt import Found, Hunt
 from fuzzer.reproducer import Reproducer, decode_reproducer
 from reference_mmu.semantics import NEW, OLD
 
-SEEDS = range(90)
+SEEDS = range(160)
 
 
 @cache

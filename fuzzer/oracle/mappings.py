@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, roots_of, usable
+from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, roots_of, tables_of, usable
 from reference_mmu.host import HOST_W
 from reference_mmu.machine import Machine
 from reference_mmu.memslots import KvmMemorySlot, gfn_to_memslot, kvm_handle_hva_range
@@ -99,10 +99,8 @@ class Mappings:
                 self.judge.report("illegal-spte")
 
     def page_freed(self, m: Machine, pfn: i64) -> None:
-        """O7: nobody maps a freed page."""
-        for sp in m.page_tables:
-            if sp.freed or sp.unlinked:
-                continue
+        """O7: nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
+        for sp in tables_of(m):
             pages = m.pages_per_hpage(sp.level)
             for spte in sp.spt:
                 leaf = is_shadow_present_pte(spte) and is_last_spte(spte, sp.level)

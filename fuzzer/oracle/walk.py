@@ -52,3 +52,13 @@ def roots_of(m: Machine) -> list[KvmMmuPage]:
     if m.tdp_mmu_enabled:
         return m.tdp_mmu_roots
     return [sp for sp in m.active_mmu_pages if sp.level == m.levels]
+
+
+def tables_of(m: Machine) -> list[KvmMmuPage]:
+    """Every page table that a root reaches."""
+    tables = list(roots_of(m))
+    for sp in tables:  # grows while it is walked
+        for spte in sp.spt:
+            if is_shadow_present_pte(spte) and not is_last_spte(spte, sp.level):
+                tables.append(m.page_tables[spte_to_pfn(spte)])
+    return tables

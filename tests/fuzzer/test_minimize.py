@@ -21,7 +21,6 @@ from fuzzer.minimize import (
     smaller_programs,
     switches_of,
     uids_of,
-    without,
 )
 from fuzzer.ops import ClearFlushYoung, GetLog, Nested, Read, Write
 from fuzzer.program import Actor, Program
@@ -50,8 +49,8 @@ def shown(reproducer: Reproducer, story: Story) -> bool:
 def one_less(story: Story) -> Iterator[Story]:
     """Without any single operation, however its switches are read, and without any single switch."""
     for uid in sorted(uids_of(story.program)):
-        yield Story(without(story.program, uid), tuple(switch for switch in story.switches if switch.uid != uid))
-        yield Story(without(story.program, uid), renamed(story, uid))
+        yield Story(story.program.without(uid), tuple(switch for switch in story.switches if switch.uid != uid))
+        yield Story(story.program.without(uid), renamed(story, uid))
     for index in range(len(story.switches)):
         yield Story(story.program, story.switches[:index] + story.switches[index + 1 :])
 

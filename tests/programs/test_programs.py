@@ -12,7 +12,7 @@ import pytest
 from fuzzer.attribute import Attribution
 from fuzzer.compare import by_switches
 from fuzzer.finding import Finding, Verdict
-from fuzzer.minimize import uids_of, without
+from fuzzer.minimize import uids_of
 from fuzzer.recheck import recheck, shows
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.verdict import Trial
@@ -65,8 +65,8 @@ def test_nothing_in_it_can_go(file: Path) -> None:
     reproducer = decode_reproducer(file.read_bytes())
     story = reproducer.story()
     for uid in uids_of(story.program):
-        outcome = reproducer.comparison().run(without(story.program, uid), by_switches(story.switches))
-        assert not shows(reproducer.finding, without(story.program, uid), outcome), f"operation {uid}"
+        outcome = reproducer.comparison().run(story.program.without(uid), by_switches(story.switches))
+        assert not shows(reproducer.finding, story.program.without(uid), outcome), f"operation {uid}"
     for index in range(len(story.switches)):
         fewer = story.switches[:index] + story.switches[index + 1 :]
         outcome = reproducer.comparison().run(story.program, by_switches(fewer))

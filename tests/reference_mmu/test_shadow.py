@@ -31,8 +31,8 @@ from reference_mmu.points import (
     GET_PROTECT,
     LOG_CLEAR_W,
     PREFETCH_NEXT,
-    SHADOW_FLUSH,
     SHADOW_DROP_FLUSH,
+    SHADOW_FLUSH,
     TRACK_FLUSH,
     TRACK_PROTECT,
 )
@@ -46,7 +46,7 @@ from reference_mmu.rmap import (
     rmap_write_protect,
     rmap_write_protect_masked,
 )
-from reference_mmu.roots import kvm_mmu_load, kvm_mmu_reload, kvm_mmu_free_roots
+from reference_mmu.roots import kvm_mmu_free_obsolete_roots, kvm_mmu_load, kvm_mmu_reload
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.shadow import mmu_set_spte
 from reference_mmu.spte import (
@@ -877,28 +877,13 @@ def test_deleting_a_slot_frees_everything_but_the_root_in_use(semantics: Semanti
     for vcpu in m.vcpus:
         assert not root.freed
         m.actor = int(vcpu.number)
+        run(kvm_mmu_free_obsolete_roots(m, vcpu))
         run(kvm_mmu_reload(m, vcpu))
     assert root.freed
     assert flushes(m) == 2
     assert m.vcpus[0].root is m.vcpus[1].root
     assert m.active_mmu_pages == [m.vcpus[0].root]
     assert oracle.warnings == []
-
-
-def test_a_root_nobody_uses_any_more_is_freed_with_the_rest() -> None:
-    m, oracle = machine(shadow("anon"))
-    fault(m, 1)
-    tables = list(m.page_tables)
-    flow = kvm_delete_memslot(m, 0)
-    m.actor = IOCTL
-    while m.mmu_valid_gen == 0:
-        next(flow)
-    for vcpu in m.vcpus:
-        kvm_mmu_free_roots(m, vcpu)
-    assert oracle.freed == []
-    run(flow)
-    assert oracle.freed == tables
-    assert flushes(m) == 1
 
 
 @BOTH
