@@ -276,6 +276,7 @@ def tdp_mmu_map_handle_target_level(m: Machine, fault: KvmPageFault, it: TdpIter
         old_spte = it.old_spte
         stored = yield from tdp_mmu_set_spte_atomic(m, it, new_spte)
         if not stored:
+            fault.frozen = is_frozen_spte(it.old_spte)
             return RET_PF_RETRY
         if is_shadow_present_pte(old_spte):
             if not is_last_spte(old_spte, it.level):
