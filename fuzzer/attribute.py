@@ -26,10 +26,12 @@ OWN_CHANGE = "own-change"
 
 
 class Attribution(msgspec.Struct, frozen=True):
-    """`patches`: a minimal set that makes the difference, () if even all of them do not show it in the leader's run."""
+    """`patches`: a minimal set that makes the difference, () if even all of them do not show it in the leader's run.
+    `others`: patches that, each by itself, make it as well as the single one in `patches`."""
 
     patches: tuple[str, ...]
     direction: str
+    others: tuple[str, ...] = ()
 
 
 class Attributor:
@@ -58,7 +60,8 @@ class Attributor:
             if self.close((patch,)).isdisjoint(causes) and shows(self.outcome(self.close((patch,)))):
                 causes.append(patch)
         if causes:
-            return Attribution((min(causes, key=rank),), self.direction)
+            named = min(causes, key=rank)
+            return Attribution((named,), self.direction, tuple(patch for patch in causes if patch != named))
         remaining = frozenset(self.candidates)
         if not shows(self.outcome(remaining)):
             return Attribution((), self.direction)

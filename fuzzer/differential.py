@@ -31,6 +31,7 @@ from reference_mmu.machine import (
     OP_COUNTERS,
     PF_FAST,
     PF_FIXED,
+    PF_READ_ONLY,
     PF_RETRY,
     PF_SPURIOUS,
     Machine,
@@ -52,6 +53,7 @@ _COUNTERS: Final = (
 )
 
 _VALUE: Final = (1 << EV_SHIFT) - 1
+_OUTCOME: Final = PF_READ_ONLY - 1
 
 WHOLE_RUN: Final = -1  # the uid of a divergence of final states
 
@@ -123,12 +125,12 @@ def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> list[st
     if EV_FLUSH in kinds or EV_WARN in kinds:
         return event_effects(was, now) if index < pair.drift_events else []
     if kinds == (EV_PF, EV_PF):
-        values = (was & _VALUE, now & _VALUE)
+        values = (was & _OUTCOME, now & _OUTCOME)
         same_fault = pair.drift_in_fault and index <= pair.drift_events
         return event_effects(was, now) if same_fault and PF_RETRY not in values else []
     if EV_PF in kinds and pair.drift_completed:
         # One hit its TLB and was done, the other faulted. How that ended counts only if nobody came in between.
-        outcome = (was if was >> EV_SHIFT == EV_PF else now) & _VALUE
+        outcome = (was if was >> EV_SHIFT == EV_PF else now) & _OUTCOME
         return event_effects(was, now) if outcome in (PF_FIXED, PF_FAST, PF_SPURIOUS) else []
     return []
 
@@ -148,14 +150,21 @@ def event_effect(was: int, now: int) -> str:
     if EV_FLUSH in (was_kind, now_kind):
         return "more-flushes" if now_kind == EV_FLUSH else "fewer-flushes"
     if EV_PF in (was_kind, now_kind):
-        was_outcome = OUTCOMES[was_value] if was_kind == EV_PF else "none"
-        now_outcome = OUTCOMES[now_value] if now_kind == EV_PF else "none"
-        return f"{now_outcome}-instead-of-{was_outcome}"
+        return fault_effect(was_value if was_kind == EV_PF else 0, now_value if now_kind == EV_PF else 0)
     if EV_YOUNG in (was_kind, now_kind):
         return "young-false-negative" if was_value else "young-false-positive"
     if EV_HARVEST in (was_kind, now_kind):
         return harvest_effect(was if was_kind == EV_HARVEST else 0, now if now_kind == EV_HARVEST else 0)
     return "read-differs" if EV_READ in (was_kind, now_kind) else ""
+
+
+def fault_effect(was: int, now: int) -> str:
+    """Name the change from one fault outcome (PF_*, 0 for no fault) to another. That a fault stores anew what the guest
+    may only read says nothing of racing writers, so it goes by a name of its own."""
+    if was & now & PF_READ_ONLY:
+        return "read-only-rewritten" if now & _OUTCOME == PF_FIXED else "read-only-kept"
+    was_outcome, now_outcome = OUTCOMES[was & _OUTCOME], OUTCOMES[now & _OUTCOME]
+    return f"{now_outcome}-instead-of-{was_outcome}" if was_outcome != now_outcome else "mapping-differs"
 
 
 def harvest_effect(was: int, now: int) -> str:

@@ -21,7 +21,7 @@ class Verdict(StrEnum):
     """How a finding is judged."""
 
     DOCUMENTED = "documented"
-    """Divergence; every effect is one that the attributed patches allow."""
+    """Divergence; every effect is one that the attributed patch allows, or follows from one that it allows."""
     FIXED = "fixed"
     """Violation of the old model alone that the attributed patch says it fixes."""
     FIXED_SILENTLY = "fixed-silently"
@@ -55,6 +55,8 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The pair of racing points, in either order."""
     story: str
     """One sentence for people."""
+    after: str = ""
+    """Of a divergence that is documented only as a consequence: the allowed effect that came before it."""
 
     def __post_init__(self) -> None:
         if self.kind == "violation" and self.effects:

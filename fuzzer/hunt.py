@@ -22,7 +22,7 @@ from fuzzer.minimize import DEFAULT_BUDGET, Minimizer, Replay
 from fuzzer.program import Program
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 from fuzzer.schedulers import draw_strategy
-from fuzzer.verdict import Trial, operation_tag
+from fuzzer.verdict import Trial, consequence_of, operation_tag
 from reference_mmu.semantics import Semantics
 
 _DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
@@ -197,7 +197,10 @@ def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: 
     if not finding.patches:
         return True
     attributor: Attributor = trial.attributor
-    return has_effect(finding, program, replay(attributor.varied(attributor.close(finding.patches))))
+    alone = replay(attributor.varied(attributor.close(finding.patches)))
+    if not has_effect(finding, program, alone):
+        return False
+    return not finding.after or bool(consequence_of(program, finding.what, finding.patches, alone))
 
 
 def has_effect(finding: Finding, program: Program, outcome: Outcome) -> bool:

@@ -37,7 +37,8 @@ class Pair:
     `drift_events` is how many events either model had recorded by then, `drift_in_fault` says that both were inside
     the fault handler (then the outcome of that very fault is still its own), `drift_completed` that one had finished.
     `prefixes`: uids of operations that others were in the middle of, at the same position in both, with how many
-    events leader and follower had recorded for them.
+    events leader and follower had recorded for them.  `differed`: uid -> number of the turn at which the events of an
+    operation were first unequal although nothing had drifted before.
     """
 
     def __init__(self, program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model]) -> None:
@@ -54,6 +55,7 @@ class Pair:
         self.drift_completed = False
         self.comparable: set[int] = set()
         self.prefixes: dict[int, tuple[int, int]] = {}
+        self.differed: dict[int, int] = {}
         self.stuck = False
         self.truncated = False
         self.lone_retries: i64 = 0
@@ -80,8 +82,11 @@ class Pair:
         except ModelBug:
             self.follower.judge.report("model-bug")
             self.follower.live.clear()
-        if self.drift_turn < 0 and point not in self.leader_private and self.disagree(actor):
-            self.begin_drift(actor, place, uid)
+        if self.drift_turn < 0 and point not in self.leader_private:
+            if leader.m.events[uid] != self.follower.m.events[uid]:
+                self.differed.setdefault(uid, len(self.turns) - 1)
+            if self.disagree(actor):
+                self.begin_drift(actor, place, uid)
         return done
 
     def count_retries(self, actor: int, point: int) -> None:
@@ -128,6 +133,16 @@ class Pair:
             or leader.faults[actor] != follower.faults[actor]
             or leader.lap[actor] != follower.lap[actor]
         )
+
+    def since(self, uid: int) -> int:
+        """The turn by which operation `uid` had differed, for one that did; no later than it can be told. Of a state
+        at the end (a uid that no operation has): after the last turn."""
+        if uid in self.differed:
+            return self.differed[uid]
+        for number in range(len(self.turns) - 1, -1, -1):
+            if self.turns[number].uid == uid:
+                return number if self.drift_turn < 0 else min(number, int(self.drift_turn))
+        return len(self.turns)
 
     def begin_drift(self, actor: int, place: i64, uid: int) -> None:
         """Note what is still comparable: done in both, or where the drift began."""

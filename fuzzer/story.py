@@ -30,6 +30,7 @@ from reference_mmu.machine import (
     EV_WARN,
     EV_YOUNG,
     OP_COUNTERS,
+    PF_READ_ONLY,
     Machine,
 )
 from reference_mmu.points import NAMES
@@ -209,7 +210,8 @@ def event_words(m: Machine, slot_number: int, event: int) -> str:
     """One recorded event, e.g. "fault: spurious"; `slot_number` is the memslot its operation works on."""
     kind, value = event >> int(EV_SHIFT), event & ((1 << int(EV_SHIFT)) - 1)
     if kind == EV_PF:
-        return f"fault: {OUTCOMES[value]}"
+        read_only = ", read-only" if value & PF_READ_ONLY else ""
+        return f"fault: {OUTCOMES[value & (PF_READ_ONLY - 1)]}{read_only}"
     if kind == EV_READ:
         return f"guest reads: {contents_words(value)}"
     if kind == EV_YOUNG:

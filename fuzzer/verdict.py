@@ -14,7 +14,7 @@ from fuzzer.oracle.judge import Violation
 from fuzzer.program import Program
 from fuzzer.rng import Rng
 from fuzzer.schedule import Turn
-from reference_mmu.effects import EFFECTS
+from reference_mmu.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.points import NAMES
 from reference_mmu.semantics import Semantics
@@ -35,20 +35,19 @@ class Trial:
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect."""
         effect = divergence.effect
-
-        def rank(patch: str) -> int:
-            """Of several that each suffice, blame one that excludes the effect; else name one that allows it."""
-            if patch not in PATCHES:
-                return 2
-            if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:
-                return 0
-            return 1 if effect in PATCHES[patch].allowed else 2
-
-        attribution = self.attributor.attribute(lambda o: divergence in o.divergences, rank)
-        if not attribution.patches:
-            attribution = self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences), rank)
+        attribution = self.attribution(divergence)
         verdict = effect_verdict(effect, attribution.patches, self.comparison.new)
         tag = operation_tag(self.program, divergence.uid)
+        story = f"{EFFECTS[effect]} ({tag})"
+        after = ""
+        if verdict == Verdict.UNEXPLAINED and effect not in NEVER_CONSEQUENCES:
+            alone = self.attributor.outcome(self.attributor.close(attribution.patches))
+            after = consequence_of(self.program, effect, attribution.patches, alone)
+        if after:
+            verdict = Verdict.DOCUMENTED
+            story = f"{story}, a consequence of {after}"
+        if attribution.others:
+            story = f"{story}; {' or '.join(attribution.others)} alone would do it, too"
         return Finding(
             kind="divergence",
             what=effect,
@@ -60,8 +59,26 @@ class Trial:
             verdict=verdict,
             # What a commit announces is one finding wherever it shows; anything else is told apart by operation.
             sites=("-", "-") if verdict == Verdict.DOCUMENTED else (tag, "-"),
-            story=f"{EFFECTS[effect]} ({tag})",
+            story=story,
+            after=after,
         )
+
+    def attribution(self, divergence: Divergence) -> Attribution:
+        """The patches that make one effect."""
+        effect = divergence.effect
+
+        def rank(patch: str) -> int:
+            """Of several that each suffice, blame one that excludes the effect; else name one that allows it."""
+            if patch not in PATCHES:
+                return 2
+            if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:
+                return 0
+            return 1 if effect in PATCHES[patch].allowed else 2
+
+        attribution = self.attributor.attribute(lambda o: divergence in o.divergences, rank)
+        if attribution.patches:
+            return attribution
+        return self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences), rank)
 
     def violation(self, invariant: str) -> Finding:
         """Judge one broken invariant."""
@@ -137,6 +154,29 @@ def effect_verdict(effect: str, patches: tuple[str, ...], new: Semantics) -> Ver
         if patch != OWN_CHANGE and patch in PLACEBOS and patch in new.patches:
             allowed.update(PLACEBOS[patch])
     return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
+
+
+def consequence_of(program: Program, effect: str, patches: tuple[str, ...], alone: Outcome) -> str:
+    """The documented effect that `effect` follows from, "" if there is none.
+
+    A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
+    is gone, meets everything that comes later in another order. So in the run with only these patches between the two
+    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn.
+    """
+    times = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == effect]
+    if not times:
+        return ""
+    known = [PATCHES[p] for p in patches if p in PATCHES and p in alone.comparison.new.patches]
+    allowed = {name for patch in known for name in patch.allowed}
+    forbidden = {name for patch in known for name in patch.forbidden}
+    earlier = [d for d in alone.divergences if alone.pair.since(d.uid) < min(times)]
+    if effect in forbidden or any(d.effect in forbidden for d in earlier):
+        return ""
+    causes = [d for d in earlier if d.effect in allowed]
+    if not causes:
+        return ""
+    first = min(causes, key=lambda d: alone.pair.since(d.uid))
+    return f"{first.effect} ({operation_tag(program, first.uid)})"
 
 
 def operation_tag(program: Program, uid: int) -> str:

@@ -41,6 +41,8 @@ EFFECTS: Final[dict[str, str]] = {
     "warning-gone": "a WARN of the modelled code fires in old only",
     "raw-accessed-bit": "the Accessed bit of an SPTE differs, whether or not anything reads it",
     "raw-dirty-bit": "the Dirty bit of an SPTE differs, whether or not anything reads it",
+    "read-only-rewritten": "a fault on an SPTE that is and stays not MMU-writable is 'fixed', it was 'spurious'",
+    "read-only-kept": "a fault on an SPTE that is and stays not MMU-writable is 'spurious', it was 'fixed'",
     "read-differs": "a guest read returned another content stamp",
     "memory-differs": "the final contents of guest memory differ",
     "mapping-differs": (
@@ -56,3 +58,21 @@ EFFECTS: Final[dict[str, str]] = {
     },
 }
 """Name of an effect -> its meaning in one sentence."""
+
+NEVER_CONSEQUENCES: Final[frozenset[str]] = frozenset(
+    {
+        "read-differs",
+        "memory-differs",
+        "mapping-differs",
+        "new-warning",
+        "warning-gone",
+        *(
+            f"{new}-instead-of-{old}"
+            for old in OUTCOMES
+            for new in OUTCOMES
+            if new != old and not {"write-protected", "emulate", "error"}.isdisjoint((old, new))
+        ),
+    }
+)
+"""Effects that no earlier difference excuses: contents, the mapping that is left, warnings, and whether an access is
+let through at all. Timing may move flushes, faults, A and D bits and reports; it may not move these."""

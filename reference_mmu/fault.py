@@ -88,6 +88,7 @@ class KvmPageFault:
         self.map_writable = False
         self.fast = False  # resolved by fast_page_fault()
         self.frozen = False  # RET_PF_RETRY because of a FROZEN SPTE
+        self.read_only = False  # the SPTE that was made, or found equal, is not MMU-writable
 
 
 def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -268,6 +269,7 @@ def tdp_mmu_map_handle_target_level(m: Machine, fault: KvmPageFault, it: TdpIter
     new_spte, wrprot = make_spte(
         m, sp, slot, ACC_ALL, it.gfn, fault.pfn, it.old_spte, fault.prefetch, False, fault.map_writable
     )
+    fault.read_only = not is_mmu_writable_spte(m.masks, new_spte)
     ret = RET_PF_FIXED
     if new_spte == it.old_spte:
         ret = RET_PF_SPURIOUS

@@ -52,6 +52,8 @@ PF_FROZEN: Final[i64] = 5
 PF_WRITE_PROTECTED: Final[i64] = 6
 PF_EMULATE: Final[i64] = 7
 PF_ERROR: Final[i64] = 8
+# Added to PF_FIXED and PF_SPURIOUS if the SPTE in question may not be made writable.
+PF_READ_ONLY: Final[i64] = 16
 
 OP_COUNTERS: Final = 4
 COUNT_CHECKS: Final[i64] = 0  # sanity and resched checks of the TDP iterator

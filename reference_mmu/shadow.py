@@ -22,7 +22,15 @@ from .points import PREFETCH_NEXT, SHADOW_FLUSH, SHADOW_SET
 from .ret_pf import RET_PF_FIXED, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from .rmap import drop_spte, kvm_mmu_page_get_gfn, rmap_add
 from .shadow_page import drop_parent_pte, kvm_mmu_get_shadow_page, link_shadow_page
-from .spte import ACC_ALL, PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, make_spte, spte_to_pfn
+from .spte import (
+    ACC_ALL,
+    PG_LEVEL_4K,
+    is_last_spte,
+    is_mmu_writable_spte,
+    is_shadow_present_pte,
+    make_spte,
+    spte_to_pfn,
+)
 
 if TYPE_CHECKING:
     from .fault import KvmPageFault
@@ -84,6 +92,8 @@ def mmu_set_spte(
 
     gfn = kvm_mmu_page_get_gfn(m, sp, index)
     spte, wrprot = make_spte(m, sp, slot, ACC_ALL, gfn, pfn, sp.spt[index], prefetch, False, host_writable)
+    if fault is not None:
+        fault.read_only = not is_mmu_writable_spte(m.masks, spte)
     if sp.spt[index] == spte:
         ret = RET_PF_SPURIOUS
     else:

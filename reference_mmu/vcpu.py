@@ -17,6 +17,7 @@ from .machine import (
     PF_FAST,
     PF_FIXED,
     PF_FROZEN,
+    PF_READ_ONLY,
     PF_RETRY,
     PF_SPURIOUS,
     PF_WRITE_PROTECTED,
@@ -78,10 +79,11 @@ def handle_ept_violation(
 
 def fault_outcome(fault: KvmPageFault, r: int) -> i64:
     """The outcome as seen from outside. (The kernel's pf_fixed counts fast ones, too, and pf_fast spurious ones.)"""
+    read_only = PF_READ_ONLY if fault.read_only else 0
     if r == RET_PF_FIXED:
-        return PF_FAST if fault.fast else PF_FIXED
+        return PF_FAST if fault.fast else PF_FIXED | read_only
     if r == RET_PF_SPURIOUS:
-        return PF_SPURIOUS
+        return PF_SPURIOUS | read_only
     if r == RET_PF_RETRY:
         return PF_FROZEN if fault.frozen else PF_RETRY
     if r == RET_PF_WRITE_PROTECTED:

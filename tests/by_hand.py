@@ -11,7 +11,7 @@ import msgspec
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.walk import leaf_of
 from reference_mmu.config import Config
-from reference_mmu.machine import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, OP_COUNTERS, Machine
+from reference_mmu.machine import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, OP_COUNTERS, PF_READ_ONLY, Machine
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.points import NAMES
 from reference_mmu.semantics import OLD, Semantics
@@ -92,8 +92,8 @@ class Thread:
 
     @property
     def faults(self) -> list[int]:
-        """PF_* of every fault, in order."""
-        return [event & VALUE for event in self.stage.m.events[self.uid] if event >> EV_SHIFT == EV_PF]
+        """PF_* of every fault, in order, without PF_READ_ONLY."""
+        return [event & (PF_READ_ONLY - 1) for event in self.stage.m.events[self.uid] if event >> EV_SHIFT == EV_PF]
 
     @property
     def young(self) -> bool:

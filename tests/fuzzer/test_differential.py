@@ -13,7 +13,18 @@ from fuzzer.program import Actor, Program
 from fuzzer.schedule import Switch
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.effects import EFFECTS, OUTCOMES
-from reference_mmu.machine import EV_FLUSH, EV_HARVEST, EV_PF, EV_READ, EV_SHIFT, EV_WARN, EV_YOUNG
+from reference_mmu.machine import (
+    EV_FLUSH,
+    EV_HARVEST,
+    EV_PF,
+    EV_READ,
+    EV_SHIFT,
+    EV_WARN,
+    EV_YOUNG,
+    PF_FIXED,
+    PF_READ_ONLY,
+    PF_SPURIOUS,
+)
 from reference_mmu.semantics import NEW, OLD
 
 
@@ -33,6 +44,10 @@ def event(kind: int, value: int = 0) -> int:
         (event(EV_PF, 1), event(EV_PF, 3), "spurious-instead-of-fixed"),
         (0, event(EV_PF, 1), "fixed-instead-of-none"),
         (event(EV_PF, 2), event(EV_READ, 7), "none-instead-of-fast"),
+        (event(EV_PF, PF_SPURIOUS | PF_READ_ONLY), event(EV_PF, PF_FIXED | PF_READ_ONLY), "read-only-rewritten"),
+        (event(EV_PF, PF_FIXED | PF_READ_ONLY), event(EV_PF, PF_SPURIOUS | PF_READ_ONLY), "read-only-kept"),
+        (event(EV_PF, PF_SPURIOUS), event(EV_PF, PF_FIXED | PF_READ_ONLY), "fixed-instead-of-spurious"),
+        (event(EV_PF, PF_FIXED), event(EV_PF, PF_FIXED | PF_READ_ONLY), "mapping-differs"),
         (event(EV_YOUNG, 1), event(EV_YOUNG, 0), "young-false-negative"),
         (event(EV_YOUNG, 0), event(EV_YOUNG, 1), "young-false-positive"),
         (event(EV_READ, 1), event(EV_READ, 2), "read-differs"),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Verdicts: what is documented, fixed, baseline, a regression or unexplained."""
 
+from pathlib import Path
+
 import pytest
 
 from fuzzer import ops  # TestYoung by name would be collected as a test
@@ -9,9 +11,11 @@ from fuzzer.differential import WHOLE_RUN
 from fuzzer.finding import Finding, Verdict
 from fuzzer.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program import Actor, Program
+from fuzzer.reproducer import decode_reproducer
 from fuzzer.schedule import Switch, Turn
-from fuzzer.verdict import NEIGHBOURS, Trial, effect_verdict, neighbour_turns, operation_tag
+from fuzzer.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns, operation_tag
 from reference_mmu.config import Config, SlotConfig
+from reference_mmu.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.patches import PATCHES
 from reference_mmu.points import FAULT_PFN
 from reference_mmu.semantics import NEW, OLD, Semantics, parse_semantics
@@ -70,6 +74,38 @@ def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
             assert effect_verdict(effect, (patch.id,), NEW) == Verdict.REGRESSION
             allowing = next((p.id for p in PATCHES.values() if effect in p.allowed), patch.id)
             assert effect_verdict(effect, (allowing, patch.id), NEW) == Verdict.REGRESSION
+
+
+def consequence() -> tuple[Trial, Program]:
+    """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
+    reproducer = decode_reproducer((Path(__file__).parents[1] / "programs" / "consequence-more-pml.json").read_bytes())
+    comparison, drive = reproducer.comparison(), by_switches(reproducer.story().switches)
+    return Trial(comparison, reproducer.program, drive, comparison.run(reproducer.program, drive)), reproducer.program
+
+
+def test_what_follows_from_a_documented_effect_is_documented_as_such() -> None:
+    tried, _ = consequence()
+    finding = only_divergence(tried, "more-pml-entries")
+    assert "more-pml-entries" not in PATCHES["age-elides-tlb-flush"].allowed
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "fewer-flushes (reclaim)")
+    assert only_divergence(tried, "fewer-flushes").after == ""
+
+
+def test_a_consequence_needs_a_cause_that_came_before_and_is_allowed() -> None:
+    tried, program = consequence()
+    patches = ("age-elides-tlb-flush",)
+    alone = tried.attributor.outcome(tried.attributor.close(patches))
+    assert consequence_of(program, "more-pml-entries", patches, alone)
+    assert not consequence_of(program, "fewer-flushes", patches, alone)  # the first of all
+    assert not consequence_of(program, "read-differs", patches, alone)  # not in this run
+    assert not consequence_of(program, "more-pml-entries", ("sw-dirty-when-ad-off",), alone)  # which forbids it
+
+
+def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:
+    assert (
+        {"memory-differs", "mapping-differs", "none-instead-of-write-protected"} <= NEVER_CONSEQUENCES < EFFECTS.keys()
+    )
+    assert "more-pml-entries" not in NEVER_CONSEQUENCES
 
 
 # --- violations ------------------------------------------------------------------------------------------------

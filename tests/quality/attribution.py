@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A labelled sample: is the patch that makes a difference also the one that is named?
+
+A label comes from a pair of semantics that differ in one single patch: whatever differs between the two is that patch's
+doing.  The same program under the same interleaving is then run with the other end of history opposite the leader, 22
+patches apart or nearly so, and the same difference must be attributed to the label and to nothing else.
+
+    python -m tests.quality.attribution --divergences 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from typing import Final, NamedTuple
+
+from fuzzer.attribute import Attribution
+from fuzzer.compare import Comparison, Drive, by_scheduler
+from fuzzer.generate import PROFILES, generate
+from fuzzer.program import Program
+from fuzzer.schedulers import draw_strategy
+from fuzzer.verdict import Trial, operation_tag
+from reference_mmu.patches import PATCHES, closure, dependents
+from reference_mmu.semantics import NEW, OLD, Semantics
+
+_DISTINCT_SEEDS: Final = 0x51ED270B
+LABELS: Final = tuple(patch.id for patch in PATCHES.values() if patch.kind != "equivalence" and patch.level == "system")
+
+
+class Labelled(NamedTuple):
+    """A divergence whose cause is known, and what attribution makes of it."""
+
+    label: str
+    seed: int
+    leader: str
+    effect: str
+    attribution: Attribution
+
+    def right(self) -> bool:
+        return self.attribution.patches == (self.label,)
+
+    def either(self) -> bool:
+        """Several patches make this difference, each by itself; the label is one of them, and is told as such."""
+        return self.label in self.attribution.others
+
+
+def narrow(label: str, leader: str) -> Comparison:
+    """Two semantics that differ in `label` alone; the leader is as old, or as new, as can be."""
+    if leader == "old":
+        required = closure([label]) - {label}
+        return Comparison(Semantics(required), Semantics(required | {label}), "old")
+    without = NEW.patches - dependents([label])
+    return Comparison(Semantics(without), Semantics(without | {label}), "new")
+
+
+def wide(comparison: Comparison) -> Comparison:
+    """The same leader against the other end of history."""
+    if comparison.leader == "old":
+        return Comparison(comparison.old, NEW, "old")
+    return Comparison(OLD, comparison.new, "new")
+
+
+def sample(per_label: int, first_seed: int = 0) -> Iterator[Labelled]:
+    """Divergences of every label, at most `per_label` of each with each leader, seed after seed without end."""
+    profiles = list(PROFILES.values())
+    taken: Counter[tuple[str, str]] = Counter()
+    for seed in count(first_seed):
+        program = generate(seed, profiles[seed % len(profiles)])
+        drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
+        for label in LABELS:
+            for leader in ("old", "new"):
+                if taken[label, leader] < per_label:
+                    comparison = narrow(label, leader)
+                    found = list(labelled(label, seed, comparison, program, drive))
+                    taken[label, leader] += len(found)
+                    yield from found
+
+
+def labelled(label: str, seed: int, comparison: Comparison, program: Program, drive: Drive) -> Iterator[Labelled]:
+    """What one program shows of the label: each effect once per kind of operation."""
+    seen: set[tuple[str, str]] = set()
+    divergences = comparison.run(program, drive).divergences
+    if not divergences:
+        return
+    broad = wide(comparison)
+    trial = Trial(broad, program, drive, broad.run(program, drive))
+    for divergence in divergences:
+        kind = divergence.effect, operation_tag(program, divergence.uid)
+        # What the other patches hide, or change into something else, is no longer the labelled difference.
+        if kind not in seen and divergence in trial.outcome.divergences:
+            seen.add(kind)
+            yield Labelled(label, seed, broad.leader, divergence.effect, trial.attribution(divergence))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--divergences", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=20000, help="look no further than so many seeds")
+    wanted = parser.parse_args()
+    labels: Counter[str] = Counter()
+    right = either = 0
+    other: Counter[tuple[str, ...]] = Counter()
+    example: dict[tuple[str, ...], int] = {}
+    for one in sample(-(-wanted.divergences // (len(LABELS) * 2)) * 2, wanted.seed):
+        if labels.total() >= wanted.divergences or one.seed - wanted.seed > wanted.seeds:
+            break
+        labels[one.label] += 1
+        right += one.right()
+        either += one.either()
+        if not one.right():
+            named = "+".join(one.attribution.patches) or "nothing"
+            rating = "either" if one.either() else "wrong"
+            what = rating, one.label, one.leader, one.effect, named
+            other[what] += 1
+            example.setdefault(what, one.seed)
+    print(f"{labels.total()} divergences: {right} name the label, {either} another one that suffices, too,")
+    print(f"and the label beside it, {labels.total() - right - either} are wrong")
+    for name, number in sorted(labels.items()):
+        print(f"  {number:5d}  {name}")
+    for kind, number in other.most_common():
+        print(f"  {number:5d}  {' '.join(kind)} (seed {example[kind]})")
+
+
+if __name__ == "__main__":
+    main()
