@@ -32,8 +32,10 @@ OCCURRENCES_MAX: Final = 100
 # A minimized reproducer has a few KiB, a raw one some hundred.
 REPRODUCER_BYTES_MAX: Final = 16 * 2**20
 _TEXT_CHARS_MAX: Final = 4096
+# The fields of a finding that are columns. `after` is none: the story says it, and the reproducer has it.
+_FIELDS: Final = tuple(name for name in Finding.__struct_fields__ if name != "after")
 # The columns of a finding that show one of its members, see FindingTable.
-_SHOWN: Final = (*Finding.__struct_fields__, "severity", "first_seed")
+_SHOWN: Final = (*_FIELDS, "severity", "first_seed")
 
 
 class CampaignRow(msgspec.Struct, frozen=True):
@@ -402,7 +404,7 @@ def _of_signature(query: Select[*_Columns], signature: str, campaign: int | None
 
 def _finding_values(found: FoundFinding, campaign: int, now: datetime) -> dict[str, Any]:
     return {
-        **msgspec.to_builtins(found.finding),
+        **{name: value for name, value in msgspec.to_builtins(found.finding).items() if name in _FIELDS},
         "campaign_id": campaign,
         "signature": signature(found.finding),
         "severity": SEVERITY[found.finding.verdict],
@@ -422,7 +424,7 @@ def _finding_row(row: RowMapping) -> FindingRow:
     return FindingRow(
         campaign=row["campaign_id"],
         signature=row["signature"],
-        finding=msgspec.convert({name: row[name] for name in Finding.__struct_fields__}, Finding),
+        finding=msgspec.convert({name: row[name] for name in _FIELDS}, Finding),
         state=FindingState(row["state"]),
         count=row["count"],
         batches=row["batches"],
