@@ -23,10 +23,12 @@ Drive = Callable[[Pair], None]
 
 
 class Models(msgspec.Struct, frozen=True):
-    """The copies of the model that the two sides run on; they differ when a user's change is tried."""
+    """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
+    has and old has not, else empty."""
 
     old: Model = SHIPPED
     new: Model = SHIPPED
+    diff: str = ""
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One self-contained file per finding: what was run, under which interleaving, what must come out (format 1).
+"""One self-contained file per finding: what was run, under which interleaving, what must come out (formats 1 and 2).
 
     {"format": 1, "replay": "mmufuzz replay FILE", "model": <version of the model>,
      "old": SPEC, "new": SPEC, "leader": "old"|"new", "program": {...},
      "switches": [[uid, point name, occurrence, actor], ...],
-     "finding": {...}, "signature": "...", "digest": <of the whole trace>, "steps": [...]}
+     "finding": {...}, "signature": "...", "digest": <of the whole trace>, "steps": [...],
+     "diff": <the user's own change to the model, which NEW ran with; format 2 only>}
 
 `steps` are the leader's turns; with another model version they tell where the two first differ.
 """
@@ -21,12 +22,14 @@ from fuzzer.finding import Finding, signature
 from fuzzer.minimize import Story
 from fuzzer.program import Program
 from fuzzer.schedule import Switch
+from fuzzer.variant import VariantError, changed_models
 from reference_mmu.config import ConfigError
 from reference_mmu.points import NAMES, NUMBERS
 from reference_mmu.semantics import UnknownPatch, parse_semantics
 from reference_mmu.version import model_version
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_FORMAT_WITHOUT_DIFF: Final = 1  # so that whoever reads only this reads all that it can replay
 MAX_BYTES: Final = 1 << 20
 MAX_HVA_PAGES: Final = 1 << 16  # of a file from anywhere; a machine takes some hundred bytes per page
 
@@ -51,14 +54,19 @@ class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str
     steps: tuple[str, ...]
     complete: bool = True
+    diff: str | msgspec.UnsetType = msgspec.UNSET
 
     def comparison(self, models: Models | None = None) -> Comparison:
-        """The comparison to run; raises ReproducerError for semantics this version does not know."""
+        """The comparison to run, of the model with the file's diff unless others are given; raises ReproducerError for
+        semantics this version does not know, and for a diff that does not fit its model."""
         try:
             old, new = parse_semantics(self.old), parse_semantics(self.new)
+            models = models or (changed_models(self.diff) if self.diff else Models())
+        except VariantError as error:
+            raise ReproducerError(f"{error} (made with model {self.model}, this is {model_version()})") from error
         except (UnknownPatch, ValueError) as error:
             raise ReproducerError(str(error)) from error
-        return Comparison(old, new, self.leader, models or Models())
+        return Comparison(old, new, self.leader, models)
 
     def story(self) -> Story:
         switches = []
@@ -78,7 +86,7 @@ def make_reproducer(
     comparison: Comparison, story: Story, outcome: Outcome, finding: Finding, complete: bool
 ) -> Reproducer:
     return Reproducer(
-        format=FORMAT,
+        format=FORMAT if comparison.models.diff else _FORMAT_WITHOUT_DIFF,
         replay="mmufuzz replay FILE",
         model=model_version(),
         old=comparison.old.spec(),
@@ -91,6 +99,7 @@ def make_reproducer(
         digest=trace_digest(outcome),
         steps=trace_steps(outcome),
         complete=complete,
+        diff=comparison.models.diff or msgspec.UNSET,
     )
 
 
@@ -126,15 +135,17 @@ def decode_reproducer(data: bytes) -> Reproducer:
         head = msgspec.json.decode(data, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReproducerError(f"not a reproducer: {error}") from error
-    if head.format != FORMAT:
+    if not _FORMAT_WITHOUT_DIFF <= head.format <= FORMAT:
         raise ReproducerError(
-            f"reproducer has format {head.format}, this version reads format {FORMAT}: update mmufuzz"
+            f"reproducer has format {head.format}, this version reads formats up to {FORMAT}: update mmufuzz"
         )
     try:
         reproducer = msgspec.json.decode(data, type=Reproducer)
         reproducer.program.check()
     except (msgspec.DecodeError, UnicodeDecodeError, ConfigError, RecursionError) as error:
         raise ReproducerError(f"corrupt reproducer: {error}") from error
+    if bool(reproducer.diff) != (reproducer.format == FORMAT):
+        raise ReproducerError(f"corrupt reproducer: format {FORMAT} has a diff, format {_FORMAT_WITHOUT_DIFF} has none")
     if reproducer.program.config.hva_pages > MAX_HVA_PAGES:
         raise ReproducerError(f"corrupt reproducer: {reproducer.program.config.hva_pages} host pages")
     if len(reproducer.switches) > 4096:

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from fuzzer.compare import Comparison
+from fuzzer.attribute import OWN_CHANGE
+from fuzzer.compare import Comparison, Side
 from fuzzer.finding import Finding
 from fuzzer.reproducer import Reproducer
 from fuzzer.story import Cell, Row, first_difference
@@ -19,6 +20,7 @@ BROKEN: Final = "!! "
 WIDTH_MIN: Final = 80
 _LABEL_WIDTH: Final = 10
 _GUTTER: Final = 2
+_DIFF_LINES_MAX: Final = 20
 
 # What the experiment behind the attribution showed, by side that has the finding and direction.
 _EXPERIMENTS: Final = {
@@ -37,18 +39,40 @@ def header_lines(reproducer: Reproducer, comparison: Comparison) -> list[str]:
     finding = reproducer.finding
     told = [(str(finding.verdict), headline(finding)), ("", finding.story)]
     for patch in finding.patches:
-        title = PATCHES[patch].title if patch in PATCHES else "outside the catalogue"
-        told.append(("because of", f"{patch} ({title})"))
+        told.append(("because of", f"{patch} ({_title(patch)})"))
     if finding.patches:
         told.append(("", _EXPERIMENTS.get((finding.side, finding.direction), finding.direction)))
-    specs = f"OLD = {comparison.old.spec()}, NEW = {comparison.new.spec()}"
+    specs = f"OLD = {side_words(reproducer, comparison, 'old')}, NEW = {side_words(reproducer, comparison, 'new')}"
     told.append(("compared", f"{specs}; {comparison.leader.upper()} leads"))
+    told.extend(("change", line) for line in diff_words(reproducer.diff or ""))
     told.extend(program_words(reproducer.program))
     for switch in reproducer.switches:
         told.append(("switch", switch_words(reproducer.program, *switch)))
     if not reproducer.switches:
         told.append(("switch", "none: everybody runs until done or waiting"))
     return [f"{label:<{_LABEL_WIDTH}}  {text}".rstrip() for label, text in told]
+
+
+def side_words(reproducer: Reproducer, comparison: Comparison, side: Side) -> str:
+    """The semantics of a side, and whether it has the change that the reproducer carries."""
+    semantics = comparison.old if side == "old" else comparison.new
+    model = comparison.models.old if side == "old" else comparison.models.new
+    changed = reproducer.diff and model is reproducer.comparison().models.new
+    return f"{semantics.spec()} with {OWN_CHANGE}" if changed else semantics.spec()
+
+
+def diff_words(diff: str) -> Iterator[str]:
+    """What a diff changes: of each hunk its header, then the lines that go and come; cut where it gets long."""
+    marked = [line for line in diff.splitlines() if line.startswith(("@@", "+", "-")) and not line.startswith("---")]
+    yield from marked[:_DIFF_LINES_MAX]
+    if len(marked) > _DIFF_LINES_MAX:
+        yield f'... and {len(marked) - _DIFF_LINES_MAX} lines more: see "diff" in the file'
+
+
+def _title(patch: str) -> str:
+    if patch == OWN_CHANGE:
+        return "not in the catalogue: the change below"
+    return PATCHES[patch].title if patch in PATCHES else "outside the catalogue"
 
 
 def headline(finding: Finding) -> str:

@@ -13,13 +13,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import msgspec
+
 import reference_mmu
+from fuzzer.compare import Models
 from fuzzer.execute import Flow, Model
 from fuzzer.flows import model_of
 from fuzzer.ops import Operation
@@ -28,14 +32,43 @@ from reference_mmu import machine
 from reference_mmu.config import Config
 from reference_mmu.locks import ModelBug
 from reference_mmu.machine import Machine
+from reference_mmu.points import NAMES, NUMBERS
 from reference_mmu.semantics import Semantics
 
+# As JSON, which is how a reproducer carries it: half of what a reproducer may have. The whole model has 210 KB.
+DIFF_BYTES_MAX: Final = 1 << 19
+
 _COPY: Final = "reference_mmu_variant"
+_POINTS: Final = frozenset(NUMBERS.values())
 _ORIGINAL: Final = Path(reference_mmu.__file__).parent
 
 
 class VariantError(ValueError):
     """A change that does not apply, or a changed model that does not load; the first line says why."""
+
+
+class Mismatch(VariantError):
+    """A diff of other sources than these."""
+
+
+@lru_cache(maxsize=4)
+def changed_models(diff: str) -> Models:
+    """The shipped model as OLD's, and as NEW's the same with a user's diff. Sources that have the change already, as a
+    checkout has whose `git diff` this is, are NEW's, and OLD's are those without it.
+
+    Raises VariantError: too long, and what apply_diff() and load_variant() refuse.
+    """
+    if len(msgspec.json.encode(diff)) > DIFF_BYTES_MAX:
+        raise VariantError(f"the diff has more than {DIFF_BYTES_MAX >> 10} KiB")
+    try:
+        return Models(new=load_variant(apply_diff(diff)), diff=diff)
+    except Mismatch as mismatch:
+        try:
+            before = revert_diff(diff)
+        except Mismatch:
+            raise mismatch from None
+    # Another copy and not the shipped model itself, which nothing guards against what the change raises.
+    return Models(old=load_variant(before), new=load_variant({}), diff=diff)
 
 
 def shipped_source(name: str) -> str:
@@ -57,7 +90,7 @@ def load_variant(sources: Mapping[str, str]) -> Model:
             (copy / name).write_text(text, encoding="utf-8")
         try:
             return _guarded(_import_copy(copy))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise VariantError(f"the changed model does not load: {type(error).__name__}: {error}") from error
         finally:
             # The model keeps its modules alive; the next variant starts afresh.
@@ -78,22 +111,30 @@ def _import_copy(copy: Path) -> Model:
     spec.loader.exec_module(package)
     # The lockstep catches the shipped class. The copy's locks look theirs up by name when they raise it.
     import_module(f"{_COPY}.locks").__dict__["ModelBug"] = ModelBug
+    # Fuzzer, lockstep and reproducers know the points of the shipped model, by number.
+    if import_module(f"{_COPY}.points").NAMES != NAMES:
+        raise ValueError("a change may move preemption points, but not add, rename or renumber them in points.py")
     return model_of(_COPY)
 
 
 def _guarded(model: Model) -> Model:
     """Semantics of the copy's own class, so that a change may read a field it adds; and whatever else than ModelBug a
-    flow raises becomes one: a change that crashes the model has broken it."""
+    flow raises becomes one, and so does a `yield` of anything but a point: a change that crashes the model has broken
+    it."""
 
     def make_machine(config: Config, sem: Semantics, actors: int, operations: int, judge: Judge) -> Machine:
         return model.make_machine(config, model.make_semantics(sem.patches), actors, operations, judge)
 
     def start(m: Machine, actor: int, op: Operation) -> Flow:
         try:
-            return (yield from model.start(m, actor, op))
+            for point in model.start(m, actor, op):
+                if point not in _POINTS:
+                    raise ModelBug(f"yields {point!r}, which is no preemption point")
+                yield point
+            return None
         except ModelBug:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelBug(f"{type(error).__name__}: {error}") from error
 
     return Model(make_machine, model.make_semantics, start)
@@ -103,9 +144,24 @@ def apply_diff(diff: str) -> dict[str, str]:
     """The module files that a unified diff (paths a/reference_mmu/..., as `git diff` writes them) changes: file name
     -> new text, for load_variant().
 
-    Raises VariantError: git is missing; the diff does not apply to the shipped sources or changes nothing; it touches
-    anything but Python files of reference_mmu, or deletes one.
+    Raises Mismatch if the diff does not apply to the shipped sources, VariantError: git is missing; the diff changes
+    nothing; it touches anything but Python files of reference_mmu, or deletes one.
     """
+    before, after = _patched(diff)
+    changed = _changed(before, after)
+    return {path.removeprefix("reference_mmu/"): after[path] for path in changed}
+
+
+def revert_diff(diff: str) -> dict[str, str]:
+    """The same the other way round: the module files as they were before the diff, which the shipped sources have. One
+    that the diff added stays, since nothing else asks for it. Raises what apply_diff() raises."""
+    after, before = _patched(diff, "--reverse")
+    changed = _changed(before, after)
+    return {path.removeprefix("reference_mmu/"): before[path] for path in changed if path in before}
+
+
+def _patched(diff: str, *options: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Every file of the package before and after `git apply`, by path."""
     git = shutil.which("git")
     if git is None:
         raise VariantError("git is needed to apply a diff, and there is none")
@@ -117,23 +173,28 @@ def apply_diff(diff: str) -> dict[str, str]:
         # Inside somebody's work tree git would silently leave out all paths but those below the current directory.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         environment["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
-        command = [git, "apply", "--whitespace=nowarn", "-"]
+        command = [git, "apply", "--whitespace=nowarn", *options, "-"]
         run = subprocess.run(
             command, cwd=folder, env=environment, input=diff.encode(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         if run.returncode:
             reason = run.stderr.decode(errors="replace").strip().partition("\n")[0].removeprefix("error: ")
-            raise VariantError(f"the diff does not apply to the shipped model: {reason}")
-        after = _texts(folder)
+            raise Mismatch(f"the diff does not apply to the shipped model: {reason}")
+        return before, _texts(folder)
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The paths that a diff changes or adds. Raises VariantError for what it must not do."""
     changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
     if not changed:
         raise VariantError("the diff changes nothing")
     for path in sorted(changed):
         if not path.startswith("reference_mmu/") or not path.endswith(".py") or path not in after:
             raise VariantError(f"a diff may change and add Python files of reference_mmu, not remove or touch {path}")
-    return {path.removeprefix("reference_mmu/"): after[path].decode() for path in sorted(changed)}
+    return sorted(changed)
 
 
-def _texts(folder: Path) -> dict[str, bytes]:
+def _texts(folder: Path) -> dict[str, str]:
+    """Bytes that are no UTF-8 are escaped: they may be there, but are no Python."""
     files = (file for file in folder.rglob("*") if file.is_file())
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+    return {file.relative_to(folder).as_posix(): file.read_bytes().decode(errors="backslashreplace") for file in files}

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tests.changes import NO_FLUSH
+
 ROOT: Final = Path(__file__).parent.parent
 # What is changed so that the test takes seconds; the options themselves stay those of the README.
 SMALLER: Final = {
     "run --seconds 20": "run --programs 40 --seed 3 --jobs 1",
+    "run --apply my-change.patch": "run --apply my-change.patch --programs 12 --seed 1 --jobs 1",
     "prove --all": "prove drop-max-level-param",
     "expose --all": "expose always-dirty-if-writable",
     "headline": "headline --scale 64",
@@ -27,6 +30,7 @@ def commands() -> list[str]:
 
 def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     ran = []
+    (tmp_path / "my-change.patch").write_text(NO_FLUSH, encoding="utf-8")
     for command in [c for c in commands() if c.startswith("mmufuzz")]:
         arguments = command.removeprefix("mmufuzz ")
         for long, short in SMALLER.items():
@@ -42,10 +46,10 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
             text=True,
             timeout=120,
         )
-        assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
+        assert done.returncode == ("--apply" in arguments), f"{command}: {done.stderr or done.stdout}"
         assert done.stdout, command
         ran.append(arguments.split()[0])
-    assert ran == ["patches", "patches", "run", "findings", "replay", "expose", "prove", "headline"]
+    assert ran == ["patches", "patches", "run", "findings", "replay", "expose", "prove", "headline", "run"]
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

@@ -82,6 +82,7 @@ def cli() -> None:
       mmufuzz replay findings/FILE      tell one finding step by step, OLD beside NEW
       mmufuzz findings                  list what was found
       mmufuzz patches show PATCH        what one commit changes, as a diff of the model
+      mmufuzz run --apply FILE.patch    try your own change of the model
 
     \b
     Semantics (--old, --new): old, new, old+PATCH[+PATCH...], new-PATCH[-PATCH...]

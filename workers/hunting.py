@@ -12,8 +12,10 @@ import msgspec
 from fuzzer.finding import FoundFinding
 from fuzzer.generate import PROFILES
 from fuzzer.hunt import Hunt
+from fuzzer.variant import changed_models
 from reference_mmu.semantics import parse_semantics
 from workers.order import Gain, Order, Part
+from workers.watchdog import Hung, watchdog
 
 # How long a process may have counted programs that nobody has heard of.
 _REPORT_SECONDS: Final = 0.25
@@ -23,6 +25,15 @@ def hunt_batches(connection: Connection, order: Order, process: int) -> None:
     """Hunt the batches of process number `process` and send Parts, until the last one or until anything, or the end of
     file, comes from the other side: then the batch in hand is cut short."""
     hunter = Hunter(order)
+    try:
+        with watchdog():
+            _hunt_batches(connection, hunter, process)
+    except Hung as hung:
+        connection.send_bytes(msgspec.msgpack.encode(hunter.last_word(hung)))
+
+
+def _hunt_batches(connection: Connection, hunter: "Hunter", process: int) -> None:
+    order = hunter.order
     for number in count(process, order.jobs):
         if not order.batch(number):
             return
@@ -37,7 +48,10 @@ class Hunter:
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.search = Hunt(parse_semantics(order.old), parse_semantics(order.new), PROFILES[order.profile])
+        models = changed_models(order.diff) if order.diff else None
+        self.search = Hunt(parse_semantics(order.old), parse_semantics(order.new), PROFILES[order.profile], models)
+        self.batch = 0
+        self.seed = order.seed
         self.counted: dict[str, int] = {}
         self.gains: dict[str, Gain] = {}
         self.programs = 0
@@ -49,7 +63,9 @@ class Hunter:
         """The parts of one batch."""
         self.since = time.monotonic()
         seeds = self.order.batch(number)
+        self.batch = number
         for seed in seeds:
+            self.seed = seed
             fresh = self.search.one(seed)
             self.count(seed)
             stopped = connection.poll()
@@ -74,6 +90,12 @@ class Hunter:
                 seen = FoundFinding(found.finding, grown, seed, body)
                 self.gains[name] = Gain(seen, found.operations, found.preemptions)
             self.counted[name] = found.count
+
+    def last_word(self, hung: Hung) -> Part:
+        """What has come since the last part, and that no more will."""
+        again = f"--seed {self.seed} --programs 1 --jobs 1 does it again"
+        failure = f"the model hangs in the program of seed {self.seed}, {hung}: no `yield`; {again}, findings are kept"
+        return msgspec.structs.replace(self.part(self.batch, last=False), failure=failure)
 
     def part(self, number: int, *, last: bool) -> Part:
         """What has come since the last part."""

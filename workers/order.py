@@ -22,6 +22,8 @@ class Order(msgspec.Struct, frozen=True):
     programs: int
     batch_programs: int
     jobs: int
+    diff: str = ""
+    """The user's change that NEW's model has; see fuzzer.variant.changed_models."""
 
     def batch(self, number: int) -> range:
         """Seeds of a batch, none if it lies beyond the last program."""
@@ -40,7 +42,8 @@ class Gain(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Part of a batch: all that was not reported by an earlier part. `last` closes the batch."""
+    """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `failure`: why this
+    process cannot go on, its last word."""
 
     batch: int
     programs: int
@@ -50,6 +53,7 @@ class Part(msgspec.Struct, frozen=True):
     """Coverage points that this process had not seen before."""
     gains: tuple[Gain, ...]
     last: bool
+    failure: str = ""
 
 
 def batch_size(programs: int, jobs: int) -> int:

@@ -10,9 +10,11 @@ from sqlalchemy.exc import ArgumentError
 
 from db.session import DEFAULT_URL, StoreError, open_database
 from db.store import Store
+from fuzzer.attribute import OWN_CHANGE
 from fuzzer.finding import signature
 from fuzzer.reproducer import MAX_BYTES, Reproducer, ReproducerError, decode_reproducer
 from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
+from workers.interpreted import require_interpreted
 from workers.refusal import BadInput, refuse
 
 SEED_MAX: Final = 2**62
@@ -63,6 +65,8 @@ def read_reproducer(path: str) -> Reproducer:
     advice = "'mmufuzz findings show SIGNATURE --reproducer FILE' gets a stored one again"
     with refuse(ReproducerError, UnicodeDecodeError, RecursionError, what=path, advice=advice):
         reproducer = decode_reproducer(data)
+        if reproducer.diff:
+            require_interpreted()
         check_reproducer(reproducer)
         return reproducer
 
@@ -76,5 +80,7 @@ def check_reproducer(reproducer: Reproducer) -> None:
     if not comparison.old.patches <= comparison.new.patches:
         raise ReproducerError("corrupt reproducer: its old semantics have a patch that new ones lack")
     for patch in reproducer.finding.patches:
+        if patch == OWN_CHANGE and reproducer.diff:
+            continue
         if patch in comparison.old.patches or patch not in comparison.new.patches:
             raise ReproducerError(f"corrupt reproducer: '{patch}' is no difference between its old and new semantics")

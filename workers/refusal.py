@@ -8,6 +8,8 @@ from typing import IO, Any
 
 import click
 
+from workers.watchdog import Hung
+
 INTERRUPTED = 130
 
 
@@ -32,7 +34,7 @@ def refuse(*errors: type[Exception], advice: str, what: str = "") -> Iterator[No
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Show click's own errors as BadInput, too, and end with 130 on Ctrl-C."""
+    """Show click's own errors as BadInput, too; end with 130 on Ctrl-C, and with 1 if a changed model hangs."""
     try:
         yield
     except (BadInput, click.exceptions.NoArgsIsHelpError):
@@ -42,5 +44,8 @@ def one_line_errors() -> Iterator[None]:
         raise BadInput(f"{error.format_message().rstrip('.')}; see '{command} --help'") from error
     except click.ClickException as error:
         raise BadInput(error.format_message()) from error
+    except Hung as hung:
+        click.echo(f"mmufuzz: the model hangs, {hung}", err=True)
+        raise click.exceptions.Exit(1) from hung
     except (KeyboardInterrupt, click.Abort) as error:
         raise click.exceptions.Exit(INTERRUPTED) from error

@@ -26,7 +26,8 @@ class Search:
             while search.running():
                 for part in search.parts(0.2): ...
 
-    A process that dies takes along what it had not sent; `failures` says how each such one ended.
+    A process that dies takes along what it had not sent; `failures` says how each such one ended. Where the model hangs
+    in one process, all are stopped: it would hang the others, too.
     """
 
     def __init__(self, order: Order) -> None:
@@ -70,9 +71,14 @@ class Search:
         for ready in connection.wait(list(self._processes), seconds):
             assert isinstance(ready, Connection)
             try:
-                yield self._decoder.decode(ready.recv_bytes())
+                part = self._decoder.decode(ready.recv_bytes())
             except (EOFError, OSError):
                 self._ended(ready)
+                continue
+            if part.failure:
+                self.failures.append(part.failure)
+                self.stop()
+            yield part
 
     def stop(self) -> None:
         """Ask all processes to report the batch in hand, as far as it is, and end."""
@@ -91,7 +97,10 @@ class Search:
         process = self._processes.pop(pipe)
         process.join()
         if process.exitcode and not self._killed:
-            self.failures.append(f"search process {process.pid} ended with exit code {process.exitcode}")
+            self.failures.append(
+                f"search process {process.pid} ended with exit code {process.exitcode}; "
+                "the other findings are kept, please report the traceback above"
+            )
 
 
 def _process(pipe: Connection, order: Order, number: int) -> None:

@@ -62,6 +62,8 @@ class RunReport(msgspec.Struct, frozen=True):
     new: str
     campaign: int
     database: str
+    change: str
+    """Digest of the user's own change, "" if there was none."""
 
 
 def reported(tally: Tally) -> tuple[ReportedFinding, ...]:

@@ -4,7 +4,10 @@
 import msgspec
 import pytest
 
-from fuzzer.hunt import has_effect
+from fuzzer.attribute import OWN_CHANGE
+from fuzzer.compare import Models
+from fuzzer.generate import PROFILES
+from fuzzer.hunt import Hunt, has_effect
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import (
     FORMAT,
@@ -16,7 +19,10 @@ from fuzzer.reproducer import (
     trace_digest,
     trace_steps,
 )
+from fuzzer.variant import changed_models
+from reference_mmu.semantics import NEW
 from reference_mmu.version import model_version
+from tests.changes import NO_FLUSH
 from tests.hunted import all_found, reproducer_of
 
 
@@ -80,7 +86,7 @@ def changed(**fields: object) -> bytes:
         (b"[]", "not a reproducer: "),
         (b"{}", "not a reproducer: "),
         (b" " * (MAX_BYTES + 1), f"reproducer is {MAX_BYTES + 1} bytes, more than {MAX_BYTES}"),
-        (b'{"format": 99}', f"reproducer has format 99, this version reads format {FORMAT}: update mmufuzz"),
+        (b'{"format": 99}', f"reproducer has format 99, this version reads formats up to {FORMAT}: update mmufuzz"),
         (b'{"format": 1}', "corrupt reproducer: "),
     ],
 )
@@ -99,6 +105,10 @@ def test_what_is_no_reproducer_is_refused_in_one_line(data: bytes, message: str)
         {"switches": [[0, "end", 1]]},
         {"switches": [[0, "end", 1, 0]] * 4097},
         {"unknown": 1},
+        {"diff": "--- a"},
+        {"format": 2},
+        {"format": 2, "diff": ""},
+        {"format": 2, "diff": 1},
         {"finding": None},
     ],
     ids=str,
@@ -106,6 +116,30 @@ def test_what_is_no_reproducer_is_refused_in_one_line(data: bytes, message: str)
 def test_a_damaged_file_is_refused_in_one_line(fields: dict[str, object]) -> None:
     with pytest.raises(ReproducerError, match=r"^corrupt reproducer: [^\n]*$"):
         decode_reproducer(changed(**fields))
+
+
+def test_a_file_without_a_diff_stays_what_older_versions_read() -> None:
+    raw = msgspec.json.decode(encode_reproducer(one()))
+    assert raw["format"] == 1
+    assert "diff" not in raw
+
+
+def test_the_diff_comes_along() -> None:
+    models = changed_models(NO_FLUSH)
+    hunt = Hunt(NEW, NEW, PROFILES["tdp"], models)
+    found = next(found for seed in range(40) for found in hunt.one(seed) if found.reproducer is not None)
+    reproducer = reproducer_of(found)
+    assert (reproducer.format, reproducer.diff) == (FORMAT, NO_FLUSH)
+    assert reproducer.finding.patches == (OWN_CHANGE,)
+    assert recheck(reproducer, reproducer.run()).reproduced()
+    without = reproducer.run(Models())
+    assert not recheck(reproducer, without).finding_shows
+
+
+def test_a_diff_of_another_model_is_refused_in_one_line() -> None:
+    reproducer = decode_reproducer(changed(format=2, diff=NO_FLUSH.replace("flush", "gone"), model="0" * 12))
+    with pytest.raises(ReproducerError, match=r"^the diff does not [^\n]* \(made with model 0{12}, this is \w+\)$"):
+        reproducer.run()
 
 
 def test_a_point_of_another_model_is_named() -> None:

@@ -1,40 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A changed copy of the model beside the shipped one."""
 
-import difflib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fuzzer.compare import Comparison, Models, Outcome, Side, by_scheduler
-from fuzzer.flows import flows_of
+from fuzzer.flows import SHIPPED, flows_of
 from fuzzer.generate import PROFILES, generate
 from fuzzer.ops import KINDS
 from fuzzer.reproducer import trace_digest
 from fuzzer.schedulers import draw_strategy
-from fuzzer.variant import VariantError, apply_diff, load_variant, shipped_source
+from fuzzer.variant import (
+    DIFF_BYTES_MAX,
+    Mismatch,
+    VariantError,
+    apply_diff,
+    changed_models,
+    load_variant,
+    revert_diff,
+)
 from reference_mmu.semantics import NEW, OLD
+from tests.changes import as_diff, changed, taken_back
 
 FLUSH = "            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
 BEGIN = "    m.record(EV_FLUSH, i64(0))\n"  # of every flush
-
-
-def changed(file: str, before: str, after: str) -> dict[str, str]:
-    """The module with the one place that reads `before` changed."""
-    text = shipped_source(file)
-    assert text.count(before) == 1
-    return {file: text.replace(before, after)}
-
-
-def as_diff(sources: Mapping[str, str]) -> str:
-    """As `git diff` would show the change, headers apart."""
-    lines: list[str] = []
-    for file, text in sources.items():
-        before, after = (t.splitlines(keepends=True) for t in (shipped_source(file), text))
-        lines += difflib.unified_diff(before, after, f"a/reference_mmu/{file}", f"b/reference_mmu/{file}")
-    return "".join(lines)
 
 
 def outcomes(models: Models, programs: int) -> Iterator[Outcome]:
@@ -76,8 +68,24 @@ def test_a_missing_flush_is_seen_in_the_copy_alone() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["m.srcu.unlock(m.n)", "m.srcu.lock(m.actor); m.srcu.lock(m.actor)", "m.uid // 0", "assert m.uid < 0"],
-    ids=["AttributeError", "ModelBug", "ZeroDivisionError", "AssertionError"],
+    [
+        "yield",
+        "yield 255",
+        "raise SystemExit",
+        "m.srcu.unlock(m.n)",
+        "m.srcu.lock(m.actor); m.srcu.lock(m.actor)",
+        "m.uid // 0",
+        "assert m.uid < 0",
+    ],
+    ids=[
+        "no point",
+        "no such point",
+        "SystemExit",
+        "AttributeError",
+        "ModelBug",
+        "ZeroDivisionError",
+        "AssertionError",
+    ],
 )
 def test_a_copy_that_crashes_has_broken_the_rules_of_the_model(line: str) -> None:
     models = Models(new=load_variant(changed("flush.py", BEGIN, f"{BEGIN}    {line}\n")))
@@ -101,12 +109,50 @@ def test_a_change_may_add_a_switch_and_a_module() -> None:
         ("def f(:\n", "SyntaxError"),
         ("from .nowhere import x\n", "ModuleNotFoundError"),
         ("1 // 0\n", "ZeroDivisionError"),
+        ("raise SystemExit\n", "SystemExit"),
     ],
 )
 def test_a_copy_that_cannot_be_imported_is_refused(text: str, reason: str) -> None:
     with pytest.raises(VariantError, match=f"^the changed model does not load: {reason}"):
         load_variant({"fault.py": text})
     load_variant({})
+
+
+def test_a_change_may_not_add_a_point() -> None:
+    source = changed("points.py", "MM_WAIT: Final = 19", "MINE: Final = 18\nMM_WAIT: Final = 19")
+    with pytest.raises(VariantError, match="a change may move preemption points, but not add"):
+        load_variant(source)
+
+
+def test_new_is_the_model_with_the_diff() -> None:
+    diff = as_diff(changed("notifier.py", FLUSH, "            yield from ()\n"))
+    models = changed_models(diff)
+    assert models.old is SHIPPED
+    assert models.diff == diff
+    assert "stale-translation" in broken(models, "new", 40)
+
+
+def test_sources_that_have_the_diff_are_new_and_old_is_without_it() -> None:
+    """The shipped sources stand for a checkout in which somebody added a flush; OLD misses it."""
+    diff = taken_back(changed("notifier.py", FLUSH, "            yield from ()\n"))
+    models = changed_models(diff)
+    assert "stale-translation" in broken(models, "old", 40)
+    assert "stale-translation" not in broken(models, "new", 40)
+
+
+def test_what_the_diff_added_is_left_and_not_used() -> None:
+    diff = taken_back({"effects.py": ""}).replace("--- a/reference_mmu/effects.py", "--- /dev/null")
+    assert revert_diff(diff) == {}
+
+
+def test_a_diff_too_long_to_be_kept_is_refused() -> None:
+    with pytest.raises(VariantError, match=r"^the diff has more than 512 KiB$"):
+        changed_models("\x01" * (DIFF_BYTES_MAX // 6 + 1))
+
+
+def test_a_diff_of_other_sources_is_refused_in_either_direction() -> None:
+    with pytest.raises(Mismatch):
+        changed_models(as_diff(changed("notifier.py", FLUSH, "")).replace("zapped = ", "gone = "))
 
 
 def test_every_operation_has_a_flow() -> None:

@@ -6,19 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from fuzzer.compare import Comparison, by_switches
-from fuzzer.finding import Finding, Verdict
+from fuzzer.finding import Finding, Verdict, signature
 from fuzzer.minimize import Story
 from fuzzer.ops import NumaHint, Write
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import MAX_BYTES, encode_reproducer, make_reproducer
 from reference_mmu.config import Config
 from reference_mmu.semantics import NEW, OLD
+from tests.changes import NO_FLUSH, as_diff
 from workers.cli import cli
 
+CRASHES = as_diff({"effects.py": "1 // 0\n"})
 FINDING = Finding(
     kind="divergence",
     what="fewer-checks",
@@ -55,6 +58,10 @@ RUN: list[tuple[str, str]] = [
     ("--out /proc/findings", "name another directory"),
     ("--json missing/report.json", "No such file or directory; name another file"),
     ("--json .", "is a directory; name a file in it"),
+    ("--apply missing.patch", "missing.patch cannot be read: No such file or directory; make it"),
+    ("--apply .", "--apply . cannot be read: Is a directory; make it at the top of the checkout"),
+    ("--apply file", "does not apply to the shipped model: No valid patches in input"),
+    ("--apply -", "--apply -: the diff is empty; make it at the top of the checkout with 'git diff"),
     ("--nosuch", "No such option '--nosuch'"),
     ("surplus", "unexpected extra argument (surplus); see 'mmufuzz run --help'"),
 ]
@@ -87,9 +94,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def refuse(here: Path, words: list[str], said: str) -> None:
+def refuse(here: Path, words: list[str], said: str, typed: str | bytes = "") -> None:
     before = sorted((path, path.read_bytes()) for path in here.rglob("*"))
-    result = CliRunner().invoke(cli, words)
+    result = CliRunner().invoke(cli, words, input=typed)
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("mmufuzz: ")
     assert result.stderr.count("\n") == 1, result.stderr
@@ -101,6 +108,22 @@ def refuse(here: Path, words: list[str], said: str) -> None:
 @pytest.mark.parametrize(("words", "said"), RUN)
 def test_run_refuses(here: Path, words: str, said: str) -> None:
     refuse(here, ["run", "--programs", "1", "--jobs", "1", *words.split()], said)
+
+
+@pytest.mark.parametrize(
+    ("diff", "said"),
+    [
+        (CRASHES, "the changed model does not load: ZeroDivisionError: integer division or modulo by zero; mend"),
+        (as_diff({"effects.py": "X = \n"}), "the changed model does not load: SyntaxError"),
+        ("--- /dev/null\n+++ b/other.py\n@@ -0,0 +1 @@\n+X = 1\n", "not remove or touch other.py; mend the change"),
+        (NO_FLUSH.replace("flush", "gone"), "patch failed: reference_mmu/notifier.py"),
+        ("\xe9".encode("latin-1"), "--apply - cannot be read: 'utf-8' codec can't decode"),
+        (b"x" * 600_000, "the diff has more than 512 KiB"),
+    ],
+    ids=["crashes", "no Python", "elsewhere", "another version", "no UTF-8", "too large"],
+)
+def test_run_refuses_a_change(here: Path, diff: str | bytes, said: str) -> None:
+    refuse(here, ["run", "--programs", "1", "--apply", "-"], said, diff)
 
 
 @pytest.mark.parametrize(("words", "said"), OTHER)
@@ -126,6 +149,11 @@ def with_config(**fields: Any) -> bytes:
     return write(value)
 
 
+def with_finding(**fields: Any) -> bytes:
+    finding = msgspec.structs.replace(FINDING, **fields)
+    return write(good() | {"finding": msgspec.to_builtins(finding), "signature": signature(finding)})
+
+
 FILES: list[tuple[str, Callable[[], bytes], str]] = [
     ("empty", lambda: b"", "not a reproducer"),
     ("truncated", lambda: write(good())[:-200], "not a reproducer"),
@@ -133,7 +161,19 @@ FILES: list[tuple[str, Callable[[], bytes], str]] = [
     ("no UTF-8", lambda: write(good()).replace(b'"old": "old"', b'"old": "\xc3("'), "utf-8"),
     ("nested without end", lambda: b'{"format": 1, "x": ' + b"[" * 100_000, "recursion"),
     ("too large", lambda: b" " * (MAX_BYTES + 1), f"more than {MAX_BYTES}"),
-    ("newer format", lambda: write(good() | {"format": 99}), "format 99, this version reads format 1: update mmufuzz"),
+    (
+        "newer format",
+        lambda: write(good() | {"format": 99}),
+        "this version reads formats up to 2: update",
+    ),
+    ("diff in format 1", lambda: write(good() | {"diff": NO_FLUSH}), "format 2 has a diff, format 1 has none"),
+    ("diff of another model", lambda: write(good() | {"format": 2, "diff": "x"}), "the diff does not apply"),
+    (
+        "change that does not load",
+        lambda: write(good() | {"format": 2, "diff": CRASHES}),
+        "not load: ZeroDivision",
+    ),
+    ("own change without a diff", lambda: with_finding(patches=["own-change"]), "'own-change' is no difference"),
     ("unknown field", lambda: write(good() | {"extra": 1}), "extra"),
     ("unknown patch", lambda: write(good() | {"new": "old+nosuch"}), "unknown patch 'nosuch'"),
     ("unknown point", lambda: write(good() | {"switches": [[0, "no.point", 1, 0]]}), "unknown point 'no.point'"),

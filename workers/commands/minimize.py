@@ -17,6 +17,7 @@ from fuzzer.verdict import Trial
 from workers.document import Document, check_writable, json_option, write_whole
 from workers.parameters import read_reproducer
 from workers.refusal import refuse
+from workers.watchdog import watchdog
 
 
 class MinimizeReport(msgspec.Struct, frozen=True):
@@ -61,7 +62,8 @@ def minimize(file: str, out: str | None, budget: int, document: Document) -> Non
     target = Path(out) if out else Path(file).with_suffix(".min.json")
     check_writable(target, "--out")
     console = document.console()
-    shrunk = shrink(reproducer, budget)
+    with watchdog():
+        shrunk = shrink(reproducer, budget)
     if shrunk is None:
         console.print(f"the finding does not show with this model; 'mmufuzz replay {file}' says where it differs")
         document.write(report(file, None, reproducer, Shrunk(reproducer, 1)))

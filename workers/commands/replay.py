@@ -5,20 +5,16 @@ from collections.abc import Iterator
 
 import click
 import msgspec
-from rich.console import Console
-from rich.text import Text
 
 from fuzzer.finding import Verdict
 from fuzzer.recheck import Recheck, recheck
 from fuzzer.reproducer import Reproducer
 from fuzzer.story import Row, first_difference, patches_alone, tell
-from fuzzer.two_columns import BROKEN, DIFFERS, header_lines, row_lines
 from workers.document import Document, json_option
 from workers.parameters import read_reproducer
 from workers.refusal import BadInput
-
-# Two columns of sentences: more than the usual 80, so that a log reads well, too.
-_PIPE_WIDTH = 140
+from workers.telling import print_telling
+from workers.watchdog import watchdog
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
@@ -56,6 +52,8 @@ def replay(file: str, alone: bool, document: Document) -> None:
       mmufuzz replay findings/divergence-fewer-flushes-age-elides-tlb-flush-0c4d8ca2.json
       mmufuzz replay FILE --alone       without the differences that other patches make
 
+    A reproducer of 'mmufuzz run --apply' brings its change of the model along, and replaying it runs that code.
+
     \b
     Exit codes: 0 the same finding by the very same trace, 1 not reproduced, 2 bad input.
     """
@@ -63,29 +61,23 @@ def replay(file: str, alone: bool, document: Document) -> None:
     if alone and not reproducer.finding.patches:
         raise BadInput(f"{file}: no patch is attributed to it; replay it without --alone")
     comparison, story = reproducer.comparison(), reproducer.story()
-    telling = tell(comparison, story)
-    check = recheck(reproducer, telling.outcome)
-    rows = telling.rows
-    if alone:
-        comparison = patches_alone(reproducer)
-        rows = tell(comparison, story).rows
+    with watchdog():
+        telling = tell(comparison, story)
+        check = recheck(reproducer, telling.outcome)
+        rows = telling.rows
+        if alone:
+            comparison = patches_alone(reproducer)
+            rows = tell(comparison, story).rows
     console = document.console()
-    console.print("\n".join(header_lines(reproducer, comparison)), "\n")
-    print_rows(console, rows)
+    print_telling(console, reproducer, comparison, rows)
     console.print()
     for line in check_lines(reproducer, check):
         console.print(line)
-    if first_difference(rows) >= 0 and not alone and reproducer.finding.patches:
+    others = comparison.old != comparison.new
+    if first_difference(rows) >= 0 and not alone and others and reproducer.finding.patches:
         console.print(f"without the differences that other patches make:  mmufuzz replay {file} --alone")
     document.write(report(file, reproducer, check, rows))
     raise click.exceptions.Exit(0 if check.reproduced() else 1)
-
-
-def print_rows(console: Console, rows: list[Row]) -> None:
-    """The two columns, as wide as the terminal."""
-    for line in row_lines(rows, console.width if console.is_terminal else _PIPE_WIDTH):
-        style = "bold yellow" if line.startswith(DIFFERS) else "red" if BROKEN in line else ""
-        console.print(Text(line, style))
 
 
 def check_lines(reproducer: Reproducer, check: Recheck) -> Iterator[str]:

@@ -17,17 +17,20 @@ from db.store import Store
 from fuzzer.compiled import use_compiled_core
 from fuzzer.finding import Verdict
 from fuzzer.generate import PROFILES
-from reference_mmu.semantics import Semantics
+from fuzzer.story import tell
+from reference_mmu.semantics import OLD, Semantics
 from reference_mmu.version import model_version
+from workers.change import Change, apply_option, digest
 from workers.document import Document, check_directory, json_option
 from workers.interrupts import Interrupts
 from workers.order import Order, batch_size
-from workers.parameters import SEED_MAX, SpecType, database_name, open_store
+from workers.parameters import SEED_MAX, SpecType, database_name, open_store, read_reproducer
 from workers.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from workers.refusal import BadInput, refuse
 from workers.search import Search
 from workers.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines
 from workers.tally import Tally
+from workers.telling import print_telling
 
 JOBS_MAX: Final = 64
 DEFAULT_SECONDS: Final = 60
@@ -43,6 +46,7 @@ class Request(msgspec.Struct, frozen=True):
     budget: Budget
     database: str
     folder: Path
+    change: Change | None = None
 
 
 @click.command()
@@ -67,8 +71,9 @@ class Request(msgspec.Struct, frozen=True):
     show_default=True,
     help="What the programs are about.",
 )
-@click.option("--old", type=SpecType(), default="old", show_default=True, help="Semantics to compare from.")
+@click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
+@apply_option
 @click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
 @click.option(
     "--out",
@@ -85,8 +90,9 @@ def run(
     seed: int | None,
     jobs: int,
     profile: str,
-    old: Semantics,
+    old: Semantics | None,
     new: Semantics,
+    change: Change | None,
     database: str,
     folder: Path,
     document: Document,
@@ -102,6 +108,8 @@ def run(
       mmufuzz run --programs 10000 --seed 1 --jobs 1
       mmufuzz run --old old --new old+age-elides-tlb-flush --profile aging
       mmufuzz run --seconds 600 --json result.json
+      mmufuzz run --apply my-change.patch            your own change to the model, against the model without it
+      git diff -- reference_mmu | mmufuzz run --apply -
 
     \b
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand.
@@ -110,6 +118,7 @@ def run(
     """
     if seconds is not None and programs is not None:
         raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
+    old = old or (new if change else OLD)
     order = Order(
         old=old.spec(),
         new=new.spec(),
@@ -118,13 +127,14 @@ def run(
         programs=programs or 0,
         batch_programs=batch_size(programs or 0, jobs),
         jobs=jobs,
+        diff=change.diff if change else "",
     )
     lacking = sorted(old.patches - new.patches)
     if lacking:
         raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
     check_directory(folder, "--out")
     budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
-    raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder), document))
+    raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder, change), document))
 
 
 def search_and_report(request: Request, document: Document) -> int:
@@ -134,7 +144,8 @@ def search_and_report(request: Request, document: Document) -> int:
     with refuse(OSError, what=f"--out {request.folder} cannot be made", advice="name another directory"):
         request.folder.mkdir(parents=True, exist_ok=True)
     console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, jobs {order.jobs}")
-    console.print(f"core {use_compiled_core().reason}")
+    for line in request.change.lines() if request.change else (f"core {use_compiled_core().reason}",):
+        console.print(line)
     started = time.monotonic()
     lost = f"the search has ended; reproducers found before are in {request.folder}"
     with Interrupts() as interrupts, refuse(StoreError, OSError, advice=lost):
@@ -145,8 +156,10 @@ def search_and_report(request: Request, document: Document) -> int:
         store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
     elapsed = time.monotonic() - started
     print_summary(console, tally, request, elapsed)
+    if not tally.findings and not failures:
+        console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")
     for failure in failures:
-        click.echo(f"mmufuzz: {failure}; the other findings are kept, please report the traceback above", err=True)
+        click.echo(f"mmufuzz: {failure}", err=True)
     document.write(make_report(tally, request, elapsed))
     failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
     return interrupts.exit_code() or int(bool(failed))
@@ -156,7 +169,7 @@ def begin_campaign(store: Store, request: Request) -> int:
     """Store what is searched, by budget of programs or of seconds."""
     order, budget = request.order, request.budget
     return store.create_campaign(
-        name=f"run --seed {order.seed}",
+        name=f"run --seed {order.seed}{f' --apply {request.change.name}' if request.change else ''}",
         old_spec=order.old,
         new_spec=order.new,
         profile=order.profile,
@@ -202,10 +215,14 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
     if tally.findings:
         console.print(f"directory:  {request.folder}")
     first = first_reproducer(tally)
+    if first is not None and request.change:
+        console.print(f"\nthe smallest story of the first, {first}:\n")
+        reproducer = read_reproducer(str(first))
+        comparison = reproducer.comparison()
+        print_telling(console, reproducer, comparison, tell(comparison, reproducer.story()).rows)
+        console.print()
     if first is not None:
         console.print(f"replay the first with:  {replay_command(first)}")
-    elif not tally.findings:
-        console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")
 
 
 def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
@@ -225,4 +242,5 @@ def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
         new=order.new,
         campaign=tally.campaign,
         database=database_name(request.database),
+        change=digest(order.diff) if order.diff else "",
     )

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Changes of the model as a user would bring them: by file, and as a diff."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+from fuzzer.variant import shipped_source
+
+
+def changed(file: str, before: str, after: str) -> dict[str, str]:
+    """The module with the one place that reads `before` changed."""
+    text = shipped_source(file)
+    assert text.count(before) == 1
+    return {file: text.replace(before, after)}
+
+
+def as_diff(sources: Mapping[str, str]) -> str:
+    """As `git diff` would show the change, headers apart."""
+    return "".join(unified(file, shipped_source(file), text) for file, text in sources.items())
+
+
+def taken_back(sources: Mapping[str, str]) -> str:
+    """The diff of a checkout whose sources before were these, and are now the shipped ones."""
+    return "".join(unified(file, text, shipped_source(file)) for file, text in sources.items())
+
+
+def unified(file: str, before: str, after: str) -> str:
+    was, now = (text.splitlines(keepends=True) for text in (before, after))
+    return "".join(difflib.unified_diff(was, now, f"a/reference_mmu/{file}", f"b/reference_mmu/{file}"))
+
+
+_OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
+NO_FLUSH: Final = as_diff(changed("notifier.py", _OWED, ""))
+HANGS: Final = as_diff(changed("notifier.py", _OWED, "        while flush:\n            pass\n"))

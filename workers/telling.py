@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A replay on a console: what it is about, then the two columns."""
+
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from fuzzer.compare import Comparison
+from fuzzer.reproducer import Reproducer
+from fuzzer.story import Row
+from fuzzer.two_columns import BROKEN, DIFFERS, header_lines, row_lines
+
+# Two columns of sentences: more than the usual 80, so that a log reads well, too.
+_PIPE_WIDTH: Final = 140
+
+
+def print_telling(console: Console, reproducer: Reproducer, comparison: Comparison, rows: list[Row]) -> None:
+    """Header and rows, as wide as the terminal."""
+    console.print("\n".join(header_lines(reproducer, comparison)), "\n")
+    for line in row_lines(rows, console.width if console.is_terminal else _PIPE_WIDTH):
+        style = "bold yellow" if line.startswith(DIFFERS) else "red" if BROKEN in line else ""
+        console.print(Text(line, style))
