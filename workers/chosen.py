@@ -5,11 +5,13 @@ from collections.abc import Callable, Container
 from typing import TypeVar
 
 import click
+from rich.console import Console
 
 from reference_mmu.patches import PATCHES, unknown_patch
 from workers.refusal import BadInput
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+_Result = TypeVar("_Result")
 
 
 def patches_argument(command: _Command) -> _Command:
@@ -31,3 +33,18 @@ def chosen(names: tuple[str, ...], every: bool, kinds: Container[str], advice: s
         if PATCHES[name].kind not in kinds:
             raise BadInput(f"'{name}' is a patch of kind {PATCHES[name].kind}: {advice} {name}'")
     return list(dict.fromkeys(names))
+
+
+def worked_through(
+    patches: list[str], console: Console, work: Callable[[str], _Result], tell: Callable[[Console, _Result], None]
+) -> tuple[list[_Result], bool]:
+    """Do and tell one patch after the other; the results, and whether Ctrl-C ended it before the last."""
+    results: list[_Result] = []
+    try:
+        for patch in patches:
+            with console.status(f"{patch} ({len(results) + 1} of {len(patches)})"):
+                results.append(work(patch))
+            tell(console, results[-1])
+    except KeyboardInterrupt:
+        return results, True
+    return results, False

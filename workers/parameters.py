@@ -2,7 +2,7 @@
 """Values that several commands take: semantics, databases, reproducer files."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from sqlalchemy import make_url
@@ -16,8 +16,6 @@ from fuzzer.reproducer import MAX_BYTES, Reproducer, ReproducerError, decode_rep
 from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
 from workers.interpreted import require_interpreted
 from workers.refusal import BadInput, refuse
-
-SEED_MAX: Final = 2**62
 
 
 class SpecType(click.ParamType[Semantics]):

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from db.session import open_database
+from db.store import Store
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("reference_mmu", "fuzzer", "db", "workers")
 COMMAND = (sys.executable, "-m", "workers.cli")
@@ -41,6 +44,16 @@ def changed_sources(folder: Path, file: str, old: str, new: str) -> Path:
     return folder
 
 
+def report_in(folder: Path) -> Any:
+    """The document that `--json report.json` wrote there."""
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def store_in(folder: Path) -> Store:
+    """The database that a command left there."""
+    return Store(open_database(f"sqlite:///{folder / 'mmufuzz.db'}"))
+
+
 class Searched(NamedTuple):
     """A finished `mmufuzz run … --json report.json` in `folder`."""
 
@@ -49,7 +62,7 @@ class Searched(NamedTuple):
 
     @property
     def report(self) -> Any:
-        return json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+        return report_in(self.folder)
 
     @property
     def files(self) -> list[Path]:

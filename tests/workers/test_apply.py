@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`mmufuzz run --apply`: what a maintainer's three lines break, told, kept, and replayed by whoever gets the file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from db.session import open_database
-from db.store import Store
 from fuzzer.reproducer import decode_reproducer
 from tests.changes import HANGS, NO_FLUSH
-from tests.workers.shell import Searched, changed_sources, mmufuzz
+from tests.workers.shell import Searched, changed_sources, mmufuzz, report_in, store_in
 
 pytestmark = pytest.mark.xdist_group("applied")
 
@@ -61,7 +58,7 @@ def test_the_output_tells_finding_story_and_replay(applied: Searched) -> None:
 
 
 def test_the_findings_are_stored_like_others(applied: Searched) -> None:
-    store = Store(open_database(applied.database))
+    store = store_in(applied.folder)
     assert {row.signature for row in store.findings()} == {found["signature"] for found in applied.report["findings"]}
     assert store.campaigns()[0].name == "run --seed 1 --apply my.patch"
     found = regression(applied)
@@ -84,7 +81,7 @@ def test_a_checkout_that_has_the_change_tells_the_same(applied: Searched, edited
     run = mmufuzz(WORDS, folder=tmp_path, sources=edited)
     assert run.returncode == 1, run.stderr
     assert "which the sources have already: OLD is without it" in run.stdout
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    report = report_in(tmp_path)
     assert report["findings"] == applied.report["findings"]
     for found in report["findings"]:
         here, there = (

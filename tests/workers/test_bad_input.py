@@ -10,30 +10,16 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from fuzzer.compare import Comparison, by_switches
-from fuzzer.finding import Finding, Verdict, signature
-from fuzzer.minimize import Story
+from fuzzer.finding import signature
 from fuzzer.ops import NumaHint, Write
 from fuzzer.program import Actor, Program
-from fuzzer.reproducer import MAX_BYTES, encode_reproducer, make_reproducer
+from fuzzer.reproducer import MAX_BYTES
 from reference_mmu.config import Config
-from reference_mmu.semantics import NEW, OLD
 from tests.changes import NO_FLUSH, as_diff
+from tests.workers.made import FINDING, reproducer_file
 from workers.cli import cli
 
 CRASHES = as_diff({"effects.py": "1 // 0\n"})
-FINDING = Finding(
-    kind="divergence",
-    what="fewer-checks",
-    effects=("fewer-checks",),
-    side="both",
-    leader="old",
-    patches=("demote-iter-yielded-warn",),
-    direction="sufficient",
-    verdict=Verdict.DOCUMENTED,
-    sites=("-", "-"),
-    story="fewer checks",
-)
 
 # Words after `run --programs 1 --jobs 1`, and what the line must say.
 RUN: list[tuple[str, str]] = [
@@ -134,9 +120,7 @@ def test_other_commands_refuse(here: Path, words: str, said: str) -> None:
 def good() -> Any:
     """A reproducer that can be replayed, as JSON values."""
     program = Program(Config(), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (NumaHint(1, 0, 4),))))
-    comparison = Comparison(OLD, NEW, "old")
-    outcome = comparison.run(program, by_switches(()))
-    return json.loads(encode_reproducer(make_reproducer(comparison, Story(program, ()), outcome, FINDING, True)))
+    return json.loads(reproducer_file(program))
 
 
 def write(value: Any) -> bytes:

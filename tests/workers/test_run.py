@@ -11,16 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from db.schema import CampaignState
-from db.session import open_database
-from db.store import Store
-from tests.workers.shell import COMMAND, Searched, changed_sources, environment, mmufuzz
+from tests.workers.shell import COMMAND, Searched, changed_sources, environment, mmufuzz, report_in, store_in
 from workers.cli import cli
 
 
 @pytest.mark.xdist_group("searched")
 def test_report_database_and_directory_agree(searched: Searched) -> None:
     report = searched.report
-    store = Store(open_database(searched.database))
+    store = store_in(searched.folder)
     assert searched.process.returncode == 0, searched.process.stderr
     assert (report["programs"], report["seed"], report["core"]) == (60, 1, "interpreted")
     totals = store.totals(report["campaign"])
@@ -65,7 +63,7 @@ def test_same_seed_and_jobs_give_the_same_findings(tmp_path: Path) -> None:
 def test_jobs_share_the_seeds(tmp_path: Path) -> None:
     words = "run --profile tdp --programs 11 --seed 1000 --jobs 3 --json report.json"
     assert mmufuzz(words, folder=tmp_path).returncode == 0
-    totals = Store(open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")).totals(1)
+    totals = store_in(tmp_path).totals(1)
     assert (totals.batches, totals.programs) == (3, 11)
 
 
@@ -78,7 +76,7 @@ def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
 
 def test_budget_of_seconds(tmp_path: Path) -> None:
     run = mmufuzz("run --profile tdp --seconds 2 --jobs 1 --json report.json", folder=tmp_path)
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    report = report_in(tmp_path)
     assert run.returncode == 0
     assert report["seconds"] >= 2
     assert f"seed {report['seed']}" in run.stdout, "a seed that was drawn must be told, or nobody can repeat the run"
@@ -108,12 +106,12 @@ def test_a_search_process_that_dies_is_reported_and_the_rest_is_kept(tmp_path: P
     )
     words = "run --profile tdp --programs 20 --seed 1 --jobs 2 --json report.json"
     run = mmufuzz(words, folder=tmp_path, sources=sources)
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    report = report_in(tmp_path)
     assert run.returncode == 1
     assert "AssertionError: planted" in run.stderr
     assert run.stderr.splitlines()[-1].startswith("mmufuzz: search process ")
     assert 10 <= report["programs"] < 20, "one process did its ten, the other died at its sixth"
-    assert Store(open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")).totals(1).programs == report["programs"]
+    assert store_in(tmp_path).totals(1).programs == report["programs"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
@@ -137,8 +135,8 @@ def test_a_signal_stops_the_search_and_keeps_what_was_found(tmp_path: Path, numb
         rest, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
     assert errors == ""
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    store = Store(open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}"))
+    report = report_in(tmp_path)
+    store = store_in(tmp_path)
     assert store.totals(1).programs == report["programs"] > 0
     assert {row.signature for row in store.findings()} == {found["signature"] for found in report["findings"]}
     assert len(list((tmp_path / "findings").iterdir())) == len(report["findings"]) > 0

@@ -8,29 +8,14 @@ import pytest
 
 from db.session import open_database
 from db.store import Store
-from fuzzer.compare import Comparison, by_switches
 from fuzzer.finding import Finding, FoundFinding, Verdict, signature
-from fuzzer.minimize import Story
 from fuzzer.ops import Write
 from fuzzer.program import Actor, Program
-from fuzzer.reproducer import encode_reproducer, make_reproducer
 from reference_mmu.config import Config
-from reference_mmu.semantics import NEW, OLD
+from tests.workers.made import FINDING, reproducer_file
 from workers.order import Gain, Order, Part, batch_size
 from workers.tally import Tally, file_name
 
-FINDING = Finding(
-    kind="divergence",
-    what="fewer-checks",
-    effects=("fewer-checks",),
-    side="both",
-    leader="old",
-    patches=("demote-iter-yielded-warn",),
-    direction="sufficient",
-    verdict=Verdict.DOCUMENTED,
-    sites=("write", "-"),
-    story="fewer checks",
-)
 SIGNATURE = signature(FINDING)
 ORDER = Order("old", "new", "tdp", 100, 20, 5, 2)
 
@@ -47,9 +32,7 @@ def tally(tmp_path: Path) -> Tally:
 def reproducer(writes: int) -> bytes:
     """A reproducer file with that many operations."""
     program = Program(Config(), (Actor("vcpu", tuple(Write(uid, 1) for uid in range(writes))),))
-    comparison = Comparison(OLD, NEW, "old")
-    outcome = comparison.run(program, by_switches(()))
-    return encode_reproducer(make_reproducer(comparison, Story(program, ()), outcome, FINDING, True))
+    return reproducer_file(program)
 
 
 def gain(seed: int, count: int = 1, writes: int = 0, finding: Finding = FINDING) -> Gain:

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fuzzer.expose import Exposure, expose_steps
-from workers.chosen import chosen, patches_argument
+from workers.chosen import chosen, patches_argument, worked_through
 from workers.document import Document, check_directory, json_option, write_whole
-from workers.parameters import SEED_MAX
+from workers.options import out_option, seed_option
 from workers.progress import spaced
 from workers.refusal import INTERRUPTED, refuse
 from workers.summary import replay_command
@@ -45,17 +45,8 @@ class ExposeReport(msgspec.Struct, frozen=True):
 @click.option(
     "--seconds-per-patch", type=click.IntRange(1, 10**6), default=20, show_default=True, help="Give up after N seconds."
 )
-@click.option(
-    "--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Seed of the first program."
-)
-@click.option(
-    "--out",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("findings"),
-    show_default=True,
-    help="Directory for reproducers, one file per patch.",
-)
+@seed_option(default=0)
+@out_option("patch")
 @json_option
 def expose(
     names: tuple[str, ...], every: bool, seconds_per_patch: int, seed: int, folder: Path, document: Document
@@ -76,15 +67,11 @@ def expose(
     patches = chosen(names, every, ("semantic", "cost"), "see that it changes nothing with 'mmufuzz prove")
     check_directory(folder, "--out")
     console = document.console()
-    results: list[ExposedPatch] = []
-    interrupted = False
-    try:
-        for patch in patches:
-            with console.status(f"{patch} ({len(results) + 1} of {len(patches)})"):
-                results.append(search(patch, seed, seconds_per_patch, folder))
-            print_story(console, results[-1])
-    except KeyboardInterrupt:
-        interrupted = True
+
+    def expose_one(patch: str) -> ExposedPatch:
+        return search(patch, seed, seconds_per_patch, folder)
+
+    results, interrupted = worked_through(patches, console, expose_one, print_story)
     console.print(table_of(results))
     document.write(ExposeReport(tuple(results)))
     exposed = all(result.exposed for result in results)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fuzzer.prove import Proof
 from fuzzer.prove import prove as prove_patch
-from workers.chosen import chosen, patches_argument
+from workers.chosen import chosen, patches_argument, worked_through
 from workers.document import Document, json_option
 from workers.progress import spaced
 from workers.refusal import INTERRUPTED
@@ -51,15 +51,7 @@ def prove(names: tuple[str, ...], every: bool, document: Document) -> None:
     """
     patches = chosen(names, every, ("equivalence",), "see what it changes with 'mmufuzz expose")
     console = document.console()
-    results: list[ProvedPatch] = []
-    interrupted = False
-    try:
-        for patch in patches:
-            with console.status(f"{patch} ({len(results) + 1} of {len(patches)})"):
-                results.append(timed_proof(patch))
-            print_domain(console, results[-1])
-    except KeyboardInterrupt:
-        interrupted = True
+    results, interrupted = worked_through(patches, console, timed_proof, print_domain)
     console.print(table_of(results))
     document.write(ProveReport(tuple(results)))
     proven = all(result.proven for result in results)

@@ -23,8 +23,9 @@ from reference_mmu.version import model_version
 from workers.change import Change, apply_option, digest
 from workers.document import Document, check_directory, json_option
 from workers.interrupts import Interrupts
+from workers.options import out_option, seed_option
 from workers.order import Order, batch_size
-from workers.parameters import SEED_MAX, SpecType, database_name, open_store, read_reproducer
+from workers.parameters import SpecType, database_name, open_store, read_reproducer
 from workers.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from workers.refusal import BadInput, refuse
 from workers.search import Search
@@ -54,9 +55,7 @@ class Request(msgspec.Struct, frozen=True):
     "--seconds", metavar="N", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS})."
 )
 @click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
-@click.option(
-    "--seed", metavar="S", type=click.IntRange(0, SEED_MAX), help="Seed of the first program (default: a random one)."
-)
+@seed_option(default=None)
 @click.option(
     "--jobs",
     metavar="N",
@@ -75,14 +74,7 @@ class Request(msgspec.Struct, frozen=True):
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
 @apply_option
 @click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
-@click.option(
-    "--out",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("findings"),
-    show_default=True,
-    help="Directory for reproducers, one file per signature.",
-)
+@out_option("signature")
 @json_option
 def run(
     seconds: int | None,

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Options that several commands have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+SEED_MAX: Final = 2**62
+
+
+def seed_option(default: int | None) -> Callable[[_Command], _Command]:
+    """Adds --seed to a command, which gets it as `seed`; with a default of None that is None for a random one."""
+    words = "Seed of the first program (default: a random one)." if default is None else "Seed of the first program."
+    kind = click.IntRange(0, SEED_MAX)
+    return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
+
+
+def out_option(each: str) -> Callable[[_Command], _Command]:
+    """Adds --out to a command, which gets the directory as `folder` and writes one file per `each` to it."""
+    return click.option(
+        "--out",
+        "folder",
+        type=click.Path(path_type=Path),
+        default=Path("findings"),
+        show_default=True,
+        help=f"Directory for reproducers, one file per {each}.",
+    )
