@@ -87,7 +87,7 @@ def make_reproducer(
 ) -> Reproducer:
     return Reproducer(
         format=FORMAT if comparison.models.diff else _FORMAT_WITHOUT_DIFF,
-        replay="mmufuzz replay FILE",
+        replay="mmufuzz replay FILE" + (" --run-change" if comparison.models.diff else ""),
         model=model_version(),
         old=comparison.old.spec(),
         new=comparison.new.spec(),

@@ -19,6 +19,12 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
     return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
 
 
+def run_change_option(command: _Command) -> _Command:
+    """Adds --run-change to a command that reads a reproducer, which gets it as `run_change`."""
+    words = "Run the change of the model that the file brings along: Python from whoever wrote the file."
+    return click.option("--run-change", is_flag=True, help=words)(command)
+
+
 def out_option(each: str) -> Callable[[_Command], _Command]:
     """Adds --out to a command, which gets the directory as `folder` and writes one file per `each` to it."""
     return click.option(

@@ -55,8 +55,9 @@ def existing_store(url: str) -> Store:
     return open_store(url)
 
 
-def read_reproducer(path: str) -> Reproducer:
-    """Read and check a reproducer file. Raises BadInput."""
+def read_reproducer(path: str, run_change: bool) -> Reproducer:
+    """Read and check a reproducer file. Raises BadInput, also for a file that brings a change of the model along while
+    `run_change` does not say that its Python may run here."""
     advice = "'mmufuzz run' writes reproducers to findings/"
     with refuse(OSError, what=f"cannot read {path}", advice=advice), open(path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
@@ -64,6 +65,8 @@ def read_reproducer(path: str) -> Reproducer:
     with refuse(ReproducerError, UnicodeDecodeError, RecursionError, what=path, advice=advice):
         reproducer = decode_reproducer(data)
         if reproducer.diff:
+            if not run_change:
+                raise BadInput(f'{path} brings a change of the model; read its "diff" and add --run-change to run it')
             require_interpreted()
         check_reproducer(reproducer)
         return reproducer

@@ -4,6 +4,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fuzzer.reproducer import decode_reproducer
@@ -67,13 +68,25 @@ def test_the_findings_are_stored_like_others(applied: Searched) -> None:
 
 def test_the_file_is_all_that_replay_and_minimize_need(applied: Searched, tmp_path: Path) -> None:
     (tmp_path / "got.json").write_bytes((applied.folder / regression(applied)["reproducer"]).read_bytes())
-    replay = mmufuzz("replay got.json", folder=tmp_path)
+    replay = mmufuzz("replay got.json --run-change", folder=tmp_path)
     assert replay.returncode == 0, replay.stderr
     assert "compared    OLD = new, NEW = new with own-change" in replay.stdout
     assert "reproduced exactly: regression" in replay.stdout
-    minimize = mmufuzz("minimize got.json", folder=tmp_path)
+    minimize = mmufuzz("minimize got.json --run-change", folder=tmp_path)
     assert minimize.returncode == 0, minimize.stderr
     assert decode_reproducer((tmp_path / "got.min.json").read_bytes()).diff == NO_FLUSH
+
+
+def test_a_change_from_elsewhere_does_not_run_unasked(applied: Searched, tmp_path: Path) -> None:
+    data = (applied.folder / regression(applied)["reproducer"]).read_bytes()
+    planted = msgspec.json.decode(data)
+    planted["diff"] = planted["diff"].replace("@@\n", "@@\n+open('trace', 'w')\n", 1)
+    (tmp_path / "got.json").write_bytes(msgspec.json.encode(planted))
+    for command in ("replay", "minimize"):
+        refused = mmufuzz(f"{command} got.json", folder=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.endswith('brings a change of the model; read its "diff" and add --run-change to run it\n')
+    assert {path.name for path in tmp_path.iterdir()} == {"got.json"}
 
 
 def test_a_checkout_that_has_the_change_tells_the_same(applied: Searched, edited: Path, tmp_path: Path) -> None:
@@ -89,7 +102,7 @@ def test_a_checkout_that_has_the_change_tells_the_same(applied: Searched, edited
         )
         assert here.digest == there.digest
     found = applied.folder / regression(applied)["reproducer"]
-    replay = mmufuzz(f"replay {found}", folder=tmp_path, sources=edited)
+    replay = mmufuzz(f"replay {found} --run-change", folder=tmp_path, sources=edited)
     assert replay.returncode == 0
     assert "this is model" in replay.stdout
 

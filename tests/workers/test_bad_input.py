@@ -179,7 +179,7 @@ def test_the_file_is_good_before_it_is_spoilt(here: Path) -> None:
 @pytest.mark.parametrize(("make", "said"), [row[1:] for row in FILES], ids=[row[0] for row in FILES])
 def test_reproducer_is_refused(here: Path, command: str, make: Callable[[], bytes], said: str) -> None:
     (here / "bad.json").write_bytes(make())
-    refuse(here, [command, "bad.json"], said)
+    refuse(here, [command, "bad.json", "--run-change"], said)
 
 
 def test_core_that_cannot_be_had(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ from fuzzer.recheck import shows
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.verdict import Trial
 from workers.document import Document, check_writable, json_option, write_whole
+from workers.options import run_change_option
 from workers.parameters import read_reproducer
 from workers.refusal import refuse
+from workers.summary import replay_command
 from workers.watchdog import watchdog
 
 
@@ -44,8 +46,9 @@ class MinimizeReport(msgspec.Struct, frozen=True):
     show_default=True,
     help="Executions of both models to spend; raise it for a reproducer that is not complete.",
 )
+@run_change_option
 @json_option
-def minimize(file: str, out: str | None, budget: int, document: Document) -> None:
+def minimize(file: str, out: str | None, budget: int, run_change: bool, document: Document) -> None:
     """Shrink a reproducer and write the smaller one.
 
     The result is 1-minimal, unless the budget ends first: without any single operation or switch the finding is gone.
@@ -58,7 +61,7 @@ def minimize(file: str, out: str | None, budget: int, document: Document) -> Non
     Exit codes: 0 written (the same story, if it could not be made smaller), 1 the finding does not show any more,
     2 bad input.
     """
-    reproducer = read_reproducer(file)
+    reproducer = read_reproducer(file, run_change)
     target = Path(out) if out else Path(file).with_suffix(".min.json")
     check_writable(target, "--out")
     console = document.console()
@@ -75,7 +78,9 @@ def minimize(file: str, out: str | None, budget: int, document: Document) -> Non
     console.print(f"preemptions: {result.preemptions_before} -> {result.preemptions}")
     if not shrunk.reproducer.complete:
         console.print(f"not 1-minimal yet: give it more than --budget {budget}")
-    console.print(f"written to {target}; tell it with:  mmufuzz replay {target}")
+    console.print(
+        f"written to {target}; tell it with:  {replay_command(target)}{' --run-change' if reproducer.diff else ''}"
+    )
     document.write(result)
 
 

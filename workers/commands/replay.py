@@ -11,6 +11,7 @@ from fuzzer.recheck import Recheck, recheck
 from fuzzer.reproducer import Reproducer
 from fuzzer.story import Row, first_difference, patches_alone, tell
 from workers.document import Document, json_option
+from workers.options import run_change_option
 from workers.parameters import read_reproducer
 from workers.refusal import BadInput
 from workers.telling import print_telling
@@ -40,8 +41,9 @@ class ReplayReport(msgspec.Struct, frozen=True):
     is_flag=True,
     help="Tell the story with nothing but the attributed patches, and what they require, between OLD and NEW.",
 )
+@run_change_option
 @json_option
-def replay(file: str, alone: bool, document: Document) -> None:
+def replay(file: str, alone: bool, run_change: bool, document: Document) -> None:
     """Tell a finding step by step, and check that it shows.
 
     Each row is one turn: who ran up to which preemption point, and what each model did on the way. >>> marks the
@@ -52,12 +54,13 @@ def replay(file: str, alone: bool, document: Document) -> None:
       mmufuzz replay findings/divergence-fewer-flushes-age-elides-tlb-flush-0c4d8ca2.json
       mmufuzz replay FILE --alone       without the differences that other patches make
 
-    A reproducer of 'mmufuzz run --apply' brings its change of the model along, and replaying it runs that code.
+    A reproducer of 'mmufuzz run --apply' brings its change of the model along, which is code, and runs only with
+    --run-change.
 
     \b
     Exit codes: 0 the same finding by the very same trace, 1 not reproduced, 2 bad input.
     """
-    reproducer = read_reproducer(file)
+    reproducer = read_reproducer(file, run_change)
     if alone and not reproducer.finding.patches:
         raise BadInput(f"{file}: no patch is attributed to it; replay it without --alone")
     comparison, story = reproducer.comparison(), reproducer.story()

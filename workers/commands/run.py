@@ -209,12 +209,12 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
     first = first_reproducer(tally)
     if first is not None and request.change:
         console.print(f"\nthe smallest story of the first, {first}:\n")
-        reproducer = read_reproducer(str(first))
+        reproducer = read_reproducer(str(first), run_change=True)
         comparison = reproducer.comparison()
         print_telling(console, reproducer, comparison, tell(comparison, reproducer.story()).rows)
         console.print()
     if first is not None:
-        console.print(f"replay the first with:  {replay_command(first)}")
+        console.print(f"replay the first with:  {replay_command(first)}{' --run-change' if request.change else ''}")
 
 
 def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
