@@ -79,8 +79,8 @@ class Pair:
         self.count_retries(actor, point)
         try:
             self.follow(actor, place, point == END)
-        except ModelBug:
-            self.follower.judge.report("model-bug")
+        except ModelBug as bug:
+            self.follower.judge.report("model-bug", str(bug))
             self.follower.live.clear()
         if self.drift_turn < 0 and point not in self.leader_private:
             if leader.m.events[uid] != self.follower.m.events[uid]:
@@ -249,8 +249,8 @@ class Pair:
         went_on = True
         try:
             self.turn(actor)
-        except ModelBug:
-            self.leader.judge.report("model-bug")
+        except ModelBug as bug:
+            self.leader.judge.report("model-bug", str(bug))
             self.truncated = True
             went_on = False
         observer = self.observer
@@ -267,8 +267,8 @@ class Pair:
         if not self.stuck and not self.truncated:
             try:
                 drained = follower.drain(MAX_STEPS)
-            except ModelBug:
-                follower.judge.report("model-bug")
+            except ModelBug as bug:
+                follower.judge.report("model-bug", str(bug))
             leader.judge.finish()
             if drained:
                 follower.judge.finish()

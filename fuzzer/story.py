@@ -196,7 +196,8 @@ class _Watch:
     def newly_broken(self) -> tuple[str, ...]:
         broken = [name for name in self.execution.judge.violations if name not in self.broken]
         self.broken.update(broken)
-        return tuple(f"{name}: {INVARIANTS[name]}" for name in broken)
+        said = ((name, self.execution.judge.violations[name].detail) for name in broken)
+        return tuple(f"{name}: {INVARIANTS[name]}" + (f": {detail}" if detail else "") for name, detail in said)
 
     def take_picture(self) -> dict[str, str]:
         return picture(self.execution.m) if self.pictured else {}

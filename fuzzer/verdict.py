@@ -112,7 +112,7 @@ class Trial:
             else ("sufficient" if attribution.direction == "sufficient" else "necessary"),
             verdict=verdict,
             sites=self.sites(seen),
-            story=INVARIANTS[seen.invariant],
+            story=INVARIANTS[seen.invariant] + (f": {seen.detail}" if seen.detail else ""),
         )
 
     def sites(self, seen: Violation) -> tuple[str, str]:

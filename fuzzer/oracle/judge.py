@@ -23,14 +23,16 @@ ANNOUNCED_WARN = "tdp_mmu_map: fault cleared MMU_WRITABLE"
 
 class Violation:
     """The first time an invariant broke: in which operation, where that actor last stood, and where the actor stood
-    that ran before it (the other half of the race)."""
+    that ran before it (the other half of the race). `detail`: what the model itself said, if it was the one to find
+    out."""
 
-    def __init__(self, invariant: str, uid: int, point: int, other_point: int, step: int) -> None:
+    def __init__(self, invariant: str, uid: int, point: int, other_point: int, step: int, detail: str) -> None:
         self.invariant = invariant
         self.uid = uid
         self.point = point
         self.other_point = other_point
         self.step = step
+        self.detail = detail
 
 
 class Judge(Oracle):
@@ -66,12 +68,12 @@ class Judge(Oracle):
             self.previous = self.current
             self.current = actor
 
-    def report(self, invariant: str) -> None:
+    def report(self, invariant: str, detail: str = "") -> None:
         """An invariant broke now; only the first time counts."""
         if invariant not in self.violations:
             point = int(self.at[self.current])
             other = int(self.at[self.previous])
-            self.violations[invariant] = Violation(invariant, int(self.m.uid), point, other, int(self.turns))
+            self.violations[invariant] = Violation(invariant, int(self.m.uid), point, other, int(self.turns), detail)
 
     def note(self, effect: str) -> None:
         """A legal but remarkable thing happened, seen in this model alone."""
@@ -162,7 +164,7 @@ class Judge(Oracle):
 
     def warned(self, text: str) -> None:
         if text != ANNOUNCED_WARN:
-            self.report("warn")
+            self.report("warn", text)
 
     def bug(self, text: str) -> None:
-        self.report("bug")
+        self.report("bug", text)

@@ -93,6 +93,12 @@ def test_a_copy_that_crashes_has_broken_the_rules_of_the_model(line: str) -> Non
     assert broken(models, "old", 12) == set()
 
 
+def test_what_crashed_is_said() -> None:
+    models = Models(new=load_variant(changed("flush.py", BEGIN, f"{BEGIN}    m.uid // 0\n")))
+    said = {o.violations("new")["model-bug"].detail for o in outcomes(models, 12) if "model-bug" in o.violations("new")}
+    assert said == {"ZeroDivisionError: integer division or modulo by zero"}
+
+
 def test_a_change_may_add_a_switch_and_a_module() -> None:
     sources = changed(
         "semantics.py", "        # aging\n", "        self.mine: Final = OLDEST in (0,)\n\n        # aging\n"
