@@ -2,10 +2,12 @@
 """A labelled sample: is the patch that makes a difference also the one that is named?
 
 A label comes from a pair of semantics that differ in one single patch: whatever differs between the two is that patch's
-doing.  The same program under the same interleaving is then run with the other end of history opposite the leader, 22
-patches apart or nearly so, and the same difference must be attributed to the label and to nothing else.
+doing.  The same program under the same interleaving is then run with more between the two, and the same difference must
+be attributed to the label and to nothing else: against `old+PATCH` or `new-PATCH`, which put on or take off what the
+patch requires or what requires it (--against patch), and against the other end of history, 22 patches apart or nearly
+so (--against history).
 
-    python -m tests.quality.attribution --divergences 1000
+    python -m tests.quality.attribution --divergences 1000 --against patch
 """
 
 from __future__ import annotations
@@ -55,14 +57,23 @@ def narrow(label: str, leader: str) -> Comparison:
     return Comparison(Semantics(without), Semantics(without | {label}), "new")
 
 
-def wide(comparison: Comparison) -> Comparison:
-    """The same leader against the other end of history."""
-    if comparison.leader == "old":
-        return Comparison(comparison.old, NEW, "old")
-    return Comparison(OLD, comparison.new, "new")
+def wide(label: str, leader: str) -> Comparison:
+    """The leader of the narrow comparison against the other end of history."""
+    comparison = narrow(label, leader)
+    return Comparison(comparison.old, NEW, "old") if leader == "old" else Comparison(OLD, comparison.new, "new")
 
 
-def sample(per_label: int, first_seed: int = 0) -> Iterator[Labelled]:
+def single(label: str, leader: str) -> Comparison:
+    """`old` against `old+PATCH`, or `new-PATCH` against `new`."""
+    if leader == "old":
+        return Comparison(OLD, Semantics(closure([label])), "old")
+    return Comparison(Semantics(NEW.patches - dependents([label])), NEW, "new")
+
+
+AGAINST: Final = {"history": wide, "patch": single}
+
+
+def sample(per_label: int, first_seed: int = 0, against: str = "history") -> Iterator[Labelled]:
     """Divergences of every label, at most `per_label` of each with each leader, seed after seed without end."""
     profiles = list(PROFILES.values())
     taken: Counter[tuple[str, str]] = Counter()
@@ -72,19 +83,17 @@ def sample(per_label: int, first_seed: int = 0) -> Iterator[Labelled]:
         for label in LABELS:
             for leader in ("old", "new"):
                 if taken[label, leader] < per_label:
-                    comparison = narrow(label, leader)
-                    found = list(labelled(label, seed, comparison, program, drive))
+                    found = list(labelled(label, seed, AGAINST[against](label, leader), program, drive))
                     taken[label, leader] += len(found)
                     yield from found
 
 
-def labelled(label: str, seed: int, comparison: Comparison, program: Program, drive: Drive) -> Iterator[Labelled]:
+def labelled(label: str, seed: int, broad: Comparison, program: Program, drive: Drive) -> Iterator[Labelled]:
     """What one program shows of the label: each effect once per kind of operation."""
     seen: set[tuple[str, str]] = set()
-    divergences = comparison.run(program, drive).divergences
+    divergences = narrow(label, broad.leader).run(program, drive).divergences
     if not divergences:
         return
-    broad = wide(comparison)
     trial = Trial(broad, program, drive, broad.run(program, drive))
     for divergence in divergences:
         kind = divergence.effect, operation_tag(program, divergence.uid)
@@ -98,13 +107,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--divergences", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--against", choices=AGAINST, default="history")
     parser.add_argument("--seeds", type=int, default=20000, help="look no further than so many seeds")
     wanted = parser.parse_args()
     labels: Counter[str] = Counter()
     right = either = 0
     other: Counter[tuple[str, ...]] = Counter()
     example: dict[tuple[str, ...], int] = {}
-    for one in sample(-(-wanted.divergences // (len(LABELS) * 2)) * 2, wanted.seed):
+    for one in sample(-(-wanted.divergences // (len(LABELS) * 2)) * 2, wanted.seed, wanted.against):
         if labels.total() >= wanted.divergences or one.seed - wanted.seed > wanted.seeds:
             break
         labels[one.label] += 1

@@ -4,7 +4,7 @@
 from collections import Counter
 from itertools import islice
 
-from tests.quality.attribution import LABELS, narrow, sample, wide
+from tests.quality.attribution import AGAINST, LABELS, narrow, sample
 
 SAMPLE = 60
 
@@ -14,7 +14,15 @@ def test_every_label_is_one_patch_apart() -> None:
         for leader in ("old", "new"):
             comparison = narrow(label, leader)
             assert comparison.new.patches - comparison.old.patches == {label}
-            assert label in wide(comparison).new.patches - wide(comparison).old.patches
+            for against in AGAINST.values():
+                broad = against(label, leader)
+                assert label in broad.new.patches - broad.old.patches
+
+
+def test_of_one_patch_and_what_it_requires_the_patch_is_named() -> None:
+    """The seeds are fixed; of 1 000 divergences all but one in a hundred named the label."""
+    found = list(islice(sample(per_label=5, against="patch"), SAMPLE))
+    assert [one for one in found if not one.right()] == []
 
 
 def test_the_label_is_named_or_told_as_one_of_several_that_suffice() -> None:
