@@ -2,9 +2,13 @@
 """The smallest story that still shows a finding.
 
 Every candidate goes through one door, `consider`: is it smaller, does the exact replay still show the finding, then
-commit.  Operations are dropped first, under *turns*, which survive it; the result is recorded anew and written as
+commit.  Operations are dropped first, under *turns*, which survive it; the result is recorded and written as
 *switches*, which are then dropped one by one, with the operations again, until nothing more goes.  So the result is
 1-minimal: without any single operation or switch the finding is gone (or the budget ran out, which is said).
+
+A story can be 1-minimal and still go to and fro for nothing, since there and back are two switches and moving work
+across a switch drops none.  So when nothing more goes, its turns are *rearranged* (fuzzer/rearrange.py): runs of one
+actor joined, actors exchanged or made one.  What needs fewer switches that way is committed, and dropping goes on.
 """
 
 from __future__ import annotations
@@ -14,15 +18,16 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.compare import Comparison, Outcome, by_switches, by_turns
+from fuzzer.compare import Comparison, Drive, Outcome, by_switches, by_turns
 from fuzzer.execute import END
 from fuzzer.lockstep import Pair
 from fuzzer.ops import AnyOperation
 from fuzzer.program import Actor, Program
+from fuzzer.rearrange import Arranged, rearrangements
 from fuzzer.schedule import Switch, Turn
 from reference_mmu.config import ConfigError
 
-DEFAULT_BUDGET: Final = 600  # executions of a pair
+DEFAULT_BUDGET: Final = 1000  # executions of a pair
 
 Shows = Callable[[Program, Outcome, "Replay"], bool]
 Replay = Callable[[Comparison], Outcome]
@@ -74,9 +79,7 @@ class Minimizer:
     def minimize(self, program: Program, turns: list[Turn]) -> Minimized | None:
         """None if the finding does not even survive the change to switches."""
         program, turns = self.drop_under_turns(program, turns)
-        switches = switches_of(self.comparison, program, turns)
-        self.executions += 1
-        if not self.consider(Story(program, switches)):
+        if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
         progress = True
         while progress and self.executions < self.budget:
@@ -85,6 +88,7 @@ class Minimizer:
             progress = self.try_all(self.recorded_anew) or progress
             progress = self.try_all(simpler_arguments) or progress
             progress = self.try_all(simpler_configurations) or progress
+            progress = self.try_all(self.rearranged) or progress
         assert self.best is not None
         assert self.outcome is not None
         return Minimized(self.best, self.outcome, self.executions < self.budget, self.executions)
@@ -127,29 +131,54 @@ class Minimizer:
         self.outcome = outcome
         return True
 
-    def try_all(self, candidates: Callable[[Story], Iterator[Story]]) -> bool:
-        """Try candidates of the best story, starting over from each improvement; True if there was one."""
+    def try_all(self, candidates: Callable[[Story], Iterator[Story | Arranged]]) -> bool:
+        """Try candidates of the best story until none is left that improves it; True if one did.
+
+        After an improvement the scan goes on where it was: what comes before was just tried on nearly the same story.
+        """
         improved = False
-        again = True
-        while again and self.executions < self.budget:
-            again = False
+        start = 0
+        while self.executions < self.budget:
             assert self.best is not None
-            for story in candidates(self.best):
-                if self.consider(story):
-                    improved = again = True
+            for number, candidate in enumerate(candidates(self.best)):
+                if self.executions >= self.budget:
                     break
+                if number >= start and self.consider(self.in_switches(candidate)):
+                    improved, start = True, number
+                    break
+            else:
+                if start == 0:
+                    break
+                start = 0
         return improved
 
     def recorded_anew(self, story: Story) -> Iterator[Story]:
         """The switches that the run really took: those that never fired, or changed nothing, are not among them."""
-        assert self.outcome is not None
-        yield Story(story.program, switches_of(self.comparison, story.program, self.outcome.turns))
+        yield self.written(story.program, by_switches(story.switches))
 
-    def run(self, program: Program, drive: Callable[[Pair], None]) -> Outcome:
+    def rearranged(self, story: Story) -> Iterator[Arranged]:
+        """The same work in another order."""
+        assert self.outcome is not None
+        if story.switches:
+            yield from rearrangements(story.program, self.outcome.turns)
+
+    def in_switches(self, candidate: Story | Arranged) -> Story:
+        """A story as it is; a rearrangement as the story that it turns out to be when run."""
+        if isinstance(candidate, Story):
+            return candidate
+        program, turns = candidate
+        return self.written(program, by_turns(turns))
+
+    def written(self, program: Program, drive: Drive) -> Story:
+        """What a program does under `drive`, written as switches: one execution."""
+        self.executions += 1
+        return Story(program, switches_of(self.comparison, program, drive))
+
+    def run(self, program: Program, drive: Drive) -> Outcome:
         self.executions += 1
         return self.comparison.run(program, drive)
 
-    def replayer(self, program: Program, drive: Callable[[Pair], None]) -> Replay:
+    def replayer(self, program: Program, drive: Drive) -> Replay:
         def replay(comparison: Comparison) -> Outcome:
             self.executions += 1
             return comparison.run(program, drive)
@@ -184,24 +213,40 @@ def smaller_programs(program: Program) -> Iterator[Callable[[Program], Program |
             yield drop_operation(op.uid)
 
 
-def switches_of(comparison: Comparison, program: Program, turns: list[Turn]) -> tuple[Switch, ...]:
-    """Write a recorded run as switches: one wherever the next actor is not the one who would run anyway."""
+def switches_of(comparison: Comparison, program: Program, drive: Drive) -> tuple[Switch, ...]:
+    """Run under `drive` and write the run as switches: one wherever somebody else goes on than would by default."""
     switches: list[Switch] = []
 
     def record(pair: Pair) -> None:
-        current = -1
-        for turn in turns:
-            runnable = pair.leader.runnable()
-            if turn.actor not in runnable or turn.actor != pair.default_actor(current, runnable):
-                last = pair.turns[-1] if pair.turns else Turn(-1, -1, END, 1)
-                switches.append(Switch(last.uid, last.point, last.occurrence, turn.actor))
-            current = turn.actor
-            if turn.actor not in runnable or not pair.guarded_turn(turn.actor):
-                break
-        pair.finish()
+        leader = pair.leader
+        by_default = pair.default_actor(-1, leader.runnable()) if leader.live else -1
+        last = Turn(-1, -1, END, 1)
+
+        def note(actor: int) -> None:
+            nonlocal by_default, last
+            if actor != by_default:
+                switches.append(Switch(last.uid, last.point, last.occurrence, actor))
+            last = pair.turns[-1]
+            runnable = leader.runnable()
+            by_default = pair.default_actor(actor, runnable) if runnable else -1
+
+        pair.observer = note
+        drive(pair)
 
     comparison.run(program, record)
     return tuple(switches)
+
+
+def turn_by_turn(turns: list[Turn]) -> Drive:
+    """Exactly the recorded run; by_turns() is for edited ones and cuts short an actor that retries and retries."""
+
+    def drive(pair: Pair) -> None:
+        for turn in turns:
+            if turn.actor not in pair.leader.runnable() or not pair.guarded_turn(turn.actor):
+                break
+        pair.finish()
+
+    return drive
 
 
 def dropped_operations(story: Story) -> Iterator[Story]:

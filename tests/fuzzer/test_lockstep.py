@@ -11,7 +11,7 @@ from fuzzer.execute import END, Execution, Flow, Model
 from fuzzer.flows import SHIPPED
 from fuzzer.generate import PROFILES, Profile, generate
 from fuzzer.lockstep import MAX_LONE_RETRIES, Pair
-from fuzzer.minimize import switches_of
+from fuzzer.minimize import switches_of, turn_by_turn
 from fuzzer.ops import ClearFlushYoung, DeleteSlot, NumaHint, Operation, Read, Write
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import trace_digest
@@ -98,7 +98,7 @@ def test_a_run_replays_from_its_turns_and_from_its_switches(profile: Profile) ->
         if longest_spin(recorded.turns) < 3:
             under_turns = comparison.run(program, by_turns(recorded.turns))
             assert trace_digest(under_turns) == trace_digest(recorded), f"seed {seed}"
-        switches = switches_of(comparison, program, recorded.turns)
+        switches = switches_of(comparison, program, turn_by_turn(recorded.turns))
         under_switches = comparison.run(program, by_switches(switches))
         assert trace_digest(under_switches) == trace_digest(recorded), f"seed {seed}"
 

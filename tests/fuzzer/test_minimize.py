@@ -20,6 +20,7 @@ from fuzzer.minimize import (
     simpler_configurations,
     smaller_programs,
     switches_of,
+    turn_by_turn,
     uids_of,
 )
 from fuzzer.ops import ClearFlushYoung, GetLog, Nested, Read, Write
@@ -195,4 +196,4 @@ def test_a_recorded_run_is_written_with_a_switch_at_each_preemption_only() -> No
         pair.replay_switches(())
 
     turns = comparison.run(PROGRAM, one_after_the_other).turns
-    assert switches_of(comparison, PROGRAM, turns) == ()
+    assert switches_of(comparison, PROGRAM, turn_by_turn(turns)) == ()
