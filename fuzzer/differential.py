@@ -92,6 +92,8 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
 
 def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
     """(index, old event, new event) of the first difference, an event of 0 for none; index -1: no difference."""
+    if before == after:
+        return -1, 0, 0
     for index in range(max(len(before), len(after))):
         was = before[index] if index < len(before) else 0
         now = after[index] if index < len(after) else 0

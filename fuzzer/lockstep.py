@@ -73,15 +73,16 @@ class Pair:
             self.occurrences[actor] = {}
         point = leader.step(actor)
         seen = self.occurrences[actor]
-        seen[point] = seen.get(point, 0) + 1
-        done = Turn(actor, uid, point, seen[point])
+        occurrence = seen.get(point, 0) + 1
+        seen[point] = occurrence
+        done = Turn(actor, uid, point, occurrence)
         self.turns.append(done)
         self.count_retries(actor, point)
         try:
             self.follow(actor, place, point == END)
         except ModelBug as bug:
             self.follower.judge.report("model-bug", str(bug))
-            self.follower.live.clear()
+            self.follower.give_up()
         if self.drift_turn < 0 and point not in self.leader_private:
             if leader.m.events[uid] != self.follower.m.events[uid]:
                 self.differed.setdefault(uid, len(self.turns) - 1)
@@ -99,10 +100,10 @@ class Pair:
     def follow(self, actor: int, place: i64, ended: bool) -> None:
         """Bring the follower's actor to the leader's position in operation number `place`."""
         follower = self.follower
-        while actor in follower.live and follower.place[actor] < place:
+        while follower.is_live(actor) and follower.place[actor] < place:
             if not follower.can_run(actor) or follower.step(actor) == FAULT_RETRY:
                 return
-        while actor in follower.live and follower.place[actor] == place:
+        while follower.is_live(actor) and follower.place[actor] == place:
             if not ended and self.reached(actor):
                 return
             if follower.steps >= MAX_STEPS or not follower.can_run(actor):
@@ -192,7 +193,7 @@ class Pair:
         """Has the leader's actor yet to come where the turn took it?"""
         leader = self.leader
         actor = turn.actor
-        if actor >= leader.n or actor not in leader.live:
+        if actor >= leader.n or not leader.is_live(actor):
             return False
         uid = leader.uid_of(actor)
         if uid != turn.uid:

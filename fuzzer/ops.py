@@ -184,3 +184,8 @@ KINDS: Final[dict[str, tuple[type[Operation], ...]]] = {
     "ioctl": (EnableLog, GetLog, ClearLog, DisableLog, DeleteSlot, CreateSlot, MoveSlot),
     "device": (Track, Untrack, ZapRange),
 }
+
+# Those that walk page tables and have a say in when they reschedule.
+RESCHEDULED: Final[frozenset[type[Operation]]] = frozenset(
+    kind for kinds in KINDS.values() for kind in kinds if "resched" in kind.__struct_fields__
+)

@@ -66,8 +66,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Program(self.config, actors)
 
     def uid_limit(self) -> int:
-        """One more than the largest uid."""
-        return max((op.uid for actor in self.actors for op in actor.ops), default=-1) + 1
+        """One more than the largest uid; those of one actor grow."""
+        return max((actor.ops[-1].uid for actor in self.actors if actor.ops), default=-1) + 1
 
 
 def _require(condition: bool, rule: str) -> None:
