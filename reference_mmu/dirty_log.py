@@ -16,7 +16,7 @@ from mypy_extensions import i64
 from .eager_split import kvm_mmu_slot_try_split_huge_pages, kvm_mmu_try_split_huge_pages
 from .flush import kvm_flush_remote_tlbs
 from .machine import EV_HARVEST
-from .memslot_update import find_slot, kvm_mmu_update_cpu_dirty_logging, replace_slot
+from .memslot_update import id_to_memslot, kvm_mmu_update_cpu_dirty_logging, replace_slot
 from .memslots import KvmMemorySlot
 from .page_table import KvmMmuPage
 from .points import (
@@ -68,7 +68,7 @@ def enable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
     """KVM_MEM_LOG_DIRTY_PAGES off -> on; then userspace copies the whole slot. Nothing if it logs already."""
     yield SLOTS_LOCK
     m.slots_lock = True
-    old = find_slot(m, number)
+    old = id_to_memslot(m, number)
     if old is not None and not old.log_dirty_pages and not old.readonly:
         slot = old.copy()
         slot.log_dirty_pages = True
@@ -202,8 +202,9 @@ def kvm_get_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
     """KVM_GET_DIRTY_LOG; then userspace copies what was reported. With manual protection it only looks."""
     yield SLOTS_LOCK
     m.slots_lock = True
-    slot = find_slot(m, number)
+    slot = id_to_memslot(m, number)
     if slot is not None and slot.log_dirty_pages:
+        m.oracle.harvest_begun()
         yield from kvm_arch_sync_dirty_log(m)
         if m.manual_dirty_log_protect:
             reported = read_bitmap(m, slot)
@@ -224,7 +225,7 @@ def kvm_clear_dirty_log(m: Machine, number: i64, first: i64, npages: i64) -> Gen
     before; then userspace copies what was really cleared. Manual protection only."""
     yield SLOTS_LOCK
     m.slots_lock = True
-    slot = find_slot(m, number)
+    slot = id_to_memslot(m, number)
     if slot is not None and slot.log_dirty_pages and m.manual_dirty_log_protect:
         words = range(first // m.word_gfns, (min(first + npages, slot.npages) + m.word_gfns - 1) // m.word_gfns)
         wanted = [(int(word * m.word_gfns), int(slot.dirty_bitmap[word])) for word in words]
@@ -249,6 +250,7 @@ def kvm_arch_sync_dirty_log(m: Machine) -> Generator[int, None, None]:
 
 def read_bitmap(m: Machine, slot: KvmMemorySlot) -> list[tuple[int, int]]:
     """(offset of the word's first gfn in the slot, bits) of every non-zero word."""
+    m.oracle.bitmap_read(slot)
     words = []
     for word in range(len(slot.dirty_bitmap)):
         if slot.dirty_bitmap[word] != 0:
@@ -273,6 +275,7 @@ def take_dirty_bits(
     taken: list[tuple[int, int]] = []
     yield GET_LOCK
     m.write_lock()
+    m.oracle.bitmap_read(slot)
     for offset, want in wanted:
         word: i64 = offset // m.word_gfns
         mask: i64 = slot.dirty_bitmap[word] & want
@@ -366,7 +369,7 @@ def disable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
     """KVM_MEM_LOG_DIRTY_PAGES on -> off: huge pages may come back, so drop the page tables in their way."""
     yield SLOTS_LOCK
     m.slots_lock = True
-    old = find_slot(m, number)
+    old = id_to_memslot(m, number)
     if old is not None and old.log_dirty_pages:
         slot = old.copy()
         slot.log_dirty_pages = False

@@ -81,10 +81,12 @@ def tdp_mmu_alloc_sp_for_split(m: Machine, root: KvmMmuPage, writer: bool) -> Ge
     m.rcu_read_unlock()
     if writer:
         m.write_unlock()
+        m.might_sleep()
         yield GET_SPLIT_ALLOC
         m.write_lock()
     else:
         m.read_unlock()
+        m.might_sleep()
         yield SPLIT_ALLOC
         m.read_lock()
     m.rcu_read_lock()

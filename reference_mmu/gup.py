@@ -46,6 +46,7 @@ def gup_fast(m: Machine, hva: i64, write: bool) -> bool:
 
 def faultin_page(m: Machine, hva: i64, write: bool) -> Generator[int, None, None]:
     """handle_mm_fault(): when it returns, the host PTE allows the access. May sleep; may itself invalidate."""
+    m.might_sleep()
     host = m.host
     while True:
         yield GUP_FAULT

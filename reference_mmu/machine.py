@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from .config import Config
 from .host import PTE_BUSY, Host
 from .locks import ReadSections, RwLock
-from .memslots import KvmMemorySlot, alloc_lpage_info, gfn_to_memslot
+from .memslots import KvmMemorySlot, alloc_lpage_info, search_memslots
 from .oracle import Oracle
 from .page_table import KvmMmuPage
 from .points import (
@@ -186,6 +186,7 @@ class Machine:
 
     def synchronize_srcu(self) -> None:
         """Start of a grace period; the caller yields a point that waits for it."""
+        self.might_sleep()
         self.srcu_waiters[self.actor] = self.srcu.snapshot()
 
     # --- locks ----------------------------------------------------------------------------------------------
@@ -227,6 +228,17 @@ class Machine:
             self.free_table(self.rcu_callbacks[done])
             done += 1
         del self.rcu_callbacks[:done]
+
+    # --- what a debug kernel checks -------------------------------------------------------------------------
+
+    def lockdep_assert(self, held: bool) -> None:
+        """lockdep_assert_held() and the like: the oracle is told if what must be held is not."""
+        if not held:
+            self.oracle.lockdep()
+
+    def might_sleep(self) -> None:
+        """might_sleep(): neither in an RCU section nor under mmu_lock, a spinning lock."""
+        self.lockdep_assert(self.mmu_lock.held[self.actor] == 0 and self.rcu.inside[self.actor] == 0)
 
     # --- page tables ----------------------------------------------------------------------------------------
 
@@ -299,10 +311,11 @@ class Machine:
     def vmx_flush_pml_buffer(self, vcpu: Vcpu) -> None:
         """Drain the PML buffer into the bitmaps; entries of slots that do not log are ignored."""
         for gfn in vcpu.pml_buffer:
-            slot = gfn_to_memslot(self, gfn)
+            slot = search_memslots(self, gfn)
             if slot is not None:
                 self.mark_page_dirty_in_slot(slot, gfn)
         vcpu.pml_buffer.clear()
+        self.oracle.pml_drained(vcpu)
 
     def count_pml(self) -> None:
         self.counters[self.uid * OP_COUNTERS + COUNT_PML] += 1

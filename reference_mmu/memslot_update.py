@@ -37,6 +37,13 @@ def find_slot(m: Machine, number: i64) -> KvmMemorySlot | None:
     return None
 
 
+def id_to_memslot(m: Machine, number: i64) -> KvmMemorySlot | None:
+    """find_slot() for an ioctl, which goes on to change the slot or its bitmap. kvm_arch_flush_remote_tlbs_memslot()
+    has the reason: slots_lock makes the next ioctl see the flush of this one."""
+    m.lockdep_assert(m.slots_lock)
+    return find_slot(m, number)
+
+
 def replace_slot(m: Machine, number: i64, slot: KvmMemorySlot | None) -> None:
     """Install the other copy of the memslots; faults in flight keep the one they have."""
     memslots = [other for other in m.memslots if other.number != number]
@@ -49,7 +56,7 @@ def kvm_delete_memslot(m: Machine, number: i64) -> Generator[int, None, None]:
     """Delete a slot; nothing if it does not exist."""
     yield SLOTS_LOCK
     m.slots_lock = True
-    slot = find_slot(m, number)
+    slot = id_to_memslot(m, number)
     if slot is not None:
         yield from kvm_invalidate_memslot(m, slot)
         yield from kvm_swap_active_memslots(m, number, None)
@@ -63,7 +70,7 @@ def kvm_move_memslot(m: Machine, number: i64, base_gfn: i64) -> Generator[int, N
     """Move a slot to another gfn: invalidate the old place, then install the new one."""
     yield SLOTS_LOCK
     m.slots_lock = True
-    slot = find_slot(m, number)
+    slot = id_to_memslot(m, number)
     if slot is not None and slot.base_gfn != base_gfn and not overlaps(m, number, base_gfn, slot.npages):
         yield from kvm_invalidate_memslot(m, slot)
         moved = slot.copy()
@@ -79,7 +86,7 @@ def kvm_create_memslot(m: Machine, number: i64) -> Generator[int, None, None]:
     c = m.config.slots[number]
     yield SLOTS_LOCK
     m.slots_lock = True
-    if find_slot(m, number) is None and not overlaps(m, number, c.base, c.npages):
+    if id_to_memslot(m, number) is None and not overlaps(m, number, c.base, c.npages):
         slot = KvmMemorySlot(number, c.base, c.npages, c.hva, c.readonly)
         alloc_lpage_info(m, slot)
         yield from kvm_swap_active_memslots(m, number, slot)

@@ -81,7 +81,13 @@ def update_gfn_disallow_lpage_count(m: Machine, slot: KvmMemorySlot, gfn: i64, c
 
 
 def gfn_to_memslot(m: Machine, gfn: i64) -> KvmMemorySlot | None:
-    """The slot of `gfn` in the active set, None for MMIO."""
+    """The slot of `gfn`, None for MMIO. __kvm_memslots() checks that SRCU, or slots_lock, keeps what is found."""
+    m.lockdep_assert(m.slots_lock or m.srcu.inside[m.actor] != 0)
+    return search_memslots(m, gfn)
+
+
+def search_memslots(m: Machine, gfn: i64) -> KvmMemorySlot | None:
+    """The slot of `gfn` in the active set, whoever asks."""
     for slot in m.memslots:
         if slot.contains(gfn):
             return slot

@@ -74,6 +74,15 @@ class Oracle:
     def aged(self, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
         """An aging event over [gfn_start, gfn_end) was answered."""
 
+    def harvest_begun(self) -> None:
+        """KVM_GET_DIRTY_LOG has begun: what is in a PML buffer now belongs into its report."""
+
+    def bitmap_read(self, slot: KvmMemorySlot) -> None:
+        """A harvest is about to look at the bitmap of the slot."""
+
+    def pml_drained(self, vcpu: Vcpu) -> None:
+        """The gfns of a PML buffer are in the bitmaps."""
+
     def dirty_log_returned(self, slot: KvmMemorySlot) -> None:
         """A dirty-log ioctl (enable, GET, CLEAR) is about to return to userspace."""
 
@@ -97,6 +106,9 @@ class Oracle:
 
     def untracked(self, gfn: i64) -> None:
         """The last write tracking of a gfn is gone."""
+
+    def lockdep(self) -> None:
+        """A lock that the running code needs is not held, or one is held where it may sleep."""
 
     def warned(self, text: str) -> None:
         """A WARN of the modelled code fired."""

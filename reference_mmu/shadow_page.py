@@ -88,6 +88,7 @@ def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmM
 
     No flush, no request to the vCPUs: a page that is not obsolete would need both.
     """
+    m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
     for index in range(m.entries):
         mmu_page_zap_pte(m, sp, index)
     for parent, index in list(sp.parents):
@@ -163,6 +164,7 @@ def mmu_alloc_root(m: Machine) -> KvmMmuPage:
 def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> Generator[int, None, None]:
     """Drop a vCPU's reference. The last user of a root that was zapped meanwhile frees it, after a flush. mmu_lock
     held for write."""
+    m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
     root.root_count -= 1
     if root.root_count > 0 or not root.invalid:
         return

@@ -159,6 +159,7 @@ def tdp_mmu_iter_cond_resched(
         m.write_unlock()
     else:
         m.read_unlock()
+    m.might_sleep()
     yield relock_point
     if writer:
         m.write_lock()

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, usable
+from fuzzer.oracle.walk import entry_range, leaf_of, obsolete, roots_of, usable
 from reference_mmu.machine import Machine
 from reference_mmu.memslot_update import find_slot
 from reference_mmu.memslots import KvmMemorySlot
+from reference_mmu.page_table import KvmMmuPage
+from reference_mmu.spte import is_writable_pte
 from reference_mmu.tlb import TLB_D, TLB_W, Vcpu
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class DirtyLog:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.copies: dict[int, list[int]] = {}
+        # By actor in a harvest: what each PML buffer has held since before, by vCPU.
+        self.owed: dict[int, dict[int, list[int]]] = {}
 
     def start(self, m: Machine, slot: KvmMemorySlot) -> None:
         """Logging is on: copy everything."""
@@ -50,21 +54,38 @@ class DirtyLog:
             if slot.hva <= hva < slot.hva + slot.npages and slot.number in self.copies:
                 self.copies[slot.number][hva - slot.hva] = 0
 
+    def harvest_begun(self, m: Machine) -> None:
+        self.owed[int(m.actor)] = {int(vcpu.number): list(vcpu.pml_buffer) for vcpu in m.vcpus}
+
+    def drained(self, vcpu: Vcpu) -> None:
+        for owed in self.owed.values():
+            owed.pop(vcpu.number, None)
+
+    def bitmap_read(self, m: Machine, slot: KvmMemorySlot) -> None:
+        """What was logged before a GET is in the bitmap by now, unless the vCPU is on its way out: the kick does not
+        wait for the exit. What was logged since is the next harvest's."""
+        for number, gfns in self.owed.pop(int(m.actor), {}).items():
+            if not m.vcpus[number].kicked and any(slot.contains(g) and not m.is_dirty(slot, g) for g in gfns):
+                self.judge.report("late-dirty-report")
+
     def returned(self, m: Machine, slot: KvmMemorySlot) -> None:
-        """E4: an ioctl returns; no usable entry may let a clean page be written unseen."""
+        """E4: an ioctl returns; no usable entry, and no SPTE, may let a clean page be written unseen."""
         in_flight = {gfn for vcpu in m.vcpus for gfn in vcpu.pml_buffer}
         in_flight.update(m.fast_pf_marking)
+        clean = [
+            gfn for gfn in range(slot.base_gfn, slot.end_gfn()) if not m.is_dirty(slot, gfn) and gfn not in in_flight
+        ]
+        for root in roots_of(m):
+            if not obsolete(m, root) and any(silent(m, root, gfn) for gfn in clean):
+                self.judge.report("writable-after-dirty-log")
         for vcpu in m.vcpus:
             if not vcpu.tlb or not usable(m, vcpu):
                 continue
-            silent = silent_rights(m, vcpu)
+            rights = silent_rights(m, vcpu)
             for key, entry in vcpu.tlb.items():
-                if entry & silent != silent:
-                    continue
                 first, end = entry_range(m, key)
-                for gfn in range(max(first, slot.base_gfn), min(end, slot.end_gfn())):
-                    if not m.is_dirty(slot, gfn) and gfn not in in_flight:
-                        self.judge.report("writable-after-dirty-log")
+                if entry & rights == rights and any(first <= gfn < end for gfn in clean):
+                    self.judge.report("writable-after-dirty-log")
 
     def finish(self, m: Machine) -> None:
         """The last harvest, with all vCPUs stopped."""
@@ -81,10 +102,21 @@ class DirtyLog:
                     self.judge.report("lost-dirty-page")
 
 
+def logs_by_d(m: Machine, root: KvmMmuPage) -> bool:
+    """Does PML log what is written through this root? Else KVM must see every write: W tells."""
+    return m.enable_pml and not root.ad_disabled and not root.guest_mode
+
+
 def silent_rights(m: Machine, vcpu: Vcpu) -> i64:
     """Rights with which an entry lets the CPU write without KVM or PML noticing: W, and D where D is logged."""
     root = vcpu.root
     assert root is not None
-    if m.enable_pml and not root.ad_disabled and not root.guest_mode:
-        return TLB_W | TLB_D
-    return TLB_W
+    return TLB_W | TLB_D if logs_by_d(m, root) else TLB_W
+
+
+def silent(m: Machine, root: KvmMmuPage, gfn: i64) -> bool:
+    """Would an entry made from the SPTE of gfn have these rights?"""
+    spte, level = leaf_of(m, root, gfn)
+    if level == 0 or not is_writable_pte(spte):
+        return False
+    return not logs_by_d(m, root) or (spte & m.masks.hw_dirty) != 0

@@ -103,6 +103,7 @@ class Judge(Oracle):
 
     def mmu_unlocking(self, actor: i64) -> None:
         self.translations.mmu_unlocking(self.m, actor)
+        self.mappings.mmu_unlocking(self.m, actor)
 
     def rcu_unlocking(self, actor: i64) -> None:
         self.translations.rcu_unlocking(self.m, actor)
@@ -138,6 +139,15 @@ class Judge(Oracle):
     def aged(self, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
         self.accesses.aged(self.m, gfn_start, gfn_end, young, clear)
 
+    def harvest_begun(self) -> None:
+        self.dirty.harvest_begun(self.m)
+
+    def bitmap_read(self, slot: KvmMemorySlot) -> None:
+        self.dirty.bitmap_read(self.m, slot)
+
+    def pml_drained(self, vcpu: Vcpu) -> None:
+        self.dirty.drained(vcpu)
+
     def dirty_log_returned(self, slot: KvmMemorySlot) -> None:
         self.dirty.returned(self.m, slot)
 
@@ -161,6 +171,9 @@ class Judge(Oracle):
 
     def untracked(self, gfn: i64) -> None:
         self.contents.untracked(gfn)
+
+    def lockdep(self) -> None:
+        self.report("lockdep")
 
     def warned(self, text: str) -> None:
         if text != ANNOUNCED_WARN:

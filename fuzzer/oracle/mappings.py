@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, roots_of, tables_of, usable
+from fuzzer.oracle.walk import entry_range, leaf_of, obsolete, pfn_in_leaf, roots_of, tables_of, usable
 from reference_mmu.host import HOST_W
 from reference_mmu.machine import Machine
-from reference_mmu.memslots import KvmMemorySlot, gfn_to_memslot, kvm_handle_hva_range
+from reference_mmu.memslots import KvmMemorySlot, kvm_handle_hva_range, search_memslots
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.points import FPF_READ
 from reference_mmu.spte import (
@@ -82,7 +82,7 @@ class Mappings:
 
     def judge_slot(self, m: Machine, gfn: i64) -> None:
         """A fault that began before its slot became INVALID must not map it after the zap."""
-        slot = gfn_to_memslot(m, gfn)
+        slot = search_memslots(m, gfn)
         if slot is None or (slot.invalid and slot in self.zapped):
             self.judge.report("slot-still-mapped")
 
@@ -92,9 +92,17 @@ class Mappings:
             if is_shadow_present_pte(spte):
                 self.judge.report("table-leak")
 
+    def mmu_unlocking(self, m: Machine, actor: i64) -> None:
+        """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever."""
+        if m.mmu_lock.held[actor] > 0:
+            return
+        for vcpu in m.vcpus:
+            if vcpu.root is not None and not vcpu.free_obsolete_roots and obsolete(m, vcpu.root):
+                self.judge.report("obsolete-root")
+
     def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:
         for gfn in range(first, first + m.pages_per_hpage(level)):
-            slot = gfn_to_memslot(m, gfn)
+            slot = search_memslots(m, gfn)
             if slot is not None and (m.host.flags[slot.hva + gfn - slot.base_gfn] & HOST_W) == 0:
                 self.judge.report("illegal-spte")
 
@@ -127,7 +135,7 @@ class Mappings:
         """A deleted or moved slot must be gone from every root somebody can load."""
         self.zapped.extend(other for other in m.memslots if other.invalid and other.number == slot.number)
         for root in roots_of(m):
-            if root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen):
+            if obsolete(m, root):
                 continue
             for gfn in range(slot.base_gfn, slot.end_gfn()):
                 _, level = leaf_of(m, root, gfn)

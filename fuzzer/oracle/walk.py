@@ -36,8 +36,12 @@ def usable(m: Machine, vcpu: Vcpu) -> bool:
     root = vcpu.root
     if root is None:
         return False
-    obsolete = root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen)
-    return not obsolete or not vcpu.free_obsolete_roots
+    return not obsolete(m, root) or not vcpu.free_obsolete_roots
+
+
+def obsolete(m: Machine, root: KvmMmuPage) -> bool:
+    """Can nobody load this root any more?"""
+    return root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen)
 
 
 def entry_range(m: Machine, key: i64) -> tuple[i64, i64]:

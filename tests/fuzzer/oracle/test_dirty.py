@@ -3,9 +3,12 @@
 
 import pytest
 
+from fuzzer.oracle.walk import leaf_of
 from reference_mmu.config import SlotConfig
 from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log, kvm_get_dirty_log
+from reference_mmu.memslot_update import kvm_mmu_zap_all_fast
 from reference_mmu.points import (
+    BACK_LOCK,
     FPF_MARK,
     GET_FLUSH,
     GET_KICK,
@@ -18,7 +21,7 @@ from reference_mmu.primary import discard, migrate_page
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import PT_WRITABLE_MASK, is_writable_pte
 from reference_mmu.tlb import TLB_D, TLB_W
-from tests.by_hand import IOCTL, MM, Stage
+from tests.by_hand import DEVICE, IOCTL, MM, Stage
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 EVERY_PAGING = pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
@@ -30,6 +33,18 @@ class Deaf(dict[int, int]):
 
     def clear(self) -> None:
         pass
+
+
+def logged_by_pml(semantics: Semantics, manual: bool) -> Stage:
+    """gfn 1 is clean in the bitmap and in the PML buffer of vCPU 0."""
+    stage = Stage(semantics, slots=LOGGING, manual_protect=manual)
+    stage.write(0, 1)
+    clear = kvm_clear_dirty_log(stage.m, 0, 0, 8) if manual else kvm_get_dirty_log(stage.m, 0)
+    stage.run(IOCTL, clear)
+    stage.write(0, 1)
+    assert stage.m.vcpus[0].pml_buffer == [1]
+    assert not stage.dirty(1)
+    return stage
 
 
 # --- accepts ---------------------------------------------------------------------------------------------------
@@ -61,6 +76,16 @@ def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> N
     stage.run(MM, migrate_page(stage.m, 1))
     stage.write(0, 1)
     stage.run(MM, discard(stage.m, 1, 2))
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+@BOTH
+@pytest.mark.parametrize("manual", [True, False])
+def test_accepts_a_report_of_what_pml_had_logged(manual: bool, semantics: Semantics) -> None:
+    stage = logged_by_pml(semantics, manual)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert stage.m.vcpus[0].pml_buffer == []
     stage.judge.finish()
     assert stage.violations == []
 
@@ -117,6 +142,32 @@ def test_rejects_a_write_that_w_given_back_by_hand_hides() -> None:
     stage.write(0, 1)
     stage.judge.finish()
     assert stage.violations == ["lost-dirty-page"]
+
+
+@EVERY_PAGING
+@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+def test_rejects_an_spte_that_a_harvest_leaves_writable(mmu: str, paging: str) -> None:
+    """No TLB holds it, and nobody need ever write: the SPTE is enough."""
+    stage = Stage(mmu=mmu, paging=paging, slots=LOGGING)
+    stage.write(0, 1)
+    writable = stage.leaf(1) | stage.m.masks.hw_dirty
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_FLUSH)
+    stage.store(1, writable)
+    assert stage.violations == []
+    harvest.step()
+    assert stage.cached(0, 1) == 0
+    assert stage.violations == ["writable-after-dirty-log"]
+
+
+@pytest.mark.parametrize("manual", [True, False])
+def test_rejects_a_report_without_what_pml_had_logged(manual: bool) -> None:
+    """An exit that does not drain the buffer, as from L2, where nothing is logged."""
+    stage = logged_by_pml(OLD, manual)
+    stage.m.vcpus[0].guest_mode = True
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_KICK)
+    assert stage.violations == []
+    harvest.finish()
+    assert stage.violations[0] == "late-dirty-report"
 
 
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
@@ -232,5 +283,43 @@ def test_legal_nothing_is_owed_once_logging_is_off() -> None:
     stage = Stage(slots=LOGGING)
     stage.run(IOCTL, disable_dirty_log(stage.m, 0))
     stage.write(0, 1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() -> None:
+    """The kick does not wait: the page is in the next report."""
+    stage = Stage(slots=LOGGING)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    writer = stage.access(0, 1, write=True).to(WALK_FILL)
+    assert stage.m.vcpus[0].pml_buffer == [1]
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert not stage.dirty(1)
+    writer.finish()
+    assert stage.dirty(1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_an_spte_with_w_but_without_d_where_pml_logs() -> None:
+    stage = Stage(slots=LOGGING)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert is_writable_pte(stage.leaf(1))
+    assert stage.leaf(1) & stage.m.masks.hw_dirty == 0
+    assert stage.violations == []
+
+
+def test_legal_a_writable_spte_of_a_root_that_nobody_can_load() -> None:
+    """Its vCPU drops it before it enters again."""
+    stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
+    stage.write(0, 1)
+    obsolete = stage.root()
+    zap = stage.thread(DEVICE, kvm_mmu_zap_all_fast(stage.m)).to(BACK_LOCK)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    assert not stage.dirty(1)
+    assert is_writable_pte(leaf_of(stage.m, obsolete, 1)[0])
+    zap.finish()
     stage.judge.finish()
     assert stage.violations == []

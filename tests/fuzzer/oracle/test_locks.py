@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Locks: what is stored, looked up or slept under the wrong ones, and vCPUs that nobody asks to leave a root."""
+
+import pytest
+
+from reference_mmu.dirty_log import kvm_clear_dirty_log, kvm_get_dirty_log
+from reference_mmu.gup import faultin_page
+from reference_mmu.memslot_update import (
+    id_to_memslot,
+    kvm_create_memslot,
+    kvm_delete_memslot,
+    kvm_mmu_zap_all_fast,
+    kvm_move_memslot,
+)
+from reference_mmu.memslots import gfn_to_memslot
+from reference_mmu.points import FRONT_REQUEST, GET_KICK, SLOTS_SWAP, VCPU_UNLOAD
+from reference_mmu.roots import kvm_mmu_free_obsolete_roots
+from reference_mmu.semantics import NEW
+from reference_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
+from tests.by_hand import DEVICE, IOCTL, MM, Stage
+from tests.fuzzer.oracle.test_dirty import LOGGING
+
+EVERY_MMU = pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+
+
+# --- accepts ---------------------------------------------------------------------------------------------------
+
+
+@EVERY_MMU
+@pytest.mark.parametrize("quirk", [True, False])
+def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str) -> None:
+    stage = Stage(NEW, mmu=mmu, zap_all_quirk=quirk, slots=LOGGING)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_move_memslot(stage.m, 0, 4))
+    stage.write(0, 5)
+    stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
+    stage.run(IOCTL, kvm_create_memslot(stage.m, 0))
+    stage.write(1, 1)
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_accepts_a_slot_looked_up_under_srcu() -> None:
+    stage = Stage()
+    stage.m.actor = DEVICE
+    stage.m.srcu.lock(DEVICE)
+    assert gfn_to_memslot(stage.m, 1) is stage.m.memslots[0]
+    assert stage.violations == []
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------
+
+
+def test_rejects_a_slot_looked_up_without_srcu() -> None:
+    stage = Stage()
+    gfn_to_memslot(stage.m, 1)
+    assert stage.violations == ["lockdep"]
+
+
+def test_rejects_a_slot_of_an_ioctl_without_slots_lock() -> None:
+    """SRCU does not keep the bitmap as it is."""
+    stage = Stage()
+    stage.m.srcu.lock(stage.m.actor)
+    id_to_memslot(stage.m, 0)
+    assert stage.violations == ["lockdep"]
+
+
+@pytest.mark.parametrize("lock", ["mmu_lock", "rcu"])
+def test_rejects_sleep_in_a_page_fault_of_the_host(lock: str) -> None:
+    stage = Stage()
+    fault = stage.thread(MM, faultin_page(stage.m, 1, True))
+    if lock == "rcu":
+        stage.m.rcu.lock(MM)
+    else:
+        stage.m.mmu_lock.read_lock(MM)
+    fault.step()
+    assert stage.violations == ["lockdep"]
+
+
+def test_rejects_a_shadow_page_zapped_without_mmu_lock() -> None:
+    stage = Stage(mmu="shadow")
+    stage.read(0, 1)
+    sp, _ = stage.entry(1)
+    stage.m.rcu.lock(stage.m.actor)
+    kvm_mmu_prepare_zap_page(stage.m, sp, [])
+    assert stage.violations[0] == "lockdep"
+
+
+def test_rejects_a_root_dropped_under_mmu_lock_for_read() -> None:
+    stage = Stage(mmu="shadow")
+    stage.read(0, 1)
+    root = stage.root()
+    stage.m.vcpus[0].root = None
+    stage.m.actor = 0
+    stage.m.mmu_lock.read_lock(0)
+    assert list(mmu_free_root_page(stage.m, root)) == []
+    assert stage.violations == ["lockdep"]
+
+
+@EVERY_MMU
+def test_rejects_a_vcpu_that_nobody_asks_to_leave_an_obsolete_root(mmu: str) -> None:
+    stage = Stage(mmu=mmu)
+    stage.read(0, 1)
+    zap = stage.thread(IOCTL, kvm_mmu_zap_all_fast(stage.m)).to(FRONT_REQUEST)
+    stage.m.vcpus[0].free_obsolete_roots = False
+    assert stage.violations == []
+    zap.finish()
+    assert "obsolete-root" in stage.violations
+
+
+# --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+@EVERY_MMU
+def test_legal_an_obsolete_root_with_the_request_pending(mmu: str) -> None:
+    """Between two operations a vCPU may sit on it for as long as it likes."""
+    stage = Stage(NEW, mmu=mmu)
+    stage.read(0, 1)
+    old = stage.root()
+    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
+    assert stage.root() is old
+    stage.read(1, 1)
+    assert stage.violations == []
+
+
+@EVERY_MMU
+def test_legal_an_obsolete_root_that_is_being_dropped(mmu: str) -> None:
+    """The request stays up until the root is gone, while others take and release mmu_lock."""
+    stage = Stage(NEW, mmu=mmu)
+    stage.read(0, 1)
+    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
+    drop = stage.thread(0, kvm_mmu_free_obsolete_roots(stage.m, stage.m.vcpus[0])).to(VCPU_UNLOAD)
+    stage.read(1, 1)
+    drop.finish()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_fault_during_a_slot_update() -> None:
+    """Readers need SRCU alone, whoever has slots_lock."""
+    stage = Stage(NEW)
+    delete = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(SLOTS_SWAP)
+    stage.access(0, 1).step()
+    delete.finish()
+    stage.read(0, 1)
+    assert stage.violations == []
+
+
+def test_legal_a_harvest_that_lets_go_of_slots_lock_before_userspace_copies() -> None:
+    stage = Stage(slots=LOGGING, manual_protect=True, paging="ept-ad")
+    stage.write(0, 1)
+    clear = stage.thread(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 8)).to(GET_KICK)
+    assert stage.m.slots_lock
+    while stage.m.slots_lock:
+        clear.step()
+    assert not clear.ended
+    stage.run(DEVICE, kvm_get_dirty_log(stage.m, 0))
+    clear.finish()
+    assert stage.violations == []
