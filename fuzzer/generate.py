@@ -7,6 +7,7 @@ turns can hit the window that matters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
@@ -19,7 +20,8 @@ from reference_mmu.config import Backing, Config, SlotConfig
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Weights of what is generated; a weight of 0 leaves it out. `paging` and `mmu` restrict configurations."""
+    """Weights of what is generated; a weight of 0 leaves it out. `paging`, `mmu` and other tuples are what is drawn
+    from, each as often as the others."""
 
     name: str
     about: str
@@ -40,6 +42,25 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     huge: int = 3
     hot: int = 2  # of 6 addresses, how many are the first page of a slot, where actors meet
     mm_ops: int = 3  # operations of the primary MMU, at most
+    readonly: int = 1  # of 4 read faults, how many map read-only, since GUP-fast for writing fails
+    ioctls: int = 3  # ioctls of one thread, at most
+    backings: tuple[Backing, ...] = ("anon", "file", "shmem", "cow", "anon")  # of a block that is not huge
+    invalidations: tuple[str, ...] = (
+        "numa-hint",
+        "discard",
+        "migrate",
+        "reclaim",
+        "reclaim",
+        "writeback",
+        "share",
+        "collapse-huge",
+    )
+    manual: int = 1  # of 3 machines, how many clear their log by hand (half of these start it all set)
+    quirk: int = 2  # of 3 machines, how many zap everything for one slot
+    one_slot: int = 2  # of 3 machines, how many have a single slot
+    aligned: int = 1  # of 2 machines with two slots, how many have the second begin at a huge page, which is 4 pages
+    gaps: tuple[int, ...] = (0, 4)  # pages between two slots
+    word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
 
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -55,10 +76,72 @@ PROFILES: Final[dict[str, Profile]] = {
         ),
         Profile("shadow", "the shadow MMU only", mmu=("shadow",), nested=0),
         Profile("tdp", "the TDP MMU only", mmu=("tdp",)),
+        Profile(
+            "harvest",
+            "logging switched on and harvested over huge pages, words and slots that do not fit each other",
+            paging=("ept-ad", "ept-ad", "ept-ad", "ept-ad-nopml", "ept-noad", "npt"),
+            aging=3,
+            invalidation=1,
+            logging=10,
+            slots=0,
+            tracking=0,
+            prefetch=12,
+            nested=0,
+            huge=4,
+            hot=4,
+            mm_ops=2,
+            ioctls=4,
+            manual=2,
+            aligned=0,
+            word_gfns=(4, 8),
+        ),
+        Profile(
+            "slots",
+            "memslots that share page tables deleted, moved and made again under faults",
+            mmu=("tdp", "shadow", "shadow", "shadow"),
+            aging=1,
+            invalidation=1,
+            logging=1,
+            slots=9,
+            tracking=0,
+            prefetch=3,
+            nested=0,
+            huge=0,
+            mm_ops=1,
+            ioctls=2,
+            readonly=3,
+            backings=("anon", "cow"),
+            one_slot=1,
+            aligned=0,
+            gaps=(0,),
+        ),
+        Profile(
+            "reclaim",
+            "shmem pages, clean until somebody says otherwise, migrated and reclaimed",
+            mmu=("tdp", "shadow"),
+            aging=2,
+            invalidation=9,
+            logging=1,
+            slots=0,
+            tracking=0,
+            nested=0,
+            huge=0,
+            hot=5,
+            mm_ops=6,
+            backings=("shmem",),
+            invalidations=("migrate", "reclaim", "reclaim", "reclaim", "writeback"),
+        ),
     )
 }
 
-_BACKINGS: Final[tuple[Backing, ...]] = ("anon", "file", "shmem", "cow", "anon")
+_OF_A_RANGE: Final[dict[str, Callable[..., AnyOperation]]] = {"numa-hint": ops.NumaHint, "discard": ops.Discard}
+_OF_A_PAGE: Final[dict[str, Callable[..., AnyOperation]]] = {
+    "migrate": ops.Migrate,
+    "reclaim": ops.Reclaim,
+    "writeback": ops.Writeback,
+    "share": ops.Share,
+    "collapse-huge": ops.CollapseHuge,
+}
 
 
 class _Builder:
@@ -89,9 +172,10 @@ class _Builder:
         mmu = profile.mmu[rng.below(len(profile.mmu))]
         blocks = 2 + rng.below(2)
         backing = tuple(
-            "thp" if rng.chance(profile.huge, 6) else _BACKINGS[rng.below(len(_BACKINGS))] for _ in range(blocks)
+            "thp" if rng.chance(profile.huge, 6) else profile.backings[rng.below(len(profile.backings))]
+            for _ in range(blocks)
         )
-        manual = rng.chance(1, 3)
+        manual = rng.chance(profile.manual, 3)
         return Config(
             mmu=mmu,
             paging=profile.paging[rng.below(len(profile.paging))],
@@ -101,9 +185,9 @@ class _Builder:
             eager_split=rng.chance(1, 2),
             manual_protect=manual,
             initially_set=manual and rng.chance(1, 2),
-            zap_all_quirk=rng.chance(2, 3),
+            zap_all_quirk=rng.chance(profile.quirk, 3),
             prove_mmu=rng.chance(1, 4),
-            word_gfns=2 + 2 * rng.below(2),
+            word_gfns=profile.word_gfns[rng.below(len(profile.word_gfns))],
             pml_entries=1 + rng.below(4),
             nested=mmu == "tdp" and rng.chance(profile.nested, 4),
         )
@@ -113,10 +197,10 @@ class _Builder:
         rng = self.rng
         base = 4 * rng.below(3) if rng.chance(2, 3) else rng.below(10)
         logging = rng.chance(self.profile.logging, 20)
-        if rng.chance(2, 3):
+        if rng.chance(self.profile.one_slot, 3):
             return (SlotConfig(base=base, npages=pages, hva=0, logging=logging),)
-        cut = 4 if rng.chance(1, 2) else 1 + rng.below(pages - 1)
-        gap = 4 * rng.below(2)
+        cut = 4 if rng.chance(self.profile.aligned, 2) else 1 + rng.below(pages - 1)
+        gap = self.profile.gaps[rng.below(len(self.profile.gaps))]
         return (
             SlotConfig(base=base, npages=cut, hva=0, logging=logging),
             SlotConfig(base=base + cut + gap, npages=pages - cut, hva=cut),
@@ -153,7 +237,7 @@ class _Builder:
         nested = profile.nested if self.config.nested else 0
         kind = self.weighted(12, 12, profile.prefetch, nested)
         if kind == 0:
-            return ops.Read(self.uid(), self.gfn(), upgrade_fails=self.rng.chance(1, 4))
+            return ops.Read(self.uid(), self.gfn(), upgrade_fails=self.rng.chance(profile.readonly, 4))
         if kind == 1:
             return ops.Write(self.uid(), self.gfn())
         if kind == 2:
@@ -174,12 +258,11 @@ class _Builder:
 
     def invalidation(self) -> AnyOperation:
         hva = self.hva()
-        kind = self.rng.below(8)
-        if kind < 2:
+        kind = self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]
+        if kind in _OF_A_RANGE:
             npages = self.run_of(hva, self.config.hva_pages)
-            return (ops.NumaHint, ops.Discard)[kind](self.uid(), hva, npages, resched=self.resched())
-        one_page = (ops.Migrate, ops.Reclaim, ops.Reclaim, ops.Writeback, ops.Share, ops.CollapseHuge)[kind - 2]
-        return one_page(self.uid(), hva, resched=self.resched())
+            return _OF_A_RANGE[kind](self.uid(), hva, npages, resched=self.resched())
+        return _OF_A_PAGE[kind](self.uid(), hva, resched=self.resched())
 
     def ioctl_ops(self, count: int) -> list[AnyOperation]:
         """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
@@ -236,7 +319,7 @@ class _Builder:
         if self.profile.aging + self.profile.invalidation:
             actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(self.profile.mm_ops)))))
         if rng.chance(self.profile.logging + self.profile.slots, 10):
-            actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(3)))))
+            actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(self.profile.ioctls)))))
             if rng.chance(1, 4):  # slots_lock is there for a reason
                 actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(2)))))
         if rng.chance(self.profile.tracking, 4):

@@ -7,6 +7,7 @@ INVARIANTS: Final[dict[str, str]] = {
     "stale-translation": "mmu_lock was released while a TLB entry still translates what its holder zapped or moved",
     "stale-writable-mmuw": "mmu_lock was released while a writable TLB entry exists for an SPTE that lost MMU_WRITABLE",
     "freed-table-reference": "a page table was freed, or left to be freed, while a vCPU's structure cache points to it",
+    "early-free": "a page table was freed while a lockless walker that began before it was unlinked may be in it",
     "freed-table-walk": "a freed page table was walked",
     "mapped-during-invalidation": "an SPTE or TLB entry maps a page between invalidate_range_start and end",
     "mapped-freed-page": "a page was freed while an SPTE or a TLB entry maps it",

@@ -33,6 +33,8 @@ class Translations:
         # The part of `taken` that a flush has followed: entries made since then may be somebody else's to flush.
         self.settled: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
         self.unlinked: list[list[KvmMmuPage]] = [[] for _ in range(actors)]
+        # Who was in an RCU section when a table was unlinked, by table: a lockless walker may be in it.
+        self.walkers: dict[int, list[int]] = {}
         # (actor, root, first, end) of ranges whose table an actor zapped since the last flush.
         self.unflushed: list[tuple[int, KvmMmuPage, int, int]] = []
 
@@ -67,6 +69,7 @@ class Translations:
 
     def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
         """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those."""
+        self.walkers[int(sp.pt)] = m.rcu.snapshot()
         if sp.tdp_mmu_page and not sp.top().invalid:
             self.unlinked[m.actor].append(sp)
 
@@ -112,6 +115,10 @@ class Translations:
             self.judge_references(m, sp)
 
     def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
+        """E2 again, for what KVM itself walks without mmu_lock. A root is never unlinked: its users hold references."""
+        walkers = self.walkers.pop(int(sp.pt), None)
+        if walkers is not None and not m.rcu.passed(walkers):
+            self.judge.report("early-free")
         if not sp.tdp_mmu_page or not sp.top().invalid:
             self.judge_references(m, sp)
 

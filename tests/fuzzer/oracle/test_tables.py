@@ -125,6 +125,19 @@ def test_rejects_a_leaf_that_maps_another_page_at_the_end() -> None:
     assert stage.violations == ["illegal-spte"]
 
 
+def test_rejects_a_table_freed_under_a_walker_without_locks() -> None:
+    """Nobody's structure cache points to it, and the walker may be done with it: RCU has to wait all the same."""
+    stage = collapsible(NEW)
+    table, _ = stage.entry(1)
+    stage.m.rcu.lock(0)
+    stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_FLUSH)
+    assert table.unlinked
+    stage.m.flush_all()
+    stage.m.free_table(table)
+    assert "early-free" in stage.violations
+    stage.m.rcu.unlock(0)
+
+
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
 
 
@@ -182,5 +195,17 @@ def test_legal_an_empty_table_that_stays() -> None:
     stage.store(1, SHADOW_NONPRESENT_VALUE)
     stage.m.flush_all()
     stage.m.write_unlock()
+    stage.judge.finish()
+    assert stage.violations == []
+
+
+def test_legal_a_table_freed_under_a_walker_that_came_after_it_was_unlinked() -> None:
+    stage = collapsible(NEW)
+    table, _ = stage.entry(1)
+    collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_FLUSH)
+    stage.m.rcu.lock(0)
+    collapse.finish()
+    assert is_freed(table)
+    stage.m.rcu.unlock(0)
     stage.judge.finish()
     assert stage.violations == []
