@@ -29,6 +29,7 @@ EXPECTED = {
     "collapsible-frozen": ("retry-instead-of-frozen", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-huge-before-flush": ("huge-before-flush", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
+    "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "invalid-root-aging": ("young-false-negative", Verdict.DOCUMENTED, "age-valid-roots-only"),
 }
 
@@ -55,7 +56,7 @@ def test_it_replays_and_is_judged_as_before(file: Path) -> None:
     what, verdict, patch = EXPECTED[file.stem]
     assert shows(reproducer.finding, reproducer.program, reproducer.run())
     finding = judged_anew(reproducer)
-    assert (finding.what, finding.verdict, finding.patches) == (what, verdict, (patch,))
+    assert (finding.what, finding.verdict, finding.patches) == (what, verdict, (patch,) if patch else ())
     assert finding.after == reproducer.finding.after
     assert Attribution(finding.patches, finding.direction) == Attribution(
         reproducer.finding.patches, reproducer.finding.direction
