@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from fuzzer.differential import Divergence, divergences
+from fuzzer.differential import divergences
+from fuzzer.divergence import Divergence
 from fuzzer.execute import Model
 from fuzzer.flows import SHIPPED
 from fuzzer.lockstep import Pair

@@ -42,6 +42,7 @@ COMPILED: Final = (
     "fuzzer/execute.py",
     "fuzzer/flows.py",
     "fuzzer/lockstep.py",
+    "fuzzer/differential.py",
     "fuzzer/coverage.py",
     "fuzzer/oracle/*.py",
 )

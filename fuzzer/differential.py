@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
+from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.execute import Execution
 from fuzzer.lockstep import Pair
 from fuzzer.oracle.walk import leaf_of, roots_of
@@ -54,15 +53,6 @@ _COUNTERS: Final = (
 
 _VALUE: Final = (1 << EV_SHIFT) - 1
 _OUTCOME: Final = PF_READ_ONLY - 1
-
-WHOLE_RUN: Final = -1  # the uid of a divergence of final states
-
-
-class Divergence(msgspec.Struct, frozen=True, array_like=True):
-    """One effect, and the operation that showed it (WHOLE_RUN: the state at the end)."""
-
-    effect: str
-    uid: int
 
 
 def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:

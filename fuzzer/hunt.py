@@ -15,7 +15,7 @@ import msgspec
 from fuzzer.attribute import Attributor
 from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_scheduler
 from fuzzer.coverage import Coverage
-from fuzzer.differential import Divergence
+from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding, FoundFinding, Verdict, signature
 from fuzzer.generate import Profile, generate
 from fuzzer.minimize import DEFAULT_BUDGET, Minimizer, Replay

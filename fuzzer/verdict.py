@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fuzzer.attribute import OWN_CHANGE, Attribution, Attributor
 from fuzzer.compare import Comparison, Drive, Outcome, Side, by_turns
-from fuzzer.differential import WHOLE_RUN, Divergence
+from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.finding import Finding, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.judge import Violation

@@ -7,7 +7,8 @@ import pytest
 
 from fuzzer import ops  # TestYoung by name would be collected as a test
 from fuzzer.compare import Comparison, Outcome, Side, by_switches
-from fuzzer.differential import WHOLE_RUN, Divergence, event_effect, harvest_effect
+from fuzzer.differential import event_effect, harvest_effect
+from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, Read, Write
 from fuzzer.program import Actor, Program
 from fuzzer.schedule import Switch

@@ -7,7 +7,7 @@ import pytest
 
 from fuzzer import ops  # TestYoung by name would be collected as a test
 from fuzzer.compare import Comparison, Side, by_switches
-from fuzzer.differential import WHOLE_RUN
+from fuzzer.divergence import WHOLE_RUN
 from fuzzer.finding import Finding, Verdict
 from fuzzer.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program import Actor, Program

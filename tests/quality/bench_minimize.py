@@ -15,7 +15,7 @@ import time
 
 import msgspec
 
-from fuzzer.differential import Divergence
+from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding
 from fuzzer.generate import PROFILES
 from fuzzer.hunt import Found, Hunt

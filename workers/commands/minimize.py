@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from fuzzer.compare import by_switches
-from fuzzer.differential import Divergence
+from fuzzer.divergence import Divergence
 from fuzzer.hunt import minimized
 from fuzzer.minimize import DEFAULT_BUDGET
 from fuzzer.recheck import shows
