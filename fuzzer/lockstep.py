@@ -21,6 +21,7 @@ from fuzzer.execute import END, Execution, Model, private_points
 from fuzzer.program import Program
 from fuzzer.schedule import Scheduler, Switch, Turn
 from reference_mmu.locks import ModelBug
+from reference_mmu.machine import OP_COUNTERS
 from reference_mmu.points import FAULT_ENTER, FAULT_RETRY
 from reference_mmu.semantics import Semantics
 
@@ -37,8 +38,8 @@ class Pair:
     `drift_events` is how many events either model had recorded by then, `drift_in_fault` says that both were inside
     the fault handler (then the outcome of that very fault is still its own), `drift_completed` that one had finished.
     `prefixes`: uids of operations that others were in the middle of, at the same position in both, with how many
-    events leader and follower had recorded for them.  `differed`: uid -> number of the turn at which the events of an
-    operation were first unequal although nothing had drifted before.
+    events leader and follower had recorded for them.  `differed`: uid -> number of the turn at which the events or
+    counts of an operation were first unequal although nothing had drifted before.
     """
 
     def __init__(self, program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model]) -> None:
@@ -84,8 +85,8 @@ class Pair:
             self.follower.judge.report("model-bug", str(bug))
             self.follower.give_up()
         if self.drift_turn < 0 and point not in self.leader_private:
-            if leader.m.events[uid] != self.follower.m.events[uid]:
-                self.differed.setdefault(uid, len(self.turns) - 1)
+            if uid not in self.differed and self.differs(uid):
+                self.differed[uid] = len(self.turns) - 1
             if self.disagree(actor):
                 self.begin_drift(actor, place, uid)
         return done
@@ -134,6 +135,16 @@ class Pair:
             or leader.faults[actor] != follower.faults[actor]
             or leader.lap[actor] != follower.lap[actor]
         )
+
+    def differs(self, uid: int) -> bool:
+        """Have the two, as far as they are, done something else in operation `uid`, or it at another cost?"""
+        leader, follower = self.leader.m, self.follower.m
+        if leader.events[uid] != follower.events[uid]:
+            return True
+        for counter in range(uid * OP_COUNTERS, (uid + 1) * OP_COUNTERS):
+            if leader.counters[counter] != follower.counters[counter]:
+                return True
+        return False
 
     def since(self, uid: int) -> int:
         """The turn by which operation `uid` had differed, for one that did; no later than it can be told. Of a state
