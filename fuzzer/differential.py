@@ -13,7 +13,7 @@ from typing import Final
 from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.execute import Execution
 from fuzzer.lockstep import Pair
-from fuzzer.oracle.walk import leaf_of, roots_of
+from fuzzer.oracle.walk import leaf_of, pages_of, roots_of
 from reference_mmu.effects import OUTCOMES
 from reference_mmu.machine import (
     COUNT_CHANGES,
@@ -200,11 +200,10 @@ def compare_tables(old: Machine, new: Machine) -> list[str]:
     if len(old_roots) != len(new_roots):
         return ["mapping-differs"]
     for was, now in zip(old_roots, new_roots, strict=True):
-        for slot in old.memslots:
-            for gfn in range(slot.base_gfn, slot.end_gfn()):
-                for effect in compare_leaf(old, was, new, now, gfn):
-                    if effect not in effects:
-                        effects.append(effect)
+        for page in pages_of(old):
+            for effect in compare_leaf(old, was, new, now, page):
+                if effect not in effects:
+                    effects.append(effect)
     return effects
 
 

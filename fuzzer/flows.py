@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from fuzzer import ops
@@ -30,6 +31,7 @@ def flows_of(package: str) -> dict[type[Operation], Callable[..., Flow]]:
     """The flow of each kind of operation, as a function of machine, actor and operation."""
     aging = import_module(f"{package}.aging")
     dirty_log = import_module(f"{package}.dirty_log")
+    gpte = import_module(f"{package}.gpte")
     memslot_update = import_module(f"{package}.memslot_update")
     primary = import_module(f"{package}.primary")
     vcpu = import_module(f"{package}.vcpu")
@@ -40,6 +42,9 @@ def flows_of(package: str) -> dict[type[Operation], Callable[..., Flow]]:
         ops.Write: lambda m, a, op: vcpu.vcpu_access(m, m.vcpus[a], op.gfn, True, False),
         ops.Prefetch: lambda m, a, op: vcpu.async_page_ready(m, m.vcpus[a], op.gfn, op.write, op.upgrade_fails),
         ops.Nested: lambda m, a, op: vcpu.nested_transition(m, m.vcpus[a]),
+        ops.WritePte: lambda m, a, op: vcpu.vcpu_write_gpte(m, m.vcpus[a], op.gfn, op.index, gpte_of(gpte, op)),
+        ops.Invlpg: lambda m, a, op: vcpu.invlpg(m, m.vcpus[a], op.gfn),
+        ops.LoadCr3: lambda m, a, op: vcpu.load_cr3(m, m.vcpus[a], op.table),
         ops.ClearFlushYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_flush_young(m, op.hva, op.hva + op.npages),
         ops.ClearYoung: lambda m, a, op: aging.kvm_mmu_notifier_clear_young(m, op.hva, op.hva + op.npages),
         ops.TestYoung: lambda m, a, op: aging.kvm_mmu_notifier_test_young(m, op.hva),
@@ -61,6 +66,13 @@ def flows_of(package: str) -> dict[type[Operation], Callable[..., Flow]]:
         ops.Untrack: lambda m, a, op: write_protect.kvm_write_track_remove_gfn(m, op.gfn),
         ops.ZapRange: lambda m, a, op: zap_range.kvm_zap_gfn_range(m, op.gfn, op.gfn + op.npages),
     }
+
+
+def gpte_of(gpte: ModuleType, op: ops.WritePte) -> int:
+    """The entry a guest stores."""
+    if op.target < 0:
+        return 0
+    return int(gpte.make_gpte(op.target, op.writable, op.executable, op.accessed, op.dirty))
 
 
 SHIPPED: Final = model_of("reference_mmu")

@@ -16,7 +16,7 @@ from fuzzer import ops
 from fuzzer.ops import AnyOperation
 from fuzzer.program import Actor, Program
 from fuzzer.rng import Rng
-from reference_mmu.config import Backing, Config, SlotConfig
+from reference_mmu.config import Backing, Config, GuestPaging, GuestPte, SlotConfig
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +61,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aligned: int = 1  # of 2 machines with two slots, how many have the second begin at a huge page, which is 4 pages
     gaps: tuple[int, ...] = (0, 4)  # pages between two slots
     word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
+    guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
 
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -130,6 +131,17 @@ PROFILES: Final[dict[str, Profile]] = {
             mm_ops=6,
             backings=("shmem",),
             invalidations=("migrate", "reclaim", "reclaim", "reclaim", "writeback"),
+        ),
+        Profile(
+            "guest-tables",
+            "shadowed guest page tables: write protection, unsync and synchronization",
+            mmu=("shadow",),
+            aging=2,
+            invalidation=2,
+            logging=2,
+            nested=0,
+            huge=1,
+            guest_tables=12,
         ),
     )
 }
@@ -327,6 +339,119 @@ class _Builder:
         return Program(self.config, tuple(actors))
 
 
+class _GuestTablesBuilder(_Builder):
+    """Guests with page tables of their own: few of them, each mapped somewhere, so that vCPUs rewrite what the others
+    walk. Every table and every virtual page in use is among the first of its kind."""
+
+    def make_config(self) -> Config:
+        rng = self.rng
+        config = super().make_config()
+        levels = 3 if rng.chance(1, 4) else 2
+        size = 1 << config.bits
+        # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
+        slots = (SlotConfig(base=0, npages=len(config.backing) * size, hva=0, logging=config.slots[0].logging),)
+        self.gfns = slots[0].npages
+        self.tables = self.distinct_gfns(levels + 1)
+        self.table_pages: list[int] = []  # virtual pages at which the guest sees a table
+        self.ptes = self.make_ptes(levels, size)
+        return Config(
+            mmu="shadow",
+            paging="npt" if rng.chance(1, 2) else config.paging,
+            vcpus=config.vcpus,
+            levels=levels,
+            slots=slots,
+            backing=config.backing,
+            manual_protect=config.manual_protect,
+            initially_set=config.initially_set,
+            zap_all_quirk=config.zap_all_quirk,
+            prove_mmu=config.prove_mmu,
+            word_gfns=config.word_gfns,
+            pml_entries=config.pml_entries,
+            guest_paging=GuestPaging(self.tables[0], tuple(self.ptes)),
+        )
+
+    def distinct_gfns(self, count: int) -> list[int]:
+        chosen: list[int] = []
+        while len(chosen) < count:
+            gfn = self.rng.below(self.gfns)
+            if gfn not in chosen:
+                chosen.append(gfn)
+        return chosen
+
+    def make_ptes(self, levels: int, size: int) -> list[GuestPte]:
+        """One table for each upper level, two for the leaves; the last of these maps the tables."""
+        rng = self.rng
+        ptes = []
+        for upper in range(levels - 2):
+            ptes.append(self.make_pte(self.tables[upper], 0, self.tables[upper + 1]))
+        for index in range(2):
+            ptes.append(self.make_pte(self.tables[levels - 2], index, self.tables[levels - 1 + index]))
+        for index in range(size):
+            if rng.chance(7, 8):
+                ptes.append(self.make_pte(self.tables[levels - 1], index, rng.below(self.gfns)))
+        for index, table in enumerate(self.tables):
+            ptes.append(GuestPte(self.tables[levels], index, table, accessed=True, dirty=rng.chance(2, 3)))
+            self.table_pages.append(size + index)
+        return ptes
+
+    def make_pte(self, table: int, index: int, gfn: int) -> GuestPte:
+        rng = self.rng
+        return GuestPte(
+            table,
+            index,
+            gfn,
+            writable=rng.chance(7, 8),
+            executable=rng.chance(3, 4),
+            accessed=rng.chance(3, 4),
+            dirty=rng.chance(1, 2),
+        )
+
+    def page(self) -> int:
+        """A virtual page, most often one that is mapped at the start, and no table."""
+        if self.rng.chance(1, 8):
+            return self.rng.below(1 << (self.config.bits + 1))
+        return self.rng.below(1 << self.config.bits)
+
+    def vcpu_op(self) -> AnyOperation:
+        rng = self.rng
+        flush = self.profile.guest_tables // 2
+        kind = self.weighted(9, 6, self.profile.prefetch, self.profile.guest_tables, flush, flush // 2)
+        if kind == 0:
+            return ops.Read(self.uid(), self.page(), upgrade_fails=rng.chance(1, 4))
+        if kind == 1:
+            return ops.Write(self.uid(), self.page())
+        if kind == 2:
+            return ops.Prefetch(self.uid(), self.page(), upgrade_fails=rng.chance(1, 4), write=rng.chance(1, 3))
+        if kind == 3:
+            return self.write_pte()
+        if kind == 4 and self.config.paging == "npt":
+            return ops.Invlpg(self.uid(), self.page())
+        table = self.tables[0] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
+        return ops.LoadCr3(self.uid(), table)
+
+    def write_pte(self) -> AnyOperation:
+        """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
+        rng = self.rng
+        pte = self.ptes[rng.below(len(self.ptes))]
+        table, index, target = self.tables.index(pte.table), pte.index, pte.gfn
+        if rng.chance(1, 3):
+            target = rng.below(self.gfns)
+        elif rng.chance(1, 6):
+            target = -1
+        return ops.WritePte(
+            self.uid(),
+            self.table_pages[table],
+            index,
+            target,
+            writable=rng.chance(3, 4),
+            executable=rng.chance(3, 4),
+            accessed=rng.chance(5, 6),
+            dirty=rng.chance(3, 4),
+        )
+
+
 def generate(seed: int, profile: Profile) -> Program:
     """The program of a seed: a pure function of both arguments."""
+    if profile.guest_tables:
+        return _GuestTablesBuilder(seed, profile).program()
     return _Builder(seed, profile).program()

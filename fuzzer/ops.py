@@ -18,7 +18,8 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
 
 class Read(Operation, frozen=True, tag="read"):
-    """Guest load; `upgrade_fails`: GUP-fast for writing fails for a read fault, as it may at any time."""
+    """Guest load; `upgrade_fails`: GUP-fast for writing fails for a read fault, as it may at any time. Where the guest
+    has page tables of its own, the `gfn` of an access is a virtual page."""
 
     gfn: int
     upgrade_fails: bool = False
@@ -40,6 +41,31 @@ class Prefetch(Operation, frozen=True, tag="prefetch"):
 
 class Nested(Operation, frozen=True, tag="nested"):
     """Enter L2, or leave it: the vCPU changes to the root of the other role."""
+
+
+class WritePte(Operation, frozen=True, tag="write-pte"):
+    """Guest store to entry `index` of its page table, which it sees at virtual page `gfn`; a `target` of -1 makes the
+    entry not present."""
+
+    gfn: int
+    index: int
+    target: int = -1
+    writable: bool = True
+    executable: bool = True
+    accessed: bool = True
+    dirty: bool = True
+
+
+class Invlpg(Operation, frozen=True, tag="invlpg"):
+    """The guest flushes one virtual page."""
+
+    gfn: int
+
+
+class LoadCr3(Operation, frozen=True, tag="load-cr3"):
+    """The guest loads the root table at gfn `table`, and flushes with that. In L2: INVEPT, and entry with that EPT."""
+
+    table: int
 
 
 class ClearFlushYoung(Operation, frozen=True, tag="clear-flush-young"):
@@ -158,7 +184,7 @@ class ZapRange(Operation, frozen=True, tag="zap-range"):
     resched: int = 0
 
 
-VcpuOperation = Read | Write | Prefetch | Nested
+VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3
 MmOperation = (
     ClearFlushYoung | ClearYoung | TestYoung | NumaHint | Migrate | Reclaim | Writeback | Share | Discard | CollapseHuge
 )
@@ -168,7 +194,7 @@ AnyOperation = VcpuOperation | MmOperation | IoctlOperation | DeviceOperation
 
 # Which operations an actor of each kind may have; a vCPU's are its own, the others any thread may do.
 KINDS: Final[dict[str, tuple[type[Operation], ...]]] = {
-    "vcpu": (Read, Write, Prefetch, Nested),
+    "vcpu": (Read, Write, Prefetch, Nested, WritePte, Invlpg, LoadCr3),
     "mm": (
         ClearFlushYoung,
         ClearYoung,

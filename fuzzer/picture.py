@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from fuzzer.oracle.walk import entry_range, roots_of
-from fuzzer.words import page_range
+from fuzzer.words import page_range, page_word
 from reference_mmu.config import Config
+from reference_mmu.gpte import GPTE_NX_MASK, gpte_to_gfn, is_present_gpte
 from reference_mmu.host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W, PTE_BUSY
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import (
     PT_ACCESSED_MASK,
     PT_DIRTY_MASK,
+    PT_WRITABLE_MASK,
     VMX_EPT_ACCESS_BIT,
     VMX_EPT_DIRTY_BIT,
     is_access_track_spte,
@@ -34,6 +36,7 @@ from reference_mmu.tlb import TLB_D, TLB_PFN_SHIFT, TLB_W
 _PAGES_MAX: Final = 256
 _BITS_MAX: Final = 4
 
+_GPTE_FLAGS: Final = ((PT_WRITABLE_MASK, "W"), (GPTE_NX_MASK, "NX"), (PT_ACCESSED_MASK, "A"), (PT_DIRTY_MASK, "D"))
 _HOST_FLAGS: Final = ((HOST_W, "W"), (HOST_D, "D"), (HOST_PROTNONE, "PROT_NONE"), (HOST_SHARED, "shared"))
 
 
@@ -61,7 +64,8 @@ def _things(m: Machine) -> Iterator[tuple[str, str]]:
     for root in roots_of(m):
         name = "" if root.pt == 0 else f" in root {root.pt}"
         yield f"root {root.pt}", "invalid" if root.invalid else "valid"
-        yield from _entries(m, root, name)
+        yield from _entries(m, root, 0, name)
+    yield from _guest_tables(m)
     yield from _vcpus(m)
     yield from _slots(m)
     yield from _host(m)
@@ -70,18 +74,36 @@ def _things(m: Machine) -> Iterator[tuple[str, str]]:
     yield "mmu_invalidate_seq", str(m.mmu_invalidate_seq)
 
 
-def _entries(m: Machine, sp: KvmMmuPage, where: str) -> Iterator[tuple[str, str]]:
-    """Leaves and frozen entries of a table and all below it."""
+def _entries(m: Machine, sp: KvmMmuPage, start: int, where: str) -> Iterator[tuple[str, str]]:
+    """Leaves and frozen entries of a table and all below it; `start` is the first page that it translates."""
     span = int(m.pages_per_hpage(sp.level))
+    page = page_word(m.config)
     for index in range(int(m.entries)):
         spte = int(sp.spt[index])
-        gfns = page_range(int(sp.gfn) + index * span, span)
+        first = start + index * span
+        pages = page_range(first, span)
         if is_frozen_spte(spte):
-            yield f"SPTE gfn {gfns}{where}", "FROZEN"
+            yield f"SPTE {page} {pages}{where}", "FROZEN"
         elif is_shadow_present_pte(spte) and is_last_spte(spte, sp.level):
-            yield f"SPTE gfn {gfns}{where}", _leaf(m, spte)
+            yield f"SPTE {page} {pages}{where}", _leaf(m, spte)
         elif is_shadow_present_pte(spte):
-            yield from _entries(m, m.page_tables[int(spte_to_pfn(spte))], where)
+            yield from _entries(m, m.page_tables[int(spte_to_pfn(spte))], first, where)
+
+
+def _guest_tables(m: Machine) -> Iterator[tuple[str, str]]:
+    """Entries of the guest's page tables that are present, and how their shadow pages stand."""
+    for slot in m.memslots if not m.root_role_direct else ():
+        for gfn in range(int(slot.base_gfn), int(slot.end_gfn())):
+            for index in range(int(m.entries)):
+                gpte = int(m.host.words[(slot.hva + gfn - slot.base_gfn) * m.entries + index])
+                if is_present_gpte(gpte):
+                    flags = [name for bit, name in _GPTE_FLAGS if gpte & bit]
+                    yield f"guest PTE gfn {gfn} entry {index}", " ".join([f"gfn {gpte_to_gfn(gpte)}", *flags])
+    for sp in m.active_mmu_pages:
+        if not sp.direct:
+            state = [("unsync", sp.unsync), (f"{sp.unsync_children} unsync below", sp.unsync_children > 0)]
+            words = [name for name, on in state if on] or ["in sync"]
+            yield f"shadow page {sp.pt} of gfn {sp.gfn} level {sp.level}", ", ".join(words)
 
 
 def _leaf(m: Machine, spte: int) -> str:
@@ -103,8 +125,11 @@ def _vcpus(m: Machine) -> Iterator[tuple[str, str]]:
         for key, entry in vcpu.tlb.items():
             first, end = entry_range(m, key)
             rights = [name for bit, name in ((TLB_W, "W"), (TLB_D, "D")) if entry & bit]
-            gfns = page_range(int(first), int(end - first))
-            yield f"TLB of vCPU{vcpu.number} gfn {gfns}", " ".join([f"pfn {entry >> TLB_PFN_SHIFT}", *rights])
+            pages = page_range(int(first), int(end - first))
+            yield (
+                f"TLB of vCPU{vcpu.number} {page_word(m.config)} {pages}",
+                " ".join([f"pfn {entry >> TLB_PFN_SHIFT}", *rights]),
+            )
         if vcpu.pml_buffer:
             yield f"PML of vCPU{vcpu.number}", "gfn " + ", ".join(str(gfn) for gfn in vcpu.pml_buffer)
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fuzzer.ops import KINDS, AnyOperation, ClearLog, Nested
+from fuzzer.ops import KINDS, AnyOperation, ClearLog, Invlpg, LoadCr3, Nested, WritePte
 from reference_mmu.config import Config, ConfigError
 
 MAX_ACTORS: Final = 80
@@ -89,6 +89,15 @@ def _check_arguments(config: Config, op: AnyOperation) -> None:
     if isinstance(op, ClearLog):
         _require(op.first >= 0, f"operation {op.uid}: first is {op.first}")
     _require(getattr(op, "resched", 0) in range(1 << 32), f"operation {op.uid}: resched has more than 32 bits")
+    if isinstance(op, (WritePte, Invlpg, LoadCr3)):
+        _require(config.cr3 >= 0, f"operation {op.uid}: a guest without page tables of its own")
+    if isinstance(op, WritePte):
+        _require(0 <= op.index < 1 << config.bits, f"operation {op.uid}: no entry {op.index}")
+        _require(-1 <= op.target < gfns, f"operation {op.uid}: target {op.target} is out of range")
+    if isinstance(op, Invlpg):
+        _require(config.paging == "npt", f"operation {op.uid}: INVLPG does not flush L1's EPT")
+    if isinstance(op, LoadCr3):
+        _require(0 <= op.table < gfns, f"operation {op.uid}: table {op.table} is out of range")
     if isinstance(op, Nested):
         _require(config.nested, f"operation {op.uid}: nested needs a configuration with nested roots")
 

@@ -15,7 +15,7 @@ from fuzzer.minimize import Story
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.picture import can_be_pictured, changes, contents_words, picture
 from fuzzer.reproducer import Reproducer
-from fuzzer.words import actor_names, operation_words
+from fuzzer.words import actor_names, operation_words, page_word
 from reference_mmu.effects import EFFECTS, OUTCOMES
 from reference_mmu.machine import (
     COUNT_CHANGES,
@@ -108,6 +108,7 @@ class _Teller:
         self.pair = pair
         self.rows: list[Row] = []
         self.names = actor_names(pair.program)
+        self.page = page_word(pair.program.config)
         self.watches = (_Watch(pair.leader), _Watch(pair.follower))
 
     def after_turn(self, actor: int) -> None:
@@ -116,7 +117,7 @@ class _Teller:
         uid = turns[-1].uid if len(turns) > len(self.rows) else leader.uid_of(actor)
         operation = next(op for op in leader.ops[actor] if op.uid == uid)
         cells = [watch.after_turn(actor, uid) for watch in self.watches]
-        self.rows.append(Row(len(self.rows) + 1, self.names[actor], operation_words(operation), *cells))
+        self.rows.append(Row(len(self.rows) + 1, self.names[actor], operation_words(operation, self.page), *cells))
 
     def at_end(self) -> None:
         self.rows.append(Row(0, "", "the end", *(watch.at_end() for watch in self.watches)))

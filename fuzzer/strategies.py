@@ -133,6 +133,14 @@ def vcpu_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]
     ]
     if config.nested:
         choices.append(st.builds(ops.Nested, st.just(uid)))
+    if config.cr3 >= 0:
+        targets = st.one_of(st.just(-1), gfns)
+        indexes = st.integers(min_value=0, max_value=(1 << config.bits) - 1)
+        flag = st.booleans()
+        choices.append(st.builds(ops.WritePte, st.just(uid), gfns, indexes, targets, flag, flag, flag, flag))
+        choices.append(st.builds(ops.LoadCr3, st.just(uid), gfns))
+        if config.paging == "npt":
+            choices.append(st.builds(ops.Invlpg, st.just(uid), gfns))
     return st.one_of(choices)
 
 

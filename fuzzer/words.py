@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.ops import Operation
+from fuzzer.ops import KINDS, LoadCr3, Operation, WritePte
 from fuzzer.program import Program
-from reference_mmu.config import Config, SlotConfig
+from reference_mmu.config import Config, GuestPte, SlotConfig
 
 _PAGING: Final = {
     "ept-ad": "EPT with A/D bits and PML",
@@ -19,15 +19,27 @@ _PAGING: Final = {
 }
 
 
-def operation_words(op: Operation) -> str:
-    """E.g. "clear-flush-young hva 0..3 (#7)" or "read gfn 5 (#2, upgrade fails)", the number being the uid."""
+def page_word(config: Config) -> str:
+    """What a guest access names."""
+    return "gfn" if config.cr3 < 0 else "page"
+
+
+def operation_words(op: Operation, page: str = "gfn") -> str:
+    """E.g. "clear-flush-young hva 0..3 (#7)" or "read gfn 5 (#2, upgrade fails)", the number being the uid. `page`:
+    what vCPUs name."""
     fields = msgspec.structs.asdict(op)
     words = [str(op.__struct_config__.tag)]
     npages = fields.get("npages", 1)
+    if isinstance(op, WritePte):
+        return f"write-pte {page} {op.gfn} entry {op.index} := {pte_words(op, op.target)} (#{op.uid})"
+    if isinstance(op, LoadCr3):
+        return f"load-cr3 gfn {op.table} (#{op.uid})"
     for name in ("slot", "gfn", "hva", "first", "base"):
         if name in fields:
             # `first` counts from the slot's first gfn; what a slot is moved to is a gfn.
             label = {"first": "pages", "base": "to gfn"}.get(name, name)
+            if name == "gfn" and isinstance(op, KINDS["vcpu"]):
+                label = page
             covers = npages if name in ("gfn", "hva", "first") else 1
             words.append(f"{label} {page_range(fields[name], covers)}")
     notes = [f"#{op.uid}"]
@@ -36,6 +48,14 @@ def operation_words(op: Operation) -> str:
     if fields.get("resched"):
         notes.append(f"resched {fields['resched']:#x}")
     return f"{' '.join(words)} ({', '.join(notes)})"
+
+
+def pte_words(pte: GuestPte | WritePte, gfn: int) -> str:
+    """A guest PTE that points to `gfn`: "gfn 3 W X A D", "not present" for a negative one."""
+    if gfn < 0:
+        return "not present"
+    flags = ((pte.writable, "W"), (pte.executable, "X"), (pte.accessed, "A"), (pte.dirty, "D"))
+    return " ".join([f"gfn {gfn}", *(name for on, name in flags if on)])
 
 
 def page_range(first: int, npages: int) -> str:
@@ -65,6 +85,7 @@ def config_words(config: Config) -> str:
         (not config.zap_all_quirk, "slot zap without the zap-all quirk"),
         (config.prove_mmu, "CONFIG_KVM_PROVE_MMU"),
         (config.nested, "nested guest"),
+        (config.cr3 >= 0, "shadowed guest page tables"),
     ]
     return ", ".join(
         [
@@ -91,8 +112,13 @@ def program_words(program: Program) -> list[tuple[str, str]]:
     config = program.config
     lines = [("machine", config_words(config))]
     lines.extend((f"memslot {number}", slot_words(config, slot)) for number, slot in enumerate(config.slots))
+    if config.cr3 >= 0:
+        lines.append(("CR3", f"gfn {config.cr3}"))
+        for pte in config.guest_ptes:
+            lines.append(("guest PTE", f"gfn {pte.table} entry {pte.index}: {pte_words(pte, pte.gfn)}"))
+    page = page_word(config)
     for name, actor in zip(actor_names(program), program.actors, strict=True):
-        lines.append((name, "; ".join(operation_words(op) for op in actor.ops) or "nothing"))
+        lines.append((name, "; ".join(operation_words(op, page) for op in actor.ops) or "nothing"))
     return lines
 
 
@@ -106,7 +132,8 @@ def switch_words(program: Program, uid: int, point: str, occurrence: int, actor:
             if op.uid == uid:
                 where = "ends" if point == "end" else f"comes to {point}"
                 again = f" for the {_ordinal(occurrence)} time" if occurrence > 1 else ""
-                return f"{name} {where}{' in' if point != 'end' else ''} {operation_words(op)}{again}: {to} goes on"
+                what = operation_words(op, page_word(program.config))
+                return f"{name} {where}{' in' if point != 'end' else ''} {what}{again}: {to} goes on"
     return f"at the start: {to} goes first"
 
 

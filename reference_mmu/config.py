@@ -27,6 +27,25 @@ class SlotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     readonly: bool = False
 
 
+class GuestPte(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A present entry of a guest page table: entry `index` of the table at gfn `table` points to `gfn`."""
+
+    table: int
+    index: int
+    gfn: int
+    writable: bool = True
+    executable: bool = True
+    accessed: bool = False
+    dirty: bool = False
+
+
+class GuestPaging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The page tables the guest has made in its memory, and the root its vCPUs start with. As many levels as KVM's."""
+
+    cr3: int
+    ptes: tuple[GuestPte, ...]
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything about a machine that does not change during a run. Units: pages of 4 KiB unless named otherwise.
 
@@ -34,6 +53,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `paging`   layout of an SPTE and what hardware does: EPT with A/D bits (with or without PML), EPT without, NPT.
     `bits`     index bits of a page table (9 in hardware); `levels` levels of paging (4 or 5 in hardware).
     `backing`  kind of each naturally aligned block of 2**bits host pages.
+    `guest_paging`  the shadow MMU is indirect: it shadows page tables in guest memory, and guest accesses name virtual
+               pages. With the NPT layout that is shadow paging, with an EPT layout L1's EPT, all vCPUs being in L2.
     """
 
     mmu: Literal["tdp", "shadow"] = "tdp"
@@ -51,17 +72,29 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nested: bool = False
     word_gfns: int = 4
     pml_entries: int = 4
+    guest_paging: GuestPaging | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def hva_pages(self) -> int:
         """Host pages that exist: the backing blocks, end to end."""
         return len(self.backing) << self.bits
 
+    @property
+    def cr3(self) -> int:
+        """gfn of the root of the guest's page tables, -1 where the MMU is direct."""
+        return -1 if isinstance(self.guest_paging, msgspec.UnsetType) else self.guest_paging.cr3
+
+    @property
+    def guest_ptes(self) -> tuple[GuestPte, ...]:
+        """What is in the guest's page tables at the start."""
+        return () if isinstance(self.guest_paging, msgspec.UnsetType) else self.guest_paging.ptes
+
     def check(self) -> "Config":
         """Return self, or raise ConfigError naming the first rule that is broken."""
         _check_geometry(self)
         _check_modes(self)
         _check_slots(self)
+        _check_guest_paging(self)
         return self
 
 
@@ -102,3 +135,15 @@ def _check_slots(config: Config) -> None:
         # The dirty log of one slot would not know of writes through the other.
         _require(slot.hva + slot.npages <= after.hva, f"memslots at gfn {slot.base} and {after.base} share host pages")
     _require(end <= gfns, f"memslot ends at gfn {end}, the page tables reach {gfns}")
+
+
+def _check_guest_paging(config: Config) -> None:
+    if isinstance(config.guest_paging, msgspec.UnsetType):
+        return
+    _require(config.mmu == "shadow", "guest_paging needs mmu=shadow")
+    gfns = {gfn for slot in config.slots for gfn in range(slot.base, slot.base + slot.npages)}
+    _require(config.cr3 in gfns, f"cr3 is gfn {config.cr3}, which no memslot has")
+    for pte in config.guest_ptes:
+        _require(pte.table in gfns, f"guest page table at gfn {pte.table}, which no memslot has")
+        _require(0 <= pte.index < 1 << config.bits, f"guest page table at gfn {pte.table} has no entry {pte.index}")
+        _require(0 <= pte.gfn < 1 << (config.bits * config.levels), f"guest PTE points to gfn {pte.gfn}")

@@ -18,10 +18,12 @@ OUTCOMES: Final[tuple[str, ...]] = (
     "write-protected",
     "emulate",
     "error",
+    "injected",
 )
 """How a guest access ends at the fault handler: `none` is no fault at all, `fast` is RET_PF_FIXED by fast_page_fault(),
-`frozen` is RET_PF_RETRY because a FROZEN SPTE was met, `retry` is RET_PF_RETRY for any other reason, `error` is an exit
-to userspace; the rest are the RET_PF_* of the same name."""
+`frozen` is RET_PF_RETRY because a FROZEN SPTE was met, `injected` is RET_PF_RETRY with a page fault for the guest,
+whose own tables forbid the access, `retry` is RET_PF_RETRY for any other reason, `error` is an exit to userspace; the
+rest are the RET_PF_* of the same name."""
 
 _COUNTED: Final[dict[str, str]] = {
     "flushes": "remote TLB flushes were requested by the same operation",

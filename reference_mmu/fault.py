@@ -24,7 +24,7 @@ from .gup import hva_to_pfn
 from .hugepage import PG_LEVEL_NUM, kvm_mmu_hugepage_adjust
 from .memslots import KvmMemorySlot, gfn_to_memslot
 from .notifier import mmu_invalidate_retry_gfn
-from .page_table import KvmMmuPage
+from .page_table import KvmMmuPage, is_obsolete_sp
 from .points import (
     FAULT_GUP,
     FAULT_LOCK_R,
@@ -72,8 +72,9 @@ if TYPE_CHECKING:
 class KvmPageFault:
     """struct kvm_page_fault: what is known about one fault so far."""
 
-    def __init__(self, gfn: i64, write: bool, present: bool, prefetch: bool, upgrade_fails: bool) -> None:
-        self.gfn = gfn
+    def __init__(self, addr: i64, write: bool, present: bool, prefetch: bool, upgrade_fails: bool) -> None:
+        self.addr = addr  # in pages
+        self.gfn = addr  # of a direct MMU; else the guest's page tables have to tell
         self.write = write
         self.present = present  # the SPTE had any of R, W, X when the CPU looked
         self.prefetch = prefetch
@@ -89,6 +90,7 @@ class KvmPageFault:
         self.fast = False  # resolved by fast_page_fault()
         self.frozen = False  # RET_PF_RETRY because of a FROZEN SPTE
         self.read_only = False  # the SPTE that was made, or found equal, is not MMU-writable
+        self.injected = False  # RET_PF_RETRY after a #PF was injected: the guest's own page tables forbid the access
 
 
 def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -171,15 +173,13 @@ def direct_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[
     return r
 
 
-def is_obsolete_sp(m: Machine, sp: KvmMmuPage) -> bool:
-    """Invalid, or of an older generation of memslots (shadow MMU)."""
-    return sp.invalid or (not sp.tdp_mmu_page and sp.mmu_valid_gen != m.mmu_valid_gen)
-
-
 def is_page_fault_stale(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> bool:
     """mmu_lock held. Was the root or the page invalidated since the fault began?"""
     root = vcpu.root
-    if root is None or is_obsolete_sp(m, root):
+    if root is None:
+        return True
+    # A dummy root is backed by no shadow page: only the request tells that it is out of date.
+    if vcpu.free_obsolete_roots if root is m.dummy_root else is_obsolete_sp(m, root):
         return True
     return fault.slot is not None and mmu_invalidate_retry_gfn(m, fault.mmu_seq, fault.gfn)
 

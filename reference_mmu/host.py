@@ -50,6 +50,9 @@ class Host:
         self.swap: vec[i64] = vec[i64]([0] * n)
         self.swap_cache: vec[i64] = vec[i64]([-1] * n)
         self.reference: vec[i64] = vec[i64]([0] * n)
+        # Entries of page tables the guest keeps in the page at hva, `block` for each hva. They follow `reference`: that
+        # a store to one was lost shows in the stamp.
+        self.words: vec[i64] = vec[i64]([])
         self.pages: list[Page] = []
         for number, kind in enumerate(backing):
             self.populate(number, kind)
@@ -63,6 +66,16 @@ class Host:
             self.flags[hva] = flags
             if kind == "cow":
                 self.pages[self.pte[hva]].refcount += 1  # the other process
+
+    def keep_words(self) -> None:
+        """The guest has page tables of its own."""
+        self.words = vec[i64]([0] * (self.n * self.block))
+
+    def clear_words(self, hva: i64) -> None:
+        """The page's contents are gone."""
+        if len(self.words) != 0:
+            for index in range(self.block):
+                self.words[hva * self.block + index] = 0
 
     def alloc(self, hva: i64, data: i64) -> i64:
         """A new page with its mapping reference; returns its pfn."""

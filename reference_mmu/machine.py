@@ -9,6 +9,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from .config import Config
+from .gpte import make_gpte
 from .host import PTE_BUSY, Host
 from .locks import ReadSections, RwLock
 from .memslots import KvmMemorySlot, alloc_lpage_info, search_memslots
@@ -33,6 +34,7 @@ from .spte import (
     is_shadow_present_pte,
 )
 from .tlb import Vcpu
+from .unsync import mmu_try_to_unsync_pages
 
 # What an operation did, in order: kind << 40 | value.
 EV_PF: Final[i64] = 1  # fault outcome, PF_*
@@ -52,6 +54,7 @@ PF_FROZEN: Final[i64] = 5
 PF_WRITE_PROTECTED: Final[i64] = 6
 PF_EMULATE: Final[i64] = 7
 PF_ERROR: Final[i64] = 8
+PF_INJECTED: Final[i64] = 9
 # Added to PF_FIXED and PF_SPURIOUS if the SPTE in question may not be made writable.
 PF_READ_ONLY: Final[i64] = 16
 
@@ -81,6 +84,7 @@ class Machine:
         self.word_gfns: i64 = config.word_gfns
         self.pml_entries: i64 = config.pml_entries
         self.tdp_mmu_enabled = config.mmu == "tdp"
+        self.root_role_direct = True  # root_role.direct of every vCPU
         self.enable_pml = config.paging == "ept-ad"
         self.eager_page_split = config.eager_split
         self.manual_dirty_log_protect = config.manual_protect
@@ -110,6 +114,7 @@ class Machine:
         self.mn_active_invalidate_count: i64 = 0
         self.nr_memslots_dirty_logging: i64 = 0
         self.tracked_gfns: dict[int, int] = {}  # gfn_write_track counts
+        self.gfns_tracked_for_device: dict[int, int] = {}  # those not due to shadow pages
         self.fast_pf_marking: list[int] = []  # gfns between the store and the bit of fast_page_fault()
 
         self.page_tables: list[KvmMmuPage] = []
@@ -117,6 +122,8 @@ class Machine:
         self.active_mmu_pages: list[KvmMmuPage] = []  # shadow MMU, oldest first
         self.rmap: dict[int, list[tuple[KvmMmuPage, int]]] = {}
         self.mmu_valid_gen: i64 = 0
+        self.indirect_shadow_pages: i64 = 0
+        self.dummy_root: KvmMmuPage | None = None  # kvm_mmu_get_dummy_root(), of an indirect MMU
         self.unsync_calls: i64 = 0  # of mmu_try_to_unsync_pages()
         self.harvest_protects_huge = False  # inside the huge-page write protection of a harvest (oracle E3 exempts it)
 
@@ -124,6 +131,7 @@ class Machine:
         self.memslots: list[KvmMemorySlot] = []
         self.vcpus = [Vcpu(number) for number in range(config.vcpus)]
         self.create_memslots(config)
+        self.create_guest_tables(config)
         oracle.attach(self)
 
     def create_memslots(self, config: Config) -> None:
@@ -139,6 +147,23 @@ class Machine:
             self.memslots.append(slot)
         for vcpu in self.vcpus:
             vcpu.pml_enabled = self.enable_pml and self.nr_memslots_dirty_logging > 0
+
+    def create_guest_tables(self, config: Config) -> None:
+        """What the guest has set up before the program begins."""
+        if config.cr3 < 0:
+            return
+        self.root_role_direct = False
+        self.host.keep_words()
+        for pte in config.guest_ptes:
+            slot = search_memslots(self, pte.table)
+            assert slot is not None
+            hva = slot.hva + pte.table - slot.base_gfn
+            gpte = make_gpte(pte.gfn, pte.writable, pte.executable, pte.accessed, pte.dirty)
+            self.host.words[hva * self.entries + pte.index] = gpte
+        self.dummy_root = KvmMmuPage(-1, self.levels, 0, self.entries, SHADOW_NONPRESENT_VALUE)
+        for vcpu in self.vcpus:
+            vcpu.cr3 = config.cr3
+            vcpu.guest_mode = self.masks.ept
 
     # --- geometry -------------------------------------------------------------------------------------------
 
@@ -277,9 +302,9 @@ class Machine:
         self.oracle.spte_changed(sp, index, old_spte, new_spte)
 
     def mmu_try_to_unsync_pages(self, slot: KvmMemorySlot, gfn: i64, synchronizing: bool, prefetch: bool) -> bool:
-        """True: `gfn` must stay write-protected (mmu.c). No shadowed guest page tables here, so tracking decides."""
+        """True: `gfn` must stay write-protected."""
         self.unsync_calls += 1
-        return self.kvm_gfn_is_write_tracked(gfn)
+        return mmu_try_to_unsync_pages(self, gfn, synchronizing, prefetch)
 
     def kvm_gfn_is_write_tracked(self, gfn: i64) -> bool:
         return bool(self.tracked_gfns) and gfn in self.tracked_gfns
@@ -336,7 +361,19 @@ class Machine:
             self.host.reference[page.hva] = self.uid + 1
         else:
             self.record(EV_READ, page.data)
+        if not self.root_role_direct:
+            gfn = self.gfn_of_hva(page.hva)
+            if write and vcpu.store_index >= 0:
+                self.host.words[page.hva * self.entries + vcpu.store_index] = vcpu.store_gpte
+                self.oracle.gpte_written(page.hva, vcpu.store_index)
         self.oracle.guest_accessed(vcpu, gfn, pfn, write)
+
+    def gfn_of_hva(self, hva: i64) -> i64:
+        """The gfn that a host page backs, -1: none."""
+        for slot in self.memslots:
+            if slot.hva <= hva < slot.hva + slot.npages:
+                return slot.base_gfn + hva - slot.hva
+        return -1
 
     def vm_exit(self, vcpu: Vcpu) -> None:
         """The common exit handler: the vCPU is out of guest mode and its PML buffer is drained."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from .flush import kvm_flush_remote_tlbs
 from .memslots import KvmMemorySlot, alloc_lpage_info
+from .page_table import KvmMmuPage
 from .points import (
     BACK_LOCK,
     FRONT_FLUSH,
@@ -23,7 +23,8 @@ from .points import (
     SLOTS_SWAP,
 )
 from .rmap import kvm_zap_rmap_range
-from .shadow_page import kvm_zap_obsolete_pages
+from .shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, kvm_zap_obsolete_pages
+from .unsync import valid_sps_with_gptes
 from .zap import kvm_tdp_mmu_invalidate_all_roots, kvm_tdp_mmu_unmap_gfn_range, kvm_tdp_mmu_zap_invalidated_roots
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def kvm_create_memslot(m: Machine, number: i64) -> Generator[int, None, None]:
 def drop_write_tracking(m: Machine, slot: KvmMemorySlot) -> None:
     """kvm_page_track_free_memslot(): the counts live in the slot and go with it."""
     for gfn in range(slot.base_gfn, slot.end_gfn()):
+        m.gfns_tracked_for_device.pop(gfn, None)
         if m.tracked_gfns.pop(gfn, 0) != 0:
             m.oracle.untracked(gfn)
 
@@ -160,9 +162,19 @@ def kvm_mmu_zap_memslot(m: Machine, slot: KvmMemorySlot) -> Generator[int, None,
         flush = yield from kvm_zap_rmap_range(m, slot.base_gfn, slot.end_gfn(), flush)
     if m.tdp_mmu_enabled:
         flush = yield from kvm_tdp_mmu_unmap_gfn_range(m, slot.base_gfn, slot.end_gfn(), True, flush)
-    if flush:
-        yield from kvm_flush_remote_tlbs(m, FRONT_FLUSH)
+    yield from kvm_mmu_zap_memslot_pages_and_flush(m, slot, flush)
     m.write_unlock()
+
+
+def kvm_mmu_zap_memslot_pages_and_flush(m: Machine, slot: KvmMemorySlot, flush: bool) -> Generator[int, None, None]:
+    """Shadow pages of guest tables in the slot go, too: their accounting lives in it."""
+    invalid_list: list[KvmMmuPage] = []
+    for gfn in range(slot.base_gfn, slot.end_gfn()):
+        for sp in valid_sps_with_gptes(m, gfn):
+            # One may have been zapped together with another.
+            if not sp.invalid:
+                kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+    yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, FRONT_FLUSH)
 
 
 def kvm_mmu_update_cpu_dirty_logging(

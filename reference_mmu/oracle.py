@@ -110,6 +110,21 @@ class Oracle:
     def lockdep(self) -> None:
         """A lock that the running code needs is not held, or one is held where it may sleep."""
 
+    def gpte_written(self, hva: i64, index: i64) -> None:
+        """A guest store has reached entry `index` of the page table in the page at hva."""
+
+    def gpte_write_begun(self, gfn: i64, index: i64) -> None:
+        """The emulator has stored the entry; the shadow pages follow."""
+
+    def gpte_write_emulated(self, gfn: i64, index: i64) -> None:
+        """They have followed: to the guest, the store is complete."""
+
+    def guest_flush_begun(self, vcpu: Vcpu) -> None:
+        """The guest executes INVLPG or loads CR3: what was stored before must count afterwards."""
+
+    def guest_flush_ended(self, vcpu: Vcpu, first: i64, end: i64) -> None:
+        """The vCPU is about to go on; [first, end) are the virtual pages that were flushed."""
+
     def warned(self, text: str) -> None:
         """A WARN of the modelled code fired."""
 

@@ -21,9 +21,11 @@ WALK_DIRTY: Final = 6  # write hit on an entry with D=0: the walker goes back to
 WALK_FILL: Final = 7  # entry cached, access not yet done
 
 # --- page fault ------------------------------------------------------------------------------------------------
-FAULT_ENTER: Final = 10  # VM exit taken, SRCU held
-FPF_READ: Final = 11  # fast_page_fault() has read the leaf
-FPF_MARK: Final = 12  # fast_page_fault() made the SPTE writable, dirty bit not yet set
+FAULT_ENTER: Final = 8  # VM exit taken, SRCU held
+FPF_READ: Final = 9  # fast_page_fault() has read the leaf
+FPF_MARK: Final = 10  # fast_page_fault() made the SPTE writable, dirty bit not yet set
+GPTE_READ: Final = 11  # KVM is about to read an entry of a guest page table
+GPTE_UPDATE: Final = 12  # about to set A or D in it: the cmpxchg decides
 FAULT_SEQ: Final = 13  # caches topped up (slept); about to snapshot mmu_invalidate_seq
 FAULT_GUP: Final = 14  # snapshot taken, about to ask the primary MMU
 GUP_WAIT: Final = 15  # the host PTE is a migration entry or the page is locked: waits
@@ -56,14 +58,24 @@ MAP_FROZEN_CHILD: Final = 47  # teardown met a FROZEN child, spins
 MAP_FLUSH: Final = 48  # flush of a replaced page table
 MAP_WARN_FLUSH: Final = 49  # flush after the WARN of tdp-fault-warn-flush-mmuw
 MAP_DONE: Final = 50  # before rcu_read_unlock()
-SHADOW_DROP_FLUSH: Final = 51  # drop_large_spte(): flush of a huge page before a table takes its place
-SHADOW_SET: Final = 52  # before an SPTE of the shadow MMU is written
-SHADOW_FLUSH: Final = 53  # flush of mmu_set_spte() before mmu_lock is dropped
-PREFETCH_NEXT: Final = 54  # direct_pte_prefetch(): next run of neighbours
-EMULATE: Final = 55  # the emulator is about to write on behalf of the guest
-PLACEBO_EXIT: Final = 56  # exists only with the placebo-points switch
-FAULT_EXIT: Final = 57  # fault handled, SRCU about to be released
-FAULT_RETRY: Final = 58  # the same with RET_PF_RETRY: the guest will repeat the access
+SYNC_LOCK: Final = 51  # INVLPG or a load of CR3: unsync shadow pages are to be synchronized
+SYNC_SPTE: Final = 52  # sync_spte(): before an SPTE is dropped or rewritten to fit the guest's entry
+SYNC_FLUSH: Final = 53
+TRACK_LOCK: Final = 54  # write tracking, an operation of its own; the next two also when a guest table is shadowed
+TRACK_PROTECT: Final = 55
+TRACK_FLUSH: Final = 56
+SHADOW_ZAP_FLUSH: Final = 57  # flush before zapped shadow pages are freed
+SHADOW_DROP_FLUSH: Final = 58  # drop_large_spte(): flush of a huge page before a table takes its place
+SHADOW_SET: Final = 59  # before an SPTE of the shadow MMU is written
+SHADOW_FLUSH: Final = 60  # flush of mmu_set_spte() before mmu_lock is dropped
+PREFETCH_NEXT: Final = 61  # direct_pte_prefetch(): next run of neighbours; FNAME(pte_prefetch)(): next neighbour
+EMULATE: Final = 62  # the emulator is about to write on behalf of the guest
+PTE_WRITE_LOCK: Final = 63  # kvm_mmu_track_write(): a guest page table was written, its SPTEs were not
+PTE_WRITE_ZAP: Final = 64
+PTE_WRITE_FLUSH: Final = 65
+PLACEBO_EXIT: Final = 66  # exists only with the placebo-points switch
+FAULT_EXIT: Final = 67  # fault handled, SRCU about to be released
+FAULT_RETRY: Final = 68  # the same with RET_PF_RETRY: the guest will repeat the access
 
 # --- aging -----------------------------------------------------------------------------------------------------
 AGE_LOCK: Final = 70
@@ -117,11 +129,6 @@ COLLAPSE_FROZEN: Final = 137  # only without batch-collapsible-zap-flush: entry 
 COLLAPSE_FLUSH: Final = 138  # only with batch-collapsible-zap-flush
 USER_COPY: Final = 140  # userspace copies the reported pages
 
-# --- write tracking --------------------------------------------------------------------------------------------
-TRACK_LOCK: Final = 150
-TRACK_PROTECT: Final = 151
-TRACK_FLUSH: Final = 152
-
 # --- zap of a gfn range, NX recovery ---------------------------------------------------------------------------
 RANGE_LOCK: Final = 160
 RANGE_FLUSH: Final = 164
@@ -169,7 +176,9 @@ _WANTS: Final = {
     COLLAPSE_LOCK_W: WANT_WRITE,
     COLLAPSE_LOCK_R: WANT_READ,
     COLLAPSE_RELOCK: WANT_READ,
+    SYNC_LOCK: WANT_WRITE,
     TRACK_LOCK: WANT_WRITE,
+    PTE_WRITE_LOCK: WANT_WRITE,
     RANGE_LOCK: WANT_WRITE,
 }
 

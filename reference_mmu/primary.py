@@ -157,6 +157,7 @@ def discard(m: Machine, start: i64, end: i64) -> Generator[int, None, None]:
         host.swap_cache[hva] = -1
         host.swap[hva] = 0
         host.reference[hva] = 0
+        host.clear_words(hva)
         m.oracle.discarded(hva)
         if pfn >= 0:
             m.put_page(pfn)

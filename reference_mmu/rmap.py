@@ -36,6 +36,8 @@ from .points import (
     ZAP_LEAF,
 )
 from .spte import (
+    ACC_ALL,
+    PAGE_SHIFT,
     PG_LEVEL_4K,
     PT_WRITABLE_MASK,
     is_accessed_spte,
@@ -49,8 +51,21 @@ if TYPE_CHECKING:
 
 
 def kvm_mmu_page_get_gfn(m: Machine, sp: KvmMmuPage, index: i64) -> i64:
-    """The first gfn that entry `index` translates."""
+    """The first gfn that entry `index` translates, of an indirect page the one it was made for."""
+    if not sp.direct:
+        return sp.shadowed_translation[index] >> PAGE_SHIFT
     return sp.gfn + index * m.pages_per_hpage(sp.level)
+
+
+def kvm_mmu_page_get_access(sp: KvmMmuPage, index: i64) -> i64:
+    """ACC_* that the guest's entries allow through leaf `index`, from the root down."""
+    return sp.shadowed_translation[index] & ACC_ALL
+
+
+def kvm_mmu_page_set_translation(sp: KvmMmuPage, index: i64, gfn: i64, access: i64) -> None:
+    """Note what leaf `index` is made for. A direct page says that by its place."""
+    if not sp.direct:
+        sp.shadowed_translation[index] = gfn << PAGE_SHIFT | access
 
 
 def rmap_add(m: Machine, sp: KvmMmuPage, index: i64) -> None:
@@ -107,7 +122,8 @@ def kvm_rmap_zap_collapsible_sptes(m: Machine, slot: KvmMemorySlot) -> Generator
     need_tlb_flush = False
     # Those of the largest size are what is wanted.
     for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, m.max_huge_level - 1):
-        if sp.level < kvm_mmu_max_mapping_level(m, slot, sp.gfn, PG_LEVEL_NUM):
+        # An indirect page is as fine as the guest's table.
+        if sp.direct and sp.level < kvm_mmu_max_mapping_level(m, slot, sp.gfn, PG_LEVEL_NUM):
             yield COLLAPSE_ZAP_W
             drop_spte(m, sp, index)
             need_tlb_flush = True

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from .fault import is_obsolete_sp
-from .page_table import KvmMmuPage
+from .gpte import gfn_to_hva_prot
+from .indirect_page import mmu_alloc_shadow_root
+from .page_table import KvmMmuPage, is_obsolete_sp
 from .points import VCPU_LOAD, VCPU_UNLOAD
 from .shadow_page import mmu_alloc_root, mmu_free_root_page
+from .sync import kvm_mmu_sync_roots
 from .tdp_mmu import kvm_tdp_mmu_get_root, kvm_tdp_mmu_put_root
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ def kvm_mmu_reload(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     """Make sure that there is a root. An obsolete one is left alone: its request is handled on guest entry only."""
     if vcpu.root is None:
         yield VCPU_LOAD
-        kvm_mmu_load(m, vcpu)
+        if m.root_role_direct:
+            kvm_mmu_load(m, vcpu)
+        else:
+            yield from kvm_mmu_load_shadow(m, vcpu)
 
 
 def kvm_mmu_load(m: Machine, vcpu: Vcpu) -> None:
@@ -36,6 +41,21 @@ def kvm_mmu_load(m: Machine, vcpu: Vcpu) -> None:
         vcpu.root = mmu_alloc_root(m)
         m.write_unlock()
     vcpu.flush()
+
+
+def kvm_mmu_load_shadow(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
+    """The same for an indirect MMU: the root shadows the table CR3 points to, and loading CR3 flushes, so unsync pages
+    below it are synchronized. Without a table there, a dummy root: every access faults, and its guest walk fails."""
+    m.srcu.lock(m.actor)
+    m.write_lock()
+    if gfn_to_hva_prot(m, vcpu.cr3) < 0:
+        vcpu.root = m.dummy_root
+    else:
+        vcpu.root = yield from mmu_alloc_shadow_root(m, vcpu.cr3)
+    m.write_unlock()
+    yield from kvm_mmu_sync_roots(m, vcpu)
+    vcpu.flush()
+    m.srcu.unlock(m.actor)
 
 
 def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
@@ -56,7 +76,8 @@ def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
 def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS before entering the guest."""
     if vcpu.free_obsolete_roots:
-        if vcpu.root is not None and is_obsolete_sp(m, vcpu.root):
+        root = vcpu.root
+        if root is not None and (root is m.dummy_root or is_obsolete_sp(m, root)):
             yield from kvm_mmu_free_roots(m, vcpu)
         # The kernel clears the request first; here it stays up as long as the vCPU must not enter the guest.
         vcpu.free_obsolete_roots = False
@@ -73,7 +94,14 @@ def kvm_mmu_free_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
         m.read_lock()
         kvm_tdp_mmu_put_root(m, root)
         m.read_unlock()
-    else:
+    elif m.root_role_direct:
         m.write_lock()
         yield from mmu_free_root_page(m, root)
         m.write_unlock()
+    else:
+        # SRCU, which a vCPU holds whenever it is out of the guest, keeps the slots that are accounted to.
+        m.srcu.lock(m.actor)
+        m.write_lock()
+        yield from mmu_free_root_page(m, root)
+        m.write_unlock()
+        m.srcu.unlock(m.actor)

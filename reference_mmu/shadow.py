@@ -20,10 +20,11 @@ from .mmu_spte import mmu_spte_update
 from .page_table import KvmMmuPage
 from .points import PREFETCH_NEXT, SHADOW_FLUSH, SHADOW_SET
 from .ret_pf import RET_PF_FIXED, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
-from .rmap import drop_spte, kvm_mmu_page_get_gfn, rmap_add
+from .rmap import drop_spte, kvm_mmu_page_get_gfn, kvm_mmu_page_set_translation, rmap_add
 from .shadow_page import drop_parent_pte, kvm_mmu_get_shadow_page, link_shadow_page
 from .spte import (
     ACC_ALL,
+    ACC_WRITE_MASK,
     PG_LEVEL_4K,
     is_last_spte,
     is_mmu_writable_spte,
@@ -57,16 +58,24 @@ def direct_map(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, No
             yield from link_shadow_page(m, sp, index, child)
         sp = child
         index = m.spte_index(fault.gfn, sp.level)
-    ret = yield from mmu_set_spte(m, slot, sp, index, fault.pfn, fault)
+    base_gfn = m.gfn_round_for_level(fault.gfn, sp.level)
+    ret = yield from mmu_set_spte(m, slot, sp, index, ACC_ALL, base_gfn, fault.pfn, fault)
     if ret != RET_PF_SPURIOUS:
         yield from direct_pte_prefetch(m, sp, index)
     return ret
 
 
 def mmu_set_spte(
-    m: Machine, slot: KvmMemorySlot, sp: KvmMmuPage, index: i64, pfn: i64, fault: KvmPageFault | None
+    m: Machine,
+    slot: KvmMemorySlot,
+    sp: KvmMmuPage,
+    index: i64,
+    pte_access: i64,
+    gfn: i64,
+    pfn: i64,
+    fault: KvmPageFault | None,
 ) -> Generator[int, None, int]:
-    """Map the page that entry `index` stands for to `pfn`. Without a fault: a prefetch, of a writable page."""
+    """Let entry `index` map gfn, which is at `pfn`. Without a fault: a prefetch, of a writable page."""
     host_writable = fault is None or fault.map_writable
     prefetch = fault is None or fault.prefetch
     write_fault = fault is not None and fault.write
@@ -90,8 +99,7 @@ def mmu_set_spte(
         else:
             was_rmapped = True
 
-    gfn = kvm_mmu_page_get_gfn(m, sp, index)
-    spte, wrprot = make_spte(m, sp, slot, ACC_ALL, gfn, pfn, sp.spt[index], prefetch, False, host_writable)
+    spte, wrprot = make_spte(m, sp, slot, pte_access, gfn, pfn, sp.spt[index], prefetch, False, host_writable)
     if fault is not None:
         fault.read_only = not is_mmu_writable_spte(m.masks, spte)
     if sp.spt[index] == spte:
@@ -106,6 +114,8 @@ def mmu_set_spte(
         ret = RET_PF_WRITE_PROTECTED
     if flush:
         yield from kvm_flush_remote_tlbs(m, SHADOW_FLUSH)
+    # Mapped already, the access may have changed.
+    kvm_mmu_page_set_translation(sp, index, gfn, pte_access)
     if not was_rmapped:
         m.warn_on(ret == RET_PF_SPURIOUS, "mmu_set_spte: new mapping is spurious")
         rmap_add(m, sp, index)
@@ -130,33 +140,41 @@ def direct_pte_prefetch(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int
                 start = i
             continue
         if start >= 0:
-            mapped = yield from kvm_mmu_prefetch_sptes(m, sp, start, i - start)
+            mapped = yield from kvm_mmu_prefetch_sptes(
+                m, kvm_mmu_page_get_gfn(m, sp, start), sp, start, i - start, ACC_ALL
+            )
             if not mapped:
                 return
             start = -1
     if start >= 0:
-        yield from kvm_mmu_prefetch_sptes(m, sp, start, first + window - start)
+        gfn = kvm_mmu_page_get_gfn(m, sp, start)
+        yield from kvm_mmu_prefetch_sptes(m, gfn, sp, start, first + window - start, ACC_ALL)
 
 
-def kvm_mmu_prefetch_sptes(m: Machine, sp: KvmMmuPage, index: i64, nr_pages: i64) -> Generator[int, None, bool]:
-    """Map entries [index, index + nr_pages). False if not one of them could be mapped: then leave the rest, too."""
+def kvm_mmu_prefetch_sptes(
+    m: Machine, gfn: i64, sp: KvmMmuPage, index: i64, nr_pages: i64, access: i64
+) -> Generator[int, None, bool]:
+    """Map entries [index, index + nr_pages) to the gfns from `gfn` on. False if not one of them could be mapped: then
+    leave the rest, too."""
     yield PREFETCH_NEXT
-    gfn = kvm_mmu_page_get_gfn(m, sp, index)
-    slot = gfn_to_memslot_dirty_bitmap(m, gfn)
+    slot = gfn_to_memslot_dirty_bitmap(m, gfn, (access & ACC_WRITE_MASK) != 0)
     if slot is None:
         return False
     pages = kvm_prefetch_pages(m, slot, gfn, nr_pages)
     for pfn in pages:
-        yield from mmu_set_spte(m, slot, sp, index, pfn, None)
+        yield from mmu_set_spte(m, slot, sp, index, access, gfn, pfn, None)
         kvm_release_page_dirty(m, pfn)
         index += 1
+        gfn += 1
     return bool(pages)
 
 
-def gfn_to_memslot_dirty_bitmap(m: Machine, gfn: i64) -> KvmMemorySlot | None:
-    """The slot, unless it logs: a prefetched SPTE is writable, and would report a page that nobody wrote."""
+def gfn_to_memslot_dirty_bitmap(m: Machine, gfn: i64, no_dirty_log: bool) -> KvmMemorySlot | None:
+    """The slot; none that logs if the prefetched SPTE is to be writable: it would report a page nobody wrote."""
     slot = gfn_to_memslot(m, gfn)
-    if slot is None or slot.invalid or slot.kvm_slot_dirty_track_enabled():
+    if slot is None or slot.invalid:
+        return None
+    if no_dirty_log and slot.kvm_slot_dirty_track_enabled():
         return None
     return slot
 

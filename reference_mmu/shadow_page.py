@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from .account_shadowed import unaccount_shadowed
 from .flush import kvm_flush_remote_tlbs
 from .mmu_spte import mmu_spte_clear_no_track, mmu_spte_set
-from .page_table import KvmMmuPage
+from .page_table import KvmMmuPage, is_obsolete_sp
 from .points import FRONT_FLUSH, FRONT_YIELD, SHADOW_DROP_FLUSH, SHADOW_SET, VCPU_FREE_FLUSH
 from .rmap import drop_spte
 from .spte import is_last_spte, is_shadow_present_pte, make_nonleaf_spte, spte_to_pfn
+from .unsync import kvm_unlink_unsync_page, mark_unsync, mmu_pages_clear_parents, mmu_unsync_walk
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -27,7 +29,7 @@ BATCH_ZAP_PAGES: Final[i64] = 2
 
 
 def kvm_mmu_get_shadow_page(m: Machine, gfn: i64, level: i64) -> KvmMmuPage:
-    """The page table of `level` that maps from `gfn` on. mmu_lock held for write.
+    """The direct page table of `level` that maps from `gfn` on. mmu_lock held for write.
 
     One that lost its parent to a huge page comes back with the leaves it had: the rmaps kept them up to date.
     """
@@ -49,6 +51,9 @@ def link_shadow_page(m: Machine, sp: KvmMmuPage, index: i64, child: KvmMmuPage) 
     yield SHADOW_SET
     mmu_spte_set(m, sp, index, make_nonleaf_spte(m.masks, child, child.ad_disabled))
     mmu_page_add_parent_pte(child, sp, index)
+    # A 4K table was brought up to date when it was found, without ceasing to be unsync; a higher one has been synced.
+    if m.warn_on(child.unsync_children != 0, "link_shadow_page: unsync pages below") or child.unsync:
+        mark_unsync(sp, index)
 
 
 def drop_large_spte(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int, None, None]:
@@ -72,36 +77,82 @@ def drop_parent_pte(m: Machine, child: KvmMmuPage, sp: KvmMmuPage, index: i64) -
         m.oracle.table_unlinked(child)
 
 
-def mmu_page_zap_pte(m: Machine, sp: KvmMmuPage, index: i64) -> None:
+def mmu_page_zap_pte(m: Machine, sp: KvmMmuPage, index: i64, invalid_list: list[KvmMmuPage] | None) -> i64:
+    """Clear an entry. Returns how many shadow pages that zapped: with an invalid_list, those of L2 that nobody points
+    to any more, since they are unlikely to be used again."""
     spte = sp.spt[index]
     if not is_shadow_present_pte(spte):
-        return
+        return 0
     if is_last_spte(spte, sp.level):
         drop_spte(m, sp, index)
-    else:
-        drop_parent_pte(m, m.page_tables[spte_to_pfn(spte)], sp, index)
+        return 0
+    child = m.page_tables[spte_to_pfn(spte)]
+    drop_parent_pte(m, child, sp, index)
+    if invalid_list is not None and child.guest_mode and not child.parents:
+        return kvm_mmu_prepare_zap_page(m, child, invalid_list)
+    return 0
+
+
+def mmu_zap_unsync_children(m: Machine, parent: KvmMmuPage, invalid_list: list[KvmMmuPage]) -> i64:
+    """Nobody will find the unsync pages below to bring them up to date. Returns how many were zapped."""
+    zapped: i64 = 0
+    found = mmu_unsync_walk(m, parent)
+    while found:
+        for sp, path in found:
+            kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+            mmu_pages_clear_parents(m, path)
+            zapped += 1
+        found = mmu_unsync_walk(m, parent)
+    return zapped
 
 
 def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmMmuPage]) -> i64:
-    """Empty an obsolete shadow page, unlink it and put it on invalid_list, to be committed before mmu_lock is dropped
-    for good. Returns how many pages were put there: none for a root in use, which its last user frees.
+    """Empty a shadow page, unlink it and put it on invalid_list, to be committed before mmu_lock is dropped for good.
+    Returns how many pages were put there, not counting a root in use, which its last user frees.
 
-    No flush, no request to the vCPUs: a page that is not obsolete would need both.
+    No flush: an obsolete page needs none, any other gets it from the commit.
     """
     m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
+    zapped = mmu_zap_unsync_children(m, sp, invalid_list)
     for index in range(m.entries):
-        mmu_page_zap_pte(m, sp, index)
+        zapped += mmu_page_zap_pte(m, sp, index, invalid_list)
     for parent, index in list(sp.parents):
         drop_parent_pte(m, sp, parent, index)
 
+    if not sp.invalid and not sp.direct:
+        unaccount_shadowed(m, sp)
+    if sp.unsync:
+        kvm_unlink_unsync_page(m, sp)
     # A root that was zapped while in use is invalid and has left the list already.
     if not sp.invalid:
         m.active_mmu_pages.remove(sp)
-    sp.invalid = True
     if sp.root_count > 0:
-        return 0
+        zapped_root = not is_obsolete_sp(m, sp)
+        sp.invalid = True
+        if zapped_root:
+            request_free_obsolete_roots(m)
+        return zapped
+    sp.invalid = True
     invalid_list.append(sp)
-    return 1
+    return zapped + 1
+
+
+def request_free_obsolete_roots(m: Machine) -> None:
+    """kvm_make_all_cpus_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS): every vCPU has left the guest when it returns. The
+    root is marked invalid before, or a vCPU could look too early."""
+    for vcpu in m.vcpus:
+        vcpu.free_obsolete_roots = True
+    m.kick_all()
+
+
+def kvm_mmu_remote_flush_or_zap(
+    m: Machine, invalid_list: list[KvmMmuPage], remote_flush: bool, point: int
+) -> Generator[int, None, None]:
+    """One flush for SPTEs that were taken away and for shadow pages to be freed."""
+    if invalid_list:
+        yield from kvm_mmu_commit_zap_page(m, invalid_list, point)
+    elif remote_flush:
+        yield from kvm_flush_remote_tlbs(m, point)
 
 
 def kvm_mmu_commit_zap_page(m: Machine, invalid_list: list[KvmMmuPage], point: int) -> Generator[int, None, None]:
@@ -165,6 +216,8 @@ def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> Generator[int, None, Non
     """Drop a vCPU's reference. The last user of a root that was zapped meanwhile frees it, after a flush. mmu_lock
     held for write."""
     m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
+    if root is m.dummy_root:
+        return
     root.root_count -= 1
     if root.root_count > 0 or not root.invalid:
         return

@@ -14,6 +14,9 @@ T5  A write on a read-only entry drops the CPU's own entries for the address and
 T6  A fault drops the faulting CPU's own entries for that address, cached table pointers included, nobody else's.
 T7  A remote flush ends when every vCPU that was in guest mode has left it; until then entries may be used.
 T8  Changing an SPTE or freeing a table does nothing to entries already made.
+
+Pages are named as the root translates them: `gfn` is a guest frame of a direct MMU, but a virtual page where the root
+shadows page tables of the guest. Those tables the hardware does not know.
 """
 
 from __future__ import annotations
@@ -59,6 +62,9 @@ class Vcpu:
         self.pml_enabled = False
         self.pml_buffer: list[int] = []
         self.fault_present = False  # of the last violation: did the SPTE have any of R, W, X?
+        self.cr3: i64 = 0  # gfn of the guest's root table, of an indirect MMU
+        self.store_index: i64 = -1  # the entry a store of the guest to one of its page tables is for, -1: to other data
+        self.store_gpte: i64 = 0
 
     def flush(self) -> None:
         """Drop everything: a local flush, or this vCPU's part of a remote one."""

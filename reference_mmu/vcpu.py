@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from .fault import KvmPageFault, kvm_mmu_do_page_fault
+from .guest_walk import walk_addr
 from .gup import faultin_page
 from .host import HOST_D
 from .machine import (
@@ -17,16 +18,20 @@ from .machine import (
     PF_FAST,
     PF_FIXED,
     PF_FROZEN,
+    PF_INJECTED,
     PF_READ_ONLY,
     PF_RETRY,
     PF_SPURIOUS,
     PF_WRITE_PROTECTED,
 )
 from .memslots import gfn_to_memslot
+from .paging_tmpl import page_fault
 from .points import EMULATE, FAULT_ENTER, FAULT_EXIT, FAULT_RETRY, PLACEBO_EXIT
 from .ret_pf import RET_PF_EMULATE, RET_PF_FIXED, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from .roots import kvm_mmu_free_obsolete_roots, kvm_mmu_free_roots, kvm_mmu_reload
+from .sync import kvm_mmu_invalidate_addr, kvm_mmu_sync_roots
 from .tlb import DONE, VIOLATION, hardware_access
+from .track_write import kvm_mmu_track_write
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -45,9 +50,17 @@ def vcpu_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bo
         m.vm_exit(vcpu)
         if result == VIOLATION:
             vcpu.invalidate(m, gfn)
-            emulated = yield from handle_ept_violation(m, vcpu, gfn, write, upgrade_fails)
-            if emulated:
+            over = yield from handle_ept_violation(m, vcpu, gfn, write, upgrade_fails)
+            if over:
                 return
+
+
+def vcpu_write_gpte(m: Machine, vcpu: Vcpu, addr: i64, index: i64, gpte: i64) -> Generator[int, None, None]:
+    """The guest stores an entry into the page at virtual page `addr`, most likely one of its page tables."""
+    vcpu.store_index = index
+    vcpu.store_gpte = gpte
+    yield from vcpu_access(m, vcpu, addr, True, False)
+    vcpu.store_index = -1
 
 
 def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
@@ -61,20 +74,27 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
 def handle_ept_violation(
     m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool
 ) -> Generator[int, None, bool]:
-    """Resolve the fault; True if the access was emulated, else the guest repeats it."""
+    """Resolve the fault; True if the access was emulated or the guest gets the fault, else the guest repeats it."""
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     fault = KvmPageFault(gfn, write, vcpu.fault_present, False, upgrade_fails)
-    r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
+    r = yield from mmu_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
     emulate = r in (RET_PF_EMULATE, RET_PF_WRITE_PROTECTED)
     if emulate and write:
-        yield from emulate_write(m, gfn)
+        yield from emulate_write(m, vcpu, gfn)
     if m.sem.placebo_points:
         yield PLACEBO_EXIT
-    yield FAULT_RETRY if r == RET_PF_RETRY else FAULT_EXIT
+    yield FAULT_RETRY if r == RET_PF_RETRY and not fault.injected else FAULT_EXIT
     m.srcu.unlock(m.actor)
-    return emulate
+    return emulate or fault.injected
+
+
+def mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """vcpu->arch.mmu->page_fault()"""
+    if m.root_role_direct:
+        return (yield from kvm_mmu_do_page_fault(m, vcpu, fault))
+    return (yield from page_fault(m, vcpu, fault))
 
 
 def fault_outcome(fault: KvmPageFault, r: int) -> i64:
@@ -84,6 +104,8 @@ def fault_outcome(fault: KvmPageFault, r: int) -> i64:
         return PF_FAST if fault.fast else PF_FIXED | read_only
     if r == RET_PF_SPURIOUS:
         return PF_SPURIOUS | read_only
+    if fault.injected:
+        return PF_INJECTED
     if r == RET_PF_RETRY:
         return PF_FROZEN if fault.frozen else PF_RETRY
     if r == RET_PF_WRITE_PROTECTED:
@@ -91,8 +113,15 @@ def fault_outcome(fault: KvmPageFault, r: int) -> i64:
     return PF_EMULATE
 
 
-def emulate_write(m: Machine, gfn: i64) -> Generator[int, None, None]:
-    """kvm_vcpu_write_guest(): a store through the host mapping, then the dirty bit. SRCU held."""
+def emulate_write(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, None]:
+    """kvm_vcpu_write_guest(): a store through the host mapping, then the dirty bit, then, if it was to a guest page
+    table, its shadow pages. SRCU held."""
+    if not m.root_role_direct:
+        # The emulator translates for itself; the guest's tables may say something else by now.
+        walker = yield from walk_addr(m, vcpu, gfn, True)
+        if walker is None:
+            return
+        gfn = walker.gfn
     slot = gfn_to_memslot(m, gfn)
     yield EMULATE
     if slot is None or slot.readonly or slot.invalid:
@@ -102,7 +131,12 @@ def emulate_write(m: Machine, gfn: i64) -> Generator[int, None, None]:
     m.host.pages[m.host.pte[hva]].data = m.uid + 1
     m.host.flags[hva] |= HOST_D
     m.host.reference[hva] = m.uid + 1
+    if vcpu.store_index >= 0:
+        m.host.words[hva * m.entries + vcpu.store_index] = vcpu.store_gpte
+        m.oracle.gpte_write_begun(gfn, vcpu.store_index)
     m.mark_page_dirty_in_slot(slot, gfn)
+    if not m.root_role_direct:
+        yield from kvm_mmu_track_write(m, gfn, vcpu.store_index)
 
 
 def async_page_ready(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool) -> Generator[int, None, None]:
@@ -114,7 +148,7 @@ def async_page_ready(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fail
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     fault = KvmPageFault(gfn, write, False, True, upgrade_fails)
-    r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
+    r = yield from mmu_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
     yield FAULT_EXIT
     m.srcu.unlock(m.actor)
@@ -129,3 +163,36 @@ def nested_transition(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
         yield from kvm_mmu_free_roots(m, vcpu)
     vcpu.guest_mode = not vcpu.guest_mode
     yield from vcpu_enter_guest(m, vcpu)
+
+
+def invlpg(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, None]:
+    """The guest executes INVLPG; with shadow paging that exits."""
+    yield from vcpu_enter_guest(m, vcpu)
+    vcpu.exits += 1
+    m.vm_exit(vcpu)
+    m.oracle.guest_flush_begun(vcpu)
+    m.srcu.lock(m.actor)
+    yield from kvm_mmu_invalidate_addr(m, vcpu, addr)
+    m.srcu.unlock(m.actor)
+    m.oracle.guest_flush_ended(vcpu, addr, addr + 1)
+
+
+def load_cr3(m: Machine, vcpu: Vcpu, cr3: i64) -> Generator[int, None, None]:
+    """MOV to CR3: the same root is synchronized and flushed, another one loaded. For L2's EPT: INVEPT, then an entry
+    with that EPTP, which drops the root in any case. The kernel may keep other roots in prev_roots; here they are
+    always dropped."""
+    m.vm_exit(vcpu)
+    vcpu.exits += 1
+    m.oracle.guest_flush_begun(vcpu)
+    root = vcpu.root
+    if root is not None and vcpu.cr3 == cr3 and not vcpu.guest_mode:
+        m.srcu.lock(m.actor)
+        yield from kvm_mmu_sync_roots(m, vcpu)
+        m.srcu.unlock(m.actor)
+        vcpu.flush()
+    else:
+        if root is not None:
+            yield from kvm_mmu_free_roots(m, vcpu)
+        vcpu.cr3 = cr3
+    yield from vcpu_enter_guest(m, vcpu)
+    m.oracle.guest_flush_ended(vcpu, 0, m.pages_per_hpage(m.levels + 1))

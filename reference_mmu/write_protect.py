@@ -63,28 +63,43 @@ def kvm_write_track_add_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
     if slot is not None:
         yield TRACK_LOCK
         m.write_lock()
-        m.tracked_gfns[gfn] = m.tracked_gfns.get(gfn, 0) + 1
-        update_gfn_disallow_lpage_count(m, slot, gfn, 1)
-        write_protected = yield from kvm_mmu_slot_gfn_write_protect(m, slot, gfn, PG_LEVEL_4K)
-        if write_protected:
-            yield from kvm_flush_remote_tlbs(m, TRACK_FLUSH)
-        m.oracle.tracked(gfn)
+        m.gfns_tracked_for_device[gfn] = m.gfns_tracked_for_device.get(gfn, 0) + 1
+        yield from __kvm_write_track_add_gfn(m, slot, gfn)
         m.write_unlock()
     m.srcu.unlock(m.actor)
+
+
+def __kvm_write_track_add_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> Generator[int, None, None]:
+    """mmu_lock held for write."""
+    m.tracked_gfns[gfn] = m.tracked_gfns.get(gfn, 0) + 1
+    update_gfn_disallow_lpage_count(m, slot, gfn, 1)
+    write_protected = yield from kvm_mmu_slot_gfn_write_protect(m, slot, gfn, PG_LEVEL_4K)
+    if write_protected:
+        yield from kvm_flush_remote_tlbs(m, TRACK_FLUSH)
+    m.oracle.tracked(gfn)
 
 
 def kvm_write_track_remove_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
-    """Undo one kvm_write_track_add_gfn(); nothing if the gfn is not tracked."""
+    """Undo one kvm_write_track_add_gfn(); nothing if none is left."""
     m.srcu.lock(m.actor)
     slot = gfn_to_memslot(m, gfn)
-    if slot is not None and gfn in m.tracked_gfns:
+    if slot is not None and gfn in m.gfns_tracked_for_device:
         yield TRACK_LOCK
         m.write_lock()
-        if m.tracked_gfns.get(gfn, 0) <= 1:
-            m.tracked_gfns.pop(gfn, None)
-            m.oracle.untracked(gfn)
+        if m.gfns_tracked_for_device.get(gfn, 0) <= 1:
+            m.gfns_tracked_for_device.pop(gfn, None)
         else:
-            m.tracked_gfns[gfn] -= 1
-        update_gfn_disallow_lpage_count(m, slot, gfn, -1)
+            m.gfns_tracked_for_device[gfn] -= 1
+        __kvm_write_track_remove_gfn(m, slot, gfn)
         m.write_unlock()
     m.srcu.unlock(m.actor)
+
+
+def __kvm_write_track_remove_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> None:
+    """mmu_lock held for write."""
+    if m.tracked_gfns.get(gfn, 0) <= 1:
+        m.tracked_gfns.pop(gfn, None)
+        m.oracle.untracked(gfn)
+    else:
+        m.tracked_gfns[gfn] -= 1
+    update_gfn_disallow_lpage_count(m, slot, gfn, -1)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from fuzzer.oracle.walk import leaf_gfns
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_shadow_present_pte
+from reference_mmu.spte import is_last_spte, is_shadow_present_pte
 
 if TYPE_CHECKING:
     from fuzzer.oracle.judge import Judge
@@ -39,8 +40,10 @@ class Accesses:
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
         if not self.touched or is_shadow_present_pte(new_spte) or not is_shadow_present_pte(old_spte):
             return
-        pages = m.pages_per_hpage(sp.level)
-        for gfn in range(sp.gfn + index * pages, sp.gfn + (index + 1) * pages):
+        if not sp.direct and not is_last_spte(old_spte, sp.level):
+            return  # what is below keeps its Accessed bits
+        first, end = leaf_gfns(m, sp, index, old_spte)
+        for gfn in range(first, end):
             self.touched.pop(gfn, None)
 
     def aged(self, m: Machine, start: i64, end: i64, young: bool, clear: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, usable
+from fuzzer.oracle.walk import entry_gfns, usable
 from reference_mmu.machine import Machine
 from reference_mmu.tlb import TLB_W
 
@@ -37,7 +37,7 @@ class Contents:
             if not vcpu.tlb or not usable(m, vcpu):
                 continue
             for key, entry in vcpu.tlb.items():
-                first, end = entry_range(m, key)
+                first, end = entry_gfns(m, key, entry)
                 if first <= gfn < end and (entry & TLB_W) != 0:
                     self.judge.report("writable-after-tracking")
         self.protected[int(gfn)] = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, leaf_of, obsolete, roots_of, usable
+from fuzzer.oracle.walk import entry_gfns, leaf_of, obsolete, pages_mapping, roots_of, usable
 from reference_mmu.machine import Machine
 from reference_mmu.memslot_update import find_slot
 from reference_mmu.memslots import KvmMemorySlot
@@ -35,7 +35,7 @@ class DirtyLog:
 
     def start(self, m: Machine, slot: KvmMemorySlot) -> None:
         """Logging is on: copy everything."""
-        self.copies[slot.number] = [int(m.host.contents(slot.hva + offset)) for offset in range(slot.npages)]
+        self.copies[slot.number] = [image(m, slot.hva + offset) for offset in range(slot.npages)]
 
     def stop(self, slot: KvmMemorySlot) -> None:
         self.copies.pop(slot.number, None)
@@ -46,7 +46,7 @@ class DirtyLog:
             return
         for bit in range(m.word_gfns):
             if (mask >> bit) & 1:
-                copy[first + bit] = int(m.host.contents(slot.hva + first + bit))
+                copy[first + bit] = image(m, slot.hva + first + bit)
 
     def discarded(self, m: Machine, hva: i64) -> None:
         """Userspace threw the page away itself and knows that it is zero."""
@@ -76,14 +76,14 @@ class DirtyLog:
             gfn for gfn in range(slot.base_gfn, slot.end_gfn()) if not m.is_dirty(slot, gfn) and gfn not in in_flight
         ]
         for root in roots_of(m):
-            if not obsolete(m, root) and any(silent(m, root, gfn) for gfn in clean):
+            if not obsolete(m, root) and any(silent(m, root, page) for page in pages_mapping(m, root, clean)):
                 self.judge.report("writable-after-dirty-log")
         for vcpu in m.vcpus:
             if not vcpu.tlb or not usable(m, vcpu):
                 continue
             rights = silent_rights(m, vcpu)
             for key, entry in vcpu.tlb.items():
-                first, end = entry_range(m, key)
+                first, end = entry_gfns(m, key, entry)
                 if entry & rights == rights and any(first <= gfn < end for gfn in clean):
                     self.judge.report("writable-after-dirty-log")
 
@@ -98,8 +98,18 @@ class DirtyLog:
             for offset in range(slot.npages):
                 if m.is_dirty(slot, slot.base_gfn + offset):
                     continue
-                if copy[offset] != m.host.contents(slot.hva + offset):
+                if copy[offset] != image(m, slot.hva + offset):
                     self.judge.report("lost-dirty-page")
+
+
+def image(m: Machine, hva: i64) -> int:
+    """What a copy of the page would hold: its stamp, and the guest's page-table entries in it, in which KVM sets A and
+    D on its own. 0 for a page of zeroes."""
+    digest = int(m.host.contents(hva))
+    if len(m.host.words) != 0:
+        for index in range(m.entries):
+            digest = (digest * 1000003 + int(m.host.words[hva * m.entries + index])) % (1 << 61)
+    return digest
 
 
 def logs_by_d(m: Machine, root: KvmMmuPage) -> bool:
@@ -114,9 +124,9 @@ def silent_rights(m: Machine, vcpu: Vcpu) -> i64:
     return TLB_W | TLB_D if logs_by_d(m, root) else TLB_W
 
 
-def silent(m: Machine, root: KvmMmuPage, gfn: i64) -> bool:
-    """Would an entry made from the SPTE of gfn have these rights?"""
-    spte, level = leaf_of(m, root, gfn)
+def silent(m: Machine, root: KvmMmuPage, page: i64) -> bool:
+    """Would an entry made from the SPTE of a page have these rights?"""
+    spte, level = leaf_of(m, root, page)
     if level == 0 or not is_writable_pte(spte):
         return False
     return not logs_by_d(m, root) or (spte & m.masks.hw_dirty) != 0

@@ -9,6 +9,7 @@ from mypy_extensions import i64
 from fuzzer.oracle.aging import Accesses
 from fuzzer.oracle.contents import Contents
 from fuzzer.oracle.dirty import DirtyLog
+from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.mappings import Mappings
 from fuzzer.oracle.translations import Translations
 from reference_mmu.machine import Machine
@@ -46,6 +47,7 @@ class Judge(Oracle):
         self.contents = Contents(self)
         self.mappings = Mappings(self)
         self.accesses = Accesses(self)
+        self.guest_tables = GuestTables(self)
         self.at: vec[i64] = vec[i64]([0] * actors)
         self.current: i64 = 0
         self.previous: i64 = 0
@@ -104,6 +106,8 @@ class Judge(Oracle):
     def mmu_unlocking(self, actor: i64) -> None:
         self.translations.mmu_unlocking(self.m, actor)
         self.mappings.mmu_unlocking(self.m, actor)
+        if self.m.indirect_shadow_pages:
+            self.guest_tables.mmu_unlocking(self.m)
 
     def rcu_unlocking(self, actor: i64) -> None:
         self.translations.rcu_unlocking(self.m, actor)
@@ -126,6 +130,7 @@ class Judge(Oracle):
 
     def discarded(self, hva: i64) -> None:
         self.dirty.discarded(self.m, hva)
+        self.guest_tables.discarded(self.m, hva)
 
     def page_marked(self, pfn: i64, dirty: bool) -> None:
         self.mappings.page_marked(self.m, pfn)
@@ -174,6 +179,21 @@ class Judge(Oracle):
 
     def lockdep(self) -> None:
         self.report("lockdep")
+
+    def gpte_written(self, hva: i64, index: i64) -> None:
+        self.guest_tables.written(self.m, hva, index)
+
+    def gpte_write_begun(self, gfn: i64, index: i64) -> None:
+        self.guest_tables.write_begun(self.m, gfn, index)
+
+    def gpte_write_emulated(self, gfn: i64, index: i64) -> None:
+        self.guest_tables.write_emulated(self.m, gfn, index)
+
+    def guest_flush_begun(self, vcpu: Vcpu) -> None:
+        self.guest_tables.flush_begins(vcpu)
+
+    def guest_flush_ended(self, vcpu: Vcpu, first: i64, end: i64) -> None:
+        self.guest_tables.flush_ends(self.m, vcpu, first, end)
 
     def warned(self, text: str) -> None:
         if text != ANNOUNCED_WARN:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, leaf_of, obsolete, pfn_in_leaf, roots_of, tables_of, usable
+from fuzzer.oracle.walk import (
+    entry_gfns,
+    entry_range,
+    leaf_gfns,
+    leaf_of,
+    maps_gfn,
+    obsolete,
+    pages_of,
+    pfn_in_leaf,
+    roots_of,
+    tables_of,
+    usable,
+)
 from reference_mmu.host import HOST_W
 from reference_mmu.machine import Machine
 from reference_mmu.memslots import KvmMemorySlot, kvm_handle_hva_range, search_memslots
@@ -39,14 +51,12 @@ class Mappings:
         self.invalidating.append((int(hva_start), int(hva_end)))
         for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
             for root in roots_of(m):
-                for gfn in range(start, end):
-                    _, level = leaf_of(m, root, gfn)
-                    if level != 0:
-                        self.judge.report("mapped-during-invalidation")
+                if maps_gfn(m, root, start, end):
+                    self.judge.report("mapped-during-invalidation")
             for vcpu in m.vcpus:
                 if vcpu.tlb and usable(m, vcpu):
-                    for key in vcpu.tlb:
-                        first, stop = entry_range(m, key)
+                    for key, entry in vcpu.tlb.items():
+                        first, stop = entry_gfns(m, key, entry)
                         if first < end and start < stop:
                             self.judge.report("mapped-during-invalidation")
 
@@ -58,17 +68,18 @@ class Mappings:
         guest write what the host process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile)."""
         self.judge_locks(m, sp)
         if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
+            first, stop = leaf_gfns(m, sp, index, new_spte)
             if self.zapped and not is_shadow_present_pte(old_spte) and not sp.top().invalid:
-                self.judge_slot(m, sp.gfn + index * m.pages_per_hpage(sp.level))
+                self.judge_slot(m, first)
             gained = not is_shadow_present_pte(old_spte) or not is_mmu_writable_spte(m.masks, old_spte)
             if gained and is_mmu_writable_spte(m.masks, new_spte):
-                self.judge_host_writable(m, sp.gfn + index * m.pages_per_hpage(sp.level), sp.level)
+                self.judge_host_writable(m, first, sp.level)
         if not self.invalidating or not is_shadow_present_pte(new_spte) or not is_last_spte(new_spte, sp.level):
             return
-        first = sp.gfn + index * m.pages_per_hpage(sp.level)
+        first, stop = leaf_gfns(m, sp, index, new_spte)
         for hva_start, hva_end in self.invalidating:
             for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
-                if first < end and start < first + m.pages_per_hpage(sp.level):
+                if first < end and start < stop:
                     self.judge.report("mapped-during-invalidation")
 
     def judge_locks(self, m: Machine, sp: KvmMmuPage) -> None:
@@ -117,7 +128,7 @@ class Mappings:
         for vcpu in m.vcpus:
             if vcpu.tlb and usable(m, vcpu):
                 for key, entry in vcpu.tlb.items():
-                    first, end = entry_range(m, key)
+                    first, end = entry_range(m, key)  # how many pages it covers
                     if entry >> TLB_PFN_SHIFT <= pfn < (entry >> TLB_PFN_SHIFT) + end - first:
                         self.judge.report("mapped-freed-page")
 
@@ -137,14 +148,12 @@ class Mappings:
         for root in roots_of(m):
             if obsolete(m, root):
                 continue
-            for gfn in range(slot.base_gfn, slot.end_gfn()):
-                _, level = leaf_of(m, root, gfn)
-                if level != 0:
-                    self.judge.report("slot-still-mapped")
+            if maps_gfn(m, root, slot.base_gfn, slot.end_gfn()):
+                self.judge.report("slot-still-mapped")
         for vcpu in m.vcpus:
             if vcpu.tlb and usable(m, vcpu):
-                for key in vcpu.tlb:
-                    first, end = entry_range(m, key)
+                for key, entry in vcpu.tlb.items():
+                    first, end = entry_gfns(m, key, entry)
                     if first < slot.end_gfn() and slot.base_gfn < end:
                         self.judge.report("slot-still-mapped")
 
@@ -175,9 +184,19 @@ class Mappings:
                     self.judge.report("illegal-spte")
                 elif is_shadow_present_pte(spte) and not is_last_spte(spte, sp.level):
                     stack.append(m.page_tables[spte_to_pfn(spte)])
+        if not m.root_role_direct:
+            self.judge_pfns(m, root)
+            return
         for slot in m.memslots:
             for gfn in range(slot.base_gfn, slot.end_gfn()):
                 spte, level = leaf_of(m, root, gfn)
                 hva = slot.hva + gfn - slot.base_gfn
                 if level != 0 and not slot.invalid and pfn_in_leaf(m, spte, level, gfn) != m.host.pte[hva]:
                     self.judge.report("illegal-spte")
+
+    def judge_pfns(self, m: Machine, root: KvmMmuPage) -> None:
+        """The same for virtual pages: the leaf maps a page that the host still has there."""
+        for addr in pages_of(m):
+            spte, level = leaf_of(m, root, addr)
+            if level != 0 and m.host.pte[m.host.pages[spte_to_pfn(spte)].hva] != spte_to_pfn(spte):
+                self.judge.report("illegal-spte")

@@ -4,7 +4,8 @@
 An entry is stale if the current SPTE would not produce it.  That is legal until the flow that changed the SPTE
 releases mmu_lock; after that, another holder of the lock relies on the page tables alone.  What stays legal for ever:
 a writable entry whose SPTE lost W but kept MMU_WRITABLE (dirty log, aging), any stale A or D, and a 4K entry under a
-huge SPTE, or the reverse, with the same translation.
+huge SPTE, or the reverse, with the same translation.  Of an indirect MMU entries are judged by virtual page; how old an
+SPTE may be compared with the guest's own entry is another question, see guest_tables.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, usable
+from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, reach, usable
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_frozen_spte, is_last_spte, is_mmu_writable_spte, is_shadow_present_pte, spte_to_pfn
@@ -45,11 +46,10 @@ class Translations:
             return
         if not takes_away(m, sp.level, old_spte, new_spte) or m.harvest_protects_huge:
             return
-        pages = m.pages_per_hpage(sp.level)
-        first = sp.gfn + index * pages
-        self.taken[m.actor].append((sp.top(), int(first), int(first + pages)))
+        first, end = reach(m, sp, index)
+        self.taken[m.actor].append((sp.top(), int(first), int(end)))
         if not is_last_spte(old_spte, sp.level) and not is_shadow_present_pte(new_spte):
-            self.unflushed.append((int(m.actor), sp.top(), int(first), int(first + pages)))
+            self.unflushed.append((int(m.actor), sp.top(), int(first), int(end)))
 
     def note_huge_before_flush(self, m: Machine, sp: KvmMmuPage, index: i64) -> None:
         """A huge leaf where a table that somebody else zapped may still be cached: the same translations, so legal."""

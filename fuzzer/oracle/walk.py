@@ -6,15 +6,16 @@ from __future__ import annotations
 from mypy_extensions import i64
 
 from reference_mmu.machine import Machine
+from reference_mmu.memslots import search_memslots
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
-from reference_mmu.tlb import Vcpu
+from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
 
 NO_LEAF: i64 = 0
 
 
 def leaf_of(m: Machine, root: KvmMmuPage, gfn: i64) -> tuple[i64, i64]:
-    """(SPTE, level) of the MMU-present leaf that maps gfn, (0, 0) if none."""
+    """(SPTE, level) of the MMU-present leaf that maps gfn (a virtual page of an indirect MMU), (0, 0) if none."""
     sp = root
     while True:
         spte = sp.spt[m.spte_index(gfn, sp.level)]
@@ -41,14 +42,78 @@ def usable(m: Machine, vcpu: Vcpu) -> bool:
 
 def obsolete(m: Machine, root: KvmMmuPage) -> bool:
     """Can nobody load this root any more?"""
+    if root is m.dummy_root:
+        return False  # no shadow page; it goes with the next request
     return root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != m.mmu_valid_gen)
 
 
 def entry_range(m: Machine, key: i64) -> tuple[i64, i64]:
-    """[first gfn, end) of a TLB entry."""
+    """[first page, end) of a TLB entry: gfns, or virtual pages where the MMU is indirect."""
     level = key & 7
     first = (key >> 3) << ((level - 1) * m.bits)
     return first, first + m.pages_per_hpage(level)
+
+
+def entry_gfns(m: Machine, key: i64, entry: i64) -> tuple[i64, i64]:
+    """[first gfn, end) that a TLB entry gives access to. An indirect MMU's is known by the page: two slots never share
+    one."""
+    if m.root_role_direct:
+        return entry_range(m, key)
+    gfn = m.gfn_of_hva(m.host.pages[entry >> TLB_PFN_SHIFT].hva)
+    return gfn, gfn + 1
+
+
+def leaf_gfns(m: Machine, sp: KvmMmuPage, index: i64, spte: i64) -> tuple[i64, i64]:
+    """[first gfn, end) that a leaf maps, or an entry of a direct page whatever it is."""
+    if sp.direct:
+        pages = m.pages_per_hpage(sp.level)
+        return sp.gfn + index * pages, sp.gfn + (index + 1) * pages
+    gfn = m.gfn_of_hva(m.host.pages[spte_to_pfn(spte)].hva)
+    return gfn, gfn + 1
+
+
+def reach(m: Machine, sp: KvmMmuPage, index: i64) -> tuple[i64, i64]:
+    """[first page, end) whose TLB entries may come from an entry. An indirect page can be linked anywhere."""
+    if not sp.direct:
+        return 0, m.pages_per_hpage(m.levels + 1)
+    pages = m.pages_per_hpage(sp.level)
+    return sp.gfn + index * pages, sp.gfn + (index + 1) * pages
+
+
+def pages_of(m: Machine) -> list[int]:
+    """What the guest can name: gfns in memslots, or all virtual pages."""
+    if not m.root_role_direct:
+        return list(range(m.pages_per_hpage(m.levels + 1)))
+    return [gfn for slot in m.memslots for gfn in range(slot.base_gfn, slot.end_gfn())]
+
+
+def hva_of_gfn(m: Machine, gfn: i64) -> i64:
+    """The host page of a gfn, -1 where no memslot is valid."""
+    slot = search_memslots(m, gfn)
+    return -1 if slot is None or slot.invalid else slot.hva + gfn - slot.base_gfn
+
+
+def pages_mapping(m: Machine, root: KvmMmuPage, gfns: list[int]) -> list[int]:
+    """Through which pages a root may map these gfns: themselves, or virtual pages."""
+    if m.root_role_direct:
+        return gfns
+    pages = []
+    for addr in pages_of(m):
+        spte, level = leaf_of(m, root, addr)
+        if level != 0 and m.gfn_of_hva(m.host.pages[spte_to_pfn(spte)].hva) in gfns:
+            pages.append(addr)
+    return pages
+
+
+def maps_gfn(m: Machine, root: KvmMmuPage, first: i64, end: i64) -> bool:
+    """Does a root map a gfn of [first, end)?"""
+    if m.root_role_direct:
+        return any(leaf_of(m, root, gfn)[1] != 0 for gfn in range(first, end))
+    for addr in pages_of(m):
+        spte, level = leaf_of(m, root, addr)
+        if level != 0 and first <= m.gfn_of_hva(m.host.pages[spte_to_pfn(spte)].hva) < end:
+            return True
+    return False
 
 
 def roots_of(m: Machine) -> list[KvmMmuPage]:

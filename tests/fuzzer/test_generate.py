@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from fuzzer.generate import PROFILES, Profile, generate
-from fuzzer.ops import KINDS, Nested
+from fuzzer.ops import KINDS, Invlpg, LoadCr3, Nested, WritePte
 from fuzzer.rng import Rng
 from reference_mmu.config import ConfigError
 
@@ -33,12 +33,27 @@ def test_neighbouring_seeds_are_unrelated() -> None:
     assert len({program.config for program in programs}) > 150
 
 
+GUEST_TABLES = {WritePte, Invlpg, LoadCr3}
+
+
 def test_the_mix_has_every_operation() -> None:
     """The rarest, CreateSlot and the like, are in some 3 % of programs: 1000 miss one with less than 1 in 10**13."""
     counts = Counter(
         type(op) for seed in range(1000) for actor in generate(seed, PROFILES["mixed"]).actors for op in actor.ops
     )
-    assert set(counts) == {kind for kinds in KINDS.values() for kind in kinds}
+    assert set(counts) == {kind for kinds in KINDS.values() for kind in kinds} - GUEST_TABLES
+
+
+def test_guest_tables_have_theirs() -> None:
+    programs = [generate(seed, PROFILES["guest-tables"]) for seed in range(300)]
+    kinds = {type(op) for program in programs for actor in program.actors for op in actor.ops}
+    assert kinds > GUEST_TABLES
+    assert {program.config.levels for program in programs} == {2, 3}
+    assert {program.config.paging for program in programs} == {"ept-ad", "ept-ad-nopml", "ept-noad", "npt"}
+    # Every table can be reached from CR3 and is mapped somewhere.
+    for program in programs:
+        tables = {pte.table for pte in program.config.guest_ptes}
+        assert tables - {program.config.cr3} <= {pte.gfn for pte in program.config.guest_ptes}
 
 
 def test_a_weight_of_zero_leaves_it_out() -> None:

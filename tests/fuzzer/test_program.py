@@ -90,5 +90,5 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 def test_every_operation_belongs_to_one_kind_of_actor() -> None:
     all_kinds = [kind for kinds in KINDS.values() for kind in kinds]
-    assert len(all_kinds) == len(set(all_kinds)) == 24
+    assert len(all_kinds) == len(set(all_kinds)) == 27
     assert Track in KINDS["device"]

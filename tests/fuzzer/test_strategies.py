@@ -21,7 +21,7 @@ from fuzzer.strategies import (
     structured_programs,
     vcpu_operations,
 )
-from reference_mmu.config import Config
+from reference_mmu.config import Config, GuestPaging
 from reference_mmu.semantics import NEW, OLD
 
 QUICK = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,17 +60,21 @@ def test_the_model_with_itself_never_differs(program: Program, drive: Drive) -> 
 OPERATIONS = {"vcpu": vcpu_operations, "mm": mm_operations, "ioctl": ioctl_operations, "device": device_operations}
 
 
+MACHINES = (Config(nested=True), Config(mmu="shadow", paging="npt", guest_paging=GuestPaging(0, ())))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_operation_can_be_drawn(kind: str) -> None:
     """Ten operations at most, each drawn evenly: 300 draws miss one with less than 1 in 10**12."""
     seen: set[type] = set()
+    for config in MACHINES:
 
-    @settings(QUICK, max_examples=300, database=None)
-    @given(OPERATIONS[kind](Config(nested=True).check(), 0))
-    def collect(op: Operation) -> None:
-        seen.add(type(op))
+        @settings(QUICK, max_examples=300, database=None)
+        @given(OPERATIONS[kind](config.check(), 0))
+        def collect(op: Operation) -> None:
+            seen.add(type(op))
 
-    collect()
+        collect()
     assert seen == set(KINDS[kind])
 
 

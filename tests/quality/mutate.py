@@ -42,6 +42,25 @@ from reference_mmu.semantics import NEW, OLD
 from tests.quality.operators import KINDS, Mutant, enumerate_mutants
 
 SURVIVORS: Final = Path(__file__).with_name("mutants.yaml")
+INDIRECT_FILES: Final = (
+    "account_shadowed.py",
+    "guest_walk.py",
+    "indirect_page.py",
+    "paging_tmpl.py",
+    "sync.py",
+    "track_write.py",
+    "unsync.py",
+)
+INDIRECT_FUNCTIONS: Final = (
+    "is_page_fault_stale",
+    "invlpg",
+    "kvm_mmu_load_shadow",
+    "kvm_mmu_prepare_zap_page",
+    "kvm_mmu_remote_flush_or_zap",
+    "kvm_mmu_zap_memslot_pages_and_flush",
+    "load_cr3",
+    "request_free_obsolete_roots",
+)
 FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
 # What a change of this file would be tried with first.
 PROFILE_OF: Final = {
@@ -92,7 +111,7 @@ def search(mutant: Mutant, first_seed: int, last_seed: int, seconds: float) -> R
     judged: Counter[str] = Counter()
     seed = first_seed
     while seed < last_seed and time.monotonic() - began < seconds:
-        program, comparison, drive = experiment(seed, models, PROFILE_OF.get(mutant.file))
+        program, comparison, drive = experiment(seed, models, favourite_of(mutant))
         signal.setitimer(signal.ITIMER_REAL, PROGRAM_SECONDS, PROGRAM_SECONDS)
         outcome = comparison.run(program, drive)
         invariant = regression(comparison, program, drive, outcome, judged)
@@ -109,6 +128,14 @@ def search(mutant: Mutant, first_seed: int, last_seed: int, seconds: float) -> R
 def hangs(number: int, frame: FrameType | None) -> None:
     """Inside a flow the loader of variants makes a ModelBug of it."""
     raise TimeoutError("the mutant loops")
+
+
+def favourite_of(mutant: Mutant) -> Profile | None:
+    """The profile that runs the changed code most, None: any."""
+    file, function = mutant.id.split(":")[:2]
+    if file in INDIRECT_FILES or function in INDIRECT_FUNCTIONS:
+        return PROFILES["guest-tables"]
+    return PROFILE_OF.get(file)
 
 
 def experiment(seed: int, models: Models, favourite: Profile | None) -> tuple[Program, Comparison, Drive]:

@@ -19,27 +19,34 @@ from fuzzer.variant import shipped_source
 from reference_mmu.points import FAULT_LOCK_R, FAULT_PFN, NUMBERS, WANTS
 
 FLOW_MODULES: Final = (
+    "account_shadowed",
     "aging",
     "dirty_log",
     "eager_split",
     "fast_fault",
     "fault",
     "flush",
+    "guest_walk",
     "gup",
     "host",
+    "indirect_page",
     "machine",
     "memslot_update",
     "mmu_spte",
     "notifier",
+    "paging_tmpl",
     "points",
     "primary",
     "rmap",
     "roots",
     "shadow",
     "shadow_page",
+    "sync",
     "tdp_iter",
     "tdp_mmu",
     "tlb",
+    "track_write",
+    "unsync",
     "vcpu",
     "write_protect",
     "zap",
@@ -49,7 +56,7 @@ FLOW_MODULES: Final = (
 _FLAGS: Final = ("flush", "need_tlb_flush", "write_protected", "spte_set")
 _FLUSH_RULES: Final = ("leaf_spte_change_needs_tlb_flush", "mmu_spte_update_needs_flush", "mmu_spte_update")
 _LOCAL_FLUSHES: Final = ("flush_all", "kick_all", "flush", "invalidate")
-_STALE_CHECKS: Final = ("mmu_invalidate_retry_gfn", "is_page_fault_stale", "is_obsolete_sp")
+_STALE_CHECKS: Final = ("mmu_invalidate_retry_gfn", "is_page_fault_stale", "is_obsolete_sp", "gpte_changed")
 _SEQ_FIELDS: Final = {"mmu_invalidate_seq", "mmu_invalidate_in_progress", "mn_active_invalidate_count", "mmu_valid_gen"}
 _SEQ_CALLS: Final = ("kvm_mmu_invalidate_begin", "kvm_mmu_invalidate_range_add", "kvm_mmu_invalidate_end")
 _DIRTY_WALK: Final = re.compile("dirty|write_protect|wrprot|remove_write_access|split_huge_pages")

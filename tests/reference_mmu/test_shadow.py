@@ -50,6 +50,7 @@ from reference_mmu.roots import kvm_mmu_free_obsolete_roots, kvm_mmu_load, kvm_m
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.shadow import mmu_set_spte
 from reference_mmu.spte import (
+    ACC_ALL,
     EPT_SPTE_HOST_WRITABLE,
     EPT_SPTE_MMU_WRITABLE,
     PT_WRITABLE_MASK,
@@ -307,7 +308,7 @@ def test_another_pfn_replaces_the_leaf_and_flushes(semantics: Semantics) -> None
     other = int(m.host.alloc(1, 0))
     replacing = KvmPageFault(1, True, False, False, False)
     replacing.map_writable = True
-    points, ret = locked(m, mmu_set_spte(m, m.memslots[0], sp, index, other, replacing))
+    points, ret = locked(m, mmu_set_spte(m, m.memslots[0], sp, index, ACC_ALL, 1, other, replacing))
     assert ret == RET_PF_FIXED
     assert SHADOW_FLUSH in points
     assert not m.vcpus[0].tlb
