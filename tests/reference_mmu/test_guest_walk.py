@@ -12,7 +12,10 @@ from tests.guest_tables import DATA, LEAF, PTES, ROOT, THIRD, GuestStage, gpte
 
 
 def walked(stage: GuestStage, page: int, *, write: bool = False) -> object:
-    return stage.run(0, walk_addr(stage.m, stage.m.vcpus[0], page, write)).result
+    stage.m.srcu.lock(0)
+    result = stage.run(0, walk_addr(stage.m, stage.m.vcpus[0], page, write)).result
+    stage.m.srcu.unlock(0)
+    return result
 
 
 def test_the_way_and_what_it_allows() -> None:
