@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import entry_gfns, hva_of_gfn, usable
+from fuzzer.oracle.walk import entry_gfns, entry_range, hva_of_gfn, usable
 from reference_mmu.gpte import (
     gpte_access,
     gpte_to_gfn,
@@ -75,6 +75,10 @@ class GuestTables:
     def flush_ends(self, m: Machine, vcpu: Vcpu, first: i64, end: i64) -> None:
         """What the vCPU can use from now on is no older than when its flush began."""
         begun = self.flush_begun[int(vcpu.number)]
+        for key in vcpu.tlb:
+            start, stop = entry_range(m, key)
+            if start < end and first < stop:
+                self.judge.report("stale-after-guest-flush")
         for addr in range(first, end):
             sp = vcpu.root
             while sp is not None and not sp.direct:

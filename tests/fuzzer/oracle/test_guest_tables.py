@@ -103,6 +103,16 @@ def test_rejects_a_flush_that_synchronizes_nothing() -> None:
     assert stage.violations == ["stale-after-guest-flush"]
 
 
+def test_rejects_a_flush_that_leaves_the_own_tlb_alone() -> None:
+    stage = GuestStage()
+    stage.read(0, DATA)
+    entries = dict(stage.m.vcpus[0].tlb)
+    flush = stage.thread(0, invlpg(stage.m, stage.m.vcpus[0], DATA)).to(SYNC_LOCK)
+    stage.m.vcpus[0].tlb.update(entries)
+    flush.finish()
+    assert stage.violations == ["stale-after-guest-flush"]
+
+
 def test_rejects_an_invalidation_that_misses_a_virtual_page() -> None:
     """An entry of the zapped gfn under another address than the flow would think of."""
     stage = GuestStage()
