@@ -19,7 +19,7 @@ import msgspec
 
 from fuzzer.compare import Comparison, Models, by_scheduler
 from fuzzer.execute import Execution
-from fuzzer.generate import PROFILES, Profile, generate
+from fuzzer.generate import generate
 from fuzzer.inputs import (
     PFN,
     TABLE_KINDS,
@@ -31,6 +31,7 @@ from fuzzer.inputs import (
     raw_sptes,
     run,
 )
+from fuzzer.profile import PROFILES, Profile
 from fuzzer.schedulers import draw_strategy
 from reference_mmu.aging import kvm_mmu_notifier_clear_flush_young
 from reference_mmu.config import Backing, Config, SlotConfig

@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from fuzzer.generate import PROFILES, Profile
 from fuzzer.hunt import Found, Hunt
 from fuzzer.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
+from fuzzer.profile import PROFILES, Profile
 from reference_mmu.mmu_spte import mmu_spte_update_needs_flush
 from reference_mmu.patches import PATCHES, Patch, closure, unknown_patch
 from reference_mmu.semantics import Semantics

@@ -17,8 +17,9 @@ from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_schedule
 from fuzzer.coverage import Coverage
 from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding, FoundFinding, Verdict, signature
-from fuzzer.generate import Profile, generate
+from fuzzer.generate import generate
 from fuzzer.minimize import DEFAULT_BUDGET, Minimizer, Replay
+from fuzzer.profile import Profile
 from fuzzer.program import Program
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 from fuzzer.schedulers import draw_strategy

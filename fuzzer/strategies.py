@@ -19,8 +19,9 @@ from typing import Final, Literal, TypeVar
 
 from fuzzer import ops
 from fuzzer.compare import Drive, by_scheduler
-from fuzzer.generate import PROFILES, Profile, generate
+from fuzzer.generate import generate
 from fuzzer.ops import AnyOperation
+from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Actor, Program
 from fuzzer.schedulers import STRATEGIES
 from reference_mmu.config import Backing, Config, SlotConfig

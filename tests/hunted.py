@@ -3,8 +3,8 @@
 
 from functools import cache
 
-from fuzzer.generate import PROFILES
 from fuzzer.hunt import Found, Hunt
+from fuzzer.profile import PROFILES
 from fuzzer.reproducer import Reproducer, decode_reproducer
 from reference_mmu.semantics import NEW, OLD
 

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from fuzzer.finding import FoundFinding
-from fuzzer.generate import PROFILES
 from fuzzer.hunt import Hunt
+from fuzzer.profile import PROFILES
 from fuzzer.variant import changed_models
 from reference_mmu.semantics import parse_semantics
 from workers.order import Gain, Order, Part

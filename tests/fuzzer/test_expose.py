@@ -6,8 +6,8 @@ from itertools import islice
 import pytest
 
 from fuzzer.expose import PROFILE_OF, Exposure, NothingToExpose, expose_steps, search
-from fuzzer.generate import PROFILES
 from fuzzer.hunt import Hunt
+from fuzzer.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer, trace_digest
 from reference_mmu.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.semantics import OLD, Semantics

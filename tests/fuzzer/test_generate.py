@@ -6,8 +6,9 @@ from collections import Counter
 import msgspec
 import pytest
 
-from fuzzer.generate import PROFILES, Profile, generate
+from fuzzer.generate import generate
 from fuzzer.ops import KINDS, Invlpg, LoadCr3, Nested, WritePte
+from fuzzer.profile import PROFILES, Profile
 from fuzzer.rng import Rng
 from reference_mmu.config import ConfigError
 

@@ -4,8 +4,8 @@
 import pytest
 
 from fuzzer.finding import Verdict, signature
-from fuzzer.generate import PROFILES, Profile
 from fuzzer.hunt import Hunt
+from fuzzer.profile import PROFILES, Profile
 from reference_mmu.patches import PATCHES
 from reference_mmu.semantics import NEW, OLD, parse_semantics
 from tests.hunted import SEEDS, all_found, hunted

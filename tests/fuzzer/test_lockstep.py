@@ -9,10 +9,11 @@ import pytest
 from fuzzer.compare import Comparison, Outcome, by_scheduler, by_switches, by_turns
 from fuzzer.execute import END, Execution, Flow, Model
 from fuzzer.flows import SHIPPED
-from fuzzer.generate import PROFILES, Profile, generate
+from fuzzer.generate import generate
 from fuzzer.lockstep import MAX_LONE_RETRIES, Pair
 from fuzzer.minimize import switches_of, turn_by_turn
 from fuzzer.ops import ClearFlushYoung, DeleteSlot, NumaHint, Operation, Read, Write
+from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import trace_digest
 from fuzzer.schedule import Switch, Turn

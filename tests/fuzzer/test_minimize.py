@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from fuzzer.compare import Comparison, Drive, Outcome, by_scheduler, by_switches
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
 from fuzzer.hunt import Hunt, minimized, shows_divergence, shows_violation
 from fuzzer.lockstep import Pair
 from fuzzer.minimize import (
@@ -24,6 +24,7 @@ from fuzzer.minimize import (
     uids_of,
 )
 from fuzzer.ops import ClearFlushYoung, GetLog, Nested, Read, Write
+from fuzzer.profile import PROFILES
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import Reproducer
 from fuzzer.schedule import Switch

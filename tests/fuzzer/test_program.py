@@ -4,7 +4,7 @@
 import msgspec
 import pytest
 
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
 from fuzzer.ops import (
     KINDS,
     AnyOperation,
@@ -17,6 +17,7 @@ from fuzzer.ops import (
     Track,
     Write,
 )
+from fuzzer.profile import PROFILES
 from fuzzer.program import MAX_ACTORS, Actor, Program, decode_program
 from reference_mmu.config import Config, ConfigError
 

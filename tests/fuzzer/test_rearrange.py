@@ -2,8 +2,9 @@
 """Each rearrangement is the same work: every turn of every operation, an actor's own in order."""
 
 from fuzzer.compare import Comparison, by_scheduler
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
 from fuzzer.ops import DeleteSlot, Read, Track, Write
+from fuzzer.profile import PROFILES
 from fuzzer.program import Actor, Program
 from fuzzer.rearrange import exchanged_actors, joined_actors, joined_runs, rearrangements, runs_of
 from fuzzer.schedule import Turn

@@ -6,8 +6,8 @@ import pytest
 
 from fuzzer.attribute import OWN_CHANGE
 from fuzzer.compare import Models
-from fuzzer.generate import PROFILES
 from fuzzer.hunt import Hunt, has_effect
+from fuzzer.profile import PROFILES
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import (
     FORMAT,

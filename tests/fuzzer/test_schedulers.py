@@ -8,7 +8,8 @@ import pytest
 
 from fuzzer.execute import Execution
 from fuzzer.flows import SHIPPED
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
+from fuzzer.profile import PROFILES
 from fuzzer.schedule import Scheduler
 from fuzzer.schedulers import STRATEGIES, draw_strategy, make_scheduler
 from fuzzer.schedulers.burst import Burst

@@ -10,11 +10,11 @@ from fuzzer import ops
 from fuzzer.compare import Comparison, Models
 from fuzzer.execute import Model
 from fuzzer.finding import Finding, Verdict
-from fuzzer.generate import PROFILES
 from fuzzer.hunt import Found, Hunt
 from fuzzer.minimize import Story
 from fuzzer.ops import Operation, Read, Write
 from fuzzer.picture import changes
+from fuzzer.profile import PROFILES
 from fuzzer.program import Actor, Program
 from fuzzer.recheck import recheck, shows
 from fuzzer.reproducer import Reproducer, decode_reproducer, trace_digest

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 from fuzzer.compare import Comparison, Drive
-from fuzzer.generate import PROFILES
 from fuzzer.ops import KINDS, Operation, Write
+from fuzzer.profile import PROFILES
 from fuzzer.program import Program, decode_program
 from fuzzer.strategies import (
     device_operations,

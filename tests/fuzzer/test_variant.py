@@ -9,8 +9,9 @@ import pytest
 
 from fuzzer.compare import Comparison, Models, Outcome, Side, by_scheduler
 from fuzzer.flows import SHIPPED, flows_of
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
 from fuzzer.ops import KINDS
+from fuzzer.profile import PROFILES
 from fuzzer.reproducer import trace_digest
 from fuzzer.schedulers import draw_strategy
 from fuzzer.variant import (

@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 
 from fuzzer.attribute import Attribution
 from fuzzer.compare import Comparison, Drive, by_scheduler
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
+from fuzzer.profile import PROFILES
 from fuzzer.program import Program
 from fuzzer.schedulers import draw_strategy
 from fuzzer.verdict import Trial, operation_tag

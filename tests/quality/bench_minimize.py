@@ -17,8 +17,8 @@ import msgspec
 
 from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding
-from fuzzer.generate import PROFILES
 from fuzzer.hunt import Found, Hunt
+from fuzzer.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.verdict import Trial
 from reference_mmu.semantics import NEW, OLD

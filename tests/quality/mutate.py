@@ -32,7 +32,8 @@ import yaml
 
 from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_scheduler
 from fuzzer.finding import Verdict
-from fuzzer.generate import PROFILES, Profile, generate
+from fuzzer.generate import generate
+from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Program
 from fuzzer.rng import Rng
 from fuzzer.schedulers import draw_strategy

@@ -8,7 +8,8 @@ import pytest
 
 from fuzzer.compare import Comparison, by_scheduler
 from fuzzer.execute import END
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
+from fuzzer.profile import PROFILES
 from fuzzer.schedulers import draw_strategy
 from reference_mmu import points
 from reference_mmu.patches import PATCHES, PLACEBOS

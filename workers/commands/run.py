@@ -16,7 +16,7 @@ from db.session import DEFAULT_URL, StoreError
 from db.store import Store
 from fuzzer.compiled import use_compiled_core
 from fuzzer.finding import Verdict
-from fuzzer.generate import PROFILES
+from fuzzer.profile import PROFILES
 from fuzzer.story import tell
 from reference_mmu.semantics import OLD, Semantics
 from reference_mmu.version import model_version

@@ -6,8 +6,9 @@ import pytest
 
 from fuzzer.execute import Execution
 from fuzzer.flows import SHIPPED
-from fuzzer.generate import PROFILES, Profile, generate
+from fuzzer.generate import generate
 from fuzzer.oracle.paranoid import Paranoid
+from fuzzer.profile import PROFILES, Profile
 from fuzzer.schedulers import draw_strategy, make_scheduler
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.semantics import NEW, OLD, Semantics

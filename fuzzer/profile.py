@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the generated programs are about, in weights."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from reference_mmu.config import Backing
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights of what is generated; a weight of 0 leaves it out. `paging`, `mmu` and other tuples are what is drawn
+    from, each as often as the others."""
+
+    name: str
+    about: str
+    mmu: tuple[Literal["tdp", "shadow"], ...] = ("tdp", "tdp", "tdp", "shadow")
+    paging: tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"], ...] = (
+        "ept-ad",
+        "ept-ad-nopml",
+        "ept-noad",
+        "npt",
+    )
+    aging: int = 4
+    invalidation: int = 4
+    logging: int = 6
+    slots: int = 1
+    tracking: int = 1
+    prefetch: int = 1
+    nested: int = 1
+    huge: int = 3
+    hot: int = 2  # of 6 addresses, how many are the first page of a slot, where actors meet
+    mm_ops: int = 3  # operations of the primary MMU, at most
+    readonly: int = 1  # of 4 read faults, how many map read-only, since GUP-fast for writing fails
+    ioctls: int = 3  # ioctls of one thread, at most
+    backings: tuple[Backing, ...] = ("anon", "file", "shmem", "cow", "anon")  # of a block that is not huge
+    invalidations: tuple[str, ...] = (
+        "numa-hint",
+        "discard",
+        "migrate",
+        "reclaim",
+        "reclaim",
+        "writeback",
+        "share",
+        "collapse-huge",
+    )
+    manual: int = 1  # of 3 machines, how many clear their log by hand (half of these start it all set)
+    quirk: int = 2  # of 3 machines, how many zap everything for one slot
+    one_slot: int = 2  # of 3 machines, how many have a single slot
+    aligned: int = 1  # of 2 machines with two slots, how many have the second begin at a huge page, which is 4 pages
+    gaps: tuple[int, ...] = (0, 4)  # pages between two slots
+    word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
+    mixes: tuple[str, ...] = ()  # half of the programs come from these profiles, each as often as the others
+    guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
+
+
+PROFILES: Final[dict[str, Profile]] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "mixed",
+            "a bit of everything",
+            hot=3,
+            mm_ops=4,
+            mixes=("harvest", "slots", "reclaim", "guest-tables"),
+        ),
+        Profile("aging", "young bits under access", aging=12, invalidation=1, logging=1, tracking=0, hot=4, mm_ops=5),
+        Profile(
+            "log", "dirty logging switched on, harvested and off again", aging=1, invalidation=2, logging=10, huge=6
+        ),
+        Profile(
+            "zap", "invalidation, reclaim, migration, memslot changes", aging=1, invalidation=8, logging=2, slots=4
+        ),
+        Profile("shadow", "the shadow MMU only", mmu=("shadow",), nested=0),
+        Profile("tdp", "the TDP MMU only", mmu=("tdp",)),
+        Profile(
+            "harvest",
+            "logging switched on and harvested over huge pages, words and slots that do not fit each other",
+            paging=("ept-ad", "ept-ad", "ept-ad", "ept-ad-nopml", "ept-noad", "npt"),
+            aging=3,
+            invalidation=1,
+            logging=10,
+            slots=0,
+            tracking=0,
+            prefetch=12,
+            nested=0,
+            huge=4,
+            hot=4,
+            mm_ops=2,
+            ioctls=4,
+            manual=2,
+            aligned=0,
+            word_gfns=(4, 8),
+        ),
+        Profile(
+            "slots",
+            "memslots that share page tables deleted, moved and made again under faults",
+            mmu=("tdp", "shadow", "shadow", "shadow"),
+            aging=1,
+            invalidation=1,
+            logging=1,
+            slots=9,
+            tracking=0,
+            prefetch=3,
+            nested=0,
+            huge=0,
+            mm_ops=1,
+            ioctls=2,
+            readonly=3,
+            backings=("anon", "cow"),
+            one_slot=1,
+            aligned=0,
+            gaps=(0,),
+        ),
+        Profile(
+            "reclaim",
+            "shmem pages, clean until somebody says otherwise, migrated and reclaimed",
+            mmu=("tdp", "shadow"),
+            aging=2,
+            invalidation=9,
+            logging=1,
+            slots=0,
+            tracking=0,
+            nested=0,
+            huge=0,
+            hot=5,
+            mm_ops=6,
+            backings=("shmem",),
+            invalidations=("migrate", "reclaim", "reclaim", "reclaim", "writeback"),
+        ),
+        Profile(
+            "guest-tables",
+            "shadowed guest page tables: write protection, unsync and synchronization",
+            mmu=("shadow",),
+            aging=2,
+            invalidation=2,
+            logging=2,
+            nested=0,
+            huge=1,
+            guest_tables=12,
+        ),
+    )
+}
