@@ -66,7 +66,7 @@ def test_both_find_the_same(semantics: Semantics, profile: Profile) -> None:
 @EVERY_PROFILE
 def test_both_find_a_missed_flush_at_the_same_step(profile: Profile) -> None:
     """vCPU 0 misses every flush, its own included, so no program may switch its root: neither slots nor L2, nor CR3."""
-    one_root = msgspec.structs.replace(profile, slots=0, nested=0, guest_tables=min(profile.guest_tables, 1))
+    one_root = msgspec.structs.replace(profile, mixes=(), slots=0, nested=0, guest_tables=min(profile.guest_tables, 1))
     found = 0
     for seed in range(PROGRAMS):
         execution = execution_of(seed, one_root, NEW)
