@@ -41,10 +41,10 @@ from .points import (
     USER_COPY,
 )
 from .rmap import (
+    kvm_mmu_clear_dirty_pt_masked,
+    kvm_mmu_write_protect_pt_masked,
     kvm_rmap_zap_collapsible_sptes,
-    rmap_clear_dirty_masked,
     rmap_clear_dirty_slot,
-    rmap_write_protect_masked,
     rmap_write_protect_slot,
 )
 from .spte import (
@@ -198,7 +198,7 @@ def wrprot_gfn_range(m: Machine, root: KvmMmuPage, start: i64, end: i64, min_lev
     m.rcu_read_unlock()
 
 
-def kvm_get_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
+def kvm_get_dirty_log_protect(m: Machine, number: i64) -> Generator[int, None, None]:
     """KVM_GET_DIRTY_LOG; then userspace copies what was reported. With manual protection it only looks."""
     yield SLOTS_LOCK
     m.slots_lock = True
@@ -220,7 +220,7 @@ def kvm_get_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
     m.slots_lock = False
 
 
-def kvm_clear_dirty_log(m: Machine, number: i64, first: i64, npages: i64) -> Generator[int, None, None]:
+def kvm_clear_dirty_log_protect(m: Machine, number: i64, first: i64, npages: i64) -> Generator[int, None, None]:
     """KVM_CLEAR_DIRTY_LOG of the words that overlap [first, first + npages) of the slot, as read by a GET just
     before; then userspace copies what was really cleared. Manual protection only."""
     yield SLOTS_LOCK
@@ -311,9 +311,9 @@ def kvm_arch_mmu_enable_log_dirty_pt_masked(
         m.harvest_protects_huge = False
     if m.enable_pml:
         if m.kvm_memslots_have_rmaps():
-            yield from rmap_clear_dirty_masked(m, slot, gfn_offset, mask)
+            yield from kvm_mmu_clear_dirty_pt_masked(m, slot, gfn_offset, mask)
     elif m.kvm_memslots_have_rmaps():
-        yield from rmap_write_protect_masked(m, slot, gfn_offset, mask)
+        yield from kvm_mmu_write_protect_pt_masked(m, slot, gfn_offset, mask)
     if m.tdp_mmu_enabled:
         root = tdp_mmu_next_root(m, None, True)
         while root is not None:

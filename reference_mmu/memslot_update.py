@@ -22,7 +22,7 @@ from .points import (
     SLOTS_SRCU_END,
     SLOTS_SWAP,
 )
-from .rmap import kvm_zap_rmap_range
+from .rmap import kvm_rmap_zap_gfn_range
 from .shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, kvm_zap_obsolete_pages
 from .unsync import valid_sps_with_gptes
 from .zap import kvm_tdp_mmu_invalidate_all_roots, kvm_tdp_mmu_unmap_gfn_range, kvm_tdp_mmu_zap_invalidated_roots
@@ -159,7 +159,7 @@ def kvm_mmu_zap_memslot(m: Machine, slot: KvmMemorySlot) -> Generator[int, None,
     m.write_lock()
     flush = False
     if m.kvm_memslots_have_rmaps():
-        flush = yield from kvm_zap_rmap_range(m, slot.base_gfn, slot.end_gfn(), flush)
+        flush = yield from kvm_rmap_zap_gfn_range(m, slot.base_gfn, slot.end_gfn(), flush)
     if m.tdp_mmu_enabled:
         flush = yield from kvm_tdp_mmu_unmap_gfn_range(m, slot.base_gfn, slot.end_gfn(), True, flush)
     yield from kvm_mmu_zap_memslot_pages_and_flush(m, slot, flush)

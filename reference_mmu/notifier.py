@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from .flush import kvm_flush_remote_tlbs
 from .memslots import kvm_handle_hva_range
 from .points import INV_ACTIVE, INV_END_LOCK, INV_FLUSH, INV_LOCK, INV_PRIMARY
-from .rmap import kvm_zap_rmap_range
+from .rmap import kvm_rmap_zap_gfn_range
 from .zap import kvm_tdp_mmu_unmap_gfn_range
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def kvm_unmap_gfn_range(m: Machine, start: i64, end: i64) -> Generator[int, None
     """Zap [start, end) in all page tables; True if the caller owes a flush."""
     flush = False
     if m.kvm_memslots_have_rmaps():
-        flush = yield from kvm_zap_rmap_range(m, start, end, flush)
+        flush = yield from kvm_rmap_zap_gfn_range(m, start, end, flush)
     if m.tdp_mmu_enabled:
         flush = yield from kvm_tdp_mmu_unmap_gfn_range(m, start, end, True, flush)
     return flush

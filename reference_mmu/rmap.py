@@ -104,7 +104,7 @@ def slot_rmap_walk(m: Machine, start: i64, end: i64, min_level: i64, max_level: 
 # --- zap -------------------------------------------------------------------------------------------------------
 
 
-def kvm_zap_rmap_range(m: Machine, start: i64, end: i64, flush: bool) -> Generator[int, None, bool]:
+def kvm_rmap_zap_gfn_range(m: Machine, start: i64, end: i64, flush: bool) -> Generator[int, None, bool]:
     """Zap every SPTE that maps a page of [start, end), obsolete tables included. Returns whether the caller owes a
     flush: `flush`, or an SPTE was zapped.
 
@@ -177,10 +177,10 @@ def rmap_write_protect_slot(m: Machine, slot: KvmMemorySlot, min_level: i64) -> 
         yield from spte_write_protect(m, sp, index, PT_WRITABLE_MASK, LOG_PROTECT_W)
 
 
-def rmap_write_protect_masked(
+def kvm_mmu_write_protect_pt_masked(
     m: Machine, slot: KvmMemorySlot, gfn_offset: i64, mask: i64
 ) -> Generator[int, None, None]:
-    """kvm_mmu_write_protect_pt_masked(): take W from the 4K SPTEs of the gfns gfn_offset + n of the slot, n in mask."""
+    """Take W from the 4K SPTEs of the gfns gfn_offset + n of the slot, n in mask."""
     for sp, index in masked_rmap_walk(m, slot.base_gfn + gfn_offset, mask):
         yield from spte_write_protect(m, sp, index, PT_WRITABLE_MASK, GET_PROTECT)
 
@@ -191,8 +191,10 @@ def rmap_clear_dirty_slot(m: Machine, slot: KvmMemorySlot) -> Generator[int, Non
         yield from spte_clear_dirty(m, sp, index, LOG_CLEAR_W)
 
 
-def rmap_clear_dirty_masked(m: Machine, slot: KvmMemorySlot, gfn_offset: i64, mask: i64) -> Generator[int, None, None]:
-    """kvm_mmu_clear_dirty_pt_masked(): clear D in the 4K SPTEs of the gfns gfn_offset + n of the slot, n in mask."""
+def kvm_mmu_clear_dirty_pt_masked(
+    m: Machine, slot: KvmMemorySlot, gfn_offset: i64, mask: i64
+) -> Generator[int, None, None]:
+    """Clear D in the 4K SPTEs of the gfns gfn_offset + n of the slot, n in mask."""
     for sp, index in masked_rmap_walk(m, slot.base_gfn + gfn_offset, mask):
         yield from spte_clear_dirty(m, sp, index, GET_PROTECT)
 

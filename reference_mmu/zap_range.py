@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from .flush import kvm_flush_remote_tlbs
 from .notifier import kvm_mmu_invalidate_begin, kvm_mmu_invalidate_end, kvm_mmu_invalidate_range_add
 from .points import RANGE_FLUSH, RANGE_LOCK
-from .rmap import kvm_zap_rmap_range
+from .rmap import kvm_rmap_zap_gfn_range
 from .tdp_mmu import tdp_mmu_next_root
 from .zap import tdp_mmu_zap_leafs
 
@@ -27,7 +27,7 @@ def kvm_zap_gfn_range(m: Machine, start: i64, end: i64) -> Generator[int, None, 
     kvm_mmu_invalidate_range_add(m, start, end)
     flush = False
     if m.kvm_memslots_have_rmaps():
-        flush = yield from kvm_zap_rmap_range(m, start, end, flush)
+        flush = yield from kvm_rmap_zap_gfn_range(m, start, end, flush)
     if m.tdp_mmu_enabled:
         root = tdp_mmu_next_root(m, None, True)
         while root is not None:

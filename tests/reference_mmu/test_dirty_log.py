@@ -9,8 +9,8 @@ from reference_mmu.dirty_log import (
     disable_dirty_log,
     enable_dirty_log,
     highest_bit,
-    kvm_clear_dirty_log,
-    kvm_get_dirty_log,
+    kvm_clear_dirty_log_protect,
+    kvm_get_dirty_log_protect,
     lowest_bit,
 )
 from reference_mmu.machine import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
@@ -53,7 +53,7 @@ def harvested(thread: Thread) -> list[tuple[int, int]]:
 
 
 def get(stage: Stage) -> Thread:
-    return stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    return stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
 
 
 # --- enabling --------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def test_only_what_was_reported_is_protected(semantics: Semantics) -> None:
     assert harvested(look) == [(0, 0b0110), (1, 0b0100)]
     assert GET_LOCK not in look.points
     assert look.flushes == 0
-    clear = stage.run(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 4))
+    clear = stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4))
     assert harvested(clear) == [(0, 0b0110)]
     assert [is_writable_pte(stage.leaf(gfn)) for gfn in (1, 2, 6)] == [False, False, True]
     assert harvested(get(stage)) == [(1, 0b0100)]
@@ -275,7 +275,7 @@ def test_clear_takes_only_bits_that_userspace_has_seen(semantics: Semantics) -> 
     """A page dirtied between GET and CLEAR stays dirty: CLEAR gets the mask of the GET."""
     stage = Stage(semantics, slots=LOGGING, manual_protect=True)
     stage.write(0, 1)
-    clear = stage.thread(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 4)).to(GET_KICK)
+    clear = stage.thread(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4)).to(GET_KICK)
     stage.write(1, 2)
     clear.finish()
     assert harvested(clear) == [(0, 0b0010)]
@@ -287,7 +287,7 @@ def test_clear_takes_only_bits_that_userspace_has_seen(semantics: Semantics) -> 
 @BOTH
 def test_clear_of_clean_pages_does_not_flush(semantics: Semantics) -> None:
     stage = Stage(semantics, slots=LOGGING, manual_protect=True)
-    clear = stage.run(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 8))
+    clear = stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 8))
     assert harvested(clear) == []
     assert clear.flushes == 0
 
@@ -315,7 +315,7 @@ def test_the_first_clear_splits_or_protects_the_huge_page(semantics: Semantics) 
         )
         stage.write(0, 1)
         stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-        clear = stage.run(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 4))
+        clear = stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4))
         assert (GET_SPLIT_LINK in clear.points) == eager_split
         assert clear.flushes == 1
         if not eager_split:
@@ -343,7 +343,7 @@ def test_a_mask_over_two_huge_pages_protects_both(semantics: Semantics) -> None:
     for gfn in (1, 5):
         stage.write(0, gfn)
     stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-    stage.run(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 8))
+    stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 8))
     assert [is_mmu_writable_spte(stage.m.masks, stage.leaf(gfn)) for gfn in (1, 5)] == [False, False]
 
 

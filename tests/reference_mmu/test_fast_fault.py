@@ -5,7 +5,7 @@ import pytest
 
 from reference_mmu.aging import kvm_mmu_notifier_clear_young
 from reference_mmu.config import SlotConfig
-from reference_mmu.dirty_log import enable_dirty_log, kvm_get_dirty_log
+from reference_mmu.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
 from reference_mmu.machine import PF_FAST, PF_FIXED, PF_SPURIOUS
 from reference_mmu.points import FAULT_ENTER, FAULT_SEQ, FPF_MARK, FPF_READ
 from reference_mmu.semantics import NEW, OLD, Semantics
@@ -21,7 +21,7 @@ def protected(semantics: Semantics) -> Stage:
     stage = Stage(semantics, paging="ept-ad-nopml", slots=LOGGING)
     stage.write(0, 1)
     stage.read(1, 2)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     return stage
 
 

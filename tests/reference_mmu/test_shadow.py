@@ -38,13 +38,13 @@ from reference_mmu.points import (
 )
 from reference_mmu.ret_pf import RET_PF_FIXED, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from reference_mmu.rmap import (
+    kvm_mmu_clear_dirty_pt_masked,
+    kvm_mmu_write_protect_pt_masked,
     kvm_rmap_age_gfn_range,
     kvm_rmap_zap_collapsible_sptes,
-    kvm_zap_rmap_range,
-    rmap_clear_dirty_masked,
+    kvm_rmap_zap_gfn_range,
     rmap_clear_dirty_slot,
     rmap_write_protect,
-    rmap_write_protect_masked,
 )
 from reference_mmu.roots import kvm_mmu_free_obsolete_roots, kvm_mmu_load, kvm_mmu_reload
 from reference_mmu.semantics import NEW, OLD, Semantics
@@ -263,7 +263,7 @@ def test_a_second_fault_on_the_same_page_is_spurious() -> None:
     m, _ = machine(shadow("anon"), NEW)
     fault(m, 1)
     before = spte_of(m, 1)
-    locked(m, kvm_zap_rmap_range(m, 3, 4, False))
+    locked(m, kvm_rmap_zap_gfn_range(m, 3, 4, False))
     assert fault(m, 1)[1] == RET_PF_SPURIOUS
     assert spte_of(m, 1) == before
     assert mapped(m, 4) == [0, 1, 2]  # nothing was installed, so nothing is prefetched
@@ -388,7 +388,7 @@ def test_a_huge_page_takes_the_place_of_a_table_and_gives_it_back(semantics: Sem
     assert table.level == 1
     ioctl(m, kvm_write_track_remove_gfn(m, 3))
     root_entry = table.parents[0]
-    locked(m, kvm_zap_rmap_range(m, 1, 2, False))
+    locked(m, kvm_rmap_zap_gfn_range(m, 1, 2, False))
     before = flushes(m)
     points, ret = fault(m, 1)
     assert ret == RET_PF_FIXED
@@ -569,7 +569,7 @@ def test_zapping_a_range_takes_what_overlaps_it_huge_pages_included(semantics: S
     for gfn in (0, 5, 8):
         fault(m, gfn)
     assert mapped(m, 12) == list(range(12))
-    points, flush = locked(m, kvm_zap_rmap_range(m, 3, 5, False))
+    points, flush = locked(m, kvm_rmap_zap_gfn_range(m, 3, 5, False))
     assert flush
     assert len(points) == 2  # gfn 3 and the huge page that starts at 4
     assert mapped(m, 12) == [0, 1, 2, 8, 9, 10, 11]
@@ -580,14 +580,14 @@ def test_zapping_a_range_takes_what_overlaps_it_huge_pages_included(semantics: S
 def test_zapping_nothing_returns_the_flush_that_was_pending(pending: bool) -> None:
     m, _ = machine(shadow("anon", "anon"))
     fault(m, 0)
-    assert locked(m, kvm_zap_rmap_range(m, 4, 8, pending)) == ([], pending)
+    assert locked(m, kvm_rmap_zap_gfn_range(m, 4, 8, pending)) == ([], pending)
     assert mapped(m, 8) == [0, 1, 2, 3]
 
 
 def test_a_zapped_page_stays_in_the_tlb_until_the_flush() -> None:
     m, _ = machine(shadow("anon"))
     access(m, 1, 1, write=True)
-    locked(m, kvm_zap_rmap_range(m, 1, 2, False))
+    locked(m, kvm_rmap_zap_gfn_range(m, 1, 2, False))
     assert m.vcpus[1].lookup(m, 1) != 0
     m.flush_all()
     assert m.vcpus[1].lookup(m, 1) == 0
@@ -790,7 +790,7 @@ def test_write_protection_of_what_the_log_has_protected_still_flushes(semantics:
     """The log took W and has not flushed yet: a writable entry may be about, the tracker must not rely on W = 0."""
     m, _ = machine(shadow("anon", paging="ept-ad-nopml", logging=True), semantics)
     access(m, 1, 1, write=True)
-    locked(m, rmap_write_protect_masked(m, m.memslots[0], 0, 0b10))
+    locked(m, kvm_mmu_write_protect_pt_masked(m, m.memslots[0], 0, 0b10))
     assert spte_of(m, 1) & (W | MMUW) == MMUW
     points = ioctl(m, kvm_write_track_add_gfn(m, 1))
     assert TRACK_FLUSH in points
@@ -815,11 +815,11 @@ def test_a_harvest_protects_the_gfns_of_its_mask(semantics: Semantics) -> None:
     m, _ = machine(shadow("anon", "anon", paging="ept-ad-nopml", slots=slots), semantics)
     for gfn in range(2, 8):
         fault(m, gfn)
-    points, _ = locked(m, rmap_write_protect_masked(m, m.memslots[0], 4, 0b10))
+    points, _ = locked(m, kvm_mmu_write_protect_pt_masked(m, m.memslots[0], 4, 0b10))
     assert points == [GET_PROTECT]
     assert [gfn for gfn in range(2, 8) if not is_writable_pte(spte_of(m, gfn))] == [7]
     assert is_mmu_writable_spte(m.masks, spte_of(m, 7))
-    assert locked(m, rmap_write_protect_masked(m, m.memslots[0], 4, 0b10))[0] == []
+    assert locked(m, kvm_mmu_write_protect_pt_masked(m, m.memslots[0], 4, 0b10))[0] == []
     assert flushes(m) == 0
 
 
@@ -828,7 +828,7 @@ def test_with_pml_a_harvest_clears_the_dirty_bit_and_leaves_w(semantics: Semanti
     m, _ = machine(shadow("anon", logging=True), semantics)
     for gfn in range(4):
         fault(m, gfn)
-    points, _ = locked(m, rmap_clear_dirty_masked(m, m.memslots[0], 0, 0b0110))
+    points, _ = locked(m, kvm_mmu_clear_dirty_pt_masked(m, m.memslots[0], 0, 0b0110))
     assert points == [GET_PROTECT] * 2
     assert [gfn for gfn in range(4) if not spte_of(m, gfn) & D] == [1, 2]
     assert all(is_writable_pte(spte_of(m, gfn)) for gfn in range(4))

@@ -5,7 +5,12 @@ import pytest
 
 from fuzzer.oracle.walk import leaf_of
 from reference_mmu.config import SlotConfig
-from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log, kvm_get_dirty_log
+from reference_mmu.dirty_log import (
+    disable_dirty_log,
+    enable_dirty_log,
+    kvm_clear_dirty_log_protect,
+    kvm_get_dirty_log_protect,
+)
 from reference_mmu.memslot_update import kvm_mmu_zap_all_fast
 from reference_mmu.points import (
     BACK_LOCK,
@@ -39,7 +44,7 @@ def logged_by_pml(semantics: Semantics, manual: bool) -> Stage:
     """gfn 1 is clean in the bitmap and in the PML buffer of vCPU 0."""
     stage = Stage(semantics, slots=LOGGING, manual_protect=manual)
     stage.write(0, 1)
-    clear = kvm_clear_dirty_log(stage.m, 0, 0, 8) if manual else kvm_get_dirty_log(stage.m, 0)
+    clear = kvm_clear_dirty_log_protect(stage.m, 0, 0, 8) if manual else kvm_get_dirty_log_protect(stage.m, 0)
     stage.run(IOCTL, clear)
     stage.write(0, 1)
     assert stage.m.vcpus[0].pml_buffer == [1]
@@ -61,7 +66,7 @@ def test_accepts_a_whole_migration(mmu: str, paging: str, semantics: Semantics) 
     for gfn in (1, 2, 5):
         stage.write(0, gfn)
         stage.write(1, gfn)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not any(stage.dirty(gfn) for gfn in range(8))
     stage.write(1, 2)
     stage.judge.finish()
@@ -72,7 +77,7 @@ def test_accepts_a_whole_migration(mmu: str, paging: str, semantics: Semantics) 
 def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> None:
     stage = Stage(semantics, slots=LOGGING)
     stage.write(0, 1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     stage.run(MM, migrate_page(stage.m, 1))
     stage.write(0, 1)
     stage.run(MM, discard(stage.m, 1, 2))
@@ -84,7 +89,7 @@ def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> N
 @pytest.mark.parametrize("manual", [True, False])
 def test_accepts_a_report_of_what_pml_had_logged(manual: bool, semantics: Semantics) -> None:
     stage = logged_by_pml(semantics, manual)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.m.vcpus[0].pml_buffer == []
     stage.judge.finish()
     assert stage.violations == []
@@ -99,7 +104,7 @@ def test_rejects_a_harvest_that_one_vcpu_did_not_hear_the_flush_of(paging: str) 
     stage.write(1, 1)
     assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
     stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_FLUSH)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_FLUSH)
     assert stage.violations == []
     harvest.step()
     assert stage.violations == ["writable-after-dirty-log"]
@@ -109,7 +114,7 @@ def test_rejects_what_such_a_vcpu_then_writes() -> None:
     stage = Stage(slots=LOGGING)
     stage.write(1, 1)
     stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.write(1, 1).points == []
     stage.judge.finish()
     assert stage.violations == ["writable-after-dirty-log", "lost-dirty-page"]
@@ -151,7 +156,7 @@ def test_rejects_an_spte_that_a_harvest_leaves_writable(mmu: str, paging: str) -
     stage = Stage(mmu=mmu, paging=paging, slots=LOGGING)
     stage.write(0, 1)
     writable = stage.leaf(1) | stage.m.masks.hw_dirty
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_FLUSH)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_FLUSH)
     stage.store(1, writable)
     assert stage.violations == []
     harvest.step()
@@ -164,7 +169,7 @@ def test_rejects_a_report_without_what_pml_had_logged(manual: bool) -> None:
     """An exit that does not drain the buffer, as from L2, where nothing is logged."""
     stage = logged_by_pml(OLD, manual)
     stage.m.vcpus[0].guest_mode = True
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_KICK)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_KICK)
     assert stage.violations == []
     harvest.finish()
     assert stage.violations[0] == "late-dirty-report"
@@ -179,7 +184,7 @@ def test_legal_a_page_reported_that_nobody_wrote(paging: str) -> None:
     stage = Stage(paging=paging, slots=LOGGING)
     stage.read(0, 1)
     assert stage.dirty(1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     stage.judge.finish()
     assert stage.violations == []
 
@@ -188,9 +193,9 @@ def test_legal_a_gfn_that_is_still_in_a_pml_buffer() -> None:
     """Kicked before, logged after: in flight until the vCPU's next exit, though the ioctl returned without the bit."""
     stage = Stage(slots=LOGGING)
     stage.read(1, 1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     writer = stage.access(1, 1, write=True)
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_KICK)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_KICK)
     harvest.step()
     writer.finish()
     assert stage.m.vcpus[1].pml_buffer == [1]
@@ -205,12 +210,12 @@ def test_legal_the_window_of_the_fast_fault_between_store_and_bit() -> None:
     """The SPTE is writable, the bit not yet set; with another vCPU using the SPTE the ioctl returns."""
     stage = Stage(paging="ept-ad-nopml", slots=LOGGING)
     stage.write(0, 1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     writer = stage.access(0, 1, write=True).to(FPF_MARK)
     assert is_writable_pte(stage.leaf(1))
     stage.read(1, 1)
     assert stage.cached(1, 1) & TLB_W
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not stage.dirty(1)
     writer.finish()
     assert stage.dirty(1)
@@ -222,7 +227,7 @@ def test_legal_a_write_between_the_taken_bit_and_the_flush() -> None:
     """It is in the page that userspace copies afterwards."""
     stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
     stage.write(0, 1)
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_FLUSH)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_FLUSH)
     assert stage.write(0, 1).points == []
     harvest.finish()
     stage.judge.finish()
@@ -232,7 +237,7 @@ def test_legal_a_write_between_the_taken_bit_and_the_flush() -> None:
 def test_legal_a_write_between_the_ioctl_and_the_copy() -> None:
     stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
     stage.write(0, 1)
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(USER_COPY)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(USER_COPY)
     assert stage.write(0, 1).faults != []
     assert stage.dirty(1)
     harvest.finish()
@@ -244,7 +249,7 @@ def test_legal_a_stale_bit_between_its_taking_and_the_protection() -> None:
     stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
     stage.read(1, 5)
     stage.write(0, 1)
-    harvest = stage.thread(IOCTL, kvm_get_dirty_log(stage.m, 0)).to(GET_WORD)
+    harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_WORD)
     assert not stage.dirty(1)
     assert is_writable_pte(stage.leaf(1))
     writer = stage.access(1, 1, write=True).to(WALK_FILL)
@@ -262,7 +267,7 @@ def test_legal_initially_set_leaves_everything_writable() -> None:
     assert enable.flushes == 0
     assert stage.cached(0, 1) & TLB_W
     assert all(stage.dirty(gfn) for gfn in range(8))
-    stage.run(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 4))
+    stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4))
     assert stage.cached(0, 1) == 0
     stage.write(0, 1)
     stage.judge.finish()
@@ -272,7 +277,7 @@ def test_legal_initially_set_leaves_everything_writable() -> None:
 def test_legal_manual_protection_only_looks() -> None:
     stage = Stage(manual_protect=True, slots=LOGGING, paging="ept-ad-nopml")
     stage.write(0, 1)
-    get = stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    get = stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert get.flushes == 0
     assert stage.dirty(1)
     assert stage.cached(0, 1) & TLB_W
@@ -291,10 +296,10 @@ def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() 
     """The kick does not wait: the page is in the next report."""
     stage = Stage(slots=LOGGING)
     stage.write(0, 1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     writer = stage.access(0, 1, write=True).to(WALK_FILL)
     assert stage.m.vcpus[0].pml_buffer == [1]
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not stage.dirty(1)
     writer.finish()
     assert stage.dirty(1)
@@ -305,7 +310,7 @@ def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() 
 def test_legal_an_spte_with_w_but_without_d_where_pml_logs() -> None:
     stage = Stage(slots=LOGGING)
     stage.write(0, 1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert is_writable_pte(stage.leaf(1))
     assert stage.leaf(1) & stage.m.masks.hw_dirty == 0
     assert stage.violations == []
@@ -317,7 +322,7 @@ def test_legal_a_writable_spte_of_a_root_that_nobody_can_load() -> None:
     stage.write(0, 1)
     obsolete = stage.root()
     zap = stage.thread(DEVICE, kvm_mmu_zap_all_fast(stage.m)).to(BACK_LOCK)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not stage.dirty(1)
     assert is_writable_pte(leaf_of(stage.m, obsolete, 1)[0])
     zap.finish()

@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.dirty_log import kvm_clear_dirty_log, kvm_get_dirty_log
+from reference_mmu.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
 from reference_mmu.gup import faultin_page
 from reference_mmu.memslot_update import (
     id_to_memslot,
@@ -31,7 +31,7 @@ EVERY_MMU = pytest.mark.parametrize("mmu", ["tdp", "shadow"])
 def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str) -> None:
     stage = Stage(NEW, mmu=mmu, zap_all_quirk=quirk, slots=LOGGING)
     stage.write(0, 1)
-    stage.run(IOCTL, kvm_get_dirty_log(stage.m, 0))
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     stage.run(IOCTL, kvm_move_memslot(stage.m, 0, 4))
     stage.write(0, 5)
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
@@ -150,8 +150,8 @@ def test_legal_a_fault_during_a_slot_update() -> None:
 def test_legal_a_harvest_that_lets_go_of_slots_lock_before_userspace_copies() -> None:
     stage = Stage(slots=LOGGING, manual_protect=True, paging="ept-ad")
     stage.write(0, 1)
-    clear = stage.thread(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 8)).to(USER_COPY)
+    clear = stage.thread(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 8)).to(USER_COPY)
     assert not stage.m.slots_lock
-    stage.run(DEVICE, kvm_get_dirty_log(stage.m, 0))
+    stage.run(DEVICE, kvm_get_dirty_log_protect(stage.m, 0))
     clear.finish()
     assert stage.violations == []

@@ -5,7 +5,7 @@ import pytest
 
 from reference_mmu.aging import kvm_mmu_notifier_clear_young
 from reference_mmu.config import SlotConfig
-from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log
+from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
 from reference_mmu.memslot_update import kvm_delete_memslot
 from reference_mmu.points import (
     COLLAPSE_FLUSH,
@@ -270,7 +270,7 @@ def test_legal_a_harvest_that_protects_a_huge_page_and_flushes_after_the_lock() 
     stage.write(0, 1)
     stage.run(IOCTL, enable_dirty_log(stage.m, 0))
     assert stage.level(1) == 2
-    clear = stage.thread(IOCTL, kvm_clear_dirty_log(stage.m, 0, 0, 4)).to(GET_FLUSH)
+    clear = stage.thread(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4)).to(GET_FLUSH)
     assert stage.m.mmu_lock.state == 0
     assert not is_mmu_writable_spte(stage.m.masks, stage.leaf(1))
     assert stage.cached(0, 1) & TLB_W
