@@ -4,6 +4,13 @@
     campaign 1 ── n batch 1 ── n occurrence n ── 1 finding 1 ── 0..1 reproducer
         └──────────────────────── n ──────────────────┘
 
+A campaign that a fleet of workers runs has some more, which are read from left to right: tasks are handed out, a batch
+notes what it saw (sightings of traces), of which some are judged, and every judgement ends at a finding.
+
+    campaign 1 ── 0..1 fleet      campaign 1 ── n task
+    batch 1 ── n sighting n ── 1 trace 1 ── n judgement n ── 1 finding
+                                                  └── n pending occurrence, until there is the finding
+
 Deleting a row deletes what hangs below it.  A change here needs a revision in db/migrations/versions.
 """
 
@@ -45,6 +52,7 @@ class CampaignState(StrEnum):
     """Life of a campaign."""
 
     RUNNING = "running"
+    PAUSED = "paused"
     FINISHED = "finished"
     STOPPED = "stopped"
 
@@ -53,6 +61,31 @@ class BatchState(StrEnum):
     """Life of a batch.  Only a batch whose result is stored has a row so far."""
 
     DONE = "done"
+
+
+class TaskKind(StrEnum):
+    """What a worker can be asked to do; `number` counts the batches or the judgements of the campaign."""
+
+    BATCH = "batch"
+    JUDGE = "judge"
+    MINIMIZE = "minimize"
+
+
+class TaskState(StrEnum):
+    """Life of a task, which has a row only until its result is stored."""
+
+    OPEN = "open"
+    ASIDE = "aside"
+    """Given up after too many attempts; `error` says why."""
+
+
+class JudgementState(StrEnum):
+    """Life of a judgement."""
+
+    OPEN = "open"
+    JUDGED = "judged"
+    SETTLED = "settled"
+    """Known to be the first of its cause, or which one is."""
 
 
 class FindingState(StrEnum):
@@ -96,6 +129,8 @@ class Base(DeclarativeBase):
         str: Text(),
         bytes: LargeBinary(),
         list[str]: JSON(),
+        list[int]: JSON(),
+        dict[str, Any]: JSON(none_as_null=True),
         datetime: UtcDateTime(),
     }
 
@@ -209,3 +244,143 @@ class ReproducerTable(Base):
     digest: Mapped[str | None]
     """Digest of its trace."""
     stored_at: Mapped[datetime]
+
+
+class FleetTable(Base):
+    """What a campaign needs to be run by many workers.
+
+    Its row is the lock of the campaign: who changes more than a single batch or task takes it first.
+    """
+
+    __tablename__ = "fleets"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True)
+    batch_programs: Mapped[int]
+    until_regression: Mapped[bool]
+    """Ends with the first finding of that verdict."""
+    slots_max: Mapped[int | None]
+    """Search processes that may work for it at a time."""
+    next_number: Mapped[int]
+    """Number of the next batch to hand out."""
+    next_folded: Mapped[int]
+    """Number of the next batch whose sightings are to be folded: all below are done or set aside."""
+    next_judgement: Mapped[int]
+    next_settled: Mapped[int]
+    """Number of the next judgement to settle."""
+    redeliveries: Mapped[int]
+    """How often a task was begun that had been begun before."""
+    ran_seconds: Mapped[float]
+    """Time it has been running, up to `running_since`."""
+    running_since: Mapped[datetime | None]
+    """Null while it is paused, has ended, or has not met a worker yet."""
+
+
+class TaskTable(Base):
+    """Work that was handed out, or is about to be, and is not stored yet.
+
+    The broker only carries the word that there is work; what work there is stands here, so a broker may lose
+    everything.  See db.dispatch for when a task is published again.
+    """
+
+    __tablename__ = "tasks"
+    __table_args__ = (UniqueConstraint("campaign_id", "kind", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    number: Mapped[int]
+    state: Mapped[str]
+    published_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    starts: Mapped[int]
+    """How often a worker began it."""
+    worker: Mapped[str | None]
+    """Who began it last."""
+    error: Mapped[str | None]
+
+
+class TraceTable(Base):
+    """What a finding looks like before anyone asked why, see fuzzer.sighting."""
+
+    __tablename__ = "traces"
+    __table_args__ = (UniqueConstraint("campaign_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
+    key: Mapped[str]
+    count: Mapped[int]
+    """Programs that showed it."""
+    folded: Mapped[int]
+    """How many of them are counted at a judgement."""
+    first_seed: Mapped[int]
+    """Lowest program seed that showed it."""
+    first_seen: Mapped[datetime]
+    last_seen: Mapped[datetime]
+
+
+class SightingTable(Base):
+    """Which programs of a batch showed a trace, until the batch is folded."""
+
+    __tablename__ = "sightings"
+    __table_args__ = (UniqueConstraint("batch_id", "trace_id"), Index(None, "trace_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"))
+    trace_id: Mapped[int] = mapped_column(ForeignKey("traces.id", ondelete="CASCADE"))
+    seeds: Mapped[list[int]]
+
+
+class JudgementTable(Base):
+    """One program that was asked why it shows a trace."""
+
+    __tablename__ = "judgements"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "number"),
+        Index(None, "campaign_id", "cause"),
+        Index(None, "trace_id", "number"),
+        Index(None, "leader_id"),
+        Index(None, "finding_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    trace_id: Mapped[int] = mapped_column(ForeignKey("traces.id", ondelete="CASCADE"))
+    seed: Mapped[int]
+    state: Mapped[str]
+    finding: Mapped[dict[str, Any] | None]
+    """As judged, before minimization; null of one that could not be judged."""
+    cause: Mapped[str | None]
+    """What makes two judgements the same bug before minimization."""
+    leader_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id", ondelete="CASCADE"))
+    """The first judgement of the same cause, which alone is minimized."""
+    finding_id: Mapped[int | None] = mapped_column(ForeignKey("findings.id", ondelete="CASCADE"))
+
+
+class PendingOccurrenceTable(Base):
+    """An occurrence of a finding that is not known yet."""
+
+    __tablename__ = "pending_occurrences"
+    __table_args__ = (UniqueConstraint("judgement_id", "batch_id"), Index(None, "batch_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    judgement_id: Mapped[int] = mapped_column(ForeignKey("judgements.id", ondelete="CASCADE"))
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"))
+    program_seed: Mapped[int]
+    count: Mapped[int]
+
+
+class WorkerTable(Base):
+    """A worker that is, or was, there."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    slots: Mapped[int]
+    """Tasks that it does at a time."""
+    model_version: Mapped[str]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    """When it last said that it is there."""

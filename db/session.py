@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,7 +14,14 @@ from alembic import command
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, func, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from db.migrations import migration_config
 
@@ -21,6 +29,8 @@ DEFAULT_URL: Final = "sqlite:///mmufuzz.db"
 
 # How long a writer waits for another one.  A batch is stored in milliseconds; only a stopped process holds out longer.
 _BUSY_TIMEOUT_SECONDS: Final = 30
+_CONNECT_SECONDS: Final = 5
+_LOCK_MS: Final = 30_000
 # Key of the PostgreSQL advisory lock that migrations hold: "mmuf".
 _MIGRATION_LOCK: Final = 0x6D6D7566
 # A SQLite transaction that reads first and writes later fails at once, without waiting, when another process wrote in
@@ -28,8 +38,17 @@ _MIGRATION_LOCK: Final = 0x6D6D7566
 _WRITE: Final = {"sqlite_begin": "BEGIN IMMEDIATE"}
 
 
+def utc_now() -> datetime:
+    """The clock of who is given no other."""
+    return datetime.now(UTC)
+
+
 class StoreError(Exception):
     """The database cannot do what was asked.  The text is one line for people; the cause is chained."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached now, or gave up a transaction that may well succeed when tried again."""
 
 
 def open_database(url: str = DEFAULT_URL) -> Engine:
@@ -52,6 +71,8 @@ def open_database(url: str = DEFAULT_URL) -> Engine:
         return _engine(parsed, "foreign_keys=ON")
     except ModuleNotFoundError as error:
         raise StoreError(f"cannot open {place}: the driver {error.name} is not installed") from error
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(f"cannot open {place}: {_one_line(error)}") from error
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot open {place}: {_one_line(error)}") from error
 
@@ -60,11 +81,14 @@ def open_database(url: str = DEFAULT_URL) -> Engine:
 def transaction(engine: Engine, purpose: Literal["read", "write"]) -> Iterator[Connection]:
     """A transaction that is committed at the end of the block, and rolled back if the block raises.
 
-    Raises StoreError for what the database refuses, values it cannot hold included.
+    Raises StoreUnavailable if it may succeed later, and StoreError for what the database refuses, values that it
+    cannot hold included.
     """
     try:
         with (engine.execution_options(**_WRITE) if purpose == "write" else engine).begin() as connection:
             yield connection
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(f"database: {_one_line(error)}") from error
     except (SQLAlchemyError, OverflowError, UnicodeEncodeError) as error:
         raise StoreError(f"database: {_one_line(error)}") from error
 
@@ -103,7 +127,9 @@ def _directory_lock(url: URL) -> Iterator[None]:
 
 def _engine(url: URL, *pragmas: str, **options: Any) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, **options)
+        # No statement can outlast a lock that a stopped process holds.
+        connect_args: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "options": f"-c lock_timeout={_LOCK_MS}"}
+        return create_engine(url, pool_pre_ping=True, connect_args=connect_args, **options)
     # isolation_level None: the sqlite3 module must not begin transactions behind our back, and never before DDL.
     connect_args = {"timeout": _BUSY_TIMEOUT_SECONDS, "isolation_level": None}
     engine = create_engine(url, connect_args=connect_args, **options)

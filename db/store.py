@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every query.  What goes in and comes out are frozen Structs, never table rows."""
+"""Campaigns, batches and findings, as a search on one machine stores them and people read them.
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVarTuple
+Every query is in this package; what goes in and comes out are frozen Structs, never table rows.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVarTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, case, func, insert, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Engine, Select, func, select, update
 from sqlalchemy.engine import RowMapping
 
+from db.batches import insert_batch
+from db.campaigns import CampaignRow, check_campaign, insert_campaign
+from db.findings import FINDING_FIELDS, check_size, count_findings, keep_better
 from db.schema import (
     SEVERITY,
-    Base,
-    BatchState,
     BatchTable,
     CampaignState,
     CampaignTable,
@@ -22,36 +25,10 @@ from db.schema import (
     OccurrenceTable,
     ReproducerTable,
 )
-from db.session import StoreError, transaction
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Occurrence, Verdict, signature
+from db.session import StoreError, transaction, utc_now
+from fuzzer.finding import BatchResult, Finding, Occurrence, Verdict, signature
 
 _Columns = TypeVarTuple("_Columns")
-
-# Enough to see how a bug spreads over the seeds; its count goes on beyond them.
-OCCURRENCES_MAX: Final = 100
-# A minimized reproducer has a few KiB, a raw one some hundred.
-REPRODUCER_BYTES_MAX: Final = 16 * 2**20
-_TEXT_CHARS_MAX: Final = 4096
-# The fields of a finding that are columns. `after` is none: the story says it, and the reproducer has it.
-_FIELDS: Final = tuple(name for name in Finding.__struct_fields__ if name != "after")
-# The columns of a finding that show one of its members, see FindingTable.
-_SHOWN: Final = (*_FIELDS, "severity", "first_seed")
-
-
-class CampaignRow(msgspec.Struct, frozen=True):
-    """A campaign as stored."""
-
-    id: int
-    name: str
-    created_at: datetime
-    old_spec: str
-    new_spec: str
-    profile: str
-    seed_first: int
-    budget_seconds: float | None
-    budget_programs: int | None
-    model_version: str
-    state: CampaignState
 
 
 class ReproducerRow(msgspec.Struct, frozen=True):
@@ -104,11 +81,6 @@ class Totals(msgspec.Struct, frozen=True):
     """One for every verdict, from the mildest to the most severe."""
 
 
-def utc_now() -> datetime:
-    """The clock of a store that is given no other."""
-    return datetime.now(UTC)
-
-
 class Store:
     """The findings database behind `engine`.  Every method is one transaction and raises StoreError."""
 
@@ -129,25 +101,24 @@ class Store:
         budget_programs: int | None = None,
     ) -> int:
         """Store a running campaign and return its number.  Texts are one line each and not empty."""
-        values = {
-            **_one_line_texts(
-                name=name, old_spec=old_spec, new_spec=new_spec, profile=profile, model_version=model_version
-            ),
-            "seed_first": seed_first,
-            "budget_seconds": budget_seconds,
-            "budget_programs": budget_programs,
-            "created_at": self._now(),
-            "state": CampaignState.RUNNING.value,
-        }
         with transaction(self._engine, "write") as connection:
-            key = connection.execute(insert(CampaignTable).values(values)).inserted_primary_key
-            assert key is not None, "one row was inserted"
-            return int(key[0])
+            return insert_campaign(
+                connection,
+                self._now(),
+                name=name,
+                old_spec=old_spec,
+                new_spec=new_spec,
+                profile=profile,
+                seed_first=seed_first,
+                model_version=model_version,
+                budget_seconds=budget_seconds,
+                budget_programs=budget_programs,
+            )
 
     def end_campaign(self, campaign: int, state: CampaignState) -> None:
         """Say how a campaign ended: its budget spent, or stopped."""
         with transaction(self._engine, "write") as connection:
-            _check_campaign(connection, campaign)
+            check_campaign(connection, campaign)
             connection.execute(update(CampaignTable).where(CampaignTable.id == campaign).values(state=state.value))
 
     def campaigns(self) -> list[CampaignRow]:
@@ -159,14 +130,14 @@ class Store:
     def record(self, result: BatchResult) -> None:
         """Store a batch and all it found, or nothing.  A batch that is stored already changes nothing."""
         for found in result.findings:
-            _check_size(signature(found.finding), found.reproducer)
+            check_size(signature(found.finding), found.reproducer)
         now = self._now()
         with transaction(self._engine, "write") as connection:
-            _check_campaign(connection, result.campaign)
-            batch = _insert_batch(connection, result, now)
+            check_campaign(connection, result.campaign)
+            batch = insert_batch(connection, result, now)
             if batch is None or not result.findings:
                 return
-            ids = _count_findings(connection, result, batch, now)
+            ids = count_findings(connection, result, batch, now)
             reproducers = [
                 {
                     "finding_id": ids[signature(found.finding)],
@@ -180,7 +151,7 @@ class Store:
                 if found.reproducer is not None
             ]
             if reproducers:
-                connection.execute(_keep_better(connection), reproducers)
+                connection.execute(keep_better(connection), reproducers)
 
     def findings(
         self, campaign: int | None = None, verdict: Verdict | None = None, limit: int = 100
@@ -240,7 +211,7 @@ class Store:
         It must replay to a verdict as severe as that of the stored one, and among minimized ones have fewer
         operations, then fewer preemptions, then fewer bytes.  Without `verdict` it is taken to show the finding's own.
         """
-        _check_size(signature, body)
+        check_size(signature, body)
         query = _of_signature(
             select(
                 FindingTable.id, FindingTable.severity, FindingTable.first_seed, ReproducerTable.program_seed
@@ -263,7 +234,7 @@ class Store:
                 "digest": digest,
                 "stored_at": self._now(),
             }
-            return connection.execute(_keep_better(connection), values).rowcount > 0
+            return connection.execute(keep_better(connection), values).rowcount > 0
 
     def totals(self, campaign: int) -> Totals:
         """What the stored batches of a campaign add up to."""
@@ -280,109 +251,11 @@ class Store:
             .group_by(FindingTable.severity)
         )
         with transaction(self._engine, "read") as connection:
-            _check_campaign(connection, campaign)
+            check_campaign(connection, campaign)
             numbers = connection.execute(batches).one()
             found = {severity: (rows, int(count)) for severity, rows, count in connection.execute(findings)}
         verdicts = tuple(VerdictTotal(verdict, *found.get(SEVERITY[verdict], (0, 0))) for verdict in SEVERITY)
         return Totals(numbers[0], int(numbers[1]), int(numbers[2]), numbers[3], numbers[4], verdicts)
-
-
-def _insert_batch(connection: Connection, result: BatchResult, now: datetime) -> int | None:
-    """The id of the new batch row, or None if the batch was there."""
-    statement = _upsert(connection, BatchTable).values(
-        campaign_id=result.campaign,
-        number=result.number,
-        seed_first=result.seed_first,
-        programs=result.programs,
-        steps=result.steps,
-        seconds=result.seconds,
-        coverage=result.coverage,
-        state=BatchState.DONE.value,
-        stored_at=now,
-    )
-    statement = statement.on_conflict_do_nothing(index_elements=["campaign_id", "number"])
-    if connection.execute(statement).rowcount == 0:
-        return None
-    stored = (BatchTable.campaign_id == result.campaign) & (BatchTable.number == result.number)
-    return connection.execute(select(BatchTable.id).where(stored)).scalar_one()
-
-
-def _count_findings(connection: Connection, result: BatchResult, batch: int, now: datetime) -> dict[str, int]:
-    """Add a batch's findings to the finding rows and note the occurrences; returns row ids by signature."""
-    merged = _merged(result.findings)
-    statement = _upsert(connection, FindingTable)
-    new, old = statement.excluded, FindingTable
-    shown_anew = tuple_(-new.severity, new.first_seed) < tuple_(-old.severity, old.first_seed)
-    upsert = statement.on_conflict_do_update(
-        index_elements=["campaign_id", "signature"],
-        set_={
-            "count": old.count + new.count,
-            "batches": old.batches + 1,
-            "last_seen": case((new.last_seen > old.last_seen, new.last_seen), else_=old.last_seen),
-            **{name: case((shown_anew, new[name]), else_=getattr(old, name)) for name in _SHOWN},
-        },
-    )
-    connection.execute(upsert, [_finding_values(found, result.campaign, now) for found in merged.values()])
-    stored = (FindingTable.campaign_id == result.campaign) & FindingTable.signature.in_(merged)
-    rows = connection.execute(select(FindingTable.id, FindingTable.signature, FindingTable.batches).where(stored)).all()
-    occurrences = [
-        {
-            "finding_id": row.id,
-            "batch_id": batch,
-            "program_seed": merged[row.signature].first_seed,
-            "count": merged[row.signature].count,
-        }
-        for row in rows
-        if row.batches <= OCCURRENCES_MAX
-    ]
-    if occurrences:
-        connection.execute(insert(OccurrenceTable), occurrences)
-    return {row.signature: row.id for row in rows}
-
-
-def _merged(findings: Iterable[FoundFinding]) -> dict[str, FoundFinding]:
-    """One finding per signature: the one that FindingTable shows, with the count of all.
-
-    Sorted, so that two transactions that meet the same findings lock their rows in the same order.
-    """
-    merged: dict[str, FoundFinding] = {}
-    for found in sorted(findings, key=lambda found: (-SEVERITY[found.finding.verdict], found.first_seed)):
-        shown = merged.setdefault(signature(found.finding), found)
-        if shown is not found:
-            merged[signature(found.finding)] = msgspec.structs.replace(shown, count=shown.count + found.count)
-    return dict(sorted(merged.items()))
-
-
-def _keep_better(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    """Inserts reproducers, of each finding the one that costs least."""
-    statement = _upsert(connection, ReproducerTable)
-    return statement.on_conflict_do_update(
-        index_elements=["finding_id"],
-        set_={column.name: statement.excluded[column.name] for column in ReproducerTable.__table__.columns},
-        where=_cost(statement.excluded) < _cost(ReproducerTable.__table__.columns),
-    )
-
-
-def _cost(row: Any) -> ColumnElement[Any]:
-    """What a better reproducer has less of.  A raw one has no measured size; among raw ones the bytes decide."""
-    return tuple_(
-        -row.severity,
-        case((row.minimized, 0), else_=1),
-        func.coalesce(row.operations, 0),
-        func.coalesce(row.preemptions, 0),
-        func.length(row.body),
-        row.program_seed,
-    )
-
-
-def _upsert(connection: Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
-    """An insert that can say `on_conflict_…`: the same words in both dialects, but not part of their common base.
-
-    Its outcome is the row count, which SQLAlchemy forgets unless told: RETURNING is in SQLite since 3.35 only, and
-    Enterprise Linux 9 ships 3.34.
-    """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    return insert(table).execution_options(preserve_rowcount=True)
 
 
 def _select_findings() -> Select[*tuple[Any, ...]]:
@@ -402,21 +275,6 @@ def _of_signature(query: Select[*_Columns], signature: str, campaign: int | None
     return query if campaign is None else query.where(FindingTable.campaign_id == campaign)
 
 
-def _finding_values(found: FoundFinding, campaign: int, now: datetime) -> dict[str, Any]:
-    return {
-        **{name: value for name, value in msgspec.to_builtins(found.finding).items() if name in _FIELDS},
-        "campaign_id": campaign,
-        "signature": signature(found.finding),
-        "severity": SEVERITY[found.finding.verdict],
-        "state": FindingState.OPEN.value,
-        "count": found.count,
-        "batches": 1,
-        "first_seen": now,
-        "last_seen": now,
-        "first_seed": found.first_seed,
-    }
-
-
 def _finding_row(row: RowMapping) -> FindingRow:
     reproducer = None
     if row["bytes_total"] is not None:
@@ -424,7 +282,7 @@ def _finding_row(row: RowMapping) -> FindingRow:
     return FindingRow(
         campaign=row["campaign_id"],
         signature=row["signature"],
-        finding=msgspec.convert({name: row[name] for name in _FIELDS}, Finding),
+        finding=msgspec.convert({name: row[name] for name in FINDING_FIELDS}, Finding),
         state=FindingState(row["state"]),
         count=row["count"],
         batches=row["batches"],
@@ -433,21 +291,3 @@ def _finding_row(row: RowMapping) -> FindingRow:
         first_seed=row["first_seed"],
         reproducer=reproducer,
     )
-
-
-def _check_campaign(connection: Connection, campaign: int) -> None:
-    if connection.execute(select(CampaignTable.id).where(CampaignTable.id == campaign)).first() is None:
-        raise StoreError(f"no campaign {campaign}")
-
-
-def _check_size(signature: str, body: bytes | None) -> None:
-    if body is not None and len(body) > REPRODUCER_BYTES_MAX:
-        raise StoreError(f"reproducer of {signature}: {len(body)} bytes, at most {REPRODUCER_BYTES_MAX} are kept")
-
-
-def _one_line_texts(**texts: str) -> dict[str, str]:
-    """The texts, which lists and terminals show: a control character in them could draw anything there."""
-    for name, text in texts.items():
-        if not text or len(text) > _TEXT_CHARS_MAX or not text.isprintable():
-            raise StoreError(f"{name.replace('_', ' ')}: expected 1 to {_TEXT_CHARS_MAX} printable characters")
-    return texts

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from fuzzer.attribute import Attributor
-from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_scheduler
+from fuzzer.compare import Comparison, Models, Outcome, Side, by_scheduler
 from fuzzer.coverage import Coverage
 from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding, FoundFinding, Verdict, signature
@@ -71,7 +71,11 @@ class Hunt:
         self.signature_of: dict[tuple[str, ...], str] = {}
 
     def one(self, seed: int) -> list[Found]:
-        """Run the program of `seed`; returns the findings that are new."""
+        """Run the program of `seed` and judge what it shows; returns the findings that are new."""
+        return self.judge(seed, self.run(seed))
+
+    def run(self, seed: int) -> Trial:
+        """Run the program of `seed` on both models: a pure function of the seed, whatever has been run before."""
         program = generate(seed, self.profile)
         comparison = self.by_leader[seed % 2]
         drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
@@ -80,42 +84,28 @@ class Hunt:
         self.steps += outcome.steps
         self.truncated += outcome.pair.truncated
         self.coverage.add(outcome.turns)
-        return self.judge(seed, program, comparison, drive, outcome)
+        return Trial(comparison, program, drive, outcome)
 
-    def judge(self, seed: int, program: Program, comparison: Comparison, drive: Drive, outcome: Outcome) -> list[Found]:
-        trial: Trial | None = None
+    def judge(self, seed: int, trial: Trial) -> list[Found]:
         fresh: list[Found] = []
-        seen: list[Divergence | str] = [*first_of_each(program, outcome.divergences)]
-        seen.extend(sorted({*outcome.violations("old"), *outcome.violations("new")}))
-        for what in seen:
-            trace = self.trace_of(program, comparison, outcome, what)
+        for what in seen_in(trial):
+            trace = trace_of(trial, what)
             self.traces[trace] += 1
             count = self.traces[trace]
             if count & (count - 1):
                 self.found[self.signature_of[trace]].count += 1
                 continue
-            trial = trial or Trial(comparison, program, drive, outcome)
-            finding = trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
+            finding = judged(trial, what)
             found = self.keep(seed, trial, finding, what)
             self.signature_of[trace] = signature(found.finding)
             if found.count == 1:
                 fresh.append(found)
         return fresh
 
-    def trace_of(
-        self, program: Program, comparison: Comparison, outcome: Outcome, what: Divergence | str
-    ) -> tuple[str, ...]:
-        """What a finding looks like before anyone asked why."""
-        mmu = program.config.mmu
-        if isinstance(what, Divergence):
-            return (what.effect, operation_tag(program, what.uid), comparison.leader, mmu, program.config.paging)
-        sides = "".join(side for side in ("old", "new") if what in outcome.violations(_side(side)))
-        return (what, sides, comparison.leader, mmu)
-
     def keep(self, seed: int, trial: Trial, finding: Finding, what: Divergence | str) -> Found:
         """Count a judged finding; if its signature is new, minimize it first."""
         known = self.found.get(signature(finding)) or self.same_cause(finding)
-        if known is not None and _cause(known.finding) == _cause(finding):
+        if known is not None and cause_of(known.finding) == cause_of(finding):
             known.count += 1
             return known
         found = minimized(trial, finding, what, self.budget, seed)
@@ -132,7 +122,7 @@ class Hunt:
         if finding.kind != "violation":
             return None
         for found in self.found.values():
-            if _cause(found.finding) == _cause(finding):
+            if cause_of(found.finding) == cause_of(finding):
                 return found
         return None
 
@@ -144,6 +134,29 @@ class Hunt:
     def results(self) -> tuple[FoundFinding, ...]:
         """For the store."""
         return tuple(FoundFinding(f.finding, f.count, f.first_seed, f.reproducer) for f in self.found.values())
+
+
+def seen_in(trial: Trial) -> list[Divergence | str]:
+    """What a program shows: divergences, one per effect and kind of operation, and broken invariants."""
+    outcome = trial.outcome
+    seen: list[Divergence | str] = [*first_of_each(trial.program, outcome.divergences)]
+    seen.extend(sorted({*outcome.violations("old"), *outcome.violations("new")}))
+    return seen
+
+
+def trace_of(trial: Trial, what: Divergence | str) -> tuple[str, ...]:
+    """What a finding looks like before anyone asked why."""
+    program, outcome, leader = trial.program, trial.outcome, trial.comparison.leader
+    mmu = program.config.mmu
+    if isinstance(what, Divergence):
+        return (what.effect, operation_tag(program, what.uid), leader, mmu, program.config.paging)
+    sides = "".join(side for side in ("old", "new") if what in outcome.violations(_side(side)))
+    return (what, sides, leader, mmu)
+
+
+def judged(trial: Trial, what: Divergence | str) -> Finding:
+    """What causes it, and whether that is allowed."""
+    return trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
 
 
 def first_of_each(program: Program, found: list[Divergence]) -> list[Divergence]:
@@ -158,7 +171,8 @@ def _side(name: str) -> Side:
     return "old" if name == "old" else "new"
 
 
-def _cause(finding: Finding) -> tuple[object, ...]:
+def cause_of(finding: Finding) -> tuple[object, ...]:
+    """Findings of one cause are the same bug before minimization has told where it races."""
     return finding.kind, finding.what, finding.side, finding.verdict, finding.patches, finding.direction
 
 

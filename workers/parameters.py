@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from db.session import DEFAULT_URL, StoreError, open_database
@@ -41,6 +41,12 @@ def open_store(url: str) -> Store:
     """Open or create the findings database. Raises BadInput."""
     with refuse(StoreError, advice=f"name another database with --db, e.g. {DEFAULT_URL}"):
         return Store(open_database(url))
+
+
+def open_engine(url: str) -> Engine:
+    """Open or create a database for campaigns. Raises BadInput."""
+    with refuse(StoreError, advice="name the workers' database with --db or MMUFUZZ_DATABASE"):
+        return open_database(url)
 
 
 def existing_store(url: str) -> Store:

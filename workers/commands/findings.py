@@ -16,7 +16,14 @@ from workers.parameters import existing_store
 from workers.refusal import BadInput, refuse
 
 _ADVICE = "check that --db names the database of 'mmufuzz run'"
-_DATABASE = click.option("--db", "database", metavar="URL", help=f"Findings database [default: {DEFAULT_URL}].")
+_DATABASE = click.option(
+    "--db",
+    "database",
+    metavar="URL",
+    envvar="MMUFUZZ_DATABASE",
+    show_envvar=True,
+    help=f"Findings database [default: {DEFAULT_URL}].",
+)
 _CAMPAIGN = click.option("--campaign", type=click.IntRange(1, 2**63 - 1), help="Of this campaign (run) only.")
 
 

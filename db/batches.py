@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Batches: each is stored once, with all it has to say, however often it was run."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, case, insert, select
+
+from db.campaigns import check_campaign
+from db.schema import BatchState, BatchTable, SightingTable, TaskKind, TraceTable
+from db.session import transaction, utc_now
+from db.tasks import TaskName, close_task
+from db.upsert import upsert
+from fuzzer.finding import BatchResult
+from fuzzer.sighting import Sighting
+
+
+def store_batch(
+    engine: Engine, result: BatchResult, seen: tuple[Sighting, ...], now: Callable[[], datetime] = utc_now
+) -> bool:
+    """Store what a worker's batch has to say, close its task and count its traces, or nothing of that.
+
+    False if the batch was stored before: then nothing changes.  Raises StoreError.
+    """
+    with transaction(engine, "write") as connection:
+        check_campaign(connection, result.campaign)
+        # First of all: this may lock the fleet, which comes before anything else, see FleetTable.
+        close_task(connection, TaskName(result.campaign, TaskKind.BATCH, result.number))
+        at = now()
+        batch = insert_batch(connection, result, at)
+        if batch is None:
+            return False
+        if seen:
+            _count_traces(connection, result.campaign, seen, at)
+            _note_sightings(connection, result.campaign, batch, seen)
+        return True
+
+
+def insert_batch(connection: Connection, result: BatchResult, now: datetime) -> int | None:
+    """The id of the new batch row, or None if the batch was there."""
+    statement = upsert(connection, BatchTable).values(
+        campaign_id=result.campaign,
+        number=result.number,
+        seed_first=result.seed_first,
+        programs=result.programs,
+        steps=result.steps,
+        seconds=result.seconds,
+        coverage=result.coverage,
+        state=BatchState.DONE.value,
+        stored_at=now,
+    )
+    statement = statement.on_conflict_do_nothing(index_elements=["campaign_id", "number"])
+    if connection.execute(statement).rowcount == 0:
+        return None
+    stored = (BatchTable.campaign_id == result.campaign) & (BatchTable.number == result.number)
+    return connection.execute(select(BatchTable.id).where(stored)).scalar_one()
+
+
+def _count_traces(connection: Connection, campaign: int, seen: tuple[Sighting, ...], now: datetime) -> None:
+    statement = upsert(connection, TraceTable)
+    new, old = statement.excluded, TraceTable
+    statement = statement.on_conflict_do_update(
+        index_elements=["campaign_id", "key"],
+        set_={
+            "count": old.count + new.count,
+            "first_seed": case((new.first_seed < old.first_seed, new.first_seed), else_=old.first_seed),
+            "last_seen": new.last_seen,
+        },
+    )
+    values = [
+        {
+            "campaign_id": campaign,
+            "key": sighting.trace.key(),
+            "count": len(sighting.seeds),
+            "folded": 0,
+            "first_seed": min(sighting.seeds),
+            "first_seen": now,
+            "last_seen": now,
+        }
+        for sighting in seen
+    ]
+    # Sorted, so that two transactions that meet the same traces lock their rows in the same order.
+    connection.execute(statement, sorted(values, key=lambda row: str(row["key"])))
+
+
+def _note_sightings(connection: Connection, campaign: int, batch: int, seen: tuple[Sighting, ...]) -> None:
+    stored = (TraceTable.campaign_id == campaign) & TraceTable.key.in_(sighting.trace.key() for sighting in seen)
+    ids = {key: trace for trace, key in connection.execute(select(TraceTable.id, TraceTable.key).where(stored))}
+    rows = [
+        {"batch_id": batch, "trace_id": ids[sighting.trace.key()], "seeds": list(sighting.seeds)} for sighting in seen
+    ]
+    connection.execute(insert(SightingTable), rows)

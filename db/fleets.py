@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns of a fleet, as people steer and see them."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, Select, case, func, insert, select, update
+
+from db.campaigns import CampaignRow, find_campaign, insert_campaign
+from db.dispatch import end_fleet, ran_seconds
+from db.judgements import lock_fleet
+from db.liveness import live_workers
+from db.schema import (
+    SEVERITY,
+    BatchTable,
+    CampaignState,
+    CampaignTable,
+    FindingTable,
+    FleetTable,
+    JudgementTable,
+    TaskState,
+    TaskTable,
+    TraceTable,
+)
+from db.session import StoreError, transaction, utc_now
+from fuzzer.finding import Verdict
+from fuzzer.sighting import Trace
+
+_FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
+
+
+class FleetPlan(msgspec.Struct, frozen=True):
+    """How a campaign is cut into batches, and what it may take."""
+
+    batch_programs: int
+    until_regression: bool
+    slots_max: int | None
+
+
+class Open(msgspec.Struct, frozen=True):
+    """Tasks of one kind that are not stored yet."""
+
+    kind: str
+    open: int
+    aside: int
+
+
+class FleetStatus(msgspec.Struct, frozen=True):
+    """How far a campaign is."""
+
+    campaign: CampaignRow
+    plan: FleetPlan
+    ran_seconds: float
+    batches: int
+    programs: int
+    steps: int
+    findings: int
+    failures: int
+    """Findings with verdict regression or unexplained."""
+    unjudged: int
+    """Traces that no finding explains yet."""
+    redeliveries: int
+    tasks: tuple[Open, ...]
+    slots: int
+    """Slots of live workers that have the campaign's model version."""
+    other_models: tuple[str, ...]
+    """Model versions of the other live workers."""
+
+
+class TraceRow(msgspec.Struct, frozen=True):
+    """A trace that no finding explains yet."""
+
+    campaign: int
+    trace: Trace
+    count: int
+    first_seed: int
+    first_seen: datetime
+
+
+class Fleets:
+    """The campaigns of fleets in the database behind `engine`.  Every method is one transaction, raises StoreError."""
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+
+    def create(
+        self,
+        plan: FleetPlan,
+        *,
+        name: str,
+        old_spec: str,
+        new_spec: str,
+        profile: str,
+        seed_first: int,
+        model_version: str,
+        budget_seconds: float | None,
+        budget_programs: int | None,
+    ) -> int:
+        """Store a campaign, which workers begin at once, and return its number."""
+        with transaction(self._engine, "write") as connection:
+            campaign = insert_campaign(
+                connection,
+                self._now(),
+                name=name,
+                old_spec=old_spec,
+                new_spec=new_spec,
+                profile=profile,
+                seed_first=seed_first,
+                model_version=model_version,
+                budget_seconds=budget_seconds,
+                budget_programs=budget_programs,
+            )
+            counters = ("next_number", "next_folded", "next_judgement", "next_settled", "redeliveries", "ran_seconds")
+            fleet = {"campaign_id": campaign, **dict.fromkeys(counters, 0), **msgspec.structs.asdict(plan)}
+            connection.execute(insert(FleetTable).values(fleet))
+            return campaign
+
+    def pause(self, campaign: int) -> None:
+        """Hand out no more of a running campaign; what is being run will be stored."""
+        self._change(campaign, CampaignState.PAUSED, {CampaignState.RUNNING})
+
+    def resume(self, campaign: int) -> None:
+        """Go on with a paused campaign."""
+        self._change(campaign, CampaignState.RUNNING, {CampaignState.PAUSED})
+
+    def stop(self, campaign: int) -> None:
+        """End a campaign for good; what is being run will be stored."""
+        self._change(campaign, CampaignState.STOPPED, {CampaignState.RUNNING, CampaignState.PAUSED})
+
+    def _change(self, campaign: int, state: CampaignState, allowed: set[CampaignState]) -> None:
+        with transaction(self._engine, "write") as connection:
+            lock_fleet(connection, campaign)
+            row = find_campaign(connection, campaign)
+            _check_fleet(connection, campaign)
+            if row.state is state:
+                return
+            if row.state not in allowed:
+                raise StoreError(f"campaign {campaign} is {row.state}: it cannot become {state}")
+            if state is CampaignState.RUNNING:
+                # Its clock goes on when it meets a worker.
+                changed = update(CampaignTable).where(CampaignTable.id == campaign).values(state=state.value)
+                connection.execute(changed)
+            else:
+                end_fleet(connection, campaign, state, self._now())
+
+    def status(self, campaign: int) -> FleetStatus:
+        """How far one campaign is."""
+        with transaction(self._engine, "read") as connection:
+            find_campaign(connection, campaign)
+            _check_fleet(connection, campaign)
+            return _statuses(connection, CampaignTable.id == campaign, 1, self._now())[0]
+
+    def statuses(self, limit: int) -> list[FleetStatus]:
+        """How far the campaigns are, the newest first."""
+        with transaction(self._engine, "read") as connection:
+            return _statuses(connection, CampaignTable.id > 0, limit, self._now())
+
+    def unjudged(self, campaign: int | None, limit: int) -> list[TraceRow]:
+        """Traces that no finding explains yet, the last seen first."""
+        table = TraceTable
+        query = (
+            select(table.campaign_id, table.key, table.count, table.first_seed, table.first_seen)
+            .where(~_is_explained())
+            .order_by(table.last_seen.desc(), table.id.desc())
+            .limit(limit)
+        )
+        if campaign is not None:
+            query = query.where(table.campaign_id == campaign)
+        with transaction(self._engine, "read") as connection:
+            rows = connection.execute(query).all()
+        return [TraceRow(row[0], msgspec.json.decode(row[1], type=Trace), *row[2:]) for row in rows]
+
+
+def _is_explained() -> ColumnElement[bool]:
+    judgement = (JudgementTable.trace_id == TraceTable.id) & JudgementTable.finding_id.is_not(None)
+    return select(JudgementTable.id).where(judgement).exists()
+
+
+def _check_fleet(connection: Connection, campaign: int) -> None:
+    if connection.execute(select(FleetTable.campaign_id).where(FleetTable.campaign_id == campaign)).first() is None:
+        raise StoreError(f"campaign {campaign} was searched by one 'mmufuzz run', no workers belong to it")
+
+
+def _statuses(connection: Connection, which: ColumnElement[bool], limit: int, now: datetime) -> list[FleetStatus]:
+    rows = connection.execute(
+        select(*CampaignTable.__table__.columns, *FleetTable.__table__.columns)
+        .join(FleetTable, FleetTable.campaign_id == CampaignTable.id)
+        .where(which)
+        .order_by(CampaignTable.id.desc())
+        .limit(limit)
+    ).mappings()
+    fleets = rows.all()
+    ids = [row["id"] for row in fleets]
+    batches = _by_campaign(connection, _batch_sums(ids))
+    findings = _by_campaign(connection, _finding_sums(ids))
+    traces = _by_campaign(connection, _trace_sums(ids))
+    tasks: dict[int, list[Open]] = {}
+    for campaign, kind, waiting, aside in connection.execute(_task_sums(ids)):
+        tasks.setdefault(campaign, []).append(Open(kind, int(waiting), int(aside)))
+    workers = live_workers(connection, now)
+    return [
+        FleetStatus(
+            campaign=msgspec.convert({name: row[name] for name in CampaignRow.__struct_fields__}, CampaignRow),
+            plan=FleetPlan(**{name: row[name] for name in FleetPlan.__struct_fields__}),
+            ran_seconds=ran_seconds(row, now),
+            **dict(zip(("batches", "programs", "steps"), batches.get(row["id"], (0, 0, 0)), strict=True)),
+            **dict(zip(("findings", "failures"), findings.get(row["id"], (0, 0)), strict=True)),
+            unjudged=traces.get(row["id"], (0,))[0],
+            redeliveries=row["redeliveries"],
+            tasks=tuple(tasks.get(row["id"], ())),
+            slots=sum(worker.slots for worker in workers if worker.model_version == row["model_version"]),
+            other_models=tuple(sorted({w.model_version for w in workers} - {row["model_version"]})),
+        )
+        for row in fleets
+    ]
+
+
+def _by_campaign(connection: Connection, query: Select[*tuple[Any, ...]]) -> dict[int, tuple[int, ...]]:
+    return {row[0]: tuple(int(value) for value in row[1:]) for row in connection.execute(query)}
+
+
+def _batch_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
+    table = BatchTable
+    sums = (func.count(), func.sum(table.programs), func.sum(table.steps))
+    return select(table.campaign_id, *sums).where(table.campaign_id.in_(campaigns)).group_by(table.campaign_id)
+
+
+def _finding_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
+    table = FindingTable
+    failure = case((table.severity.in_(_FAILURES), 1), else_=0)
+    sums = (func.count(), func.sum(failure))
+    return select(table.campaign_id, *sums).where(table.campaign_id.in_(campaigns)).group_by(table.campaign_id)
+
+
+def _trace_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
+    table = TraceTable
+    unexplained = table.campaign_id.in_(campaigns) & ~_is_explained()
+    return select(table.campaign_id, func.count()).where(unexplained).group_by(table.campaign_id)
+
+
+def _task_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
+    table = TaskTable
+    aside = func.sum(case((table.state == TaskState.ASIDE.value, 1), else_=0))
+    waiting = func.sum(case((table.state == TaskState.OPEN.value, 1), else_=0))
+    mine = table.campaign_id.in_(campaigns)
+    groups = (table.campaign_id, table.kind)
+    return select(*groups, waiting, aside).where(mine).group_by(*groups).order_by(*groups)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judgements: from the traces that batches saw to findings, the same whatever order the workers come in.
+
+    fold     goes over the batches by number; of every trace the programs number 1, 2, 4, 8, … are to be judged
+    judge    a task, any number at a time; its result waits to be settled
+    settle   goes over the judgements by number; the first of its cause leads, the others follow it
+    minimize a task, one per leader; its result is the finding of all who follow
+
+What a Hunt does one after the other is thereby done by many, with the same outcome: only fold and settle depend on
+what was before, and these two keep the order.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+
+from db.campaigns import check_campaign
+from db.findings import Shown, check_size, count_shown, keep_better, show_finding
+from db.schema import (
+    SEVERITY,
+    BatchTable,
+    FleetTable,
+    JudgementState,
+    JudgementTable,
+    PendingOccurrenceTable,
+    SightingTable,
+    TaskKind,
+    TaskState,
+    TaskTable,
+    TraceTable,
+)
+from db.session import transaction, utc_now
+from db.tasks import TaskName, close_task, new_task
+from fuzzer.finding import Finding, FoundFinding, signature
+from fuzzer.sighting import cause_name, is_judged
+
+# Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
+_FOLDED_MAX = 100
+_SETTLED_MAX = 500
+
+
+class Minimal(msgspec.Struct, frozen=True):
+    """What minimization made of a judged finding; sizes and digest are those of `found.reproducer`."""
+
+    found: FoundFinding
+    operations: int
+    preemptions: int
+    digest: str | None
+
+
+def store_judged(engine: Engine, name: TaskName, finding: Finding) -> None:
+    """Store what a judgement came out as; it stays as it is if it was stored before.  Raises StoreError."""
+    judgement = (JudgementTable.campaign_id == name.campaign) & (JudgementTable.number == name.number)
+    values = {
+        "state": JudgementState.JUDGED.value,
+        "finding": msgspec.to_builtins(finding),
+        "cause": cause_name(finding),
+    }
+    with transaction(engine, "write") as connection:
+        check_campaign(connection, name.campaign)
+        close_task(connection, name)
+        still_open = judgement & (JudgementTable.state == JudgementState.OPEN.value)
+        connection.execute(update(JudgementTable).where(still_open).values(values))
+
+
+def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callable[[], datetime] = utc_now) -> bool:
+    """Store the finding of a leader and of all who follow it, with what is counted for them so far.
+
+    False if it was stored before: then nothing changes.  Raises StoreError.
+    """
+    found = minimal.found
+    check_size(signature(found.finding), found.reproducer)
+    with transaction(engine, "write") as connection:
+        check_campaign(connection, name.campaign)
+        lock_fleet(connection, name.campaign)
+        close_task(connection, name)
+        leader = connection.execute(
+            select(JudgementTable.id, JudgementTable.finding_id).where(
+                JudgementTable.campaign_id == name.campaign, JudgementTable.number == name.number
+            )
+        ).one()
+        if leader.finding_id is not None:
+            return False
+        at = now()
+        finding = show_finding(connection, name.campaign, found.finding, found.first_seed, at)
+        _attach(connection, _followers(connection, leader.id), finding, at)
+        if found.reproducer is not None:
+            connection.execute(keep_better(connection), _reproducer_values(finding, minimal, at))
+        return True
+
+
+def lock_fleet(connection: Connection, campaign: int) -> None:
+    """Wait for the lock of a campaign, see FleetTable."""
+    connection.execute(select(FleetTable.campaign_id).where(FleetTable.campaign_id == campaign).with_for_update())
+
+
+def fold(connection: Connection, campaign: int, now: datetime) -> None:
+    """Go on over the batches; the caller holds the lock of the campaign."""
+    fleet = FleetTable.campaign_id == campaign
+    number, judgement = connection.execute(select(FleetTable.next_folded, FleetTable.next_judgement).where(fleet)).one()
+    query = (
+        select(BatchTable.number, BatchTable.id)
+        .where(BatchTable.campaign_id == campaign, BatchTable.number >= number)
+        .order_by(BatchTable.number)
+        .limit(_FOLDED_MAX)
+    )
+    done = {number: batch for number, batch in connection.execute(query)}
+    aside = _set_aside(connection, campaign, TaskKind.BATCH)
+    first = number
+    while number in done or number in aside:
+        if number in done:
+            judgement += _fold_batch(connection, campaign, done[number], judgement, now)
+        number += 1
+    if number > first:
+        connection.execute(update(FleetTable).where(fleet).values(next_folded=number, next_judgement=judgement))
+
+
+def settle(connection: Connection, campaign: int, now: datetime) -> None:
+    """Go on over the judgements; the caller holds the lock of the campaign."""
+    fleet = FleetTable.campaign_id == campaign
+    first = number = connection.execute(select(FleetTable.next_settled).where(fleet)).scalar_one()
+    rows = connection.execute(
+        select(JudgementTable)
+        .where(JudgementTable.campaign_id == campaign, JudgementTable.number >= number)
+        .order_by(JudgementTable.number)
+        .limit(_SETTLED_MAX)
+    ).mappings()
+    aside = _set_aside(connection, campaign, TaskKind.JUDGE)
+    for row in rows.all():
+        if row["state"] == JudgementState.JUDGED:
+            _settle(connection, campaign, row["id"], row["number"], row["cause"], now)
+        elif row["number"] not in aside:
+            break
+        number = row["number"] + 1
+    if number > first:
+        connection.execute(update(FleetTable).where(fleet).values(next_settled=number))
+    for number in sorted(_set_aside(connection, campaign, TaskKind.MINIMIZE)):
+        _keep_unminimized(connection, campaign, number, now)
+
+
+def _set_aside(connection: Connection, campaign: int, kind: TaskKind) -> set[int]:
+    query = select(TaskTable.number).where(
+        TaskTable.campaign_id == campaign, TaskTable.kind == kind.value, TaskTable.state == TaskState.ASIDE.value
+    )
+    return set(connection.execute(query).scalars())
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """A sighting as stored, with how many programs are counted for its trace before."""
+
+    trace: int
+    key: str
+    folded: int
+    seeds: list[int]
+
+
+class _Judge(msgspec.Struct, frozen=True):
+    """A judgement that programs are counted at, with its finding if that is known."""
+
+    judgement: int
+    finding: int | None
+
+
+def _fold_batch(connection: Connection, campaign: int, batch: int, number: int, now: datetime) -> int:
+    """Fold one batch; returns how many judgements, from `number` on, it asks for."""
+    query = (
+        select(SightingTable.trace_id, TraceTable.key, TraceTable.folded, SightingTable.seeds)
+        .join(TraceTable, TraceTable.id == SightingTable.trace_id)
+        .where(SightingTable.batch_id == batch)
+        .order_by(SightingTable.id)
+    )
+    seen = [_Seen(*row) for row in connection.execute(query)]
+    # As the programs ran: by seed, and what one program showed in the order in which it showed.
+    asked = sorted(
+        (seed, order)
+        for order, one in enumerate(seen)
+        for place, seed in enumerate(one.seeds)
+        if is_judged(one.folded + place + 1)
+    )
+    ids = _ask(connection, campaign, number, [(seen[order].trace, seed) for seed, order in asked])
+    fresh = {
+        (seen[order].trace, seed): _Judge(judgement, None) for (seed, order), judgement in zip(asked, ids, strict=True)
+    }
+    last = _last_judges(connection, [one.trace for one in seen])
+    shown: dict[_Judge, list[int]] = {}
+    for one in seen:
+        judge = last.get(one.trace)
+        for seed in one.seeds:
+            judge = fresh.get((one.trace, seed), judge)
+            assert judge is not None, "the first program of a trace is judged"
+            shown.setdefault(judge, []).append(seed)
+    _count(connection, batch, shown, now)
+    for one in sorted(seen, key=lambda one: one.key):  # the order in which db.batches locks these rows
+        folded = one.folded + len(one.seeds)
+        connection.execute(update(TraceTable).where(TraceTable.id == one.trace).values(folded=folded))
+    connection.execute(delete(SightingTable).where(SightingTable.batch_id == batch))
+    return len(asked)
+
+
+def _ask(connection: Connection, campaign: int, number: int, asked: list[tuple[int, int]]) -> list[int]:
+    """Ask for judgements of (trace, seed), numbered from `number` on; returns the ids of their rows."""
+    if not asked:
+        return []
+    numbers = range(number, number + len(asked))
+    rows = [
+        {"campaign_id": campaign, "number": n, "trace_id": trace, "seed": seed, "state": JudgementState.OPEN.value}
+        for n, (trace, seed) in zip(numbers, asked, strict=True)
+    ]
+    connection.execute(insert(JudgementTable), rows)
+    connection.execute(insert(TaskTable), [new_task(TaskName(campaign, TaskKind.JUDGE, n)) for n in numbers])
+    stored = (JudgementTable.campaign_id == campaign) & (JudgementTable.number >= number)
+    return list(connection.execute(select(JudgementTable.id).where(stored).order_by(JudgementTable.number)).scalars())
+
+
+def _last_judges(connection: Connection, traces: list[int]) -> dict[int, _Judge]:
+    """Of each trace the judgement with the highest number."""
+    query = (
+        select(JudgementTable.trace_id, JudgementTable.id, JudgementTable.finding_id)
+        .where(JudgementTable.trace_id.in_(traces))
+        .order_by(JudgementTable.number)
+    )
+    return {trace: _Judge(judgement, finding) for trace, judgement, finding in connection.execute(query)}
+
+
+def _count(connection: Connection, batch: int, shown: dict[_Judge, list[int]], now: datetime) -> None:
+    """Count the programs of a batch, at the finding or, while there is none, at the judgement."""
+    findings: dict[int, list[int]] = {}
+    pending = []
+    for judge, seeds in shown.items():
+        if judge.finding is not None:
+            findings.setdefault(judge.finding, []).extend(seeds)
+        else:
+            one = {"judgement_id": judge.judgement, "batch_id": batch, "program_seed": min(seeds), "count": len(seeds)}
+            pending.append(one)
+    for finding, seeds in sorted(findings.items()):
+        count_shown(connection, finding, [Shown(batch, min(seeds), len(seeds))], now)
+    if pending:
+        connection.execute(insert(PendingOccurrenceTable), pending)
+
+
+def _settle(connection: Connection, campaign: int, judgement: int, number: int, cause: str, now: datetime) -> None:
+    """Follow the leader of the same cause, or be it and ask for minimization."""
+    query = select(JudgementTable.id, JudgementTable.finding_id).where(
+        JudgementTable.campaign_id == campaign,
+        JudgementTable.cause == cause,
+        JudgementTable.leader_id == JudgementTable.id,
+    )
+    leader = connection.execute(query).first()
+    values = {
+        "state": JudgementState.SETTLED.value,
+        "leader_id": leader.id if leader else judgement,
+        "finding_id": leader.finding_id if leader else None,
+    }
+    connection.execute(update(JudgementTable).where(JudgementTable.id == judgement).values(values))
+    if leader is None:
+        connection.execute(insert(TaskTable), [new_task(TaskName(campaign, TaskKind.MINIMIZE, number))])
+    elif leader.finding_id is not None:
+        _attach(connection, [judgement], leader.finding_id, now)
+
+
+def _keep_unminimized(connection: Connection, campaign: int, number: int, now: datetime) -> None:
+    """A finding whose minimization was given up is a finding, too."""
+    judgement = connection.execute(
+        select(JudgementTable).where(JudgementTable.campaign_id == campaign, JudgementTable.number == number)
+    ).mappings()
+    row = judgement.one()
+    if row["finding_id"] is None:
+        shown = show_finding(connection, campaign, msgspec.convert(row["finding"], Finding), row["seed"], now)
+        _attach(connection, _followers(connection, row["id"]), shown, now)
+
+
+def _followers(connection: Connection, leader: int) -> list[int]:
+    """The judgements of one cause, the leader included."""
+    return list(connection.execute(select(JudgementTable.id).where(JudgementTable.leader_id == leader)).scalars())
+
+
+def _attach(connection: Connection, judgements: list[int], finding: int, now: datetime) -> None:
+    """Say which finding judgements are, and count there what is counted at them."""
+    pending = PendingOccurrenceTable
+    query = (
+        select(pending.batch_id, func.min(pending.program_seed), func.sum(pending.count))
+        .join(BatchTable, BatchTable.id == pending.batch_id)
+        .where(pending.judgement_id.in_(judgements))
+        .group_by(pending.batch_id, BatchTable.number)
+        .order_by(BatchTable.number)
+    )
+    shown = [Shown(batch, seed, int(count)) for batch, seed, count in connection.execute(query)]
+    count_shown(connection, finding, shown, now)
+    connection.execute(delete(pending).where(pending.judgement_id.in_(judgements)))
+    connection.execute(update(JudgementTable).where(JudgementTable.id.in_(judgements)).values(finding_id=finding))
+
+
+def _reproducer_values(finding: int, minimal: Minimal, now: datetime) -> dict[str, object]:
+    return {
+        "finding_id": finding,
+        "program_seed": minimal.found.first_seed,
+        "severity": SEVERITY[minimal.found.finding.verdict],
+        "body": minimal.found.reproducer,
+        "minimized": True,
+        "operations": minimal.operations,
+        "preemptions": minimal.preemptions,
+        "digest": minimal.digest,
+        "stored_at": now,
+    }

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tasks: what a worker is asked to do.  A message only names one; everything else is looked up when it begins."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
+
+from db.campaigns import CampaignRow, check_campaign, find_campaign
+from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskState, TaskTable, TraceTable
+from db.session import StoreError, transaction, utc_now
+from fuzzer.finding import Finding, Natural
+from fuzzer.sighting import Trace
+
+# A task that a dozen workers began and none finished is what kills them.
+STARTS_MAX: Final = 12
+_ERROR_CHARS_MAX: Final = 2000
+
+
+class TaskName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A task, as messages and logs name it."""
+
+    campaign: Natural
+    kind: TaskKind
+    number: Natural
+
+
+class BatchWork(msgspec.Struct, frozen=True):
+    """Run the programs of these seeds."""
+
+    campaign: CampaignRow
+    seeds: range
+
+
+class JudgeWork(msgspec.Struct, frozen=True):
+    """Say why the program of a seed shows a trace."""
+
+    campaign: CampaignRow
+    seed: int
+    trace: Trace
+
+
+class MinimizeWork(msgspec.Struct, frozen=True):
+    """Find the smallest story of a finding that was judged at a seed and trace."""
+
+    campaign: CampaignRow
+    seed: int
+    trace: Trace
+    finding: Finding
+
+
+Work = BatchWork | JudgeWork | MinimizeWork
+
+
+class AsideTask(msgspec.Struct, frozen=True):
+    """A task that was given up, and why."""
+
+    name: TaskName
+    starts: int
+    error: str
+
+
+class OtherModel(StoreError):
+    """The campaign belongs to another version of the model than this worker's."""
+
+
+class Tasks:
+    """The tasks in the database behind `engine`.  Every method is one transaction and raises StoreError."""
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+
+    def begin(self, name: TaskName, worker: str, model_version: str) -> Work | None:
+        """Note that `worker` begins a task, and say what it is; None if there is nothing to do any more.
+
+        Nothing is to do if the result is stored, the task was set aside, or the campaign does not run.  Beginning a
+        task that somebody else has begun is allowed: he may be dead, and storing a result twice is harmless.
+        Raises OtherModel, and StoreError for a campaign that does not exist.
+        """
+        with transaction(self._engine, "write") as connection:
+            campaign = find_campaign(connection, name.campaign)
+            if campaign.model_version != model_version:
+                raise OtherModel(
+                    f"campaign {campaign.id} was made with model {campaign.model_version} and this worker has "
+                    f"{model_version}: start a worker of that version, or create the campaign anew"
+                )
+            row = connection.execute(select(TaskTable).where(_is(name)).with_for_update()).mappings().first()
+            if row is None or row["state"] != TaskState.OPEN:
+                return None
+            if campaign.state != CampaignState.RUNNING:
+                # Published again when the campaign goes on.
+                connection.execute(update(TaskTable).where(_is(name)).values(published_at=None))
+                return None
+            if row["starts"] >= STARTS_MAX:
+                _set_aside(connection, name, f"begun {row['starts']} times and never finished: it kills its worker")
+                return None
+            begun = {"starts": row["starts"] + 1, "worker": worker, "started_at": self._now()}
+            connection.execute(update(TaskTable).where(_is(name)).values(begun))
+            return _work(connection, name, campaign)
+
+    def set_aside(self, name: TaskName, error: str) -> None:
+        """Give a task up, so that it no longer blocks the rest."""
+        with transaction(self._engine, "write") as connection:
+            check_campaign(connection, name.campaign)
+            _set_aside(connection, name, error)
+
+    def aside(self, campaign: int) -> list[AsideTask]:
+        """What was given up."""
+        query = select(TaskTable.kind, TaskTable.number, TaskTable.starts, TaskTable.error).where(
+            TaskTable.campaign_id == campaign, TaskTable.state == TaskState.ASIDE.value
+        )
+        with transaction(self._engine, "read") as connection:
+            rows = connection.execute(query.order_by(TaskTable.kind, TaskTable.number)).all()
+        return [
+            AsideTask(TaskName(campaign, TaskKind(kind), number), starts, error or "")
+            for kind, number, starts, error in rows
+        ]
+
+
+def close_task(connection: Connection, name: TaskName) -> None:
+    """Drop the row of a task whose result is stored in this transaction; count how often it was begun again."""
+    starts = connection.execute(select(TaskTable.starts).where(_is(name))).scalar()
+    if starts is not None and starts > 1:
+        fleet = FleetTable.campaign_id == name.campaign
+        again = FleetTable.redeliveries + starts - 1
+        connection.execute(update(FleetTable).where(fleet).values(redeliveries=again))
+    connection.execute(delete(TaskTable).where(_is(name)))
+
+
+def new_task(name: TaskName) -> dict[str, object]:
+    """The row of a task that nobody has heard of yet."""
+    return {
+        "campaign_id": name.campaign,
+        "kind": name.kind.value,
+        "number": name.number,
+        "state": TaskState.OPEN.value,
+        "published_at": None,
+        "starts": 0,
+    }
+
+
+def _is(name: TaskName) -> ColumnElement[bool]:
+    return (
+        (TaskTable.campaign_id == name.campaign)
+        & (TaskTable.kind == name.kind.value)
+        & (TaskTable.number == name.number)
+    )
+
+
+def _set_aside(connection: Connection, name: TaskName, error: str) -> None:
+    text = "".join(char if char.isprintable() else " " for char in error)[:_ERROR_CHARS_MAX]
+    connection.execute(update(TaskTable).where(_is(name)).values(state=TaskState.ASIDE.value, error=text))
+
+
+def _work(connection: Connection, name: TaskName, campaign: CampaignRow) -> Work:
+    if name.kind is TaskKind.BATCH:
+        size = connection.execute(
+            select(FleetTable.batch_programs).where(FleetTable.campaign_id == campaign.id)
+        ).scalar_one()
+        return BatchWork(campaign, batch_seeds(campaign, size, name.number))
+    query = (
+        select(JudgementTable.seed, JudgementTable.finding, TraceTable.key)
+        .join(TraceTable, TraceTable.id == JudgementTable.trace_id)
+        .where(JudgementTable.campaign_id == campaign.id, JudgementTable.number == name.number)
+    )
+    seed, finding, key = connection.execute(query).one()
+    trace = msgspec.json.decode(key, type=Trace)
+    if name.kind is TaskKind.JUDGE:
+        return JudgeWork(campaign, seed, trace)
+    return MinimizeWork(campaign, seed, trace, msgspec.convert(finding, Finding))
+
+
+def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:
+    """Seeds of a batch of `size` programs, fewer in the last one and none beyond it."""
+    first = campaign.seed_first + number * size
+    end = first + size
+    if campaign.budget_programs is not None:
+        end = min(end, campaign.seed_first + campaign.budget_programs)
+    return range(first, end)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A search in pieces that need not know of each other: run programs and note what they show; judge one; minimize one.
+
+Each piece is a pure function of semantics, profile and seed, so anybody may do it again.  What a Hunt remembers between
+programs, namely which traces have been judged and which causes have been minimized, is left to whoever puts the pieces
+together; `is_judged` and `cause_name` are its rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+
+from fuzzer.differential import Divergence
+from fuzzer.finding import Finding, Seed, signature
+from fuzzer.hunt import Found, Hunt, cause_of, judged, minimized, seen_in, trace_of
+from fuzzer.verdict import Trial
+
+Word = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a finding looks like before anyone asked why."""
+
+    kind: Annotated[str, msgspec.Meta(pattern="^(divergence|violation)$")]
+    what: Word
+    """The effect, or the broken invariant."""
+    where: tuple[Word, ...]
+    """Operation or sides, who leads, MMU, paging: what else tells two traces apart."""
+
+    def key(self) -> str:
+        """The same for equal traces only."""
+        return msgspec.json.encode(self).decode()
+
+
+class Sighting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The programs of a batch that showed a trace, in the order in which they ran."""
+
+    trace: Trace
+    seeds: tuple[Seed, ...]
+
+
+class LostSight(RuntimeError):
+    """The program does not show the trace: another model, semantics or profile than those that saw it."""
+
+
+def sightings(hunt: Hunt, seeds: Iterable[int]) -> tuple[Sighting, ...]:
+    """Run the programs of `seeds`; what they show, in the order in which it first showed."""
+    shown: dict[Trace, list[int]] = {}
+    for seed in seeds:
+        trial = hunt.run(seed)
+        for what in seen_in(trial):
+            kind = "violation" if isinstance(what, str) else "divergence"
+            name, *where = trace_of(trial, what)
+            shown.setdefault(Trace(kind, name, tuple(where)), []).append(seed)
+    return tuple(Sighting(trace, tuple(seen)) for trace, seen in shown.items())
+
+
+def judge_sighting(hunt: Hunt, seed: int, trace: Trace) -> Finding:
+    """What causes what the program of `seed` shows, not minimized.  Raises LostSight."""
+    return judged(*seen_again(hunt, seed, trace))
+
+
+def minimize_sighting(hunt: Hunt, seed: int, trace: Trace, finding: Finding) -> Found:
+    """The smallest story of a finding that `judge_sighting` made of the same seed and trace.  Raises LostSight."""
+    trial, what = seen_again(hunt, seed, trace)
+    return minimized(trial, finding, what, hunt.budget, seed)
+
+
+def seen_again(hunt: Hunt, seed: int, trace: Trace) -> tuple[Trial, Divergence | str]:
+    """Run the program of `seed` once more and look at the trace.  Raises LostSight."""
+    trial = hunt.run(seed)
+    for what in seen_in(trial):
+        if trace_of(trial, what) == (trace.what, *trace.where):
+            return trial, what
+    raise LostSight(f"the program of seed {seed} does not show {trace.key()}")
+
+
+def is_judged(count: int) -> bool:
+    """Is the count-th program that shows a trace judged?  At every power of two, as a Hunt does."""
+    return count & (count - 1) == 0
+
+
+def cause_name(finding: Finding) -> str:
+    """The same for two judged findings if only one of them is minimized: for divergences those of one signature,
+    since minimization does not change it, for violations those of one cause, since it does."""
+    parts = [*cause_of(finding), signature(finding) if finding.kind == "divergence" else ""]
+    return msgspec.json.encode(parts).decode()

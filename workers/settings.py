@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Settings of a worker: environment variables with the prefix MMUFUZZ_, e.g. MMUFUZZ_BROKER."""
+
+from functools import cache
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workers.refusal import BadInput
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """What a worker must know, and the times after which somebody loses patience."""
+
+    model_config = SettingsConfigDict(env_prefix="MMUFUZZ_", extra="ignore", frozen=True)
+
+    broker: SecretStr = SecretStr("redis://localhost:6379/0")
+    """URL of the Redis server; secret because it may hold a password."""
+    database: SecretStr = SecretStr("postgresql+psycopg://localhost/mmufuzz")
+    """URL of the PostgreSQL database."""
+    soft_limit_seconds: Seconds = 240
+    """A task that takes longer is told to end; it counts as failed."""
+    hard_limit_seconds: Seconds = 300
+    """A task that takes longer is killed."""
+    visibility_seconds: Seconds = 900
+    """The broker hands a message out again if it was not acknowledged for so long."""
+    resend_seconds: Seconds = 60
+    """A task that nobody has begun is published again after so long."""
+    pulse_seconds: Seconds = 2
+    """How often each worker asks for the campaigns to be dispatched."""
+    tasks_per_process: Annotated[int, Field(ge=1)] = 2000
+    """A search process is replaced after so many tasks: what it may have leaked goes with it."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.soft_limit_seconds < self.hard_limit_seconds < self.visibility_seconds:
+            raise ValueError("soft_limit_seconds < hard_limit_seconds < visibility_seconds must hold")
+        return self
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process.  Raises BadInput."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(["MMUFUZZ", *(str(part).upper() for part in problem["loc"])])
+        raise BadInput(f"{name}: {problem['msg']}; mend the environment") from error

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The Celery tasks: `perform` for one task of a campaign, `pulse` to move all campaigns on.
+
+A task's message is its name and nothing else.  A message that is no such name, or names a campaign that is not there,
+is logged and dropped.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+from celery import Task
+from celery.signals import worker_process_init
+from celery.utils.time import get_exponential_backoff_interval
+from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
+from structlog.contextvars import bound_contextvars
+
+from db.campaigns import NoCampaign
+from db.dispatch import Dispatched, dispatch, running_campaigns
+from db.session import StoreUnavailable, open_database
+from db.tasks import OtherModel, TaskName, Tasks
+from reference_mmu.version import model_version
+from workers import pieces
+from workers.app import ERROR_RETRIES, OUTAGE_RETRIES, RETRY_SECONDS_MAX, app, patience, queue_of
+from workers.logs import log
+from workers.settings import settings
+
+# A pulse that could not be run for so long is one that others have replaced.
+PULSE_EXPIRES_SECONDS: Final = 10
+WORKER_NAME: Final = "MMUFUZZ_WORKER_NAME"
+"""Environment variable by which a worker tells its processes who they are."""
+
+
+class Bench:
+    """The database connection of this process; forked ones must not share one."""
+
+    engine: Engine | None = None
+
+    @classmethod
+    def database(cls) -> Engine:
+        """Opened when it is first needed, again after a failure.  Raises StoreUnavailable."""
+        if cls.engine is None:
+            cls.engine = open_database(settings().database.get_secret_value())
+        return cls.engine
+
+
+@worker_process_init.connect
+def _forked(**_signal: Any) -> None:
+    Bench.engine = None
+
+
+class FleetTask(Task[Any, Any]):
+    """Sets a task aside that failed for good, so that nothing waits for it."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called in the process of the task after its last retry."""
+        del task_id, kwargs, einfo
+        name = msgspec.convert(args[0], TaskName)
+        error = f"{type(exc).__name__}: {exc}"
+        if isinstance(exc, StoreUnavailable):
+            # Nothing is wrong with the task: it is published again when it is over its time.
+            log().error("database gone for too long", task=msgspec.to_builtins(name), error=error)
+            return
+        log().error("task set aside", task=msgspec.to_builtins(name), error=error)
+        Tasks(Bench.database()).set_aside(name, error)
+
+
+@app.task(base=FleetTask, bind=True, name="mmufuzz.perform")
+def perform(self: Task[Any, Any], message: Any) -> None:
+    """Do one task of a campaign."""
+    try:
+        name = msgspec.convert(message, TaskName)
+    except msgspec.ValidationError as error:
+        log().error("message dropped", error=str(error))
+        return
+    with bound_contextvars(campaign=name.campaign, task=name.kind.value, number=name.number), retried(self):
+        begin_and_perform(name)
+        move_on(name.campaign)
+
+
+def begin_and_perform(name: TaskName) -> None:
+    """Do a task that may have been done, or may not be for this worker.  Raises StoreError."""
+    engine = Bench.database()
+    try:
+        work = Tasks(engine).begin(name, os.environ[WORKER_NAME], model_version())
+    except (OtherModel, NoCampaign) as error:
+        log().error("task refused", error=str(error))
+        return
+    if work is None:
+        log().info("nothing to do any more")
+        return
+    pieces.perform(engine, name, work)
+    log().info("task done")
+
+
+@app.task(name="mmufuzz.pulse", expires=PULSE_EXPIRES_SECONDS)
+def pulse() -> None:
+    """Move all running campaigns on."""
+    for campaign in running_campaigns(Bench.database()):
+        move_on(campaign)
+
+
+def move_on(campaign: int) -> None:
+    """Dispatch a campaign and publish what is to be done.  Raises StoreUnavailable."""
+    moved = dispatch(Bench.database(), campaign, patience(settings()))
+    if moved is None:
+        return
+    if moved.ended is not None:
+        log().info("campaign ended", campaign=campaign, state=moved.ended.value)
+    if not moved.slots and moved.model_version != model_version():
+        explain = "start a worker of that version, or create the campaign anew"
+        log().warning("campaign refused", campaign=campaign, model=moved.model_version, own=model_version(), do=explain)
+    publish(moved)
+
+
+def publish(moved: Dispatched) -> None:
+    """Send the tasks to the broker; what does not go out now is published again later."""
+    try:
+        for name in moved.publish:
+            perform.apply_async((msgspec.to_builtins(name),), queue=queue_of(name.kind, moved.model_version))
+    except OperationalError as error:
+        log().warning("broker gone, tasks will be published later", error=str(error))
+
+
+@contextmanager
+def retried(task: Task[Any, Any]) -> Iterator[None]:
+    """Retry the block's task with backoff and full jitter: patiently if the database is gone, else a few times."""
+    try:
+        yield
+    except Exception as error:
+        patient = isinstance(error, StoreUnavailable)
+        countdown = get_exponential_backoff_interval(1, task.request.retries, RETRY_SECONDS_MAX, full_jitter=True)
+        log().warning("task will be retried", error=f"{type(error).__name__}: {error}", retries=task.request.retries)
+        raise task.retry(
+            exc=error, countdown=countdown, max_retries=OUTAGE_RETRIES if patient else ERROR_RETRIES
+        ) from error
