@@ -19,14 +19,13 @@ from db.schema import (
     CampaignTable,
     FindingTable,
     FleetTable,
-    JudgementTable,
     TaskState,
     TaskTable,
     TraceTable,
 )
 from db.session import StoreError, transaction, utc_now
+from db.traces import is_explained
 from fuzzer.finding import Verdict
-from fuzzer.sighting import Trace
 
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 
@@ -67,16 +66,6 @@ class FleetStatus(msgspec.Struct, frozen=True):
     """Slots of live workers that have the campaign's model version."""
     other_models: tuple[str, ...]
     """Model versions of the other live workers."""
-
-
-class TraceRow(msgspec.Struct, frozen=True):
-    """A trace that no finding explains yet."""
-
-    campaign: int
-    trace: Trace
-    count: int
-    first_seed: int
-    first_seen: datetime
 
 
 class Fleets:
@@ -158,26 +147,6 @@ class Fleets:
         with transaction(self._engine, "read") as connection:
             return _statuses(connection, CampaignTable.id > 0, limit, self._now())
 
-    def unjudged(self, campaign: int | None, limit: int) -> list[TraceRow]:
-        """Traces that no finding explains yet, the last seen first."""
-        table = TraceTable
-        query = (
-            select(table.campaign_id, table.key, table.count, table.first_seed, table.first_seen)
-            .where(~_is_explained())
-            .order_by(table.last_seen.desc(), table.id.desc())
-            .limit(limit)
-        )
-        if campaign is not None:
-            query = query.where(table.campaign_id == campaign)
-        with transaction(self._engine, "read") as connection:
-            rows = connection.execute(query).all()
-        return [TraceRow(row[0], msgspec.json.decode(row[1], type=Trace), *row[2:]) for row in rows]
-
-
-def _is_explained() -> ColumnElement[bool]:
-    judgement = (JudgementTable.trace_id == TraceTable.id) & JudgementTable.finding_id.is_not(None)
-    return select(JudgementTable.id).where(judgement).exists()
-
 
 def _check_fleet(connection: Connection, campaign: int) -> None:
     if connection.execute(select(FleetTable.campaign_id).where(FleetTable.campaign_id == campaign)).first() is None:
@@ -237,7 +206,7 @@ def _finding_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
 
 def _trace_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
     table = TraceTable
-    unexplained = table.campaign_id.in_(campaigns) & ~_is_explained()
+    unexplained = table.campaign_id.in_(campaigns) & ~is_explained()
     return select(table.campaign_id, func.count()).where(unexplained).group_by(table.campaign_id)
 
 

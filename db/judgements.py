@@ -2,7 +2,7 @@
 """Judgements: from the traces that batches saw to findings, the same whatever order the workers come in.
 
     fold     goes over the batches by number; of every trace the programs number 1, 2, 4, 8, … are to be judged
-    judge    a task, any number at a time; its result waits to be settled
+    judge    a task per program, any number at a time; its result waits to be settled
     settle   goes over the judgements by number; the first of its cause leads, the others follow it
     minimize a task, one per leader; its result is the finding of all who follow
 
@@ -10,7 +10,7 @@ What a Hunt does one after the other is thereby done by many, with the same outc
 what was before, and these two keep the order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -50,19 +50,20 @@ class Minimal(msgspec.Struct, frozen=True):
     digest: str | None
 
 
-def store_judged(engine: Engine, name: TaskName, finding: Finding) -> None:
-    """Store what a judgement came out as; it stays as it is if it was stored before.  Raises StoreError."""
-    judgement = (JudgementTable.campaign_id == name.campaign) & (JudgementTable.number == name.number)
-    values = {
-        "state": JudgementState.JUDGED.value,
-        "finding": msgspec.to_builtins(finding),
-        "cause": cause_name(finding),
-    }
+def store_judged(engine: Engine, name: TaskName, numbers: Sequence[int], findings: Sequence[Finding]) -> None:
+    """Store what judgements came out as; those that were stored before stay as they are.  Raises StoreError."""
     with transaction(engine, "write") as connection:
         check_campaign(connection, name.campaign)
         close_task(connection, name)
-        still_open = judgement & (JudgementTable.state == JudgementState.OPEN.value)
-        connection.execute(update(JudgementTable).where(still_open).values(values))
+        for number, finding in zip(numbers, findings, strict=True):
+            judgement = (JudgementTable.campaign_id == name.campaign) & (JudgementTable.number == number)
+            values = {
+                "state": JudgementState.JUDGED.value,
+                "finding": msgspec.to_builtins(finding),
+                "cause": cause_name(finding),
+            }
+            still_open = judgement & (JudgementTable.state == JudgementState.OPEN.value)
+            connection.execute(update(JudgementTable).where(still_open).values(values))
 
 
 def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callable[[], datetime] = utc_now) -> bool:
@@ -106,7 +107,7 @@ def fold(connection: Connection, campaign: int, now: datetime) -> None:
         .order_by(BatchTable.number)
         .limit(_FOLDED_MAX)
     )
-    done = {number: batch for number, batch in connection.execute(query)}
+    done = dict(connection.execute(query).tuples().all())
     aside = _set_aside(connection, campaign, TaskKind.BATCH)
     first = number
     while number in done or number in aside:
@@ -127,11 +128,11 @@ def settle(connection: Connection, campaign: int, now: datetime) -> None:
         .order_by(JudgementTable.number)
         .limit(_SETTLED_MAX)
     ).mappings()
-    aside = _set_aside(connection, campaign, TaskKind.JUDGE)
+    aside = _set_aside_seeds(connection, campaign)
     for row in rows.all():
         if row["state"] == JudgementState.JUDGED:
             _settle(connection, campaign, row["id"], row["number"], row["cause"], now)
-        elif row["number"] not in aside:
+        elif row["seed"] not in aside:
             break
         number = row["number"] + 1
     if number > first:
@@ -144,6 +145,15 @@ def _set_aside(connection: Connection, campaign: int, kind: TaskKind) -> set[int
     query = select(TaskTable.number).where(
         TaskTable.campaign_id == campaign, TaskTable.kind == kind.value, TaskTable.state == TaskState.ASIDE.value
     )
+    return set(connection.execute(query).scalars())
+
+
+def _set_aside_seeds(connection: Connection, campaign: int) -> set[int]:
+    """The programs that could not be judged."""
+    aside = _set_aside(connection, campaign, TaskKind.JUDGE)
+    if not aside:
+        return set()
+    query = select(JudgementTable.seed).where(JudgementTable.campaign_id == campaign, JudgementTable.number.in_(aside))
     return set(connection.execute(query).scalars())
 
 
@@ -172,6 +182,7 @@ def _fold_batch(connection: Connection, campaign: int, batch: int, number: int, 
         .order_by(SightingTable.id)
     )
     seen = [_Seen(*row) for row in connection.execute(query)]
+    last = _last_judges(connection, [one.trace for one in seen])
     # As the programs ran: by seed, and what one program showed in the order in which it showed.
     asked = sorted(
         (seed, order)
@@ -183,7 +194,6 @@ def _fold_batch(connection: Connection, campaign: int, batch: int, number: int, 
     fresh = {
         (seen[order].trace, seed): _Judge(judgement, None) for (seed, order), judgement in zip(asked, ids, strict=True)
     }
-    last = _last_judges(connection, [one.trace for one in seen])
     shown: dict[_Judge, list[int]] = {}
     for one in seen:
         judge = last.get(one.trace)
@@ -209,7 +219,11 @@ def _ask(connection: Connection, campaign: int, number: int, asked: list[tuple[i
         for n, (trace, seed) in zip(numbers, asked, strict=True)
     ]
     connection.execute(insert(JudgementTable), rows)
-    connection.execute(insert(TaskTable), [new_task(TaskName(campaign, TaskKind.JUDGE, n)) for n in numbers])
+    # A task per program, named after its first judgement.
+    tasks: dict[int, TaskName] = {}
+    for n, (_trace, seed) in zip(numbers, asked, strict=True):
+        tasks.setdefault(seed, TaskName(campaign, TaskKind.JUDGE, n))
+    connection.execute(insert(TaskTable), [new_task(name) for name in tasks.values()])
     stored = (JudgementTable.campaign_id == campaign) & (JudgementTable.number >= number)
     return list(connection.execute(select(JudgementTable.id).where(stored).order_by(JudgementTable.number)).scalars())
 

@@ -64,7 +64,7 @@ class BatchState(StrEnum):
 
 
 class TaskKind(StrEnum):
-    """What a worker can be asked to do; `number` counts the batches or the judgements of the campaign."""
+    """What a worker can be asked to do; `number` is that of a batch or, of several the first, judgement."""
 
     BATCH = "batch"
     JUDGE = "judge"
@@ -337,6 +337,7 @@ class JudgementTable(Base):
     __table_args__ = (
         UniqueConstraint("campaign_id", "number"),
         Index(None, "campaign_id", "cause"),
+        Index(None, "campaign_id", "seed"),
         Index(None, "trace_id", "number"),
         Index(None, "leader_id"),
         Index(None, "finding_id"),

@@ -26,6 +26,7 @@ from db.schema import (
     ReproducerTable,
 )
 from db.session import StoreError, transaction, utc_now
+from db.traces import TraceRow, unjudged_traces
 from fuzzer.finding import BatchResult, Finding, Occurrence, Verdict, signature
 
 _Columns = TypeVarTuple("_Columns")
@@ -165,6 +166,11 @@ class Store:
         query = query.order_by(FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
         with transaction(self._engine, "read") as connection:
             return [_finding_row(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def unjudged(self, campaign: int | None = None, limit: int = 100) -> list[TraceRow]:
+        """What workers saw in one or all campaigns and nobody has judged yet, the last seen first."""
+        with transaction(self._engine, "read") as connection:
+            return unjudged_traces(connection, campaign, limit)
 
     def finding(self, signature: str, campaign: int | None = None) -> FindingRow | None:
         """The finding with that signature, of the newest campaign that has it unless one is named."""

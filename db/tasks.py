@@ -35,11 +35,13 @@ class BatchWork(msgspec.Struct, frozen=True):
 
 
 class JudgeWork(msgspec.Struct, frozen=True):
-    """Say why the program of a seed shows a trace."""
+    """Say why the program of a seed shows some traces."""
 
     campaign: CampaignRow
     seed: int
-    trace: Trace
+    traces: tuple[Trace, ...]
+    numbers: tuple[int, ...]
+    """The judgements, trace by trace."""
 
 
 class MinimizeWork(msgspec.Struct, frozen=True):
@@ -167,10 +169,16 @@ def _work(connection: Connection, name: TaskName, campaign: CampaignRow) -> Work
         .where(JudgementTable.campaign_id == campaign.id, JudgementTable.number == name.number)
     )
     seed, finding, key = connection.execute(query).one()
-    trace = msgspec.json.decode(key, type=Trace)
-    if name.kind is TaskKind.JUDGE:
-        return JudgeWork(campaign, seed, trace)
-    return MinimizeWork(campaign, seed, trace, msgspec.convert(finding, Finding))
+    if name.kind is TaskKind.MINIMIZE:
+        return MinimizeWork(campaign, seed, msgspec.json.decode(key, type=Trace), msgspec.convert(finding, Finding))
+    together = (
+        select(JudgementTable.number, TraceTable.key)
+        .join(TraceTable, TraceTable.id == JudgementTable.trace_id)
+        .where(JudgementTable.campaign_id == campaign.id, JudgementTable.seed == seed)
+        .order_by(JudgementTable.number)
+    )
+    numbers, keys = zip(*connection.execute(together), strict=True)
+    return JudgeWork(campaign, seed, tuple(msgspec.json.decode(key, type=Trace) for key in keys), numbers)
 
 
 def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:

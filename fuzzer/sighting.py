@@ -58,24 +58,27 @@ def sightings(hunt: Hunt, seeds: Iterable[int]) -> tuple[Sighting, ...]:
     return tuple(Sighting(trace, tuple(seen)) for trace, seen in shown.items())
 
 
-def judge_sighting(hunt: Hunt, seed: int, trace: Trace) -> Finding:
-    """What causes what the program of `seed` shows, not minimized.  Raises LostSight."""
-    return judged(*seen_again(hunt, seed, trace))
+def judge_sightings(hunt: Hunt, seed: int, traces: Iterable[Trace]) -> list[Finding]:
+    """What causes what the program of `seed` shows, trace by trace, not minimized.  Raises LostSight.
+
+    Together, because the traces of one program share most of the experiments.
+    """
+    trial = hunt.run(seed)
+    return [judged(trial, shown(trial, trace)) for trace in traces]
 
 
 def minimize_sighting(hunt: Hunt, seed: int, trace: Trace, finding: Finding) -> Found:
-    """The smallest story of a finding that `judge_sighting` made of the same seed and trace.  Raises LostSight."""
-    trial, what = seen_again(hunt, seed, trace)
-    return minimized(trial, finding, what, hunt.budget, seed)
-
-
-def seen_again(hunt: Hunt, seed: int, trace: Trace) -> tuple[Trial, Divergence | str]:
-    """Run the program of `seed` once more and look at the trace.  Raises LostSight."""
+    """The smallest story of a finding that `judge_sightings` made of the same seed and trace.  Raises LostSight."""
     trial = hunt.run(seed)
+    return minimized(trial, finding, shown(trial, trace), hunt.budget, seed)
+
+
+def shown(trial: Trial, trace: Trace) -> Divergence | str:
+    """What of a program it was that left the trace.  Raises LostSight."""
     for what in seen_in(trial):
         if trace_of(trial, what) == (trace.what, *trace.where):
-            return trial, what
-    raise LostSight(f"the program of seed {seed} does not show {trace.key()}")
+            return what
+    raise LostSight(f"the program does not show {trace.key()}")
 
 
 def is_judged(count: int) -> bool:

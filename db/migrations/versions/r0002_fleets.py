@@ -123,7 +123,13 @@ def _create_judgements() -> None:
         _references("judgements", "leader_id", "judgements"),
         _references("judgements", "finding_id", "findings"),
     )
-    for columns in (["campaign_id", "cause"], ["trace_id", "number"], ["leader_id"], ["finding_id"]):
+    for columns in (
+        ["campaign_id", "cause"],
+        ["campaign_id", "seed"],
+        ["trace_id", "number"],
+        ["leader_id"],
+        ["finding_id"],
+    ):
         op.create_index("_".join(["ix_judgements", *columns]), "judgements", columns)
 
 
