@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns by real workers on real servers: the same result as one process alone, whatever dies in between."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from db.schema import CampaignState
+from db.session import open_database
+from db.store import Store
+from db.tasks import Tasks
+from tests.service.fleet import Fleet
+from tests.service.waiting import wait_until
+from tests.workers.shell import changed_sources, mmufuzz
+from workers.app import CONTROL_QUEUE, app, queue_names
+
+pytestmark = pytest.mark.xdist_group("service")
+PROGRAMS = 40
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
+    """Programs and first seed of every signature that one process finds."""
+    folder = tmp_path_factory.mktemp("alone")
+    run = mmufuzz(f"run --profile tdp --programs {PROGRAMS} --seed 1 --jobs 1", folder)
+    assert run.returncode == 0, run.stderr
+    rows = Store(open_database(f"sqlite:///{folder / 'mmufuzz.db'}")).findings(limit=10_000)
+    return {row.signature: (row.count, row.first_seed) for row in rows}
+
+
+def assert_as_alone(fleet: Fleet, campaign: int, alone: dict[str, tuple[int, int]]) -> None:
+    status = fleet.finish(campaign)
+    assert (status.programs, status.unjudged, status.tasks) == (PROGRAMS, 0, ())
+    assert {name: (count, seed) for name, (count, _, seed) in fleet.counts(campaign).items()} == alone
+
+
+def test_from_the_command_line_to_the_findings(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
+    words = f"campaign create --profile tdp --programs {PROGRAMS} --seed 1 --batch-programs 7 --json -"
+    created = fleet.mmufuzz(*words.split())
+    assert json.loads(created.stdout)["campaign"] == 1
+    assert "it waits: there is no live worker; start one with 'mmufuzz worker'" in created.stderr
+    worker = fleet.start_worker(slots=2)
+    assert_as_alone(fleet, 1, alone)
+    listed = json.loads(fleet.mmufuzz("findings", "--db", fleet.url, "--json", "-").stdout)
+    assert {found["signature"] for found in listed["findings"]} == alone.keys()
+    assert all(found["digest"] for found in listed["findings"]), "every one is minimized"
+    assert listed["unjudged"] == []
+    shown = fleet.mmufuzz("campaign", "show", "1").stdout
+    assert f"programs     {PROGRAMS} of {PROGRAMS} in 6 batches" in shown
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(timeout=60) == 0
+    assert {entry["level"] for entry in worker.log()} == {"info"}
+
+
+def test_workers_killed_on_the_way(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
+    """The first with all its processes; of the second the search process only, which its parent replaces."""
+    campaign = fleet.create(PROGRAMS)
+    first = fleet.start_worker()
+    wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the first worker has begun", seconds=60)
+    first.kill()
+    assert fleet.fleets.status(campaign).campaign.state is CampaignState.RUNNING
+    second = fleet.start_worker()
+    wait_until(lambda: bool(second.events("task done")), "the second worker has begun", seconds=60)
+    os.kill(second.search_processes()[0], signal.SIGKILL)
+    assert_as_alone(fleet, campaign, alone)
+
+
+def test_a_broker_that_forgets_everything(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
+    campaign = fleet.create(PROGRAMS)
+    fleet.start_worker()
+    wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the worker has begun", seconds=60)
+    fleet.servers.broker.kill()
+    fleet.servers.broker.start()
+    assert_as_alone(fleet, campaign, alone)
+
+
+def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+    head = "def generate(seed: int, profile: Profile) -> Program:\n"
+    doc = '    """The program of a seed: a pure function of both arguments."""\n'
+    sources = changed_sources(
+        tmp_path / "sources", "fuzzer/generate.py", head + doc, head + "    assert seed != 13, 'planted'\n"
+    )
+    campaign = fleet.create(20)
+    worker = fleet.start_worker(sources=sources)
+    status = fleet.finish(campaign)
+    assert (status.programs, status.batches, status.unjudged) == (15, 3, 0)
+    (aside,) = Tasks(fleet.engine).aside(campaign)
+    assert (aside.name.kind, aside.name.number, aside.error) == ("batch", 2, "AssertionError: planted")
+    assert [entry["error"] for entry in worker.events("task set aside")] == ["AssertionError: planted"]
+    assert len(worker.events("task will be retried")) == 3
+    assert "set aside    batch 2 after 3 starts: AssertionError: planted" in fleet.mmufuzz("campaign", "show", "1").stdout
+
+
+def test_another_model_refuses(fleet: Fleet, tmp_path: Path) -> None:
+    sources = changed_sources(
+        tmp_path / "sources", "reference_mmu/oracle.py", '# SPDX-License-Identifier: GPL-2.0-only\n"""', '"""'
+    )
+    campaign = fleet.create(20)
+    worker = fleet.start_worker(sources=sources)
+    wait_until(lambda: bool(worker.events("campaign refused")), "the worker refuses", seconds=60)
+    assert fleet.fleets.status(campaign).batches == 0
+    refused = worker.events("campaign refused")[0]
+    assert refused["do"] == "start a worker of that version, or create the campaign anew"
+    shown = fleet.mmufuzz("campaign", "show", str(campaign)).stdout
+    assert f"it waits: no live worker has model {refused['model']}, they have {refused['own']}" in shown
+    send(fleet, {"campaign": campaign, "kind": "batch", "number": 0}, CONTROL_QUEUE)
+    wait_until(lambda: bool(worker.events("task refused")), "it refuses a batch that reaches it", seconds=30)
+    assert f"campaign 1 was made with model {refused['model']}" in worker.events("task refused")[0]["error"]
+
+
+def test_messages_that_are_no_tasks(fleet: Fleet) -> None:
+    """Each is logged and dropped, and the worker lives on."""
+    campaign = fleet.create(5)
+    worker = fleet.start_worker()
+    queue = queue_names()[1]
+    send(fleet, {"campaign": 999, "kind": "batch", "number": 0}, queue)
+    send(fleet, {"campaign": campaign, "kind": "batch", "number": -1}, queue)
+    send(fleet, {"campaign": campaign, "kind": "format\n\x1b[31m", "number": 1}, queue)
+    send(fleet, ["\x00"] * 10, queue)
+    wait_until(lambda: len(worker.events("message dropped")) == 3, "three are dropped", seconds=60)
+    assert [entry["error"] for entry in worker.events("task refused")] == ["no campaign 999"]
+    assert fleet.finish(campaign).programs == 5
+
+
+def send(fleet: Fleet, message: object, queue: str) -> None:
+    with app.connection_for_write(fleet.servers.broker.url) as connection:
+        app.send_task("mmufuzz.perform", (message,), queue=queue, connection=connection)
+
+
+def test_pause_resume_stop(fleet: Fleet) -> None:
+    campaign = str(fleet.create(10**6))
+    worker = fleet.start_worker()
+    wait_until(lambda: fleet.fleets.status(1).batches > 0, "it runs", seconds=60)
+    assert fleet.mmufuzz("campaign", "pause", campaign).returncode == 0
+    wait_until(lambda: bool(worker.events("nothing to do any more")), "what was handed out is put back", seconds=30)
+    paused = fleet.fleets.status(1)
+    assert paused.campaign.state is CampaignState.PAUSED
+    assert fleet.mmufuzz("campaign", "resume", campaign).returncode == 0
+    wait_until(lambda: fleet.fleets.status(1).batches > paused.batches + 1, "it goes on", seconds=60)
+    assert fleet.mmufuzz("campaign", "stop", campaign).returncode == 0
+    again = fleet.mmufuzz("campaign", "resume", campaign)
+    assert again.returncode == 2
+    assert again.stderr.startswith("mmufuzz: campaign 1 is stopped: it cannot become running; ")
+    assert fleet.fleets.status(1).tasks == ()
+
+
+def test_a_finding_is_visible_within_five_seconds(fleet: Fleet) -> None:
+    fleet.create(10**6, batch_programs=1)
+    fleet.start_worker()
+    wait_until(lambda: fleet.fleets.status(1).batches > 0, "the first program has run", seconds=60)
+    began = time.monotonic()
+    wait_until(lambda: bool(fleet.store.unjudged() or fleet.store.findings()), "something is visible", seconds=5)
+    assert time.monotonic() - began < 5
