@@ -69,27 +69,28 @@ def show_finding(connection: Connection, campaign: int, finding: Finding, first_
 def count_shown(connection: Connection, finding: int, shown: Iterable[Shown], now: datetime) -> None:
     """Count programs of some batches, at most one Shown each, for a finding that has a row; note the occurrences."""
     by_batch = {one.batch: one for one in shown}
-    noted = select(OccurrenceTable.batch_id).where(
+    noted = select(OccurrenceTable.batch_id, OccurrenceTable.program_seed, OccurrenceTable.count).where(
         OccurrenceTable.finding_id == finding, OccurrenceTable.batch_id.in_(by_batch)
     )
     # Two judgements can come out as the same bug: the batch that showed both counts once.
-    known = set(connection.execute(noted).scalars())
-    for batch in known:
+    known = {batch: (seed, count) for batch, seed, count in connection.execute(noted)}
+    for batch, (seed, count) in known.items():
+        more = by_batch[batch]
         occurrence = (OccurrenceTable.finding_id == finding) & (OccurrenceTable.batch_id == batch)
-        more = OccurrenceTable.count + by_batch[batch].count
-        connection.execute(update(OccurrenceTable).where(occurrence).values(count=more))
+        both = {"program_seed": min(seed, more.program_seed), "count": count + more.count}
+        connection.execute(update(OccurrenceTable).where(occurrence).values(both))
     fresh = [one for batch, one in by_batch.items() if batch not in known]
-    row = FindingTable.id == finding
+    this = FindingTable.id == finding
     connection.execute(
         update(FindingTable)
-        .where(row)
+        .where(this)
         .values(
             count=FindingTable.count + sum(one.count for one in by_batch.values()),
             batches=FindingTable.batches + len(fresh),
             last_seen=now,
         )
     )
-    batches = connection.execute(select(FindingTable.batches).where(row)).scalar_one()
+    batches = connection.execute(select(FindingTable.batches).where(this)).scalar_one()
     room = max(0, OCCURRENCES_MAX - (batches - len(fresh)))
     occurrences = [
         {"finding_id": finding, "batch_id": one.batch, "program_seed": one.program_seed, "count": one.count}

@@ -107,7 +107,7 @@ def fold(connection: Connection, campaign: int, now: datetime) -> None:
         .order_by(BatchTable.number)
         .limit(_FOLDED_MAX)
     )
-    done = dict(connection.execute(query).tuples().all())
+    done = {batch.number: batch.id for batch in connection.execute(query)}
     aside = _set_aside(connection, campaign, TaskKind.BATCH)
     first = number
     while number in done or number in aside:

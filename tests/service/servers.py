@@ -4,7 +4,7 @@
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +51,12 @@ class Broker:
 
 
 class Servers(NamedTuple):
-    """Where the two servers are. Every test gets a database of its own by `new_database`."""
+    """The two servers. Every test gets a database of its own by `new_database`."""
 
     postgres: str
     broker: Broker
+    stop_postgres: Callable[[], None]
+    start_postgres: Callable[[], None]
 
     def new_database(self) -> str:
         """URL of an empty database."""
@@ -72,8 +74,17 @@ def running_servers() -> Iterator[Servers]:
         folder.chmod(0o755)  # started by root, PostgreSQL runs as another user
         broker = Broker(folder)
         with get_server(folder / "pg", cleanup_mode="delete") as postgres:
+            without_waiting_for_the_disk(postgres.get_uri())
             broker.start()
             try:
-                yield Servers(postgres.get_uri(), broker)
+                yield Servers(postgres.get_uri(), broker, postgres.stop, postgres.ensure_postgres_running)
             finally:
                 broker.kill()
+
+
+def without_waiting_for_the_disk(url: str) -> None:
+    """What is written survives any process, but not the machine; nobody pulls its plug in a test."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+        connection.execute("SELECT pg_reload_conf()")

@@ -78,6 +78,18 @@ def test_a_broker_that_forgets_everything(fleet: Fleet, alone: dict[str, tuple[i
     assert_as_alone(fleet, campaign, alone)
 
 
+def test_a_database_that_is_gone_for_a_while(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
+    """Until a task has noticed; it computes its batch again when the database is back."""
+    campaign = fleet.create(PROGRAMS)
+    worker = fleet.start_worker()
+    wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the worker has begun", seconds=60)
+    fleet.servers.stop_postgres()
+    wait_until(lambda: bool(worker.events("task will be retried")), "a task has noticed", seconds=60)
+    fleet.servers.start_postgres()
+    assert_as_alone(fleet, campaign, alone)
+    assert worker.events("task set aside") == []
+
+
 def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     head = "def generate(seed: int, profile: Profile) -> Program:\n"
     doc = '    """The program of a seed: a pure function of both arguments."""\n'
@@ -92,7 +104,9 @@ def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(fleet: Fleet, tmp_path
     assert (aside.name.kind, aside.name.number, aside.error) == ("batch", 2, "AssertionError: planted")
     assert [entry["error"] for entry in worker.events("task set aside")] == ["AssertionError: planted"]
     assert len(worker.events("task will be retried")) == 3
-    assert "set aside    batch 2 after 3 starts: AssertionError: planted" in fleet.mmufuzz("campaign", "show", "1").stdout
+    assert (
+        "set aside    batch 2 after 3 starts: AssertionError: planted" in fleet.mmufuzz("campaign", "show", "1").stdout
+    )
 
 
 def test_another_model_refuses(fleet: Fleet, tmp_path: Path) -> None:

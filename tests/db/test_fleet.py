@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Dispatching, folding and settling, without workers: every order of events gives the same findings, counted once."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from db.batches import store_batch
+from db.dispatch import Dispatched, Patience, dispatch
+from db.findings import OCCURRENCES_MAX
+from db.fleets import FleetPlan, Fleets
+from db.judgements import Minimal, store_judged, store_minimal
+from db.liveness import WorkerRow, note_worker
+from db.schema import CampaignState, TaskKind
+from db.session import StoreError, open_database
+from db.store import Store
+from db.tasks import STARTS_MAX, BatchWork, JudgeWork, MinimizeWork, OtherModel, TaskName, Tasks
+from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
+from fuzzer.sighting import Sighting, Trace
+
+MODEL = "0123456789ab"
+PATIENCE = Patience(resend_seconds=60, limit_seconds=300)
+EFFECTS = ("fewer-flushes", "more-checks", "fewer-checks")
+
+
+class Clock:
+    """Stands still unless told to move."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def pass_by(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class World:
+    """A campaign and its worker, step by step."""
+
+    def __init__(self, engine: Engine, **plan: object) -> None:
+        self.engine = engine
+        self.clock = Clock()
+        self.fleets = Fleets(engine, self.clock)
+        self.tasks = Tasks(engine, self.clock)
+        self.store = Store(engine, self.clock)
+        chosen = {"batch_programs": 10, "until_regression": False, "slots_max": None} | plan
+        self.campaign = self.fleets.create(
+            FleetPlan(**chosen),  # type: ignore[arg-type]
+            name="nightly",
+            old_spec="old",
+            new_spec="new",
+            profile="tdp",
+            seed_first=100,
+            model_version=MODEL,
+            budget_seconds=None,
+            budget_programs=200,
+        )
+        self.minimized: list[int] = []
+
+    def worker(self, name: str = "one", slots: int = 4, model: str = MODEL) -> None:
+        note_worker(self.engine, WorkerRow(name, "host", 1, slots, model, self.clock(), self.clock()))
+
+    def dispatch(self) -> Dispatched | None:
+        return dispatch(self.engine, self.campaign, PATIENCE, self.clock)
+
+    def publish(self) -> list[TaskName]:
+        dispatched = self.dispatch()
+        return list(dispatched.publish) if dispatched else []
+
+    def perform(self, name: TaskName) -> None:
+        """What a worker would do, with a model that shows effect n at every seed that n + 2 divides."""
+        work = self.tasks.begin(name, "one", MODEL)
+        if isinstance(work, BatchWork):
+            run_batch(self.engine, name, work.seeds, self.clock)
+        elif isinstance(work, JudgeWork):
+            store_judged(self.engine, name, work.numbers, [judged(trace) for trace in work.traces])
+        elif isinstance(work, MinimizeWork):
+            self.minimized.append(name.number)
+            found = FoundFinding(work.finding, 1, work.seed, b"{}")
+            store_minimal(self.engine, name, Minimal(found, 2, 1, "d"), self.clock)
+
+    def findings(self) -> dict[str, tuple[int, int, int, tuple[tuple[int, int], ...]]]:
+        return {
+            row.finding.what: (row.count, row.batches, row.first_seed, self.occurrences(row.signature))
+            for row in self.store.findings()
+        }
+
+    def occurrences(self, name: str) -> tuple[tuple[int, int], ...]:
+        return tuple((one.program_seed, one.count) for one in self.store.occurrences(name))
+
+
+def run_batch(engine: Engine, name: TaskName, seeds: range, clock: Clock) -> bool:
+    seen = []
+    for divisor, effect in enumerate(EFFECTS, 2):
+        for leader, parity in (("old", 0), ("new", 1)):
+            shown = tuple(seed for seed in seeds if seed % divisor == 0 and seed // divisor % 2 == parity)
+            if shown:
+                seen.append(Sighting(Trace("divergence", effect, (leader,)), shown))
+    result = BatchResult(name.campaign, name.number, seeds.start, len(seeds), 100, 0.1, 7, ())
+    return store_batch(engine, result, tuple(seen), clock)
+
+
+def judged(trace: Trace) -> Finding:
+    """Two traces of each effect are one bug."""
+    return Finding(
+        kind="divergence",
+        what=trace.what,
+        effects=(trace.what,),
+        side="both",
+        leader="old",
+        patches=(),
+        direction="necessary",
+        verdict=Verdict.DOCUMENTED,
+        sites=("-", "-"),
+        story="",
+    )
+
+
+EXPECTED = {
+    effect: (sum(seed % divisor == 0 for seed in range(100, 300)), 20, -(-100 // divisor) * divisor)
+    for divisor, effect in enumerate(EFFECTS, 2)
+}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def world(engine: Engine) -> World:
+    return World(engine)
+
+
+def run_to_the_end(world: World, disorder: random.Random) -> None:
+    """Tasks in any order; some twice, some lost on the way until the dispatcher loses its patience."""
+    waiting: list[TaskName] = []
+    for _ in range(1000):
+        world.worker()
+        dispatched = world.dispatch()
+        if dispatched is None:
+            return
+        waiting += dispatched.publish
+        disorder.shuffle(waiting)
+        for name in [waiting.pop() for _ in range(min(3, len(waiting)))]:
+            fate = disorder.random()
+            if fate > 0.2:
+                world.perform(name)
+            if fate > 0.7:
+                waiting.append(name)
+        world.clock.pass_by(7)
+    raise AssertionError("the campaign does not end")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_order_gives_the_same_findings(engine: Engine, seed: int) -> None:
+    world = World(engine)
+    run_to_the_end(world, random.Random(seed))
+    status = world.fleets.status(world.campaign)
+    assert (status.campaign.state, status.programs, status.batches, status.unjudged) == (
+        CampaignState.FINISHED,
+        200,
+        20,
+        0,
+    )
+    findings = world.findings()
+    assert {what: found[:3] for what, found in findings.items()} == EXPECTED
+    for divisor, effect in enumerate(EFFECTS, 2):
+        firsts = [-(-start // divisor) * divisor for start in range(100, 300, 10)]
+        counts = [sum(s % divisor == 0 for s in range(start, start + 10)) for start in range(100, 300, 10)]
+        assert findings[effect][3] == tuple(zip(firsts, counts, strict=True))
+    assert len(set(world.minimized)) == len(EFFECTS), "each bug is minimized at one judgement only"
+
+
+def test_a_batch_that_comes_twice_is_counted_once(world: World, engine: Engine) -> None:
+    name = TaskName(world.campaign, TaskKind.BATCH, 0)
+    assert run_batch(engine, name, range(100, 110), world.clock)
+    assert not run_batch(engine, name, range(100, 110), world.clock)
+    assert world.fleets.status(world.campaign).programs == 10
+    assert sum(trace.count for trace in world.store.unjudged() if trace.trace.what == "fewer-flushes") == 5
+
+
+class TestPublishing:
+    def test_nothing_without_workers(self, world: World) -> None:
+        assert world.publish() == []
+        world.worker(model="another")
+        assert world.publish() == []
+        assert world.fleets.status(world.campaign).other_models == ("another",)
+
+    def test_two_batches_a_slot(self, world: World) -> None:
+        world.worker(slots=3)
+        assert [name.number for name in world.publish()] == list(range(6))
+        assert world.publish() == []
+
+    def test_at_most_so_many_slots(self, engine: Engine) -> None:
+        world = World(engine, slots_max=2)
+        world.worker(slots=3)
+        assert len(world.publish()) == 2
+
+    def test_again_when_nobody_began_it(self, world: World) -> None:
+        world.worker()
+        first = world.publish()
+        world.clock.pass_by(61)
+        world.worker()
+        assert world.publish() == first
+
+    def test_again_when_its_worker_is_dead(self, world: World) -> None:
+        world.worker("one")
+        first = world.publish()
+        world.tasks.begin(first[0], "one", MODEL)
+        world.clock.pass_by(16)
+        world.worker("two")
+        assert first[0] in world.publish()
+
+    def test_not_while_its_worker_lives_and_is_in_time(self, world: World) -> None:
+        world.worker()
+        first = world.publish()
+        for name in first:
+            world.tasks.begin(name, "one", MODEL)
+        world.clock.pass_by(299)
+        world.worker()
+        assert world.publish() == []
+        world.clock.pass_by(2)
+        assert world.publish() == first
+
+    def test_not_while_paused(self, world: World) -> None:
+        world.worker()
+        first = world.publish()
+        world.fleets.pause(world.campaign)
+        assert world.tasks.begin(first[0], "one", MODEL) is None
+        assert world.dispatch() is None
+        world.fleets.resume(world.campaign)
+        assert world.publish() == first[:1], "what was put back goes out at once"
+
+
+class TestBegin:
+    def test_another_model(self, world: World) -> None:
+        world.worker()
+        with pytest.raises(OtherModel, match="made with model 0123456789ab and this worker has another"):
+            world.tasks.begin(world.publish()[0], "one", "another")
+
+    def test_what_kills_its_workers(self, world: World) -> None:
+        world.worker()
+        name = world.publish()[0]
+        for _ in range(STARTS_MAX):
+            assert world.tasks.begin(name, "one", MODEL) is not None
+        assert world.tasks.begin(name, "one", MODEL) is None
+        (aside,) = world.tasks.aside(world.campaign)
+        assert aside.error == f"begun {STARTS_MAX} times and never finished: it kills its worker"
+
+    def test_an_error_of_many_lines(self, world: World) -> None:
+        world.worker()
+        name = world.publish()[0]
+        world.tasks.set_aside(name, "a\nb\x1b[31m" + "x" * 10**6)
+        (aside,) = world.tasks.aside(world.campaign)
+        assert aside.error.startswith("a b [31mxx")
+        assert len(aside.error) == 2000
+
+
+class TestSetAside:
+    def finish(self, world: World, kind: TaskKind) -> None:
+        for _ in range(1000):
+            world.worker()
+            dispatched = world.dispatch()
+            if dispatched is None:
+                return
+            for name in dispatched.publish:
+                if name.kind is kind:
+                    world.tasks.set_aside(name, "planted")
+                else:
+                    world.perform(name)
+        raise AssertionError("the campaign does not end")
+
+    def test_batches(self, world: World) -> None:
+        self.finish(world, TaskKind.BATCH)
+        assert (world.fleets.status(world.campaign).programs, world.findings()) == (0, {})
+
+    def test_judgements(self, world: World) -> None:
+        self.finish(world, TaskKind.JUDGE)
+        status = world.fleets.status(world.campaign)
+        assert (status.programs, status.findings, status.unjudged) == (200, 0, 6)
+
+    def test_minimizations_leave_the_finding(self, world: World) -> None:
+        self.finish(world, TaskKind.MINIMIZE)
+        assert {what: found[:3] for what, found in world.findings().items()} == EXPECTED
+        assert all(row.reproducer is None for row in world.store.findings())
+
+
+def test_the_first_regression_ends_it(engine: Engine) -> None:
+    world = World(engine, until_regression=True)
+    world.worker()
+    world.publish()
+    run_batch(engine, TaskName(world.campaign, TaskKind.BATCH, 0), range(100, 110), world.clock)
+    finding = Finding("violation", "stale-tlb", (), "new", "new", (), "none", Verdict.REGRESSION, ("A", "B"), "")
+    world.store.record(BatchResult(world.campaign, 1, 110, 10, 1, 0.1, 1, (FoundFinding(finding, 1, 110, None),)))
+    dispatched = world.dispatch()
+    assert dispatched is not None
+    assert dispatched.ended is CampaignState.FINISHED
+    assert world.fleets.status(world.campaign).tasks == ()
+    assert world.store.finding(signature(finding)) is not None
+
+
+def test_seconds_count_while_it_runs(engine: Engine) -> None:
+    world = World(engine)
+    world.clock.pass_by(1000)
+    world.worker()
+    world.publish()
+    world.clock.pass_by(5)
+    world.fleets.pause(world.campaign)
+    world.clock.pass_by(1000)
+    world.fleets.resume(world.campaign)
+    world.worker()
+    world.publish()
+    world.clock.pass_by(2)
+    assert world.fleets.status(world.campaign).ran_seconds == 7
+
+
+def test_a_campaign_of_one_run_is_not_steered(world: World) -> None:
+    lone = world.store.create_campaign(
+        name="run", old_spec="old", new_spec="new", profile="tdp", seed_first=0, model_version=MODEL
+    )
+    with pytest.raises(StoreError, match=f"campaign {lone} was searched by one 'mmufuzz run'"):
+        world.fleets.pause(lone)
+    with pytest.raises(StoreError, match="no campaign 77"):
+        world.fleets.status(77)
+
+
+def test_occurrences_are_capped_and_counts_go_on(engine: Engine) -> None:
+    world = World(engine, batch_programs=1)
+    for number in range(200):
+        trace = Trace("divergence", EFFECTS[0], ())
+        result = BatchResult(world.campaign, number, 100 + number, 1, 1, 0.1, 1, ())
+        store_batch(engine, result, (Sighting(trace, (100 + number,)),), world.clock)
+    run_to_the_end_without_batches(world, 200)
+    (row,) = world.store.findings()
+    assert (row.count, row.batches, len(world.occurrences(row.signature))) == (200, 200, OCCURRENCES_MAX)
+
+
+def run_to_the_end_without_batches(world: World, batches: int) -> None:
+    """All batches are stored, though nobody was asked to."""
+    for _ in range(1000):
+        world.worker()
+        dispatched = world.dispatch()
+        if dispatched is None:
+            assert world.fleets.status(world.campaign).batches == batches
+            return
+        for name in dispatched.publish:
+            world.perform(name)
+    raise AssertionError("the campaign does not end")
