@@ -16,7 +16,8 @@ from fuzzer.generate import PROFILES
 from reference_mmu.semantics import Semantics
 from reference_mmu.version import model_version
 from workers.document import Document, json_option
-from workers.parameters import SEED_MAX, SpecType, open_engine
+from workers.options import seed_option
+from workers.parameters import SpecType, open_engine
 from workers.progress import spaced
 from workers.refusal import BadInput, refuse
 
@@ -90,7 +91,7 @@ def campaign() -> None:
 @click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Ends after N programs.")
 @click.option("--seconds", metavar="N", type=click.IntRange(1, 10**8), help="Ends after N seconds of running.")
 @click.option("--until-regression", is_flag=True, help="Ends at the first finding with that verdict.")
-@click.option("--seed", metavar="S", type=click.IntRange(0, SEED_MAX), help="First seed (default: a random one).")
+@seed_option(None)
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="mixed", show_default=True)
 @click.option("--old", type=SpecType(), default="old", show_default=True, help="Semantics to compare from.")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
