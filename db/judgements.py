@@ -2,7 +2,7 @@
 """Judgements: from the traces that batches saw to findings, the same whatever order the workers come in.
 
     fold     goes over the batches by number; of every trace the programs number 1, 2, 4, 8, … are to be judged
-    judge    a task per program, any number at a time; its result waits to be settled
+    judge    tasks of a few programs, any number at a time; its result waits to be settled
     settle   goes over the judgements by number; the first of its cause leads, the others follow it
     minimize a task, one per leader; its result is the finding of all who follow
 
@@ -39,6 +39,8 @@ from fuzzer.sighting import cause_name, is_judged
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100
 _SETTLED_MAX = 500
+# A program is judged in some hundredths of a second, compiled; a task more or less costs as much.
+_PROGRAMS_PER_TASK = 8
 
 
 class Minimal(msgspec.Struct, frozen=True):
@@ -122,19 +124,23 @@ def settle(connection: Connection, campaign: int, now: datetime) -> None:
     """Go on over the judgements; the caller holds the lock of the campaign."""
     fleet = FleetTable.campaign_id == campaign
     first = number = connection.execute(select(FleetTable.next_settled).where(fleet)).scalar_one()
-    rows = connection.execute(
-        select(JudgementTable)
-        .where(JudgementTable.campaign_id == campaign, JudgementTable.number >= number)
+    mine = JudgementTable.campaign_id == campaign
+    aside = _set_aside(connection, campaign, TaskKind.JUDGE)
+    waits = (JudgementTable.state == JudgementState.OPEN.value) & JudgementTable.task.not_in(aside)
+    end = connection.execute(select(func.min(JudgementTable.number)).where(mine, waits)).scalar()
+    query = (
+        select(JudgementTable.id, JudgementTable.number, JudgementTable.state, JudgementTable.cause)
+        .where(mine, JudgementTable.number >= number)
         .order_by(JudgementTable.number)
         .limit(_SETTLED_MAX)
-    ).mappings()
-    aside = _set_aside_seeds(connection, campaign)
-    for row in rows.all():
-        if row["state"] == JudgementState.JUDGED:
-            _settle(connection, campaign, row["id"], row["number"], row["cause"], now)
-        elif row["seed"] not in aside:
-            break
-        number = row["number"] + 1
+    )
+    if end is not None:
+        query = query.where(JudgementTable.number < end)
+    for judgement, number_of_it, state, cause in connection.execute(query).all():
+        if state == JudgementState.JUDGED:
+            assert cause is not None, "set together with the state"
+            _settle(connection, campaign, judgement, number_of_it, cause, now)
+        number = number_of_it + 1
     if number > first:
         connection.execute(update(FleetTable).where(fleet).values(next_settled=number))
     for number in sorted(_set_aside(connection, campaign, TaskKind.MINIMIZE)):
@@ -145,15 +151,6 @@ def _set_aside(connection: Connection, campaign: int, kind: TaskKind) -> set[int
     query = select(TaskTable.number).where(
         TaskTable.campaign_id == campaign, TaskTable.kind == kind.value, TaskTable.state == TaskState.ASIDE.value
     )
-    return set(connection.execute(query).scalars())
-
-
-def _set_aside_seeds(connection: Connection, campaign: int) -> set[int]:
-    """The programs that could not be judged."""
-    aside = _set_aside(connection, campaign, TaskKind.JUDGE)
-    if not aside:
-        return set()
-    query = select(JudgementTable.seed).where(JudgementTable.campaign_id == campaign, JudgementTable.number.in_(aside))
     return set(connection.execute(query).scalars())
 
 
@@ -214,18 +211,37 @@ def _ask(connection: Connection, campaign: int, number: int, asked: list[tuple[i
     if not asked:
         return []
     numbers = range(number, number + len(asked))
+    tasks = _shared_tasks(number, [seed for _trace, seed in asked])
     rows = [
-        {"campaign_id": campaign, "number": n, "trace_id": trace, "seed": seed, "state": JudgementState.OPEN.value}
-        for n, (trace, seed) in zip(numbers, asked, strict=True)
+        {
+            "campaign_id": campaign,
+            "number": n,
+            "trace_id": trace,
+            "seed": seed,
+            "state": JudgementState.OPEN.value,
+            "task": task,
+        }
+        for n, task, (trace, seed) in zip(numbers, tasks, asked, strict=True)
     ]
     connection.execute(insert(JudgementTable), rows)
-    # A task per program, named after its first judgement.
-    tasks: dict[int, TaskName] = {}
-    for n, (_trace, seed) in zip(numbers, asked, strict=True):
-        tasks.setdefault(seed, TaskName(campaign, TaskKind.JUDGE, n))
-    connection.execute(insert(TaskTable), [new_task(name) for name in tasks.values()])
+    names = [TaskName(campaign, TaskKind.JUDGE, task) for task in sorted(set(tasks))]
+    connection.execute(insert(TaskTable), [new_task(name) for name in names])
     stored = (JudgementTable.campaign_id == campaign) & (JudgementTable.number >= number)
     return list(connection.execute(select(JudgementTable.id).where(stored).order_by(JudgementTable.number)).scalars())
+
+
+def _shared_tasks(number: int, seeds: list[int]) -> list[int]:
+    """Which task makes each judgement, by its first one: one program is one task's, a task has a few programs."""
+    tasks: list[int] = []
+    programs: set[int] = set()
+    for place, seed in enumerate(seeds):
+        if not tasks or (seed not in programs and len(programs) == _PROGRAMS_PER_TASK):
+            programs = set()
+            tasks.append(number + place)
+        else:
+            tasks.append(tasks[-1])
+        programs.add(seed)
+    return tasks
 
 
 def _last_judges(connection: Connection, traces: list[int]) -> dict[int, _Judge]:

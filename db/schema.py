@@ -337,7 +337,8 @@ class JudgementTable(Base):
     __table_args__ = (
         UniqueConstraint("campaign_id", "number"),
         Index(None, "campaign_id", "cause"),
-        Index(None, "campaign_id", "seed"),
+        Index(None, "campaign_id", "task"),
+        Index(None, "campaign_id", "state", "number"),
         Index(None, "trace_id", "number"),
         Index(None, "leader_id"),
         Index(None, "finding_id"),
@@ -348,6 +349,8 @@ class JudgementTable(Base):
     number: Mapped[int]
     trace_id: Mapped[int] = mapped_column(ForeignKey("traces.id", ondelete="CASCADE"))
     seed: Mapped[int]
+    task: Mapped[int]
+    """Number of the task that makes it, together with a few others."""
     state: Mapped[str]
     finding: Mapped[dict[str, Any] | None]
     """As judged, before minimization; null of one that could not be judged."""

@@ -34,14 +34,19 @@ class BatchWork(msgspec.Struct, frozen=True):
     seeds: range
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A judgement by number: why the program of a seed shows a trace."""
+
+    number: int
+    seed: int
+    trace: Trace
+
+
 class JudgeWork(msgspec.Struct, frozen=True):
-    """Say why the program of a seed shows some traces."""
+    """Make some judgements; those of one program stand together."""
 
     campaign: CampaignRow
-    seed: int
-    traces: tuple[Trace, ...]
-    numbers: tuple[int, ...]
-    """The judgements, trace by trace."""
+    asked: tuple[Asked, ...]
 
 
 class MinimizeWork(msgspec.Struct, frozen=True):
@@ -163,22 +168,19 @@ def _work(connection: Connection, name: TaskName, campaign: CampaignRow) -> Work
             select(FleetTable.batch_programs).where(FleetTable.campaign_id == campaign.id)
         ).scalar_one()
         return BatchWork(campaign, batch_seeds(campaign, size, name.number))
+    table = JudgementTable
     query = (
-        select(JudgementTable.seed, JudgementTable.finding, TraceTable.key)
-        .join(TraceTable, TraceTable.id == JudgementTable.trace_id)
-        .where(JudgementTable.campaign_id == campaign.id, JudgementTable.number == name.number)
+        select(table.number, table.seed, table.finding, TraceTable.key)
+        .join(TraceTable, TraceTable.id == table.trace_id)
+        .where(table.campaign_id == campaign.id)
+        .order_by(table.number)
     )
-    seed, finding, key = connection.execute(query).one()
     if name.kind is TaskKind.MINIMIZE:
+        _number, seed, finding, key = connection.execute(query.where(table.number == name.number)).one()
         return MinimizeWork(campaign, seed, msgspec.json.decode(key, type=Trace), msgspec.convert(finding, Finding))
-    together = (
-        select(JudgementTable.number, TraceTable.key)
-        .join(TraceTable, TraceTable.id == JudgementTable.trace_id)
-        .where(JudgementTable.campaign_id == campaign.id, JudgementTable.seed == seed)
-        .order_by(JudgementTable.number)
-    )
-    numbers, keys = zip(*connection.execute(together), strict=True)
-    return JudgeWork(campaign, seed, tuple(msgspec.json.decode(key, type=Trace) for key in keys), numbers)
+    rows = connection.execute(query.where(table.task == name.number))
+    asked = (Asked(number, seed, msgspec.json.decode(key, type=Trace)) for number, seed, _finding, key in rows)
+    return JudgeWork(campaign, tuple(asked))
 
 
 def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:

@@ -2,13 +2,14 @@
 """What a worker does for one task, without broker and queue: work in, stored result out."""
 
 import time
+from itertools import groupby
 
 from sqlalchemy import Engine
 
 from db.batches import store_batch
 from db.judgements import Minimal, store_judged, store_minimal
-from db.tasks import BatchWork, JudgeWork, MinimizeWork, TaskName, Work
-from fuzzer.finding import BatchResult, FoundFinding
+from db.tasks import Asked, BatchWork, JudgeWork, MinimizeWork, TaskName, Work
+from fuzzer.finding import BatchResult, Finding, FoundFinding
 from fuzzer.generate import PROFILES
 from fuzzer.hunt import Found, Hunt
 from fuzzer.reproducer import decode_reproducer
@@ -24,7 +25,7 @@ def perform(engine: Engine, name: TaskName, work: Work) -> None:
         case BatchWork():
             _run_batch(engine, name, hunt, work.seeds)
         case JudgeWork():
-            store_judged(engine, name, work.numbers, judge_sightings(hunt, work.seed, work.traces))
+            _judge(engine, name, hunt, work.asked)
         case MinimizeWork():
             found = minimize_sighting(hunt, work.seed, work.trace, work.finding)
             store_minimal(engine, name, _minimal(found))
@@ -44,6 +45,13 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None
         findings=(),
     )
     store_batch(engine, result, seen)
+
+
+def _judge(engine: Engine, name: TaskName, hunt: Hunt, asked: tuple[Asked, ...]) -> None:
+    findings: list[Finding] = []
+    for seed, together in groupby(asked, key=lambda one: one.seed):
+        findings += judge_sightings(hunt, seed, [one.trace for one in together])
+    store_judged(engine, name, [one.number for one in asked], findings)
 
 
 def _minimal(found: Found) -> Minimal:

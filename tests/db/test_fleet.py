@@ -79,7 +79,8 @@ class World:
         if isinstance(work, BatchWork):
             run_batch(self.engine, name, work.seeds, self.clock)
         elif isinstance(work, JudgeWork):
-            store_judged(self.engine, name, work.numbers, [judged(trace) for trace in work.traces])
+            numbers = [one.number for one in work.asked]
+            store_judged(self.engine, name, numbers, [judged(one.trace) for one in work.asked])
         elif isinstance(work, MinimizeWork):
             self.minimized.append(name.number)
             found = FoundFinding(work.finding, 1, work.seed, b"{}")

@@ -111,6 +111,7 @@ def _create_judgements() -> None:
         sa.Column("number", _INT, nullable=False),
         sa.Column("trace_id", _INT, nullable=False),
         sa.Column("seed", _INT, nullable=False),
+        sa.Column("task", _INT, nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("finding", sa.JSON(), nullable=True),
         sa.Column("cause", sa.Text(), nullable=True),
@@ -125,7 +126,8 @@ def _create_judgements() -> None:
     )
     for columns in (
         ["campaign_id", "cause"],
-        ["campaign_id", "seed"],
+        ["campaign_id", "task"],
+        ["campaign_id", "state", "number"],
         ["trace_id", "number"],
         ["leader_id"],
         ["finding_id"],
