@@ -21,9 +21,9 @@ from workers.parameters import SpecType, open_engine
 from workers.progress import spaced
 from workers.refusal import BadInput, refuse
 
-# Compiled, a program takes some milliseconds: a batch is a second, beside which storing it does not count, and little
-# is run again when a worker is lost.
-BATCH_PROGRAMS: Final = 200
+# Compiled, a batch is most of a second, beside which storing it is little, and little is run again when a worker is
+# lost; interpreted it is a minute or two, which is still within the time limits.
+BATCH_PROGRAMS: Final = 1000
 _ADVICE: Final = "'mmufuzz campaign list' shows the campaigns"
 _DATABASE: Final = click.option(
     "--db",
