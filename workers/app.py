@@ -54,7 +54,9 @@ def make_app(chosen: Settings) -> Celery:
         task_acks_on_failure_or_timeout=True,
         # One message in hand per process: what waits here could be run elsewhere.
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
+        # After a lost connection Celery takes fewer messages until those in hand are acknowledged; but the broker may
+        # have forgotten them, and then it would take none for ever.
+        worker_enable_prefetch_count_reduction=False,
         task_soft_time_limit=chosen.soft_limit_seconds,
         task_time_limit=chosen.hard_limit_seconds,
         # Longer than any task may take, or the broker would hand out what is still being run.

@@ -10,19 +10,22 @@ from typing import Any, Final
 
 import msgspec
 from celery import bootsteps
+from celery.worker import state
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from db.liveness import WorkerRow, forget_worker, note_worker
 from db.session import StoreError, open_database, utc_now
 from reference_mmu.version import model_version
-from workers.app import CONTROL_QUEUE
+from workers.app import CONTROL_QUEUE, app, queue_names
 from workers.logs import log
 from workers.settings import settings
 from workers.tasks import WORKER_NAME, pulse
 
 # A third of db.liveness.ALIVE_SECONDS: two may get lost.
 HEARTBEAT_SECONDS: Final = 5
+DEAF_BEATS: Final = 2
 
 
 def new_name() -> str:
@@ -49,6 +52,7 @@ class Heartbeat(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self.timers: list[Any] = []
+        self.deaf_beats = 0
         now = utc_now()
         self.row = WorkerRow(
             name=os.environ[WORKER_NAME],
@@ -65,6 +69,7 @@ class Heartbeat(bootsteps.StartStopStep):
         self.timers = [
             parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.beat),
             parent.timer.call_repeatedly(settings().pulse_seconds, self.ask),
+            parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.listen),
         ]
 
     def stop(self, parent: Any) -> None:
@@ -93,3 +98,27 @@ class Heartbeat(bootsteps.StartStopStep):
             pulse.apply_async(queue=CONTROL_QUEUE)
         except OperationalError as error:
             log().warning("pulse not sent", error=str(error))
+
+    def listen(self) -> None:
+        """Connect again if messages wait while this worker has none in hand, twice in a row.
+
+        When a broker dies in the moment of an acknowledgement, Celery logs "Couldn't ack" and closes the connection
+        that it listens to without noticing: it would idle for ever.  An error that the event loop takes for a lost
+        connection makes it connect anew.
+        """
+        idle = not state.reserved_requests
+        self.deaf_beats = self.deaf_beats + 1 if idle and messages_waiting() else 0
+        if self.deaf_beats >= DEAF_BEATS:
+            self.deaf_beats = 0
+            log().warning("deaf to the broker, connecting again")
+            raise ConnectionResetError("no message arrives though some wait")
+
+
+def messages_waiting() -> bool:
+    """Is there anything in the queues of this worker?  False if the broker does not answer."""
+    try:
+        with app.connection_for_write() as connection:
+            redis: Any = connection.default_channel
+            return any(redis.client.llen(name) for name in queue_names())
+    except (OperationalError, RedisError):
+        return False
