@@ -4,12 +4,12 @@
 Functions of a connection, for the transactions of db.store and db.judgements.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.schema import SEVERITY, FindingState, FindingTable, OccurrenceTable, ReproducerTable
@@ -66,38 +66,65 @@ def show_finding(connection: Connection, campaign: int, finding: Finding, first_
     return connection.execute(select(FindingTable.id).where(stored)).scalar_one()
 
 
-def count_shown(connection: Connection, finding: int, shown: Iterable[Shown], now: datetime) -> None:
-    """Count programs of some batches, at most one Shown each, for a finding that has a row; note the occurrences."""
-    by_batch = {one.batch: one for one in shown}
-    noted = select(OccurrenceTable.batch_id, OccurrenceTable.program_seed, OccurrenceTable.count).where(
-        OccurrenceTable.finding_id == finding, OccurrenceTable.batch_id.in_(by_batch)
-    )
-    # Two judgements can come out as the same bug: the batch that showed both counts once.
-    known = {batch: (seed, count) for batch, seed, count in connection.execute(noted)}
-    for batch, (seed, count) in known.items():
-        more = by_batch[batch]
-        occurrence = (OccurrenceTable.finding_id == finding) & (OccurrenceTable.batch_id == batch)
-        both = {"program_seed": min(seed, more.program_seed), "count": count + more.count}
-        connection.execute(update(OccurrenceTable).where(occurrence).values(both))
-    fresh = [one for batch, one in by_batch.items() if batch not in known]
-    this = FindingTable.id == finding
-    connection.execute(
-        update(FindingTable)
-        .where(this)
-        .values(
-            count=FindingTable.count + sum(one.count for one in by_batch.values()),
-            batches=FindingTable.batches + len(fresh),
-            last_seen=now,
-        )
-    )
-    batches = connection.execute(select(FindingTable.batches).where(this)).scalar_one()
-    room = max(0, OCCURRENCES_MAX - (batches - len(fresh)))
-    occurrences = [
-        {"finding_id": finding, "batch_id": one.batch, "program_seed": one.program_seed, "count": one.count}
-        for one in fresh[:room]
+def count_shown(connection: Connection, shown: Mapping[int, Iterable[Shown]], now: datetime) -> None:
+    """Count programs of some batches, for each finding at most one Shown a batch; note the occurrences.
+
+    The findings, by id, have rows.
+    """
+    if not shown:
+        return
+    merged = {finding: {one.batch: one for one in some} for finding, some in sorted(shown.items())}
+    known = _noted(connection, merged)
+    more = [
+        {
+            "occurrence": known[finding, batch].id,
+            "seed": min(known[finding, batch].program_seed, one.program_seed),
+            "more": one.count,
+        }
+        for finding, some in merged.items()
+        for batch, one in some.items()
+        if (finding, batch) in known
     ]
-    if occurrences:
-        connection.execute(insert(OccurrenceTable), occurrences)
+    if more:
+        values = {"program_seed": bindparam("seed"), "count": OccurrenceTable.count + bindparam("more")}
+        this = OccurrenceTable.id == bindparam("occurrence")
+        connection.execute(update(OccurrenceTable).where(this).values(values), more)
+    fresh = {f: [one for batch, one in some.items() if (f, batch) not in known] for f, some in merged.items()}
+    _add_counts(connection, {f: (sum(one.count for one in merged[f].values()), len(fresh[f])) for f in merged}, now)
+    _note_occurrences(connection, fresh)
+
+
+def _noted(connection: Connection, shown: Mapping[int, Mapping[int, Shown]]) -> dict[tuple[int, int], Any]:
+    """Occurrences that are there: two judgements can come out as the same bug, whose batch counts once."""
+    table = OccurrenceTable
+    batches = {batch for some in shown.values() for batch in some}
+    query = select(table.id, table.finding_id, table.batch_id, table.program_seed).where(
+        table.finding_id.in_(shown), table.batch_id.in_(batches)
+    )
+    return {(row.finding_id, row.batch_id): row for row in connection.execute(query)}
+
+
+def _add_counts(connection: Connection, counts: Mapping[int, tuple[int, int]], now: datetime) -> None:
+    """Add programs and batches to findings."""
+    values = {
+        "count": FindingTable.count + bindparam("programs"),
+        "batches": FindingTable.batches + bindparam("shown_in"),
+        "last_seen": now,
+    }
+    rows = [{"finding": f, "programs": programs, "shown_in": batches} for f, (programs, batches) in counts.items()]
+    connection.execute(update(FindingTable).where(FindingTable.id == bindparam("finding")).values(values), rows)
+
+
+def _note_occurrences(connection: Connection, fresh: Mapping[int, Sequence[Shown]]) -> None:
+    """Note batches that were just counted at their findings, as far as there is room."""
+    query = select(FindingTable.id, FindingTable.batches).where(FindingTable.id.in_(fresh))
+    rows = [
+        {"finding_id": finding, "batch_id": one.batch, "program_seed": one.program_seed, "count": one.count}
+        for finding, batches in connection.execute(query).all()
+        for one in fresh[finding][: max(0, OCCURRENCES_MAX - (batches - len(fresh[finding])))]
+    ]
+    if rows:
+        connection.execute(insert(OccurrenceTable), rows)
 
 
 def _add_or_show(connection: Connection) -> sqlite.Insert | postgresql.Insert:

@@ -10,11 +10,11 @@ What a Hunt does one after the other is thereby done by many, with the same outc
 what was before, and these two keep the order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from db.campaigns import check_campaign
 from db.findings import Shown, check_size, count_shown, keep_better, show_finding
@@ -39,8 +39,9 @@ from fuzzer.sighting import cause_name, is_judged
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100
 _SETTLED_MAX = 500
-# A program is judged in some hundredths of a second, compiled; a task more or less costs as much.
-_PROGRAMS_PER_TASK = 8
+# A program is judged in some hundredths of a second, compiled, which is what a task costs, too.  Interpreted such a task
+# is still far from the time limits.
+_PROGRAMS_PER_TASK = 32
 
 
 class Minimal(msgspec.Struct, frozen=True):
@@ -57,15 +58,15 @@ def store_judged(engine: Engine, name: TaskName, numbers: Sequence[int], finding
     with transaction(engine, "write") as connection:
         check_campaign(connection, name.campaign)
         close_task(connection, name)
-        for number, finding in zip(numbers, findings, strict=True):
-            judgement = (JudgementTable.campaign_id == name.campaign) & (JudgementTable.number == number)
-            values = {
-                "state": JudgementState.JUDGED.value,
-                "finding": msgspec.to_builtins(finding),
-                "cause": cause_name(finding),
-            }
-            still_open = judgement & (JudgementTable.state == JudgementState.OPEN.value)
-            connection.execute(update(JudgementTable).where(still_open).values(values))
+        judgement = (JudgementTable.campaign_id == name.campaign) & (JudgementTable.number == bindparam("judgement"))
+        still_open = judgement & (JudgementTable.state == JudgementState.OPEN.value)
+        rows = [
+            {"judgement": number, "finding": msgspec.to_builtins(finding), "cause": cause_name(finding)}
+            for number, finding in zip(numbers, findings, strict=True)
+        ]
+        if rows:
+            judged = update(JudgementTable).where(still_open).values(state=JudgementState.JUDGED.value)
+            connection.execute(judged.values(finding=bindparam("finding"), cause=bindparam("cause")), rows)
 
 
 def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callable[[], datetime] = utc_now) -> bool:
@@ -88,7 +89,7 @@ def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callabl
             return False
         at = now()
         finding = show_finding(connection, name.campaign, found.finding, found.first_seed, at)
-        _attach(connection, _followers(connection, leader.id), finding, at)
+        _attach(connection, {finding: _followers(connection, leader.id)}, at)
         if found.reproducer is not None:
             connection.execute(keep_better(connection), _reproducer_values(finding, minimal, at))
         return True
@@ -123,7 +124,7 @@ def fold(connection: Connection, campaign: int, now: datetime) -> None:
 def settle(connection: Connection, campaign: int, now: datetime) -> None:
     """Go on over the judgements; the caller holds the lock of the campaign."""
     fleet = FleetTable.campaign_id == campaign
-    first = number = connection.execute(select(FleetTable.next_settled).where(fleet)).scalar_one()
+    number = connection.execute(select(FleetTable.next_settled).where(fleet)).scalar_one()
     mine = JudgementTable.campaign_id == campaign
     aside = _set_aside(connection, campaign, TaskKind.JUDGE)
     waits = (JudgementTable.state == JudgementState.OPEN.value) & JudgementTable.task.not_in(aside)
@@ -136,13 +137,11 @@ def settle(connection: Connection, campaign: int, now: datetime) -> None:
     )
     if end is not None:
         query = query.where(JudgementTable.number < end)
-    for judgement, number_of_it, state, cause in connection.execute(query).all():
-        if state == JudgementState.JUDGED:
-            assert cause is not None, "set together with the state"
-            _settle(connection, campaign, judgement, number_of_it, cause, now)
-        number = number_of_it + 1
-    if number > first:
-        connection.execute(update(FleetTable).where(fleet).values(next_settled=number))
+    rows = connection.execute(query).all()
+    if rows:
+        judged = [(row.id, row.number, row.cause) for row in rows if row.state == JudgementState.JUDGED]
+        _settle(connection, campaign, judged, now)
+        connection.execute(update(FleetTable).where(fleet).values(next_settled=rows[-1].number + 1))
     for number in sorted(_set_aside(connection, campaign, TaskKind.MINIMIZE)):
         _keep_unminimized(connection, campaign, number, now)
 
@@ -199,9 +198,11 @@ def _fold_batch(connection: Connection, campaign: int, batch: int, number: int, 
             assert judge is not None, "the first program of a trace is judged"
             shown.setdefault(judge, []).append(seed)
     _count(connection, batch, shown, now)
-    for one in sorted(seen, key=lambda one: one.key):  # the order in which db.batches locks these rows
-        folded = one.folded + len(one.seeds)
-        connection.execute(update(TraceTable).where(TraceTable.id == one.trace).values(folded=folded))
+    # In the order in which db.batches locks these rows.
+    folded = [{"trace": one.trace, "more": len(one.seeds)} for one in sorted(seen, key=lambda one: one.key)]
+    if folded:
+        this = TraceTable.id == bindparam("trace")
+        connection.execute(update(TraceTable).where(this).values(folded=TraceTable.folded + bindparam("more")), folded)
     connection.execute(delete(SightingTable).where(SightingTable.batch_id == batch))
     return len(asked)
 
@@ -264,30 +265,42 @@ def _count(connection: Connection, batch: int, shown: dict[_Judge, list[int]], n
         else:
             one = {"judgement_id": judge.judgement, "batch_id": batch, "program_seed": min(seeds), "count": len(seeds)}
             pending.append(one)
-    for finding, seeds in sorted(findings.items()):
-        count_shown(connection, finding, [Shown(batch, min(seeds), len(seeds))], now)
+    count_shown(connection, {f: [Shown(batch, min(seeds), len(seeds))] for f, seeds in findings.items()}, now)
     if pending:
         connection.execute(insert(PendingOccurrenceTable), pending)
 
 
-def _settle(connection: Connection, campaign: int, judgement: int, number: int, cause: str, now: datetime) -> None:
-    """Follow the leader of the same cause, or be it and ask for minimization."""
-    query = select(JudgementTable.id, JudgementTable.finding_id).where(
-        JudgementTable.campaign_id == campaign,
-        JudgementTable.cause == cause,
-        JudgementTable.leader_id == JudgementTable.id,
+def _settle(connection: Connection, campaign: int, judged: list[tuple[int, int, str]], now: datetime) -> None:
+    """Have each judgement, (id, number, cause), follow the leader of its cause, or be it and ask for minimization."""
+    if not judged:
+        return
+    leaders = _leaders(connection, campaign, {cause for _judgement, _number, cause in judged})
+    settled: list[dict[str, object]] = []
+    tasks: list[TaskName] = []
+    attached: dict[int, list[int]] = {}
+    for judgement, number, cause in judged:
+        if cause not in leaders:
+            leaders[cause] = _Judge(judgement, None)
+            tasks.append(TaskName(campaign, TaskKind.MINIMIZE, number))
+        leader = leaders[cause]
+        settled.append({"judgement": judgement, "leader": leader.judgement})
+        if leader.finding is not None:
+            attached.setdefault(leader.finding, []).append(judgement)
+    values = {"state": JudgementState.SETTLED.value, "leader_id": bindparam("leader")}
+    this = JudgementTable.id == bindparam("judgement")
+    connection.execute(update(JudgementTable).where(this).values(values), settled)
+    if tasks:
+        connection.execute(insert(TaskTable), [new_task(name) for name in tasks])
+    _attach(connection, attached, now)
+
+
+def _leaders(connection: Connection, campaign: int, causes: set[str]) -> dict[str, _Judge]:
+    """The leaders of those of the causes that have one."""
+    table = JudgementTable
+    query = select(table.cause, table.id, table.finding_id).where(
+        table.campaign_id == campaign, table.cause.in_(causes), table.leader_id == table.id
     )
-    leader = connection.execute(query).first()
-    values = {
-        "state": JudgementState.SETTLED.value,
-        "leader_id": leader.id if leader else judgement,
-        "finding_id": leader.finding_id if leader else None,
-    }
-    connection.execute(update(JudgementTable).where(JudgementTable.id == judgement).values(values))
-    if leader is None:
-        connection.execute(insert(TaskTable), [new_task(TaskName(campaign, TaskKind.MINIMIZE, number))])
-    elif leader.finding_id is not None:
-        _attach(connection, [judgement], leader.finding_id, now)
+    return {cause: _Judge(judgement, finding) for cause, judgement, finding in connection.execute(query) if cause}
 
 
 def _keep_unminimized(connection: Connection, campaign: int, number: int, now: datetime) -> None:
@@ -298,7 +311,7 @@ def _keep_unminimized(connection: Connection, campaign: int, number: int, now: d
     row = judgement.one()
     if row["finding_id"] is None:
         shown = show_finding(connection, campaign, msgspec.convert(row["finding"], Finding), row["seed"], now)
-        _attach(connection, _followers(connection, row["id"]), shown, now)
+        _attach(connection, {shown: _followers(connection, row["id"])}, now)
 
 
 def _followers(connection: Connection, leader: int) -> list[int]:
@@ -306,20 +319,28 @@ def _followers(connection: Connection, leader: int) -> list[int]:
     return list(connection.execute(select(JudgementTable.id).where(JudgementTable.leader_id == leader)).scalars())
 
 
-def _attach(connection: Connection, judgements: list[int], finding: int, now: datetime) -> None:
-    """Say which finding judgements are, and count there what is counted at them."""
+def _attach(connection: Connection, judgements: Mapping[int, Sequence[int]], now: datetime) -> None:
+    """Say of each finding which judgements are it, and count there what is counted at them."""
+    finding_of = {judgement: finding for finding, some in judgements.items() for judgement in some}
+    if not finding_of:
+        return
     pending = PendingOccurrenceTable
     query = (
-        select(pending.batch_id, func.min(pending.program_seed), func.sum(pending.count))
+        select(pending.judgement_id, pending.batch_id, pending.program_seed, pending.count)
         .join(BatchTable, BatchTable.id == pending.batch_id)
-        .where(pending.judgement_id.in_(judgements))
-        .group_by(pending.batch_id, BatchTable.number)
+        .where(pending.judgement_id.in_(finding_of))
         .order_by(BatchTable.number)
     )
-    shown = [Shown(batch, seed, int(count)) for batch, seed, count in connection.execute(query)]
-    count_shown(connection, finding, shown, now)
-    connection.execute(delete(pending).where(pending.judgement_id.in_(judgements)))
-    connection.execute(update(JudgementTable).where(JudgementTable.id.in_(judgements)).values(finding_id=finding))
+    shown: dict[int, dict[int, Shown]] = {finding: {} for finding in judgements}
+    for judgement, batch, seed, count in connection.execute(query):
+        some = shown[finding_of[judgement]]
+        before = some.get(batch, Shown(batch, seed, 0))
+        some[batch] = Shown(batch, min(before.program_seed, seed), before.count + count)
+    count_shown(connection, {finding: some.values() for finding, some in shown.items()}, now)
+    connection.execute(delete(pending).where(pending.judgement_id.in_(finding_of)))
+    for finding, some_judgements in judgements.items():
+        these = JudgementTable.id.in_(some_judgements)
+        connection.execute(update(JudgementTable).where(these).values(finding_id=finding))
 
 
 def _reproducer_values(finding: int, minimal: Minimal, now: datetime) -> dict[str, object]:

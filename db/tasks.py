@@ -114,6 +114,19 @@ class Tasks:
             check_campaign(connection, name.campaign)
             _set_aside(connection, name, error)
 
+    def are_waiting(self, campaign: int) -> bool:
+        """Is there work of a campaign that was handed out and that nobody has begun?"""
+        table = TaskTable
+        waits = table.started_at.is_(None) | (table.started_at < table.published_at)
+        query = select(table.id).where(
+            table.campaign_id == campaign,
+            table.state == TaskState.OPEN.value,
+            table.published_at.is_not(None),
+            waits,
+        )
+        with transaction(self._engine, "read") as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def aside(self, campaign: int) -> list[AsideTask]:
         """What was given up."""
         query = select(TaskTable.kind, TaskTable.number, TaskTable.starts, TaskTable.error).where(

@@ -33,17 +33,6 @@ def new_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-@contextmanager
-def own_engine() -> Iterator[Engine]:
-    """An engine for one transaction: of a connection that stays open the processes forked later would inherit a copy.
-    Raises StoreError."""
-    engine = open_database(settings().database.get_secret_value())
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
 class Heartbeat(bootsteps.StartStopStep):
     """Runs on the timer of the worker's event loop, so that a worker whose loop hangs is taken for dead."""
 
@@ -53,6 +42,7 @@ class Heartbeat(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.timers: list[Any] = []
         self.deaf_beats = 0
+        self.engine: Engine | None = None
         now = utc_now()
         self.row = WorkerRow(
             name=os.environ[WORKER_NAME],
@@ -76,7 +66,7 @@ class Heartbeat(bootsteps.StartStopStep):
         for timer in self.timers:
             timer.cancel()
         try:
-            with own_engine() as engine:
+            with self.database() as engine:
                 forget_worker(engine, self.row.name)
         except StoreError as error:
             log().warning("worker leaves without a word", error=str(error))
@@ -84,10 +74,20 @@ class Heartbeat(bootsteps.StartStopStep):
     # A worker that was killed off cannot say so; Celery calls this instead of stop.
     terminate = stop
 
+    @contextmanager
+    def database(self) -> Iterator[Engine]:
+        """The database for one transaction: of a connection that stays open the processes forked later would inherit a
+        copy. Raises StoreError."""
+        self.engine = self.engine or open_database(settings().database.get_secret_value())
+        try:
+            yield self.engine
+        finally:
+            self.engine.dispose()
+
     def beat(self) -> None:
         """Say that this worker is there."""
         try:
-            with own_engine() as engine:
+            with self.database() as engine:
                 note_worker(engine, msgspec.structs.replace(self.row, seen_at=utc_now()))
         except StoreError as error:
             log().warning("heartbeat not stored", error=str(error))

