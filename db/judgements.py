@@ -39,8 +39,8 @@ from fuzzer.sighting import cause_name, is_judged
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100
 _SETTLED_MAX = 500
-# A program is judged in some hundredths of a second, compiled, which is what a task costs, too.  Interpreted such a task
-# is still far from the time limits.
+# A program is judged in some hundredths of a second, compiled, and a task costs as much; interpreted, such a task is
+# still far from the time limits.
 _PROGRAMS_PER_TASK = 32
 
 

@@ -15,3 +15,8 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float) -> None:
     while not holds():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         pause.wait(_POLL_SECONDS)
+
+
+def let_pass(seconds: float) -> None:
+    """Do nothing for a while, where the time itself is what is tried: an outage, a disaster now and then."""
+    threading.Event().wait(seconds)
