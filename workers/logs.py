@@ -3,12 +3,22 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+_TEXT_CHARS_MAX: Final = 2000
+
+
+def clip(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut long texts: errors like to repeat what they were about, and that may be a message of a hundred megabytes."""
+    return {key: value[:_TEXT_CHARS_MAX] if isinstance(value, str) else value for key, value in event.items()}
+
+
 _SHARED: Final[list[Any]] = [
+    clip,
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

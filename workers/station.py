@@ -7,6 +7,7 @@ from db.session import StoreError, StoreUnavailable, open_database
 from workers.app import app, queue_names
 from workers.heartbeat import Heartbeat, new_name
 from workers.logs import configure_logs, log
+from workers.mailbox import use_mailbox
 from workers.refusal import refuse
 from workers.settings import settings
 from workers.tasks import WORKER_NAME
@@ -22,6 +23,7 @@ def serve(slots: int) -> int:
             log().warning("waiting for the database", error=str(error))
     name = os.environ[WORKER_NAME] = new_name()
     app.steps["worker"].add(Heartbeat)
+    use_mailbox()
     worker = app.Worker(
         hostname=f"mmufuzz@{name}",
         concurrency=slots,

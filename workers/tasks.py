@@ -5,8 +5,9 @@ A task's message is its name and nothing else.  A message that is no such name, 
 is logged and dropped.
 """
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 
 from db.campaigns import NoCampaign
 from db.dispatch import Dispatched, dispatch, running_campaigns
-from db.session import StoreUnavailable, open_database
+from db.session import StoreError, StoreUnavailable, open_database
 from db.tasks import OtherModel, TaskName, Tasks
 from reference_mmu.version import model_version
 from workers import pieces
@@ -50,6 +51,9 @@ class Bench:
 @worker_process_init.connect
 def _forked(**_signal: Any) -> None:
     Bench.engine = None
+    # What was there before the first task stays: the collector need not look at all of Celery's objects again and again
+    # while a search makes and drops its own.
+    gc.freeze()
 
 
 class FleetTask(Task[Any, Any]):
@@ -57,22 +61,25 @@ class FleetTask(Task[Any, Any]):
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called in the process of the task after its last retry."""
-        del task_id, kwargs, einfo
-        name = msgspec.convert(args[0], TaskName)
+        del task_id, einfo
+        name = named(args, kwargs)
         error = f"{type(exc).__name__}: {exc}"
         if isinstance(exc, StoreUnavailable):
             # Nothing is wrong with the task: it is published again when it is over its time.
             log().error("database gone for too long", task=msgspec.to_builtins(name), error=error)
             return
         log().error("task set aside", task=msgspec.to_builtins(name), error=error)
-        Tasks(Bench.database()).set_aside(name, error)
+        try:
+            Tasks(Bench.database()).set_aside(name, error)
+        except StoreError as lost:
+            log().error("task not set aside, it will be published again", error=str(lost))
 
 
 @app.task(base=FleetTask, bind=True, name="mmufuzz.perform")
-def perform(self: Task[Any, Any], message: Any) -> None:
-    """Do one task of a campaign."""
+def perform(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
+    """Do one task of a campaign.  Any arguments are taken, since anybody can write into a queue."""
     try:
-        name = msgspec.convert(message, TaskName)
+        name = named(args, kwargs)
     except msgspec.ValidationError as error:
         log().error("message dropped", error=str(error))
         return
@@ -82,6 +89,11 @@ def perform(self: Task[Any, Any], message: Any) -> None:
         # every task would cost more than some tasks, and the next pulse does it anyway.
         if not Tasks(Bench.database()).are_waiting(name.campaign):
             move_on(name.campaign)
+
+
+def named(args: Iterable[Any], kwargs: Iterable[str]) -> TaskName:
+    """The task that the arguments of a message name.  Raises msgspec.ValidationError."""
+    return msgspec.convert((*args, *kwargs), tuple[TaskName])[0]
 
 
 def begin_and_perform(name: TaskName) -> None:

@@ -19,6 +19,7 @@ from reference_mmu.version import model_version
 from tests.service.servers import Servers
 from tests.service.waiting import wait_until
 from tests.workers.shell import COMMAND, ROOT, environment
+from workers.app import app
 
 # Short, so that a test sees the dispatcher lose its patience.
 _TIMES = {"MMUFUZZ_PULSE_SECONDS": "0.5", "MMUFUZZ_RESEND_SECONDS": "3"}
@@ -94,19 +95,24 @@ class Fleet:
             [*COMMAND, *words], cwd=self.folder, env=self.variables(), capture_output=True, text=True, timeout=120
         )
 
-    def create(self, programs: int, batch_programs: int = 5, seed: int = 1, **plan: Any) -> int:
+    def create(self, programs: int, batch_programs: int = 5, name: str = "test", **plan: Any) -> int:
         """A campaign of the TDP profile."""
         return self.fleets.create(
             FleetPlan(**{"batch_programs": batch_programs, "until_regression": False, "slots_max": None} | plan),
-            name=f"tdp --seed {seed}",
+            name=name,
             old_spec="old",
             new_spec="new",
             profile="tdp",
-            seed_first=seed,
+            seed_first=1,
             model_version=model_version(),
             budget_seconds=None,
             budget_programs=programs,
         )
+
+    def send(self, *arguments: object, queue: str, **named: object) -> None:
+        """Put a message for workers into a queue."""
+        with app.connection_for_write(self.servers.broker.url) as connection:
+            app.send_task("mmufuzz.perform", arguments, named, queue=queue, connection=connection)
 
     def finish(self, campaign: int, seconds: float = 120) -> FleetStatus:
         """Wait until the campaign is finished."""

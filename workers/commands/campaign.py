@@ -21,7 +21,7 @@ from workers.parameters import SpecType, open_engine
 from workers.progress import spaced
 from workers.refusal import BadInput, refuse
 
-# Compiled, a batch is most of a second, beside which storing it is little, and little is run again when a worker is
+# Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
 # lost; interpreted it is a minute or two, which is still within the time limits.
 BATCH_PROGRAMS: Final = 2000
 _ADVICE: Final = "'mmufuzz campaign list' shows the campaigns"

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What anybody may put into the queue, or into a campaign: told in one line, and the workers live on."""
+
+import json
+
+import pytest
+
+from db.session import StoreError
+from tests.service.fleet import Fleet
+from tests.service.waiting import wait_until
+from workers.app import queue_names
+
+pytestmark = pytest.mark.xdist_group("service")
+MEGABYTE = 2**20
+
+
+def test_messages_that_are_no_tasks(fleet: Fleet) -> None:
+    """Each is logged and dropped, and no log line repeats it."""
+    campaign = fleet.create(5)
+    worker = fleet.start_worker()
+    queue = queue_names()[1]
+    task = {"campaign": campaign, "kind": "batch", "number": 0}
+    fleet.send({"campaign": 999, "kind": "batch", "number": 0}, queue=queue)
+    for arguments in (
+        [task | {"number": -1}],
+        [task | {"number": 10**30}],
+        [task | {"kind": "format\n\x1b[31m"}],
+        [["\x00"] * 10],
+        [],
+        [task, task],
+        [{"campaign": campaign, "kind": "x" * 100 * MEGABYTE, "number": 0}],
+    ):
+        fleet.send(*arguments, queue=queue)
+    fleet.send(task, queue=queue, bind=True)
+    wait_until(lambda: len(worker.events("message dropped")) == 8, "all are dropped", seconds=120)
+    assert [entry["error"] for entry in worker.events("task refused")] == ["no campaign 999"]
+    assert fleet.finish(campaign).programs == 5
+    assert max(map(len, worker.log_file.read_text().splitlines())) < 10_000
+
+
+def test_bytes_that_are_no_messages(fleet: Fleet) -> None:
+    """As somebody else who uses the same Redis server might leave."""
+    campaign = fleet.create(5)
+    worker = fleet.start_worker()
+    queue, client = queue_names()[1], fleet.servers.broker.client()
+    envelope = {"body": "gASVBAAAAAAAAACMAGFilC4=", "headers": {}, "properties": {"delivery_tag": "1"}}
+    pickled = envelope | {"content-type": "application/x-python-serialize", "content-encoding": "binary"}
+    for message in (b"\xff\xfe no json", b"{}", b"[1, 2]", json.dumps(pickled).encode(), b"x" * 100 * MEGABYTE):
+        client.lpush(queue, message)
+    status = fleet.finish(campaign)
+    assert (status.programs, status.tasks) == (5, ())
+    assert worker.process.poll() is None
+    assert client.llen(queue) == 0
+
+
+NAMES_REFUSED = ("two\nlines", "\x1b[31mred", "\u202eright to left", "x" * 5000, "not\udcffUTF-8")
+NAMES = (
+    "'; DROP TABLE campaigns; --",
+    "[red]x[/red] [/]",
+    "%s {0} \\N{BULLET}",
+    "<script>alert(1)</script>",
+    "ж" * 300,
+)
+
+
+def test_names_that_draw_on_terminals_are_refused(fleet: Fleet) -> None:
+    for name in NAMES_REFUSED:
+        with pytest.raises(StoreError, match="name: expected 1 to 4096 printable characters"):
+            fleet.create(5, name=name)
+    refused = fleet.mmufuzz("campaign", "create", "--programs", "5", "--name", NAMES_REFUSED[1])
+    assert refused.returncode == 2
+    assert refused.stderr == "mmufuzz: name: expected 1 to 4096 printable characters; give another --name\n"
+    assert fleet.fleets.statuses(10) == []
+
+
+def test_names_that_are_only_text(fleet: Fleet) -> None:
+    """Nothing of them is SQL, markup of the terminal library, or a format."""
+    for name in NAMES:
+        fleet.create(5, name=name)
+    listed = fleet.mmufuzz("campaign", "list").stdout
+    assert [name for name in NAMES if name not in listed] == []
+
+
+@pytest.mark.parametrize("word", ["show", "stop"])
+def test_unknown_campaigns(fleet: Fleet, word: str) -> None:
+    refused = fleet.mmufuzz("campaign", word, "999")
+    assert refused.returncode == 2
+    assert refused.stderr == "mmufuzz: no campaign 999; 'mmufuzz campaign list' shows the campaigns\n"
