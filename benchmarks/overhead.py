@@ -92,8 +92,9 @@ def servers_seconds(servers: Servers) -> float:
     """Processor time of both servers and all their processes so far."""
     processes = [psutil.Process(pid) for pid in servers.pids()]
     live = [child for process in processes for child in process.children(recursive=True)]
-    ended = sum(times.children_user + times.children_system for times in (one.cpu_times() for one in processes))
-    return ended + sum(times.user + times.system for times in (one.cpu_times() for one in (*processes, *live)))
+    ended: float = sum(times.children_user + times.children_system for times in (one.cpu_times() for one in processes))
+    own: float = sum(times.user + times.system for times in (one.cpu_times() for one in (*processes, *live)))
+    return ended + own
 
 
 if __name__ == "__main__":

@@ -208,15 +208,15 @@ def wrongs(fleet: Fleet, plan: Plan, status: FleetStatus, expected: Shown) -> li
             left = connection.execute(select(func.count()).select_from(table)).scalar_one()
             if left:
                 wrong.append(f"{left} rows left in {table.__tablename__}")
-        for table, *columns in (
+        for counted_in, *columns in (
             (BatchTable, BatchTable.campaign_id, BatchTable.number),
             (FindingTable, FindingTable.campaign_id, FindingTable.signature),
             (OccurrenceTable, OccurrenceTable.finding_id, OccurrenceTable.batch_id),
             (JudgementTable, JudgementTable.trace_id, JudgementTable.seed),
         ):
-            twice = select(func.count()).select_from(table).group_by(*columns).having(func.count() > 1)
+            twice = select(func.count()).select_from(counted_in).group_by(*columns).having(func.count() > 1)
             if connection.execute(twice).first() is not None:
-                wrong.append(f"duplicates in {table.__tablename__}")
+                wrong.append(f"duplicates in {counted_in.__tablename__}")
     return wrong
 
 
