@@ -53,8 +53,10 @@ def test_from_the_command_line_to_the_findings(fleet: Fleet, alone: dict[str, tu
     assert f"programs     {PROGRAMS} of {PROGRAMS} in 6 batches" in shown
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(timeout=60) == 0
-    troubles = [entry for entry in worker.log() if entry["level"] != "info"]
-    assert [entry for entry in troubles if entry.get("logger") != "py.warnings"] == [], "but for Celery's, about root"
+    # Celery warns of root, Kombu of a pulse that it gives back because it came at the end.
+    harmless = ("py.warnings", "kombu.transport.virtual.base")
+    troubles = [entry for entry in worker.log() if entry["level"] != "info" and entry.get("logger") not in harmless]
+    assert troubles == []
 
 
 def test_workers_killed_on_the_way(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
