@@ -11,6 +11,10 @@ notes what it saw (sightings of traces), of which some are judged, and every jud
     batch 1 ── n sighting n ── 1 trace 1 ── n judgement n ── 1 finding
                                                   └── n pending occurrence, until there is the finding
 
+What became of a finding since it was found:
+
+    finding 1 ── n history        finding 1 ── n recheck        signature 1 ── 0..1 merge, notification
+
 Deleting a row deletes what hangs below it.  A change here needs a revision in db/migrations/versions.
 """
 
@@ -89,9 +93,35 @@ class JudgementState(StrEnum):
 
 
 class FindingState(StrEnum):
-    """Life of a finding."""
+    """Life of a finding, see db.history for who moves it."""
 
     OPEN = "open"
+    """It shows, as far as anyone knows."""
+    FIXED = "fixed"
+    """The very same steps no longer show it."""
+    GONE = "no-longer-reproduces"
+    """The steps of its reproducer can no longer be taken: nothing is known about the bug."""
+    INVALID = "invalid"
+    """Its reproducer cannot be run, or a person says that it is no finding."""
+
+
+class HistoryEvent(StrEnum):
+    """What happened to a finding."""
+
+    COMMENT = "comment"
+    STATE = "state"
+    """A person moved it to another state."""
+    RECHECK = "recheck"
+    MERGE = "merge"
+    SPLIT = "split"
+
+
+class NotificationState(StrEnum):
+    """Life of a notification."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    GIVEN_UP = "given-up"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -388,3 +418,67 @@ class WorkerTable(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     """When it last said that it is there."""
+
+
+class HistoryTable(Base):
+    """What happened to a finding after it was found; only ever added to."""
+
+    __tablename__ = "history"
+    __table_args__ = (Index(None, "finding_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    finding_id: Mapped[int] = mapped_column(ForeignKey("findings.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    who: Mapped[str]
+    event: Mapped[str]
+    from_state: Mapped[str]
+    to_state: Mapped[str]
+    why: Mapped[str]
+
+
+class RecheckTable(Base):
+    """A reproducer that another model version than the one it was found with has run, or was asked to run."""
+
+    __tablename__ = "rechecks"
+
+    finding_id: Mapped[int] = mapped_column(ForeignKey("findings.id", ondelete="CASCADE"), primary_key=True)
+    model_version: Mapped[str] = mapped_column(primary_key=True)
+    asked_at: Mapped[datetime]
+    asks: Mapped[int]
+    """How often a worker was asked to."""
+    checked_at: Mapped[datetime | None]
+    why: Mapped[str | None]
+    """What came out."""
+
+
+class MergeTable(Base):
+    """A signature that a person says is the same bug as another one."""
+
+    __tablename__ = "merges"
+    __table_args__ = (Index(None, "target"),)
+
+    signature: Mapped[str] = mapped_column(primary_key=True)
+    target: Mapped[str]
+    """The signature that stands for both; itself not merged into a third."""
+    at: Mapped[datetime]
+    who: Mapped[str]
+    why: Mapped[str]
+
+
+class NotificationTable(Base):
+    """A message about the first finding of a signature.  It outlives the finding: nobody is told twice."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (UniqueConstraint("signature"), Index(None, "state", "next_try_at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    signature: Mapped[str]
+    body: Mapped[str]
+    """The JSON to send."""
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+    next_try_at: Mapped[datetime]
+    last_try_at: Mapped[datetime | None]
+    tries: Mapped[int]
+    error: Mapped[str | None]
+    """Why the last try failed."""
