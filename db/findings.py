@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.notifications import note_findings
 from db.schema import SEVERITY, FindingState, FindingTable, OccurrenceTable, ReproducerTable
 from db.session import StoreError
 from db.upsert import upsert
@@ -41,6 +42,7 @@ def count_findings(connection: Connection, result: BatchResult, batch: int, now:
     merged = _merged(result.findings)
     values = [_finding_values(found, result.campaign, now) for found in merged.values()]
     connection.execute(_add_or_show(connection), values)
+    note_findings(connection, result.campaign, merged.values(), now)
     stored = (FindingTable.campaign_id == result.campaign) & FindingTable.signature.in_(merged)
     rows = connection.execute(select(FindingTable.id, FindingTable.signature, FindingTable.batches).where(stored)).all()
     occurrences = [
@@ -60,10 +62,18 @@ def count_findings(connection: Connection, result: BatchResult, batch: int, now:
 
 def show_finding(connection: Connection, campaign: int, finding: Finding, first_seed: int, now: datetime) -> int:
     """The id of the row of a finding, which nothing is counted for yet if it is new."""
-    shown = _finding_values(FoundFinding(finding, 1, first_seed, None), campaign, now) | {"count": 0, "batches": 0}
+    found = FoundFinding(finding, 1, first_seed, None)
+    shown = _finding_values(found, campaign, now) | {"count": 0, "batches": 0}
     connection.execute(_add_or_show(connection), [shown])
+    note_findings(connection, campaign, [found], now)
     stored = (FindingTable.campaign_id == campaign) & (FindingTable.signature == signature(finding))
     return connection.execute(select(FindingTable.id).where(stored)).scalar_one()
+
+
+def has_finding(connection: Connection, campaign: int, signature: str) -> bool:
+    """Is there a finding of that signature?"""
+    stored = (FindingTable.campaign_id == campaign) & (FindingTable.signature == signature)
+    return connection.execute(select(FindingTable.id).where(stored)).first() is not None
 
 
 def count_shown(connection: Connection, shown: Mapping[int, Iterable[Shown]], now: datetime) -> None:

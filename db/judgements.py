@@ -12,12 +12,13 @@ what was before, and these two keep the order.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from enum import Enum, auto
 
 import msgspec
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from db.campaigns import check_campaign
-from db.findings import Shown, check_size, count_shown, keep_better, show_finding
+from db.findings import Shown, check_size, count_shown, has_finding, keep_better, show_finding
 from db.schema import (
     SEVERITY,
     BatchTable,
@@ -42,6 +43,16 @@ _SETTLED_MAX = 500
 # A program is judged in some hundredths of a second, compiled, and a task costs as much; interpreted, such a task is
 # still far from the time limits.
 _PROGRAMS_PER_TASK = 32
+
+
+class Stored(Enum):
+    """What storing a minimized finding came to."""
+
+    NOTHING = auto()
+    """It was stored before."""
+    KNOWN = auto()
+    """A finding of its signature was there."""
+    NEW = auto()
 
 
 class Minimal(msgspec.Struct, frozen=True):
@@ -69,10 +80,10 @@ def store_judged(engine: Engine, name: TaskName, numbers: Sequence[int], finding
             connection.execute(judged.values(finding=bindparam("finding"), cause=bindparam("cause")), rows)
 
 
-def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callable[[], datetime] = utc_now) -> bool:
+def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callable[[], datetime] = utc_now) -> Stored:
     """Store the finding of a leader and of all who follow it, with what is counted for them so far.
 
-    False if it was stored before: then nothing changes.  Raises StoreError.
+    Nothing changes if it was stored before.  Raises StoreError.
     """
     found = minimal.found
     check_size(signature(found.finding), found.reproducer)
@@ -86,13 +97,14 @@ def store_minimal(engine: Engine, name: TaskName, minimal: Minimal, now: Callabl
             )
         ).one()
         if leader.finding_id is not None:
-            return False
+            return Stored.NOTHING
         at = now()
+        known = has_finding(connection, name.campaign, signature(found.finding))
         finding = show_finding(connection, name.campaign, found.finding, found.first_seed, at)
         _attach(connection, {finding: _followers(connection, leader.id)}, at)
         if found.reproducer is not None:
             connection.execute(keep_better(connection), _reproducer_values(finding, minimal, at))
-        return True
+        return Stored.KNOWN if known else Stored.NEW
 
 
 def lock_fleet(connection: Connection, campaign: int) -> None:

@@ -60,7 +60,7 @@ def open_database(url: str = DEFAULT_URL) -> Engine:
     """
     parsed = _parse(url)
     place = parsed.render_as_string(hide_password=True)
-    try:
+    with _told(place):
         if parsed.get_backend_name() == "sqlite":
             with _directory_lock(parsed):
                 _migrate(parsed, place)
@@ -69,6 +69,24 @@ def open_database(url: str = DEFAULT_URL) -> Engine:
         else:
             _migrate(parsed, place)
         return _engine(parsed, "foreign_keys=ON")
+
+
+@contextmanager
+def as_it_is(url: str, purpose: Literal["read", "write"]) -> Iterator[Connection]:
+    """A transaction on the database at `url` whatever its schema, without migrating it; foreign keys are off in SQLite.
+    Raises StoreError."""
+    parsed = _parse(url)
+    place = parsed.render_as_string(hide_password=True)
+    with _told(place):
+        engine = _engine(parsed, "foreign_keys=OFF", poolclass=NullPool)
+        with (engine.execution_options(**_WRITE) if purpose == "write" else engine).begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise StoreError(f"cannot open {place}: the driver {error.name} is not installed") from error
     except (OperationalError, InterfaceError) as error:
@@ -153,13 +171,19 @@ def _migrate(url: URL, place: str) -> None:
         if _revision(connection) == _script(connection).get_current_head():
             return
     with engine.execution_options(**_WRITE).begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        _check_ours(connection, place)
+        lock_schema(connection)
+        check_ours(connection, place)
         command.upgrade(migration_config(connection), "head")
 
 
-def _check_ours(connection: Connection, place: str) -> None:
+def lock_schema(connection: Connection) -> None:
+    """Wait until nobody else migrates; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+
+
+def check_ours(connection: Connection, place: str) -> None:
+    """Raise StoreError for somebody else's database, and for one of a newer schema."""
     script, revision = _script(connection), _revision(connection)
     if revision is None and inspect(connection).get_table_names():
         raise StoreError(f"{place} belongs to another program: it has tables, but none that says their revision")

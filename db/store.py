@@ -15,6 +15,7 @@ from sqlalchemy.engine import RowMapping
 from db.batches import insert_batch
 from db.campaigns import CampaignRow, check_campaign, insert_campaign
 from db.findings import FINDING_FIELDS, check_size, count_findings, keep_better
+from db.merges import is_shown_by_another
 from db.schema import (
     SEVERITY,
     BatchTable,
@@ -159,6 +160,7 @@ class Store:
     ) -> list[FindingRow]:
         """Findings of one or all campaigns, the most severe first, then the last seen."""
         query = _select_findings()
+        query = query.where(~is_shown_by_another())
         if campaign is not None:
             query = query.where(FindingTable.campaign_id == campaign)
         if verdict is not None:

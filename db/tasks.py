@@ -32,6 +32,8 @@ class BatchWork(msgspec.Struct, frozen=True):
 
     campaign: CampaignRow
     seeds: range
+    starts: int
+    """How often it was begun, this time included; the same below."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -47,6 +49,7 @@ class JudgeWork(msgspec.Struct, frozen=True):
 
     campaign: CampaignRow
     asked: tuple[Asked, ...]
+    starts: int
 
 
 class MinimizeWork(msgspec.Struct, frozen=True):
@@ -56,6 +59,7 @@ class MinimizeWork(msgspec.Struct, frozen=True):
     seed: int
     trace: Trace
     finding: Finding
+    starts: int
 
 
 Work = BatchWork | JudgeWork | MinimizeWork
@@ -106,7 +110,7 @@ class Tasks:
                 return None
             begun = {"starts": row["starts"] + 1, "worker": worker, "started_at": self._now()}
             connection.execute(update(TaskTable).where(_is(name)).values(begun))
-            return _work(connection, name, campaign)
+            return _work(connection, name, campaign, row["starts"] + 1)
 
     def set_aside(self, name: TaskName, error: str) -> None:
         """Give a task up, so that it no longer blocks the rest."""
@@ -175,12 +179,12 @@ def _set_aside(connection: Connection, name: TaskName, error: str) -> None:
     connection.execute(update(TaskTable).where(_is(name)).values(state=TaskState.ASIDE.value, error=text))
 
 
-def _work(connection: Connection, name: TaskName, campaign: CampaignRow) -> Work:
+def _work(connection: Connection, name: TaskName, campaign: CampaignRow, starts: int) -> Work:
     if name.kind is TaskKind.BATCH:
         size = connection.execute(
             select(FleetTable.batch_programs).where(FleetTable.campaign_id == campaign.id)
         ).scalar_one()
-        return BatchWork(campaign, batch_seeds(campaign, size, name.number))
+        return BatchWork(campaign, batch_seeds(campaign, size, name.number), starts)
     table = JudgementTable
     query = (
         select(table.number, table.seed, table.finding, TraceTable.key)
@@ -190,10 +194,11 @@ def _work(connection: Connection, name: TaskName, campaign: CampaignRow) -> Work
     )
     if name.kind is TaskKind.MINIMIZE:
         _number, seed, finding, key = connection.execute(query.where(table.number == name.number)).one()
-        return MinimizeWork(campaign, seed, msgspec.json.decode(key, type=Trace), msgspec.convert(finding, Finding))
+        trace = msgspec.json.decode(key, type=Trace)
+        return MinimizeWork(campaign, seed, trace, msgspec.convert(finding, Finding), starts)
     rows = connection.execute(query.where(table.task == name.number))
     asked = (Asked(number, seed, msgspec.json.decode(key, type=Trace)) for number, seed, _finding, key in rows)
-    return JudgeWork(campaign, tuple(asked))
+    return JudgeWork(campaign, tuple(asked), starts)
 
 
 def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:

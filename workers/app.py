@@ -39,7 +39,7 @@ def patience(chosen: Settings) -> Patience:
 
 def make_app(chosen: Settings) -> Celery:
     """The application for these settings."""
-    app = Celery("mmufuzz", broker=chosen.broker.get_secret_value(), include=["workers.tasks"])
+    app = Celery("mmufuzz", broker=chosen.broker.get_secret_value(), include=["workers.tasks", "workers.chores"])
     app.conf.update(
         # JSON alone: a pickle is code that the sender runs here.
         task_serializer="json",

@@ -16,7 +16,7 @@ from workers.refusal import BadInput, one_line_errors
 
 COMMANDS: Final = (
     *("run", "replay", "minimize", "findings", "patches", "prove", "expose", "headline"),
-    *("campaign", "worker"),
+    *("recheck", "prune", "campaign", "worker", "doctor", "migrate"),
 )
 
 

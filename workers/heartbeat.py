@@ -15,10 +15,13 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from db.liveness import WorkerRow, forget_worker, note_worker
+from db.liveness import WorkerRow, forget_worker, note_worker, workers
 from db.session import StoreError, open_database, utc_now
 from reference_mmu.version import model_version
+from workers import metrics
 from workers.app import CONTROL_QUEUE, app, queue_names
+from workers.chores import chores
+from workers.exposition import bury_the_dead
 from workers.logs import log
 from workers.settings import settings
 from workers.tasks import WORKER_NAME, pulse
@@ -55,10 +58,12 @@ class Heartbeat(bootsteps.StartStopStep):
         )
 
     def start(self, parent: Any) -> None:
+        metrics.show_zeros()
         self.beat()
         self.timers = [
             parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.beat),
             parent.timer.call_repeatedly(settings().pulse_seconds, self.ask),
+            parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.look_after),
             parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.listen),
         ]
 
@@ -88,8 +93,12 @@ class Heartbeat(bootsteps.StartStopStep):
         """Say that this worker is there."""
         try:
             with self.database() as engine:
-                note_worker(engine, msgspec.structs.replace(self.row, seen_at=utc_now()))
+                at = utc_now()
+                note_worker(engine, msgspec.structs.replace(self.row, seen_at=at))
+                metrics.HEARTBEAT.set(at.timestamp())
+                metrics.LIVE_WORKERS.set(len(workers(engine)))
         except StoreError as error:
+            metrics.count_error(error)
             log().warning("heartbeat not stored", error=str(error))
 
     def ask(self) -> None:
@@ -99,6 +108,13 @@ class Heartbeat(bootsteps.StartStopStep):
         except OperationalError as error:
             log().warning("pulse not sent", error=str(error))
 
+    def look_after(self) -> None:
+        """Have some process of some worker look what belongs to no campaign."""
+        try:
+            chores.apply_async(queue=CONTROL_QUEUE)
+        except OperationalError as error:
+            log().warning("chores not asked for", error=str(error))
+
     def listen(self) -> None:
         """Connect again if messages wait while this worker has none in hand, twice in a row.
 
@@ -106,19 +122,23 @@ class Heartbeat(bootsteps.StartStopStep):
         that it listens to without noticing: it would idle for ever.  An error that the event loop takes for a lost
         connection makes it connect anew.
         """
+        bury_the_dead()
         idle = not state.reserved_requests
-        self.deaf_beats = self.deaf_beats + 1 if idle and messages_waiting() else 0
+        waiting = messages_waiting()
+        for queue, messages in zip(metrics.QUEUES, waiting, strict=False):
+            metrics.QUEUE_DEPTH.labels(queue).set(messages)
+        self.deaf_beats = self.deaf_beats + 1 if idle and any(waiting) else 0
         if self.deaf_beats >= DEAF_BEATS:
             self.deaf_beats = 0
             log().warning("deaf to the broker, connecting again")
             raise ConnectionResetError("no message arrives though some wait")
 
 
-def messages_waiting() -> bool:
-    """Is there anything in the queues of this worker?  False if the broker does not answer."""
+def messages_waiting() -> list[int]:
+    """How many messages wait in each queue of this worker; nothing if the broker does not answer."""
     try:
         with app.connection_for_write() as connection:
             redis: Any = connection.default_channel
-            return any(redis.client.llen(name) for name in queue_names())
+            return [int(redis.client.llen(name)) for name in queue_names()]
     except (OperationalError, RedisError):
-        return False
+        return []

@@ -7,6 +7,8 @@ from typing import Final, TypeVar
 
 import click
 
+from db.session import DEFAULT_URL
+
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 SEED_MAX: Final = 2**62
@@ -23,6 +25,24 @@ def run_change_option(command: _Command) -> _Command:
     """Adds --run-change to a command that reads a reproducer, which gets it as `run_change`."""
     words = "Run the change of the model that the file brings along: Python from whoever wrote the file."
     return click.option("--run-change", is_flag=True, help=words)(command)
+
+
+def findings_database_option(command: _Command) -> _Command:
+    """Adds --db to a command, which gets the URL as `database`, None if it is not given."""
+    return click.option(
+        "--db",
+        "database",
+        metavar="URL",
+        envvar="MMUFUZZ_DATABASE",
+        show_envvar=True,
+        help=f"Findings database [default: {DEFAULT_URL}].",
+    )(command)
+
+
+def campaign_option(command: _Command) -> _Command:
+    """Adds --campaign to a command, which gets its number as `campaign`, None for any."""
+    kind = click.IntRange(1, 2**63 - 1)
+    return click.option("--campaign", type=kind, help="Of this campaign (run) only.")(command)
 
 
 def out_option(each: str) -> Callable[[_Command], _Command]:

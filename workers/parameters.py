@@ -39,8 +39,12 @@ def database_name(url: str) -> str:
 
 def open_store(url: str) -> Store:
     """Open or create the findings database. Raises BadInput."""
+    return Store(_opened(url))
+
+
+def _opened(url: str) -> Engine:
     with refuse(StoreError, advice=f"name another database with --db, e.g. {DEFAULT_URL}"):
-        return Store(open_database(url))
+        return open_database(url)
 
 
 def open_engine(url: str) -> Engine:
@@ -49,16 +53,21 @@ def open_engine(url: str) -> Engine:
         return open_database(url)
 
 
-def existing_store(url: str) -> Store:
+def existing_engine(url: str) -> Engine:
     """Open a findings database that is there; reading must not create one. Raises BadInput."""
+    check_exists(url)
+    return _opened(url)
+
+
+def check_exists(url: str) -> None:
+    """Raise BadInput if the database is a file that is not there."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        return open_store(url)  # it says better what is wrong
+        return  # whoever opens it says better what is wrong
     file = parsed.database or ""
     if parsed.get_backend_name() == "sqlite" and file not in ("", ":memory:") and not Path(file).exists():
         raise BadInput(f"there is no database {file}; 'mmufuzz run' makes one, or name one with --db")
-    return open_store(url)
 
 
 def read_reproducer(path: str, run_change: bool) -> Reproducer:

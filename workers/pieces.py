@@ -7,7 +7,8 @@ from itertools import groupby
 from sqlalchemy import Engine
 
 from db.batches import store_batch
-from db.judgements import Minimal, store_judged, store_minimal
+from db.judgements import Minimal, Stored, store_judged, store_minimal
+from db.session import utc_now
 from db.tasks import Asked, BatchWork, JudgeWork, MinimizeWork, TaskName, Work
 from fuzzer.finding import BatchResult, Finding, FoundFinding
 from fuzzer.generate import PROFILES
@@ -15,6 +16,14 @@ from fuzzer.hunt import Found, Hunt
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.sighting import judge_sightings, minimize_sighting, sightings
 from reference_mmu.semantics import parse_semantics
+from workers import metrics
+from workers.metrics import BatchEnd, count_sightings
+
+
+class Reached:
+    """What the batches of this process have reached; the library can set a gauge, but not raise it."""
+
+    coverage = 0
 
 
 def perform(engine: Engine, name: TaskName, work: Work) -> None:
@@ -27,8 +36,7 @@ def perform(engine: Engine, name: TaskName, work: Work) -> None:
         case JudgeWork():
             _judge(engine, name, hunt, work.asked)
         case MinimizeWork():
-            found = minimize_sighting(hunt, work.seed, work.trace, work.finding)
-            store_minimal(engine, name, _minimal(found))
+            _minimize(engine, name, hunt, work)
 
 
 def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None:
@@ -44,7 +52,23 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None
         coverage=len(hunt.coverage),
         findings=(),
     )
-    store_batch(engine, result, seen)
+    fresh = store_batch(engine, result, seen)
+    metrics.BATCHES.labels((BatchEnd.DONE if fresh else BatchEnd.REPEATED).value).inc()
+    if fresh:
+        metrics.PROGRAMS.inc(result.programs)
+        metrics.STEPS.inc(result.steps)
+        metrics.BATCH_SECONDS.observe(result.seconds)
+        metrics.COVERAGE.set(max(result.coverage, Reached.coverage))
+        Reached.coverage = max(result.coverage, Reached.coverage)
+        count_sightings(seen)
+
+
+def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork) -> None:
+    with metrics.MINIMIZATION_SECONDS.time():
+        found = minimize_sighting(hunt, work.seed, work.trace, work.finding)
+    if store_minimal(engine, name, _minimal(found)) is Stored.NEW:
+        metrics.FINDINGS.labels(found.finding.verdict.value, found.finding.kind).inc()
+        metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
 def _judge(engine: Engine, name: TaskName, hunt: Hunt, asked: tuple[Asked, ...]) -> None:

@@ -33,12 +33,30 @@ class Settings(BaseSettings):
     """How often each worker asks for the campaigns to be dispatched."""
     tasks_per_process: Annotated[int, Field(ge=1)] = 2000
     """A search process is replaced after so many tasks: what it may have leaked goes with it."""
+    webhook_url: SecretStr = SecretStr("")
+    """Who is told of the first finding of a signature with verdict regression or unexplained; "" for nobody."""
+    webhook_secret: SecretStr = SecretStr("")
+    """What the messages are signed with; needed with webhook_url."""
+    webhook_hourly_max: Annotated[int, Field(ge=1, le=10_000)] = 30
+    """Messages tried within an hour, by the whole fleet together."""
+    webhook_stopped: bool = False
+    """Tell nobody for now; what is younger than a day is told when this ends."""
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Where this worker serves /metrics to Prometheus; 0 for nowhere."""
+    metrics_address: str = "127.0.0.1"
+    """The address to serve it at; there is no password."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if not self.soft_limit_seconds < self.hard_limit_seconds < self.visibility_seconds:
             raise ValueError("soft_limit_seconds < hard_limit_seconds < visibility_seconds must hold")
+        if self.webhook_url.get_secret_value() and not self.webhook_secret.get_secret_value():
+            raise ValueError("webhook_url needs a webhook_secret")
         return self
+
+    def notifies(self) -> bool:
+        """Is anybody to be told of findings?"""
+        return bool(self.webhook_url.get_secret_value()) and not self.webhook_stopped
 
 
 @cache

@@ -21,12 +21,15 @@ from structlog.contextvars import bound_contextvars
 
 from db.campaigns import NoCampaign
 from db.dispatch import Dispatched, dispatch, running_campaigns
+from db.schema import TaskKind
 from db.session import StoreError, StoreUnavailable, open_database
 from db.tasks import OtherModel, TaskName, Tasks
 from reference_mmu.version import model_version
-from workers import pieces
+from workers import metrics, pieces
 from workers.app import ERROR_RETRIES, OUTAGE_RETRIES, RETRY_SECONDS_MAX, app, patience, queue_of
+from workers.exposition import Exposition
 from workers.logs import log
+from workers.metrics import BatchEnd, count_error
 from workers.settings import settings
 
 # A pulse that could not be run for so long is one that others have replaced.
@@ -51,6 +54,7 @@ class Bench:
 @worker_process_init.connect
 def _forked(**_signal: Any) -> None:
     Bench.engine = None
+    Exposition.leave()
     # What was there before the first task stays: the collector need not look at all of Celery's objects again and again
     # while a search makes and drops its own.
     gc.freeze()
@@ -72,7 +76,11 @@ class FleetTask(Task[Any, Any]):
         try:
             Tasks(Bench.database()).set_aside(name, error)
         except StoreError as lost:
+            count_error(lost)
             log().error("task not set aside, it will be published again", error=str(lost))
+            return
+        if name.kind is TaskKind.BATCH:
+            metrics.BATCHES.labels(BatchEnd.ASIDE.value).inc()
 
 
 @app.task(base=FleetTask, bind=True, name="mmufuzz.perform")
@@ -107,6 +115,8 @@ def begin_and_perform(name: TaskName) -> None:
     if work is None:
         log().info("nothing to do any more")
         return
+    if work.starts > 1:
+        metrics.REDELIVERIES.labels(name.kind.value).inc()
     pieces.perform(engine, name, work)
     log().info("task done")
 
@@ -146,6 +156,7 @@ def retried(task: Task[Any, Any]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        count_error(error)
         patient = isinstance(error, StoreUnavailable)
         countdown = get_exponential_backoff_interval(1, task.request.retries, RETRY_SECONDS_MAX, full_jitter=True)
         log().warning("task will be retried", error=f"{type(error).__name__}: {error}", retries=task.request.retries)

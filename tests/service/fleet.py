@@ -12,6 +12,7 @@ from typing import Any, Self
 from sqlalchemy import Engine
 
 from db.fleets import FleetPlan, Fleets, FleetStatus
+from db.liveness import workers
 from db.schema import CampaignState
 from db.session import open_database
 from db.store import Store
@@ -122,6 +123,10 @@ class Fleet:
 
         wait_until(finished, f"campaign {campaign} is finished", seconds)
         return self.fleets.status(campaign)
+
+    def live_workers(self) -> list[str]:
+        """Their names."""
+        return [worker.name for worker in workers(self.engine)]
 
     def counts(self, campaign: int) -> dict[str, tuple[int, int, int]]:
         """Programs, batches and first seed of every signature."""

@@ -8,24 +8,18 @@ import click
 import msgspec
 from rich.table import Table
 
+from db.merges import Merges
 from db.session import DEFAULT_URL, StoreError
-from db.store import FindingRow
+from db.store import FindingRow, Store
 from db.traces import TraceRow
 from fuzzer.finding import Finding, Occurrence, Verdict
+from workers.curating import COMMANDS
 from workers.document import Document, check_writable, json_option, write_whole
-from workers.parameters import existing_store
+from workers.options import campaign_option, findings_database_option
+from workers.parameters import existing_engine
 from workers.refusal import BadInput, refuse
 
 _ADVICE = "check that --db names the database of 'mmufuzz run'"
-_DATABASE = click.option(
-    "--db",
-    "database",
-    metavar="URL",
-    envvar="MMUFUZZ_DATABASE",
-    show_envvar=True,
-    help=f"Findings database [default: {DEFAULT_URL}].",
-)
-_CAMPAIGN = click.option("--campaign", type=click.IntRange(1, 2**63 - 1), help="Of this campaign (run) only.")
 
 
 class ListedFinding(msgspec.Struct, frozen=True):
@@ -62,9 +56,9 @@ class FindingReport(msgspec.Struct, frozen=True):
 
 
 @click.group(invoke_without_command=True)
-@_DATABASE
+@findings_database_option
 @click.option("--verdict", type=click.Choice([str(verdict) for verdict in Verdict]), help="With this verdict only.")
-@_CAMPAIGN
+@campaign_option
 @click.option("--limit", type=click.IntRange(1, 10**6), default=100, show_default=True, help="At most so many.")
 @json_option
 @click.pass_context
@@ -78,12 +72,13 @@ def findings(
       mmufuzz findings --verdict fixed
       mmufuzz findings --campaign 3 --json -
       mmufuzz findings show SIGNATURE --reproducer story.json
+      mmufuzz findings state SIGNATURE fixed --why "commit 0123abc"
     """
     ctx.obj = database
     if ctx.invoked_subcommand is not None:
         document.belongs_after(ctx.invoked_subcommand)
         return
-    store = existing_store(database or DEFAULT_URL)
+    store = Store(existing_engine(database or DEFAULT_URL))
     with refuse(StoreError, advice=_ADVICE):
         rows = store.findings(campaign, Verdict(verdict) if verdict else None, limit + 1)
         unjudged = [] if verdict else store.unjudged(campaign, limit)
@@ -104,8 +99,8 @@ def findings(
 
 @findings.command()
 @click.argument("signature")
-@_DATABASE
-@_CAMPAIGN
+@findings_database_option
+@campaign_option
 @click.option("--reproducer", "target", type=click.Path(path_type=Path), help="Write its reproducer to this file.")
 @json_option
 @click.pass_context
@@ -127,13 +122,15 @@ def show(
     """
     if target is not None:
         check_writable(target, "--reproducer")
-    store = existing_store(database or ctx.obj or DEFAULT_URL)
+    engine = existing_engine(database or ctx.obj or DEFAULT_URL)
+    store = Store(engine)
     with refuse(StoreError, advice=_ADVICE):
         row = store.finding(signature, campaign)
         if row is None:
             raise BadInput(f"no finding {signature!r}; 'mmufuzz findings' lists the signatures")
         occurrences = store.occurrences(signature, row.campaign)
         body = store.reproducer(signature, row.campaign)
+        merged = Merges(engine).into(signature)
     if target is not None:
         if body is None:
             raise BadInput(f"finding {signature!r} has no reproducer; search again from seed {row.first_seed}")
@@ -142,12 +139,18 @@ def show(
     console = document.console()
     for label, text in details(row, occurrences):
         console.print(f"{label:<12} {text}")
+    for one in merged:
+        console.print(f"{'merged':<12} {one.signature}: {one.why} ({one.who})")
     if target is not None:
         console.print(f"written to {target}; tell it with:  mmufuzz replay {target}")
     elif body is not None:
         console.print(f"get its reproducer with:  mmufuzz findings show {signature} --reproducer FILE")
     seen = tuple((occurrence.program_seed, occurrence.count) for occurrence in occurrences)
     document.write(FindingReport(listed(row), seen, None if target is None else str(target)))
+
+
+for command in COMMANDS:
+    findings.add_command(command)
 
 
 def make_table(rows: list[FindingRow]) -> Table:

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from workers.exposition import exposition
 from workers.refusal import BadInput
 
 SLOTS_MAX: Final = 256
@@ -32,12 +33,15 @@ def worker(slots: int) -> None:
       MMUFUZZ_DATABASE=postgresql+psycopg://mmufuzz@db.example/mmufuzz mmufuzz worker --slots 8
 
     \b
+    MMUFUZZ_METRICS_PORT=9464 serves Prometheus metrics at /metrics.
     SIGTERM or Ctrl-C lets the tasks in hand finish; a second one gives them back.
     A worker that is killed loses nothing: another one does its tasks.
     """
     try:
         # Only now: the other commands need no service.
-        station = import_module("workers.station")
+        settings = import_module("workers.settings").settings()
+        with exposition(settings.metrics_address, settings.metrics_port):
+            code = import_module("workers.station").serve(slots)
     except ModuleNotFoundError as error:
         raise BadInput(f"{error.name} is not installed; get the service: pip install 'mmufuzz[service]'") from error
-    raise click.exceptions.Exit(station.serve(slots))
+    raise click.exceptions.Exit(code)
