@@ -11,7 +11,7 @@ import msgspec
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from db.condition import backlog, server
+from db.condition import Server, backlog, server
 from db.liveness import ALIVE_SECONDS, workers
 from db.notifications import Notifications
 from db.revisions import revisions
@@ -63,7 +63,7 @@ def examine(settings: Settings) -> Iterator[Check]:
             yield Check(Health.WARNING, "migrations", text, "mmufuzz migrate up; workers of older versions then stop")
         else:
             yield Check(Health.OK, "migrations", f"revision {known.database}, the newest")
-        yield from clock(url)
+        yield from clock(server(url))
         if known.is_newest():
             yield from fleet(url)
     except StoreError as error:
@@ -87,9 +87,8 @@ def broker() -> Check:
     return Check(Health.OK, "broker", name)
 
 
-def clock(url: str) -> Iterator[Check]:
-    """Heartbeats are times of the workers' clocks."""
-    told = server(url)
+def clock(told: Server | None) -> Iterator[Check]:
+    """Heartbeats are times of the workers' clocks; a database in a file has that of this machine."""
     if told is None:
         yield Check(Health.OK, "clock", "the database is a file of this machine")
         return

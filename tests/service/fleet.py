@@ -90,10 +90,15 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
-    def mmufuzz(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def mmufuzz(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command of a user of this fleet."""
         return subprocess.run(
-            [*COMMAND, *words], cwd=self.folder, env=self.variables(), capture_output=True, text=True, timeout=120
+            [*COMMAND, *words],
+            cwd=self.folder,
+            env=self.variables() | variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     def create(self, programs: int, batch_programs: int = 5, name: str = "test", **plan: Any) -> int:

@@ -14,6 +14,9 @@ from tests.workers.shell import ROOT
 from workers.cli import COMMANDS, cli
 from workers.refusal import one_line_errors
 
+# Groups whose subcommands have it, and one that logs JSON.
+WITHOUT_DOCUMENT = {"campaign", "migrate", "worker"}
+
 
 def test_every_command_module_is_listed() -> None:
     modules = {file.stem for file in (ROOT / "workers" / "commands").glob("*.py")} - {"__init__"}
@@ -33,7 +36,7 @@ def test_help_names_every_command_and_gives_examples() -> None:
         result = CliRunner().invoke(cli, [command, "--help"])
         assert result.exit_code == 0
         assert f"mmufuzz {command}" in result.stdout, "an example, not only options"
-        assert "--json" in result.stdout
+        assert "--json" in result.stdout or command in WITHOUT_DOCUMENT
 
 
 def test_version() -> None:
