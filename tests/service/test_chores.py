@@ -21,9 +21,10 @@ from fuzzer.finding import BatchResult, Finding, FoundFinding, signature
 from fuzzer.generate import PROFILES, generate
 from reference_mmu.version import model_version
 from tests.db.stored import NAME, SECOND, SECOND_NAME, THIRD, THIRD_NAME, VIOLATION
-from tests.service.fleet import Fleet
+from tests.service.fleet import Fleet, Worker
 from tests.service.waiting import wait_until
 from tests.workers.made import FINDING, reproducer_file
+from tests.workers.shell import ROOT
 from workers.rechecking import rechecked
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -76,6 +77,11 @@ def receiver(*answers: int) -> Iterator[Receiver]:
             thread.join()
 
 
+def start(fleet: Fleet, server: Receiver, slots: int = 1, **variables: str) -> Worker:
+    """A worker that tells this receiver."""
+    return fleet.start_worker(slots, ROOT, **server.variables(), **variables)
+
+
 def store(fleet: Fleet, *findings: tuple[Finding, bytes | None], model: str | None = None) -> int:
     """A campaign of one process that found these."""
     campaign = fleet.store.create_campaign(
@@ -88,7 +94,7 @@ def store(fleet: Fleet, *findings: tuple[Finding, bytes | None], model: str | No
 
 def test_first_findings_are_told_signed_and_once(fleet: Fleet) -> None:
     with receiver() as server:
-        worker = fleet.start_worker(slots=2, **server.variables())
+        worker = start(fleet, server, slots=2)
         store(fleet, (VIOLATION, None), (THIRD, None))
         wait_until(lambda: len(worker.events("notified")) == 1, "the first is told", seconds=60)
         store(fleet, (VIOLATION, None), (SECOND, None))
@@ -110,7 +116,7 @@ def test_first_findings_are_told_signed_and_once(fleet: Fleet) -> None:
 def test_a_receiver_that_does_not_take_it_gets_it_again(fleet: Fleet, answer: int) -> None:
     """With the same key; a redirection is not followed."""
     with receiver(answer) as server:
-        worker = fleet.start_worker(**server.variables())
+        worker = start(fleet, server)
         store(fleet, (VIOLATION, None))
         wait_until(lambda: bool(worker.events("notified")), "the second try succeeds", seconds=90)
         first, second = server.messages
@@ -124,12 +130,12 @@ def test_a_receiver_that_does_not_take_it_gets_it_again(fleet: Fleet, answer: in
 def test_the_stop_switch_and_the_rate(fleet: Fleet) -> None:
     with receiver() as server:
         store(fleet, (VIOLATION, None), (SECOND, None))
-        stopped = fleet.start_worker(MMUFUZZ_WEBHOOK_STOPPED="1", **server.variables())
+        stopped = start(fleet, server, MMUFUZZ_WEBHOOK_STOPPED="1")
         campaign = store(fleet, (THIRD, b"garbage"), model="older")
         wait_until(lambda: bool(stopped.events("rechecked")), f"chores are done for {campaign}", seconds=60)
         assert server.messages == []
         stopped.kill()
-        limited = fleet.start_worker(MMUFUZZ_WEBHOOK_HOURLY_MAX="1", **server.variables())
+        limited = start(fleet, server, MMUFUZZ_WEBHOOK_HOURLY_MAX="1")
         wait_until(lambda: bool(limited.events("notified")), "one is told", seconds=60)
         store(fleet, (msgspec.structs.replace(THIRD, what="model-bug"), b"garbage"), model="older")
         wait_until(lambda: bool(limited.events("rechecked")), "chores went on", seconds=60)

@@ -94,7 +94,7 @@ def test_what_is_declared_is_served_and_equals_the_database(fleet: Fleet) -> Non
     wait_until(lambda: value(scrape(port), "mmufuzz_programs") == 40, "the last batch is counted", seconds=10)
     after = scrape(port)
     assert value(after, "mmufuzz_steps") == status.steps
-    assert values(after, "mmufuzz_batches") == {("done",): 6, ("repeated",): 0, ("aside",): 0}
+    assert values(after, "mmufuzz_batches")[("done",)] == status.batches == 6
     assert value(after, "mmufuzz_coverage_points") == one(fleet, "SELECT max(coverage) FROM batches")
     assert value(after, "mmufuzz_divergences") == shown(fleet, "divergence") > 0
     assert value(after, "mmufuzz_violating_programs") == shown(fleet, "violation") > 0
@@ -105,7 +105,7 @@ def test_what_is_declared_is_served_and_equals_the_database(fleet: Fleet) -> Non
     assert {labels: int(n) for labels, n in values(after, "mmufuzz_findings").items() if n} == stored
     observed = {sample.name: sample.value for sample in after["mmufuzz_detection_seconds"].samples}
     assert observed["mmufuzz_detection_seconds_count"] == len(rows)
-    assert sum(values(after, "mmufuzz_redeliveries").values()) == status.redeliveries == 0
+    assert sum(values(after, "mmufuzz_redeliveries").values()) == status.redeliveries
     assert value(after, "mmufuzz_workers") == 1
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(port, "/")

@@ -155,7 +155,7 @@ for command in COMMANDS:
 
 def make_table(rows: list[FindingRow]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("verdict", "what", "patches", "signature"):
+    for name in ("verdict", "state", "what", "patches", "signature"):
         table.add_column(name, overflow="fold")
     for name in ("count", "ops", "preempt", "run"):
         table.add_column(name, justify="right")
@@ -164,6 +164,7 @@ def make_table(rows: list[FindingRow]) -> Table:
         sizes = (reproducer.operations, reproducer.preemptions) if reproducer else (None, None)
         table.add_row(
             str(finding.verdict),
+            str(row.state),
             finding.what,
             ", ".join(finding.patches) or "-",
             row.signature,
