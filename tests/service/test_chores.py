@@ -18,7 +18,8 @@ from db.history import Histories
 from db.notifications import Notifications, Waiting
 from db.schema import FindingState
 from fuzzer.finding import BatchResult, Finding, FoundFinding, signature
-from fuzzer.generate import PROFILES, generate
+from fuzzer.generate import generate
+from fuzzer.profile import PROFILES
 from reference_mmu.version import model_version
 from tests.db.stored import NAME, SECOND, SECOND_NAME, THIRD, THIRD_NAME, VIOLATION
 from tests.service.fleet import Fleet, Worker
