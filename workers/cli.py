@@ -14,7 +14,7 @@ from fuzzer.compiled import CoreError, use_compiled_core
 from reference_mmu import __version__
 from workers.refusal import BadInput, one_line_errors
 
-COMMANDS: Final = ("run", "replay", "minimize", "findings", "patches", "prove", "expose", "headline")
+COMMANDS: Final = ("run", "replay", "export", "minimize", "findings", "patches", "prove", "expose", "headline")
 
 
 class Commands(click.Group):

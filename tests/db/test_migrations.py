@@ -24,7 +24,7 @@ from db.migrations import migration_config
 from db.schema import Base
 from db.session import StoreError, open_database, transaction
 
-TABLES = {"campaigns", "batches", "findings", "occurrences", "reproducers"}
+TABLES = {table.name for table in Base.metadata.sorted_tables}
 
 
 def url_of(path: Path) -> str:
