@@ -128,7 +128,7 @@ class Listing:
         """Every verdict, the most severe first, also those that no finding has."""
         query = select(FindingTable.severity, func.count()).group_by(FindingTable.severity)
         with transaction(self._engine, "read") as connection:
-            found = {severity: number for severity, number in connection.execute(query).tuples()}
+            found = dict(connection.execute(query).tuples().all())
         return [Number(str(verdict), found.get(SEVERITY[verdict], 0)) for verdict in reversed(SEVERITY)]
 
     def by_patch(self) -> list[Number]:
