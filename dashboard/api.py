@@ -4,7 +4,7 @@
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Body, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from dashboard.access import Admin, Operator, Reader
 from dashboard.answers import answer, json_answer
@@ -98,6 +98,24 @@ def shows(content: type, status: int = 200, media_type: str = "application/json"
     schemas[content.__name__] = content
     refers = {"$ref": f"#/components/schemas/{content.__name__}"}
     return {status: {"description": content.__name__, "content": {media_type: {"schema": refers}}}, **_PROBLEMS}
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+RawBody = Annotated[bytes, Depends(_body)]
+"""As it was sent: what is in it is decoded by whoever knows the format, or by a child process."""
+
+
+def _takes(schema: dict[str, str]) -> dict[str, Any]:
+    """What a route wants to be sent, for OpenAPI."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _takes_wish() -> dict[str, Any]:
+    schemas[TokenWish.__name__] = TokenWish
+    return _takes({"$ref": f"#/components/schemas/{TokenWish.__name__}"})
 
 
 def _file() -> Any:
@@ -232,12 +250,12 @@ def patch(
     raise NotFound(f"no patch '{patch}'")
 
 
-@api.post("/replays", status_code=202, responses=shows(ReplayRow, 202))
+@api.post("/replays", status_code=202, responses=shows(ReplayRow, 202), openapi_extra=_takes({"type": "object"}))
 def upload(
     request: Request,
     service: Services,
     visitor: Operator,
-    body: Annotated[bytes, Body(media_type="application/json")],
+    body: RawBody,
 ) -> Response:
     """Upload a reproducer, or any export of one. The answer is a receipt: ask for /replays/ID until it is done."""
     row = service.uploads.submit(body, visitor.name)
@@ -269,12 +287,12 @@ def tokens(request: Request, service: Services, visitor: Admin) -> Response:
     return json_answer(request, Tokens(tuple(service.tokens.all())))
 
 
-@api.post("/tokens", status_code=201, responses=shows(NewToken, 201))
+@api.post("/tokens", status_code=201, responses=shows(NewToken, 201), openapi_extra=_takes_wish())
 def create_token(
     request: Request,
     service: Services,
     visitor: Admin,
-    body: Annotated[bytes, Body(media_type="application/json")],
+    body: RawBody,
 ) -> Response:
     """Make a token. It is told this once."""
     try:

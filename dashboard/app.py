@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from dashboard.access import Guard, NotAllowed, NotSignedIn, session_key
 from dashboard.api import PREFIX, BadBody, api, openapi_components
+from dashboard.changelog import catalogue
 from dashboard.headers import StrictHeaders
 from dashboard.limits import Limits
 from dashboard.pages import pages, problem_page
@@ -70,6 +71,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # Reading the model's sources takes a second: better now than at the first visit.
+        catalogue()
         uploads.resume()
         yield
         uploads.close()

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Query
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from dashboard.service import Services
 from db.listing import PAGE_MAX, Page, Sort, Wanted
@@ -18,10 +18,10 @@ def _none_if_empty(value: Any) -> Any:
 
 
 _Optional = BeforeValidator(_none_if_empty)
-_Text = Annotated[str | None, _Optional, Query(max_length=200)]
-_Cursor = Annotated[str | None, _Optional, Query(max_length=1000)]
-_Number = Annotated[int | None, _Optional, Query(ge=1, le=2**63 - 1)]
-_Days = Annotated[float | None, _Optional, Query(gt=0, le=36_500)]
+_Text = Annotated[Annotated[str, Field(max_length=200)] | None, _Optional]
+_Cursor = Annotated[Annotated[str, Field(max_length=1000)] | None, _Optional]
+_Number = Annotated[Annotated[int, Field(ge=1, le=2**63 - 1)] | None, _Optional]
+_Days = Annotated[Annotated[float, Field(gt=0, le=36_500)] | None, _Optional]
 
 
 class Filters(NamedTuple):

@@ -128,7 +128,7 @@ class Listing:
         """Every verdict, the most severe first, also those that no finding has."""
         query = select(FindingTable.severity, func.count()).group_by(FindingTable.severity)
         with transaction(self._engine, "read") as connection:
-            found = dict(connection.execute(query).tuples().all())
+            found = {row[0]: row[1] for row in connection.execute(query)}
         return [Number(str(verdict), found.get(SEVERITY[verdict], 0)) for verdict in reversed(SEVERITY)]
 
     def by_patch(self) -> list[Number]:

@@ -23,9 +23,10 @@ function svg(name, attributes = {}, text) {
 function geometry(trace, room) {
   const lanes = trace.actors.length * LANE;
   const narrow = room < 700;
+  const mark = narrow ? 0 : 110;
   const label = narrow ? Math.max(96, Math.floor((room - TURN - GAP - 2 * lanes - 4) / 2)) : 190;
   const start = { old: TURN, new: TURN + lanes + label + GAP };
-  return { start, label, width: start.new + lanes + label, x: (side, actor) => start[side] + actor * LANE + LANE / 2,
+  return { start, label, width: start.new + lanes + label + mark, narrow, x: (side, actor) => start[side] + actor * LANE + LANE / 2,
            text: (side) => start[side] + lanes + 4, chars: Math.floor(label / (narrow ? 6.1 : 7)) };
 }
 
@@ -87,6 +88,7 @@ function drawCell(trace, g, group, row, index, side) {
 function drawRow(trace, g, row, index) {
   const same = JSON.stringify(row.old) === JSON.stringify(row.new);
   const group = svg("g", { class: same ? "row" : "row differs" });
+  group.append(svg("title", {}, `${row.actor} ${row.operation}`));
   group.append(svg("rect", { class: "band", x: 0, y: index * ROW, width: g.width, height: ROW }));
   group.append(svg("text", { class: "turn", x: TURN - 6, y: (index + 0.5) * ROW + 4, "text-anchor": "end" }, row.turn || "end"));
   for (const side of ["old", "new"]) drawCell(trace, g, group, row, index, side);
@@ -115,7 +117,8 @@ function drawLanes(container, trace, choose) {
   if (trace.first_difference >= 0) {
     const y = trace.first_difference * ROW;
     body.append(svg("line", { class: "divergence", x1: 0, x2: g.width, y1: y, y2: y }));
-    body.append(svg("text", { class: "divergence-text", x: g.width - 4, y: y - 4, "text-anchor": "end" }, "first difference ↓"));
+    const text = { class: "divergence-text", x: g.width - 4, y: y + ROW - 6, "text-anchor": "end", "pointer-events": "none" };
+    if (!g.narrow) body.append(svg("text", text, "first difference"));
   }
   container.replaceChildren(drawHead(trace, g), body);
   return groups;
@@ -158,16 +161,37 @@ function ordered(keys) {
   return [...keys].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b, "en", { numeric: true }));
 }
 
-function stateTable(state, frame, keys) {
+// One table for a step: what the turn did, then the state, OLD beside NEW.
+function stepTable(row, state, frame, keys) {
+  const table = make("table"), columns = make("colgroup"), head = make("thead"), headRow = make("tr"), body = make("tbody");
+  columns.append(make("col"), make("col"), make("col"));
+  headRow.append(make("td"), make("th", { scope: "col" }, "OLD"), make("th", { scope: "col" }, "NEW"));
+  head.append(headRow);
+  if (row) addTurn(body, row);
+  if (frame) addState(body, state, frame, keys);
+  table.append(columns, head, body);
+  return table;
+}
+
+function addTurn(body, row) {
+  const told = [
+    ["goes", (cell) => [cell.where]],
+    ["does", (cell) => cell.seen.filter((text) => !text.includes(" -> "))],
+    ["breaks", (cell) => cell.broken],
+  ];
+  for (const [name, textsOf] of told) {
+    const cells = ["old", "new"].map((side) => textsOf(row[side]));
+    if (!cells[0].length && !cells[1].length) continue;
+    const line = make("tr");
+    line.append(make("th", { scope: "row" }, name));
+    for (const texts of cells) line.append(make("td", name === "breaks" ? { class: "bad" } : {}, texts.join("; ") || "–"));
+    body.append(line);
+  }
+}
+
+function addState(body, state, frame, keys) {
   const changed = { old: new Set(), new: new Set() };
   for (const side of ["old", "new"]) for (const [group, name] of frame[side]) changed[side].add(`${group}\n${name}`);
-  const table = make("table");
-  const columns = make("colgroup");
-  columns.append(make("col"), make("col"), make("col"));
-  const head = make("thead"), headRow = make("tr");
-  for (const text of ["", "OLD", "NEW"]) headRow.append(text ? make("th", { scope: "col" }, text) : make("td"));
-  head.append(headRow);
-  const body = make("tbody");
   let group = "";
   for (const key of keys) {
     if (!state.old.has(key) && !state.new.has(key) && !changed.old.has(key) && !changed.new.has(key)) continue;
@@ -185,25 +209,6 @@ function stateTable(state, frame, keys) {
     }
     body.append(row);
   }
-  table.append(columns, head, body);
-  return table;
-}
-
-function turnTable(row) {
-  const table = make("table"), body = make("tbody");
-  for (const [name, text] of [["", (cell) => [cell.where]], ["did", (cell) => cell.seen.filter((one) => !/->/.test(one))],
-                              ["broke", (cell) => cell.broken]]) {
-    const cells = ["old", "new"].map((side) => text(row[side]));
-    if (!cells[0].length && !cells[1].length) continue;
-    const line = make("tr");
-    line.append(make("th", { scope: "row" }, name || "goes"));
-    for (const texts of cells) line.append(make("td", name === "broke" ? { class: "bad" } : {}, texts.join("; ") || "–"));
-    body.append(line);
-  }
-  const columns = make("colgroup");
-  columns.append(make("col"), make("col"), make("col"));
-  table.append(columns, body);
-  return table;
 }
 
 class Picture {
@@ -273,17 +278,12 @@ class Picture {
   }
 
   tell(row, step) {
-    const state = this.root.querySelector(".state");
+    const state = this.states[step], frame = this.trace.frames[step];
+    const everything = () => ordered(new Set([...state.old.keys(), ...state.new.keys()]));
     const parts = [make("h3", {}, row ? `Step ${step}: ${row.actor} ${row.operation}` : "Before the first step")];
-    if (row) parts.push(turnTable(row));
-    const frame = this.trace.frames[step];
-    if (frame) {
-      const keys = this.everything ? ordered(new Set([...this.states[step].old.keys(), ...this.states[step].new.keys()])) : this.telling;
-      parts.push(stateTable(this.states[step], frame, keys), this.checkbox(row, step));
-    } else {
-      parts.push(make("p", { class: "note" }, "This machine is too large to be shown."));
-    }
-    state.replaceChildren(...parts);
+    parts.push(stepTable(row, state, frame, frame && this.everything ? everything() : this.telling));
+    parts.push(frame ? this.checkbox(row, step) : make("p", { class: "note" }, "This machine is too large to be shown."));
+    this.root.querySelector(".state").replaceChildren(...parts);
   }
 
   checkbox(row, step) {

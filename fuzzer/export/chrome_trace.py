@@ -32,7 +32,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     ph: Literal["X", "i", "M"]
     pid: int
     tid: int
-    ts: int = 0
+    ts: int
     dur: int = 0
     s: str = ""
     args: dict[str, str | int] = {}
@@ -57,9 +57,9 @@ def chrome_trace(trace: Trace) -> ChromeTrace:
     """The events of both models on one time line, so that a turn stands below the same turn of the other."""
     events: list[Event] = []
     for pid, side in enumerate(_SIDES, 1):
-        events.append(Event("process_name", "M", pid, 0, args={"name": side.upper()}))
+        events.append(Event("process_name", "M", pid, 0, 0, args={"name": side.upper()}))
         for tid, actor in enumerate(trace.actors, 1):
-            events.append(Event("thread_name", "M", pid, tid, args={"name": actor}))
+            events.append(Event("thread_name", "M", pid, tid, 0, args={"name": actor}))
         events.extend(_slices(trace, pid, side))
     if trace.first_difference >= 0:
         ts = trace.first_difference * _TURN_MICROSECONDS
