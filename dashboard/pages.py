@@ -230,7 +230,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
     encoded = service.replays.trace(receipt) if row.state is ReplayState.DONE else None
     trace = None if encoded is None else msgspec.json.decode(encoded, type=Trace)
     told = None if trace is None else trace.reproducer.finding
-    return render(
+    response = render(
         request,
         "replay.html",
         visitor=visitor,
@@ -244,6 +244,9 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         api=f"/api/v1/replays/{receipt}",
         **_told(trace),
     )
+    if row.state is ReplayState.WAITING:
+        response.headers["Refresh"] = "1"
+    return response
 
 
 @pages.get("/tokens")

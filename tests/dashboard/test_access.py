@@ -20,7 +20,7 @@ VALUES = {"campaign": "1", "signature": BUG, "form": "story", "patch": "age-elid
 def routes(app: Any) -> list[tuple[str, str]]:
     """Every (method, address) of the pages and the API, parameters filled in."""
     assert isinstance(app, FastAPI)
-    found = []
+    found: list[tuple[str, str]] = []
     for path, methods in all_paths(app.routes):
         address = re.sub(r"\{(\w+)\}", lambda match: VALUES.get(match[1], "1"), path)
         found.extend((method, address) for method in sorted(methods - {"HEAD"}))
@@ -32,7 +32,7 @@ def all_paths(routes: Any) -> list[tuple[str, set[str]]]:
     found: list[tuple[str, set[str]]] = []
     for route in routes:
         if isinstance(route, APIRoute):
-            found.append((route.path, set(route.methods)))
+            found.append((route.path, set(route.methods or ())))
         elif hasattr(route, "original_router"):
             found.extend(all_paths(route.original_router.routes))
     return found
@@ -58,7 +58,7 @@ def test_nothing_is_shown_without_a_token(shared: Site) -> None:
 def test_a_wrong_token_opens_nothing(shared: Site, header: str) -> None:
     for method, address in routes(shared.client.app):
         if address not in OPEN:
-            sent = {"Authorization": header.encode("latin-1")}
+            sent = {b"Authorization": header.encode("latin-1")}
             answer = shared.client.request(method, address, headers=sent, follow_redirects=False)
             assert answer.status_code in (303, 401), (method, address)
 

@@ -27,7 +27,7 @@ def test_openapi_describes_every_route_and_names_only_what_it_has(shared: Site) 
 def test_the_pages_of_a_list_hold_every_finding_once(shared: Site) -> None:
     for sort in ("severity", "last-seen", "first-seen", "count", "what"):
         seen: list[int] = []
-        cursor = ""
+        cursor: str | None = ""
         while cursor is not None:
             page = shared.get(f"/api/v1/findings?sort={sort}&limit=3&cursor={cursor}").json()
             assert page["total"] == len(NAMES)
