@@ -17,7 +17,6 @@ from dashboard.filters import FindingFilters
 from dashboard.reasons import MEANING, reasons
 from dashboard.replaying import ReplayFailed
 from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
-from db.growth import growth
 from db.schema import FindingState, Level, ReplayState
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
@@ -173,6 +172,7 @@ def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
 def campaign(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """Read-only: what starts, pauses and stops a campaign belongs into a form of this page that posts to this path."""
     row = service.campaign(campaign)
+    told, grown = service.grown(row)
     return render(
         request,
         "campaign.html",
@@ -180,8 +180,8 @@ def campaign(request: Request, service: Services, visitor: Reader, campaign: Cam
         now=service.now(),
         campaign=row,
         totals=service.store.totals(campaign),
-        health=service.health(row),
-        points=growth(service.engine, campaign).points[-_RECENT:],
+        health=told,
+        points=grown.points[-_RECENT:],
         found=service.store.findings(campaign, limit=_RECENT),
     )
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from dashboard.health import Health, health
 from dashboard.replaying import Replayer
 from dashboard.uploads import Uploads
-from db.growth import growth
+from db.growth import Growth, growth
 from db.listing import Listing
 from db.replays import Replays
 from db.store import CampaignRow, FindingRow, Store
@@ -61,7 +61,12 @@ class Service(NamedTuple):
         return body
 
     def health(self, campaign: CampaignRow) -> Health:
-        return health(campaign, growth(self.engine, campaign.id), self.now())
+        return self.grown(campaign)[0]
+
+    def grown(self, campaign: CampaignRow) -> tuple[Health, Growth]:
+        """How it is, and how it came there."""
+        told = growth(self.engine, campaign.id)
+        return health(campaign, told, self.now()), told
 
 
 def _service_of(request: Request) -> Service:

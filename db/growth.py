@@ -2,10 +2,11 @@
 """How a campaign grows: its batches in the order in which they were stored, thinned out to what a chart can show."""
 
 from datetime import datetime
-from typing import Final
+from itertools import accumulate
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from db.schema import BatchTable, FindingTable
 from db.session import transaction
@@ -38,30 +39,36 @@ class Growth(msgspec.Struct, frozen=True):
 def growth(engine: Engine, campaign: int) -> Growth:
     """Raises StoreError.  Of a campaign that does not exist there is nothing to tell."""
     of_campaign = BatchTable.campaign_id == campaign
-    batches = (
-        select(BatchTable.stored_at, BatchTable.programs, BatchTable.steps, BatchTable.seconds, BatchTable.coverage)
-        .where(of_campaign)
-        .order_by(BatchTable.stored_at, BatchTable.id)
-    )
     found = select(func.min(FindingTable.first_seen), func.max(FindingTable.first_seen)).where(
         FindingTable.campaign_id == campaign
     )
-    points: list[GrowthPoint] = []
     with transaction(engine, "read") as connection:
         total = connection.execute(select(func.count()).where(of_campaign)).scalar_one()
         first, last = connection.execute(found).one()
-        together = max(1, -(-total // POINTS_MAX))
-        coverage = 0
-        for chunk in connection.execute(batches).partitions(together):
-            coverage = max(coverage, *(row.coverage for row in chunk))
-            points.append(
-                GrowthPoint(
-                    stored_at=chunk[-1].stored_at,
-                    batches=len(chunk),
-                    programs=sum(row.programs for row in chunk),
-                    steps=sum(row.steps for row in chunk),
-                    seconds=sum(row.seconds for row in chunk),
-                    coverage=coverage,
-                )
-            )
+        rows = connection.execute(_thinned(of_campaign, max(1, -(-total // POINTS_MAX)))).all()
+    highest = accumulate((row.coverage for row in rows), max)
+    points = (
+        GrowthPoint(row.stored_at, row.batches, int(row.programs), int(row.steps), row.seconds, coverage)
+        for row, coverage in zip(rows, highest, strict=True)
+    )
     return Growth(tuple(points), first, last)
+
+
+def _thinned(of_campaign: ColumnElement[bool], together: int) -> Select[*tuple[Any, ...]]:
+    """The batches in the order in which they were stored, so many of them to a row."""
+    place = func.row_number().over(order_by=(BatchTable.stored_at, BatchTable.id)) - 1
+    columns = (BatchTable.stored_at, BatchTable.programs, BatchTable.steps, BatchTable.seconds, BatchTable.coverage)
+    numbered = select(*columns, (place // together).label("chunk")).where(of_campaign).subquery()
+    batches = numbered.c
+    return (
+        select(
+            func.max(batches.stored_at).label("stored_at"),
+            func.count().label("batches"),
+            func.sum(batches.programs).label("programs"),
+            func.sum(batches.steps).label("steps"),
+            func.sum(batches.seconds).label("seconds"),
+            func.max(batches.coverage).label("coverage"),
+        )
+        .group_by(batches.chunk)
+        .order_by(batches.chunk)
+    )
