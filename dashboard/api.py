@@ -118,9 +118,9 @@ def _takes_wish() -> dict[str, Any]:
     return _takes({"$ref": f"#/components/schemas/{TokenWish.__name__}"})
 
 
-def _file() -> Any:
+def _file(*media_types: str) -> Any:
     anything = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"description": "a file", "content": {"application/octet-stream": anything}}, **_PROBLEMS}
+    return {200: {"description": "a file", "content": dict.fromkeys(media_types, anything)}, **_PROBLEMS}
 
 
 _PROBLEM: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -162,15 +162,15 @@ def campaign_growth(request: Request, service: Services, visitor: Reader, campai
     return json_answer(request, growth(service.engine, campaign))
 
 
-@api.get("/campaigns/{campaign}/findings.csv", responses=_file())
+@api.get("/campaigns/{campaign}/findings.csv", responses=_file("text/csv"))
 def campaign_csv(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """All findings of a campaign as CSV, the most severe first."""
     service.campaign(campaign)
     rows = service.store.findings(campaign, limit=CAMPAIGN_FINDINGS_MAX)
-    return answer(request, findings_csv(rows), "text/csv; charset=utf-8", f"findings-{campaign}.csv")
+    return answer(request, findings_csv(rows), "text/csv", f"findings-{campaign}.csv")
 
 
-@api.get("/campaigns/{campaign}/findings.zip", responses=_file())
+@api.get("/campaigns/{campaign}/findings.zip", responses=_file("application/zip"))
 def campaign_zip(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """All findings of a campaign with their reproducers."""
     service.campaign(campaign)
@@ -205,7 +205,10 @@ def finding_trace(
     return answer(request, encoded, "application/json")
 
 
-@api.get("/findings/{campaign}/{signature}/exports/{form}", responses=_file())
+@api.get(
+    "/findings/{campaign}/{signature}/exports/{form}",
+    responses=_file(*sorted({form.media_type for form in FORMS.values()})),
+)
 def finding_export(
     request: Request,
     service: Services,

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -108,6 +109,8 @@ def create_app(
 
 def _tell(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+    if isinstance(error.__cause__, OperationalError):
+        status = 503  # the database is away; what was asked may be fine
     if isinstance(error, NotSignedIn) and not _is_api(request) and request.method == "GET":
         return RedirectResponse("/login", 303)
     text = str(error) or "a valid token is needed"

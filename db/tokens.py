@@ -60,7 +60,8 @@ class Tokens:
         digest = digest_of(secret)
         with transaction(self._engine, "write") as connection:
             stored = connection.execute(select(*_SHOWN).where(TokenTable.name == name)).mappings().first()
-            if stored is not None and (stored["digest"], stored["level"]) == (digest, level.value):
+            as_wanted = (digest, level.value, None)
+            if stored is not None and (stored["digest"], stored["level"], stored["revoked_at"]) == as_wanted:
                 return
             same = (TokenTable.name == name) | (TokenTable.digest == digest)
             connection.execute(delete(TokenTable).where(same))

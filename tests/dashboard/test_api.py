@@ -189,3 +189,11 @@ def test_exports_of_the_api_are_the_reproducer(shared: Site) -> None:
     answer = shared.get(f"/api/v1/findings/1/{BUG}/exports/reproducer")
     assert decode_reproducer(answer.content) == golden("bug-219588")
     assert answer.headers["content-disposition"] == f'attachment; filename="{BUG.replace(":", "-")}.json"'
+
+
+def test_a_database_that_is_away_is_no_fault_of_the_question(own: Site) -> None:
+    with own.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE occurrences")
+    answer = own.get(f"/api/v1/findings/1/{BUG}")
+    assert answer.status_code == 503
+    assert "no such table" in answer.json()["error"]

@@ -61,3 +61,12 @@ def test_an_adopted_one_replaces_what_the_file_held_before(tokens: Tokens) -> No
     token = tokens.valid("second")
     assert token is not None
     assert token.level is Level.ADMIN
+
+
+def test_an_adopted_one_is_valid_again_even_if_it_was_revoked(tokens: Tokens) -> None:
+    """Who can restart the server with that file in place is whom it was to keep out at most by mistake."""
+    tokens.adopt("administrator", "secret", Level.ADMIN)
+    tokens.revoke(tokens.all()[0].id)
+    assert tokens.valid("secret") is None
+    tokens.adopt("administrator", "secret", Level.ADMIN)
+    assert tokens.valid("secret") is not None
