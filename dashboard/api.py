@@ -63,6 +63,10 @@ class FindingAnswer(msgspec.Struct, frozen=True):
     exports: tuple[str, ...]
 
 
+class Names(msgspec.Struct, frozen=True):
+    names: tuple[Number, ...]
+
+
 class Catalogue(msgspec.Struct, frozen=True):
     commits: tuple[Commit, ...]
 
@@ -227,10 +231,10 @@ def finding_export(
     return answer(request, body, FORMS[form].media_type, f"test_{name.replace('-', '_')}" if form == "pytest" else name)
 
 
-@api.get("/names", responses=shows(Number))
+@api.get("/names", responses=shows(Names))
 def names(request: Request, service: Services, visitor: Reader) -> Response:
     """Every invariant and effect that was found, and how often."""
-    return json_answer(request, service.listing.by_what())
+    return json_answer(request, Names(tuple(service.listing.by_what())))
 
 
 @api.get("/patches", responses=shows(Catalogue))

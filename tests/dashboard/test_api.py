@@ -100,6 +100,12 @@ def test_a_finding_says_why(shared: Site) -> None:
     assert answer["exports"] == list(FORMS)
 
 
+def test_names_that_were_found(shared: Site) -> None:
+    names = shared.get("/api/v1/names").json()["names"]
+    assert {"name": "stale-writable-mmuw", "findings": 1} in names
+    assert sum(name["findings"] for name in names) == len(NAMES)
+
+
 def test_a_campaign_adds_up(shared: Site) -> None:
     answer = shared.get("/api/v1/campaigns/1").json()
     assert (answer["totals"]["programs"], answer["health"]["coverage"]) == (80, 107)
