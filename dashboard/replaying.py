@@ -16,6 +16,8 @@ from fuzzer.export.trace_json import Trace
 
 _CACHE_BYTES_MAX: Final = 32 << 20
 _TRACE_BYTES_MAX: Final = 16 << 20
+# Other processes may keep the processor from it so much longer.
+_CLOCK: Final = 4
 _SOURCES: Final = Path(__file__).resolve().parent.parent
 # All of the environment that a child gets: the server's holds the way to the database.
 _INHERITED: Final = ("PATH", "LANG", "MMUFUZZ_CORE", "XDG_CACHE_HOME", "HOME")
@@ -61,10 +63,10 @@ class Replayer:
         environment |= {"PYTHONPATH": str(_SOURCES), "PYTHONSAFEPATH": "1"}
         try:
             run = subprocess.run(
-                command, input=body, capture_output=True, timeout=2 * self._cpu_seconds, env=environment
+                command, input=body, capture_output=True, timeout=_CLOCK * self._cpu_seconds, env=environment
             )
         except subprocess.TimeoutExpired as error:
-            raise ReplayFailed(f"not done after {2 * self._cpu_seconds} s") from error
+            raise ReplayFailed(f"not done after {_CLOCK * self._cpu_seconds} s") from error
         if run.returncode < 0:
             raise ReplayFailed(f"not done after {self._cpu_seconds} s of processor time, or out of memory")
         if run.returncode:

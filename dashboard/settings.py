@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     requests_at_once: Annotated[int, Field(ge=1)] = 200
     """Of one address, after it was quiet."""
     replay_seconds: Annotated[int, Field(ge=1, le=600)] = 20
-    """Processor time of one replay; it may take twice as long by the clock."""
+    """Processor time of one replay; it may take four times as long by the clock."""
     replay_megabytes: Annotated[int, Field(ge=64, le=65_536)] = 512
     """Address space of one replay."""
     replays_at_once: Annotated[int, Field(ge=1, le=64)] = 2

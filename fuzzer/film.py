@@ -24,6 +24,8 @@ from reference_mmu.points import COLLAPSE_FROZEN, NAMES
 PENDING: Final = "pending"
 """Group of what was begun and is not done: flushes, exits, grace periods, locks held."""
 
+_NAMED_BY_NUMBER: Final = ("memslot", "root", "shadow page")
+
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
     """One thing in the state that is not what it was: group ("SPTE", "TLB of vCPU0", …), name in it ("gfn 4"), and
@@ -110,9 +112,11 @@ class _Camera:
 
 def _placed(name: str) -> tuple[str, str]:
     """A name of the picture as (group, name in it): "SPTE gfn 4" is "gfn 4" of "SPTE"."""
-    for unit in (" gfn ", " hva "):
+    for group in _NAMED_BY_NUMBER:
+        if name.startswith(f"{group} "):
+            return group, name.removeprefix(f"{group} ")
+    for unit in (" gfn ", " page ", " hva "):
         group, found, number = name.partition(unit)
         if found:
             return group, f"{unit.strip()} {number}"
-    group, _, rest = name.rpartition(" ")
-    return (group, rest) if group in ("memslot", "root") else ("machine", name)
+    return "machine", name

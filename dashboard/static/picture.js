@@ -3,7 +3,7 @@
 // models at the chosen step. The server has computed all of it (fuzzer/export/trace_json.py); this only draws.
 
 const ROW = 19, LANE = 26, TURN = 30, HEAD = 62, GAP = 14;
-const GROUPS = ["pending", "SPTE", "TLB", "PML", "dirty bitmap", "write tracking", "memslot", "root", "host PTE", "memory"];
+const GROUPS = ["pending", "SPTE", "TLB", "guest PTE", "shadow page", "PML", "dirty bitmap", "write tracking", "memslot", "root", "host PTE", "memory"];
 
 function make(name, attributes = {}, text) {
   const element = document.createElement(name);

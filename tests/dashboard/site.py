@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A dashboard over a small database: campaign 1 with one finding per golden program, and clients of every level."""
+"""A dashboard over a small database: campaign 1 with eight findings, and clients of every level."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,10 +19,15 @@ from db.store import Store
 from db.tokens import Tokens
 from fuzzer.finding import BatchResult, FoundFinding, signature
 from fuzzer.reproducer import encode_reproducer
-from tests.golden import NAMES, golden
+from tests.golden import golden
 
 SECRET: Final = "s3cret-" * 6
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SHOWN: Final = (
+    *("aging-goes-unseen", "always-dirty-spurious", "bug-219588", "collapsible-fewer-flushes"),
+    *("collapsible-frozen", "collapsible-huge-before-flush", "consequence-more-pml", "invalid-root-aging"),
+)
+"""The golden programs whose findings campaign 1 holds."""
 BUG: Final = signature(golden("bug-219588").finding)
 CAMPAIGN: Final[dict[str, Any]] = {
     "name": "golden",
@@ -54,9 +60,9 @@ class Site(NamedTuple):
 
 
 def fill(store: Store) -> None:
-    """Campaign 1: a batch per golden program."""
+    """Campaign 1: a batch per finding."""
     campaign = store.create_campaign(**CAMPAIGN)
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(SHOWN):
         body = encode_reproducer(golden(name))
         found = FoundFinding(golden(name).finding, number + 1, number * 10, body)
         store.record(BatchResult(campaign, number, number * 10, 10, 1000, 2.0, 100 + number, (found,)))
@@ -64,7 +70,7 @@ def fill(store: Store) -> None:
 
 @contextmanager
 def site(folder: Path, **settings: Any) -> Iterator[Site]:
-    """Rates are high unless a test sets them, and the clock stands still."""
+    """Nobody asks too often unless a test says how often that is."""
     engine = open_database(f"sqlite:///{folder / 'mmufuzz.db'}")
     fill(Store(engine, lambda: NOW))
     with started(engine, SECRET, **settings) as client:
@@ -76,8 +82,10 @@ def site(folder: Path, **settings: Any) -> Iterator[Site]:
 
 @contextmanager
 def started(engine: Engine, secret: str | None, **settings: Any) -> Iterator[TestClient]:
-    """The application over a database that is there."""
-    chosen = Settings(**{"requests_at_once": 100_000, **settings})
-    app = create_app(chosen, engine, secret, now=lambda: NOW, clock=lambda: 0.0)
+    """The application over a database that is there. To its rates a minute passes between two requests, or with any
+    settings no time at all."""
+    minutes = count()
+    clock = (lambda: 0.0) if settings else (lambda: 60.0 * next(minutes))
+    app = create_app(Settings(**settings), engine, secret, now=lambda: NOW, clock=clock)
     with TestClient(app, base_url="http://localhost", client=("192.0.2.1", 1234)) as client:
         yield client

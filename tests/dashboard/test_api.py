@@ -10,8 +10,8 @@ import pytest
 from db.schema import Level
 from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import decode_reproducer, encode_reproducer
-from tests.dashboard.site import BUG, Site
-from tests.golden import NAMES, golden
+from tests.dashboard.site import BUG, SHOWN, Site
+from tests.golden import golden
 
 
 def test_openapi_describes_every_route_and_names_only_what_it_has(shared: Site) -> None:
@@ -30,10 +30,10 @@ def test_the_pages_of_a_list_hold_every_finding_once(shared: Site) -> None:
         cursor: str | None = ""
         while cursor is not None:
             page = shared.get(f"/api/v1/findings?sort={sort}&limit=3&cursor={cursor}").json()
-            assert page["total"] == len(NAMES)
+            assert page["total"] == len(SHOWN)
             seen.extend(row["id"] for row in page["rows"])
             cursor = page["cursor"]
-        assert sorted(seen) == list(range(1, len(NAMES) + 1)), sort
+        assert sorted(seen) == list(range(1, len(SHOWN) + 1)), sort
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_finding_says_why(shared: Site) -> None:
 def test_names_that_were_found(shared: Site) -> None:
     names = shared.get("/api/v1/names").json()["names"]
     assert {"name": "stale-writable-mmuw", "findings": 1} in names
-    assert sum(name["findings"] for name in names) == len(NAMES)
+    assert sum(name["findings"] for name in names) == len(SHOWN)
 
 
 def test_a_campaign_adds_up(shared: Site) -> None:
