@@ -39,7 +39,8 @@ class Health(msgspec.Struct, frozen=True):
 def health(campaign: CampaignRow, growth: Growth, now: datetime) -> Health:
     points = growth.points
     last = points[-1].stored_at if points else None
-    before = points[-1 - len(points) // _GROWING_SHARE] if points else None
+    quarter = -(-len(points) // _GROWING_SHARE)
+    before = points[max(0, len(points) - 1 - quarter)] if points else None
     return Health(
         campaign=campaign.id,
         name=campaign.name,

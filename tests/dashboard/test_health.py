@@ -41,6 +41,7 @@ def test_speed_is_that_of_the_wall_clock_once_it_is_known() -> None:
 
 
 def test_growing_is_judged_on_the_last_quarter() -> None:
+    assert told(points(1, 1, 2)).is_growing
     assert told(points(1, 2, 3, 4)).is_growing
     assert told(points(1, 5, 5, 6)).is_growing
     assert not told(points(1, 2, 3, 4, 5, 6, 6, 6)).is_growing
