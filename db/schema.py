@@ -124,6 +124,24 @@ class NotificationState(StrEnum):
     GIVEN_UP = "given-up"
 
 
+class Level(StrEnum):
+    """What a token allows, each more than the one before."""
+
+    READ = "read"
+    OPERATE = "operate"
+    """Upload reproducers, change what is stored about findings and campaigns."""
+    ADMIN = "admin"
+    """Give out and revoke tokens."""
+
+
+class ReplayState(StrEnum):
+    """Life of an uploaded reproducer."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant.  SQLite keeps no time zone, so everything is stored in UTC and comes back aware."""
 
@@ -482,3 +500,38 @@ class NotificationTable(Base):
     tries: Mapped[int]
     error: Mapped[str | None]
     """Why the last try failed."""
+
+
+class TokenTable(Base):
+    """Who may use the dashboard.  The token itself is known to its holder alone."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (UniqueConstraint("name"), UniqueConstraint("digest"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    digest: Mapped[str]
+    """SHA-256 of the token, in hexadecimal."""
+    level: Mapped[str]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class ReplayTable(Base):
+    """A reproducer that somebody uploaded, and what replaying it gave."""
+
+    __tablename__ = "replays"
+    __table_args__ = (Index(None, "created_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The receipt: from the content of the file, so that uploading it twice is one replay."""
+    body: Mapped[bytes]
+    state: Mapped[str]
+    uploaded_by: Mapped[str]
+    """Name of the token."""
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    """Why there is no trace, in one line."""
+    trace: Mapped[bytes | None]
+    """What fuzzer.export.trace_json makes of it."""

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from fuzzer.differential import Divergence
+from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding, Seed, signature
 from fuzzer.hunt import Found, Hunt, cause_of, judged, minimized, seen_in, trace_of
 from fuzzer.verdict import Trial

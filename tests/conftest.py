@@ -2,6 +2,7 @@
 """Tests run interpreted, where coverage, pdb and monkeypatching work; MMUFUZZ_CORE=compiled runs them compiled."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 from fuzzer.compiled import CoreError, require_compiler, use_compiled_core
 
 CORE = use_compiled_core()
+CHROMIUM = Path("/usr/bin/chromium")
 
 # A red test must be red again on the next machine: no random choice of examples, no wall-clock limit.
 settings.register_profile("mmufuzz", derandomize=True, deadline=None)
@@ -26,14 +28,21 @@ def missing_compiler() -> str:
     return ""
 
 
+def missing() -> dict[str, str]:
+    """Why tests with a marker cannot run here, by marker; empty when all can."""
+    reasons = {"compiler": missing_compiler(), "browser": "" if CHROMIUM.exists() else f"there is no {CHROMIUM}"}
+    return {marker: reason for marker, reason in reasons.items() if reason}
+
+
 def pytest_report_header() -> list[str]:
-    missing = missing_compiler()
-    return [f"core: {CORE.reason}", *([f"tests marked `compiler` are left out: {missing}"] if missing else [])]
+    left_out = [f"tests marked `{marker}` are left out: {reason}" for marker, reason in missing().items()]
+    return [f"core: {CORE.reason}", *left_out]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a C compiler where there is none: the project promises to run without."""
-    if missing_compiler():
-        left_out = [item for item in items if item.get_closest_marker("compiler")]
+    """Leave out what needs a C compiler or a browser where there is none: the project promises to run without."""
+    markers = missing()
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

@@ -49,7 +49,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         assert done.returncode == ("--apply" in arguments), f"{command}: {done.stderr or done.stdout}"
         assert done.stdout, command
         ran.append(arguments.split()[0])
-    assert ran == ["patches", "patches", "run", "findings", "replay", "expose", "prove", "headline", "run"]
+    assert ran == ["patches", "patches", "run", "findings", "replay", "expose", "prove", "headline", "run", "export"]
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

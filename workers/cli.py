@@ -6,6 +6,7 @@ imported before it touches a core module.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
 
 import click
@@ -15,23 +16,32 @@ from reference_mmu import __version__
 from workers.refusal import BadInput, one_line_errors
 
 COMMANDS: Final = (
-    *("run", "replay", "minimize", "findings", "patches", "prove", "expose", "headline"),
+    *("run", "replay", "export", "minimize", "findings", "patches", "prove", "expose", "headline"),
     *("recheck", "prune", "campaign", "worker", "doctor", "migrate"),
 )
+
+# Commands of layers above this one: looked up by name, so that no import goes upwards.
+ABOVE: Final = {"dashboard": "dashboard.command"}
 
 
 class Commands(click.Group):
     """Finds the commands in workers/commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *(name for name in ABOVE if find_spec("fastapi") is not None)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in ABOVE:
             return None
         choose_core()
-        command = getattr(import_module(f"workers.commands.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command), f"workers/commands/{cmd_name}.py defines no command {cmd_name}"
+        module = ABOVE.get(cmd_name, f"workers.commands.{cmd_name}")
+        try:
+            command = getattr(import_module(module), cmd_name)
+        except ModuleNotFoundError as error:
+            if cmd_name not in ABOVE:
+                raise
+            raise BadInput(f"{error}; {cmd_name} needs what pip installs with 'mmufuzz[service]'") from error
+        assert isinstance(command, click.Command), f"{module} defines no command {cmd_name}"
         return command
 
     def make_context(

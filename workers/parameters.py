@@ -11,8 +11,9 @@ from sqlalchemy.exc import ArgumentError
 from db.session import DEFAULT_URL, StoreError, open_database
 from db.store import Store
 from fuzzer.attribute import OWN_CHANGE
+from fuzzer.export.envelope import EXPORT_BYTES_MAX, reproducer_bytes
 from fuzzer.finding import signature
-from fuzzer.reproducer import MAX_BYTES, Reproducer, ReproducerError, decode_reproducer
+from fuzzer.reproducer import Reproducer, ReproducerError, decode_reproducer
 from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
 from workers.interpreted import require_interpreted
 from workers.refusal import BadInput, refuse
@@ -75,10 +76,10 @@ def read_reproducer(path: str, run_change: bool) -> Reproducer:
     `run_change` does not say that its Python may run here."""
     advice = "'mmufuzz run' writes reproducers to findings/"
     with refuse(OSError, what=f"cannot read {path}", advice=advice), open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        data = file.read(EXPORT_BYTES_MAX)
     advice = "'mmufuzz findings show SIGNATURE --reproducer FILE' gets a stored one again"
     with refuse(ReproducerError, UnicodeDecodeError, RecursionError, what=path, advice=advice):
-        reproducer = decode_reproducer(data)
+        reproducer = decode_reproducer(reproducer_bytes(data))
         if reproducer.diff:
             if not run_change:
                 raise BadInput(f'{path} brings a change of the model; read its "diff" and add --run-change to run it')

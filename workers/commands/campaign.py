@@ -12,7 +12,7 @@ from rich.table import Table
 from db.fleets import FleetPlan, Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
-from fuzzer.generate import PROFILES
+from fuzzer.profile import PROFILES
 from reference_mmu.semantics import Semantics
 from reference_mmu.version import model_version
 from workers.document import Document, json_option

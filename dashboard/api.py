@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The JSON API, /api/v1: everything the pages show and do, for programs.  Its OpenAPI is at /api/v1/openapi.json."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from dashboard.access import Admin, Operator, Reader
+from dashboard.answers import answer, json_answer
+from dashboard.changelog import Commit, catalogue, diff_of
+from dashboard.downloads import CAMPAIGN_FINDINGS_MAX, file_name, findings_csv, findings_zip
+from dashboard.filters import FindingFilters
+from dashboard.health import Health
+from dashboard.reasons import Reason, reasons
+from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
+from db.growth import Growth, growth
+from db.listing import Number, Page
+from db.replays import ReplayRow
+from db.schema import Level
+from db.store import CampaignRow, FindingRow, Totals
+from db.tokens import Token
+from fuzzer.export.forms import FORMS
+from fuzzer.export.trace_json import Trace
+from fuzzer.finding import Occurrence
+from workers.commands.patches import ListedPatch
+
+PREFIX: Final = "/api/v1"
+api = APIRouter(prefix=PREFIX)
+schemas: Final[dict[str, type]] = {}
+"""What the answers hold, by the name under which OpenAPI describes it."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why there is no answer, in one line."""
+
+    error: str
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Whose token this is."""
+
+    name: str
+    level: Level
+
+
+class Campaigns(msgspec.Struct, frozen=True):
+    campaigns: tuple[CampaignRow, ...]
+
+
+class CampaignAnswer(msgspec.Struct, frozen=True):
+    campaign: CampaignRow
+    totals: Totals
+    health: Health
+
+
+class FindingAnswer(msgspec.Struct, frozen=True):
+    """A finding, why it is judged so, the first batches that showed it, and the forms its reproducer can be had in."""
+
+    finding: FindingRow
+    reasons: tuple[Reason, ...]
+    occurrences: tuple[Occurrence, ...]
+    exports: tuple[str, ...]
+
+
+class Names(msgspec.Struct, frozen=True):
+    names: tuple[Number, ...]
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    commits: tuple[Commit, ...]
+
+
+class CommitAnswer(msgspec.Struct, frozen=True):
+    commit: ListedPatch
+    diff: str
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    tokens: tuple[Token, ...]
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """The token is told this once."""
+
+    name: str
+    level: Level
+    token: str
+
+
+class TokenWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    level: Level
+
+
+class BadBody(Exception):
+    """The body of a request is not what it should be; the message is one line."""
+
+
+def shows(content: type, status: int = 200, media_type: str = "application/json") -> Any:
+    """What a route answers with, for OpenAPI."""
+    schemas[content.__name__] = content
+    refers = {"$ref": f"#/components/schemas/{content.__name__}"}
+    return {status: {"description": content.__name__, "content": {media_type: {"schema": refers}}}, **_PROBLEMS}
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+RawBody = Annotated[bytes, Depends(_body)]
+"""As it was sent: what is in it is decoded by whoever knows the format, or by a child process."""
+
+
+def _takes(schema: dict[str, str]) -> dict[str, Any]:
+    """What a route wants to be sent, for OpenAPI."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _takes_wish() -> dict[str, Any]:
+    schemas[TokenWish.__name__] = TokenWish
+    return _takes({"$ref": f"#/components/schemas/{TokenWish.__name__}"})
+
+
+def _file(*media_types: str) -> Any:
+    anything = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"description": "a file", "content": dict.fromkeys(media_types, anything)}, **_PROBLEMS}
+
+
+_PROBLEM: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEMS: Final[dict[int | str, Any]] = {
+    400: {"description": "what was sent makes no sense", "content": _PROBLEM},
+    401: {"description": "no valid token", "content": _PROBLEM},
+    403: {"description": "the token's level is too low", "content": _PROBLEM},
+    404: {"description": "there is no such thing", "content": _PROBLEM},
+    413: {"description": "more than may be sent"},
+    422: {"description": "a parameter is not what it should be", "content": _PROBLEM},
+    429: {"description": "too many requests"},
+}
+schemas["Problem"] = Problem
+
+
+@api.get("/me", responses=shows(Me))
+def me(request: Request, visitor: Reader) -> Response:
+    """Name and level of the token."""
+    return json_answer(request, Me(visitor.name, visitor.level))
+
+
+@api.get("/campaigns", responses=shows(Campaigns))
+def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
+    """Every campaign, newest first."""
+    return json_answer(request, Campaigns(tuple(service.store.campaigns())))
+
+
+@api.get("/campaigns/{campaign}", responses=shows(CampaignAnswer))
+def campaign(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
+    """One campaign: what its batches add up to, and whether it is working."""
+    row = service.campaign(campaign)
+    return json_answer(request, CampaignAnswer(row, service.store.totals(campaign), service.health(row)))
+
+
+@api.get("/campaigns/{campaign}/growth", responses=shows(Growth))
+def campaign_growth(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
+    """Programs, steps and coverage over time."""
+    service.campaign(campaign)
+    return json_answer(request, growth(service.engine, campaign))
+
+
+@api.get("/campaigns/{campaign}/findings.csv", responses=_file("text/csv"))
+def campaign_csv(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
+    """All findings of a campaign as CSV, the most severe first."""
+    service.campaign(campaign)
+    rows = service.store.findings(campaign, limit=CAMPAIGN_FINDINGS_MAX)
+    return answer(request, findings_csv(rows), "text/csv", f"findings-{campaign}.csv")
+
+
+@api.get("/campaigns/{campaign}/findings.zip", responses=_file("application/zip"))
+def campaign_zip(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
+    """All findings of a campaign with their reproducers."""
+    service.campaign(campaign)
+    rows = service.store.findings(campaign, limit=CAMPAIGN_FINDINGS_MAX)
+    data = findings_zip(service.store, campaign, rows)
+    return answer(request, data, "application/zip", f"findings-{campaign}.zip")
+
+
+@api.get("/findings", responses=shows(Page))
+def findings(request: Request, service: Services, visitor: Reader, filters: FindingFilters) -> Response:
+    """Findings, filtered and sorted; the answer's cursor asks for the next page."""
+    return json_answer(request, filters.page(service))
+
+
+@api.get("/findings/{campaign}/{signature}", responses=shows(FindingAnswer))
+def finding(
+    request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
+) -> Response:
+    """One finding."""
+    row = service.finding(campaign, signature)
+    seen = (msgspec.structs.replace(one, reproducer=None) for one in service.store.occurrences(signature, campaign))
+    forms = tuple(FORMS) if row.reproducer else ()
+    return json_answer(request, FindingAnswer(row, tuple(reasons(row.finding)), tuple(seen), forms))
+
+
+@api.get("/findings/{campaign}/{signature}/trace", responses=shows(Trace))
+def finding_trace(
+    request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
+) -> Response:
+    """Its reproducer, replayed: every step with the state of both models."""
+    encoded = service.replayer.encoded_trace(service.reproducer(campaign, signature))
+    return answer(request, encoded, "application/json")
+
+
+@api.get(
+    "/findings/{campaign}/{signature}/exports/{form}",
+    responses=_file(*sorted({form.media_type for form in FORMS.values()})),
+)
+def finding_export(
+    request: Request,
+    service: Services,
+    visitor: Reader,
+    campaign: CampaignNumber,
+    signature: Signature,
+    form: Annotated[str, Path(max_length=32)],
+) -> Response:
+    """Its reproducer in another form; the first lines say how to replay the file."""
+    if form not in FORMS:
+        raise NotFound(f"no form '{form}'; there are {', '.join(FORMS)}")
+    body, suffix = service.reproducer(campaign, signature), FORMS[form].suffix
+    if form != "reproducer":
+        body = FORMS[form].write(service.replayer.trace(body))
+    name = file_name(signature, suffix)
+    return answer(request, body, FORMS[form].media_type, f"test_{name.replace('-', '_')}" if form == "pytest" else name)
+
+
+@api.get("/names", responses=shows(Names))
+def names(request: Request, service: Services, visitor: Reader) -> Response:
+    """Every invariant and effect that was found, and how often."""
+    return json_answer(request, Names(tuple(service.listing.by_what())))
+
+
+@api.get("/patches", responses=shows(Catalogue))
+def patches(request: Request, service: Services, visitor: Reader) -> Response:
+    """The catalogue: every commit, and how many findings are attributed to it."""
+    numbers = {number.name: number.findings for number in service.listing.by_patch()}
+    return json_answer(
+        request, Catalogue(tuple(Commit(entry, numbers.get(entry.patch.id, 0)) for entry in catalogue()))
+    )
+
+
+@api.get("/patches/{patch}", responses=shows(CommitAnswer))
+def patch(
+    request: Request, service: Services, visitor: Reader, patch: Annotated[str, Path(max_length=100)]
+) -> Response:
+    """One commit, and what it changes as a diff of the model."""
+    for entry in catalogue():
+        if entry.patch.id == patch:
+            return json_answer(request, CommitAnswer(entry, diff_of(patch)))
+    raise NotFound(f"no patch '{patch}'")
+
+
+@api.post("/replays", status_code=202, responses=shows(ReplayRow, 202), openapi_extra=_takes({"type": "object"}))
+def upload(
+    request: Request,
+    service: Services,
+    visitor: Operator,
+    body: RawBody,
+) -> Response:
+    """Upload a reproducer, or any export of one. The answer is a receipt: ask for /replays/ID until it is done."""
+    row = service.uploads.submit(body, visitor.name)
+    headers = {"Location": f"{PREFIX}/replays/{row.id}"}
+    return Response(msgspec.json.encode(row), 202, headers, "application/json")
+
+
+@api.get("/replays/{receipt}", responses=shows(ReplayRow))
+def replay(request: Request, service: Services, visitor: Reader, receipt: Receipt) -> Response:
+    """How far an upload is; `error` says why there is no trace."""
+    row = service.replays.get(receipt)
+    if row is None:
+        raise NotFound(f"no replay {receipt}")
+    return json_answer(request, row)
+
+
+@api.get("/replays/{receipt}/trace", responses=shows(Trace))
+def replay_trace(request: Request, service: Services, visitor: Reader, receipt: Receipt) -> Response:
+    """What the replay gave; its `recheck` says whether the finding shows, also if it does not."""
+    encoded = service.replays.trace(receipt)
+    if encoded is None:
+        raise NotFound("there is no trace, or not yet")
+    return answer(request, encoded, "application/json")
+
+
+@api.get("/tokens", responses=shows(Tokens))
+def tokens(request: Request, service: Services, visitor: Admin) -> Response:
+    """Every token there is or was, by digest."""
+    return json_answer(request, Tokens(tuple(service.tokens.all())))
+
+
+@api.post("/tokens", status_code=201, responses=shows(NewToken, 201), openapi_extra=_takes_wish())
+def create_token(
+    request: Request,
+    service: Services,
+    visitor: Admin,
+    body: RawBody,
+) -> Response:
+    """Make a token. It is told this once."""
+    try:
+        wish = msgspec.json.decode(body, type=TokenWish)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBody(str(error)) from error
+    made = NewToken(wish.name, wish.level, service.tokens.create(wish.name, wish.level))
+    return Response(msgspec.json.encode(made), 201, media_type="application/json")
+
+
+@api.delete("/tokens/{token}", status_code=204, responses={204: {"description": "revoked"}, **_PROBLEMS})
+def revoke_token(
+    request: Request, service: Services, visitor: Admin, token: Annotated[int, Path(ge=1, le=2**63 - 1)]
+) -> Response:
+    """Revoke a token, and every session that was started with it."""
+    service.tokens.revoke(token)
+    return Response(status_code=204)
+
+
+def openapi_components() -> dict[str, Any]:
+    """JSON Schemas of everything the API answers with."""
+    _, components = msgspec.json.schema_components(list(schemas.values()), ref_template="#/components/schemas/{name}")
+    return components

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Files to take away: one finding in each form, all findings of a campaign as zip and as CSV."""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Final
+
+from db.store import FindingRow, Store
+
+CAMPAIGN_FINDINGS_MAX: Final = 20_000
+_EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
+_HEAD: Final = (
+    *("verdict", "kind", "what", "side", "patches", "direction", "state", "count", "first_seen", "last_seen"),
+    *("first_seed", "signature", "story", "reproducer", "replay"),
+)
+_README: Final = """\
+Findings of campaign {campaign}: {found} in all, {kept} of them with a reproducer.
+
+Replay one:  mmufuzz replay reproducers/NAME.json
+All of them are listed in findings.csv, with the command for each.
+"""
+
+
+def file_name(signature: str, suffix: str) -> str:
+    """A name for a finding's file: nothing in it that a shell, a path or a header could take for something else."""
+    return re.sub(r"[^A-Za-z0-9+._-]", "-", signature).lstrip(".-") + suffix
+
+
+def findings_csv(rows: list[FindingRow]) -> bytes:
+    """One line per finding; `replay` is the command to run beside the unpacked zip."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_HEAD)
+    for row in rows:
+        writer.writerow([_cell(value) for value in _values(row)])
+    return text.getvalue().encode()
+
+
+def findings_zip(store: Store, campaign: int, rows: list[FindingRow]) -> bytes:
+    """findings.csv, a README and the reproducers.  The same findings give the same bytes.  Raises StoreError."""
+    data = io.BytesIO()
+    kept = 0
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for row in rows:
+            body = store.reproducer(row.signature, campaign) if row.reproducer else None
+            if body is not None:
+                kept += 1
+                _add(archive, f"reproducers/{file_name(row.signature, '.json')}", body)
+        _add(archive, "findings.csv", findings_csv(rows))
+        _add(archive, "README", _README.format(campaign=campaign, found=len(rows), kept=kept).encode())
+    return data.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, zipfile.ZIP_DEFLATED)
+
+
+def _values(row: FindingRow) -> Iterator[object]:
+    finding = row.finding
+    reproducer = f"reproducers/{file_name(row.signature, '.json')}" if row.reproducer else ""
+    yield from (finding.verdict, finding.kind, finding.what, finding.side, " ".join(finding.patches))
+    yield from (finding.direction, row.state, row.count, row.first_seen.isoformat(), row.last_seen.isoformat())
+    yield from (row.first_seed, row.signature, finding.story)
+    yield from (reproducer, f"mmufuzz replay {reproducer}" if reproducer else "")
+
+
+def _cell(value: object) -> object:
+    """A spreadsheet takes a text that begins like this for a formula, and runs it."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value

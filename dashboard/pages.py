@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pages. Each is whole without JavaScript; htmx and the picture make it quicker to use."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Form, Request, Response, UploadFile
+from fastapi import Path as UrlPath
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dashboard.access import COOKIE, Admin, Operator, Reader, check_origin, guard_of
+from dashboard.changelog import catalogue, diff_of, labelled_details
+from dashboard.filters import FindingFilters
+from dashboard.reasons import MEANING, reasons
+from dashboard.replaying import ReplayFailed
+from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
+from db.schema import FindingState, Level, ReplayState
+from fuzzer.export.forms import FORMS
+from fuzzer.export.trace_json import Trace
+from fuzzer.two_columns import headline
+from fuzzer.words import program_words, switch_words
+from reference_mmu.patches import PATCHES
+
+_RECENT: Final = 10
+
+pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    """How long ago, to the largest unit: "12 s", "3 min", "5 h", "8 d"."""
+    seconds = max(0, int((now - then).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _grouped(number: float) -> str:
+    """12345 as "12 345"."""
+    return f"{number:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["ago"] = _ago
+    environment.filters["grouped"] = _grouped
+    environment.filters["query"] = urlencode
+    environment.globals["PATCHES"] = PATCHES
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
+
+
+def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page from templates/."""
+    values.setdefault("visitor", None)
+    values["path"] = request.url.path
+    values["is_open"] = guard_of(request).is_open
+    return HTMLResponse(_ENVIRONMENT.get_template(template).render(values), status)
+
+
+def problem_page(request: Request, status: int, text: str, headers: dict[str, str]) -> Response:
+    """What went wrong, as a page."""
+    response = render(request, "problem.html", status, text=text, number=status)
+    response.headers.update(headers)
+    return response
+
+
+@pages.get("/healthz")
+def healthz(service: Services) -> Response:
+    """For whoever starts and stops the container: 200 as long as the database answers."""
+    service.tokens.by_digest("")
+    return Response("ok\n", media_type="text/plain")
+
+
+@pages.get("/")
+def overview(request: Request, service: Services, visitor: Reader) -> Response:
+    campaigns = service.store.campaigns()
+    newest = campaigns[0] if campaigns else None
+    return render(
+        request,
+        "overview.html",
+        visitor=visitor,
+        now=service.now(),
+        campaigns=campaigns[:_RECENT],
+        health=service.health(newest) if newest else None,
+        verdicts=service.listing.by_verdict(),
+        recent=service.store.findings(limit=_RECENT),
+    )
+
+
+@pages.get("/findings")
+def findings(request: Request, service: Services, visitor: Reader, filters: FindingFilters) -> Response:
+    page = filters.page(service)
+    query = filters.query()
+    return render(
+        request,
+        "findings.html",
+        visitor=visitor,
+        now=service.now(),
+        page=page,
+        query=query,
+        is_first=filters.cursor is None,
+        following=urlencode({**query, "cursor": page.cursor}) if page.cursor else "",
+        verdicts=service.listing.by_verdict(),
+        names=service.listing.by_what(),
+        patches=service.listing.by_patch(),
+        states=list(FindingState),
+        campaigns=service.store.campaigns(),
+    )
+
+
+@pages.get("/findings/{campaign}/{signature}")
+def finding(
+    request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
+) -> Response:
+    row = service.finding(campaign, signature)
+    trace, problem = None, ""
+    try:
+        trace = service.replayer.trace(service.reproducer(campaign, signature))
+    except (NotFound, ReplayFailed) as error:
+        problem = str(error)
+    # The file knows what the columns do not: which documented effect a consequence follows from.
+    told = trace.reproducer.finding if trace else row.finding
+    return render(
+        request,
+        "finding.html",
+        visitor=visitor,
+        now=service.now(),
+        row=row,
+        finding=row.finding,
+        after=told.after,
+        headline=headline(row.finding),
+        meaning=MEANING[row.finding.verdict],
+        reasons=reasons(row.finding),
+        occurrences=service.store.occurrences(signature, campaign),
+        forms=FORMS if row.reproducer else {},
+        api=f"/api/v1/findings/{campaign}/{signature}",
+        problem=problem,
+        **_told(trace),
+    )
+
+
+def _told(trace: Trace | None) -> dict[str, Any]:
+    """What the templates say about a replay."""
+    if trace is None:
+        return {"trace": None, "program": [], "switches": []}
+    reproducer = trace.reproducer
+    return {
+        "trace": trace,
+        "program": program_words(reproducer.program),
+        "switches": [switch_words(reproducer.program, *switch) for switch in reproducer.switches],
+    }
+
+
+@pages.get("/campaigns")
+def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
+    return render(request, "campaigns.html", visitor=visitor, now=service.now(), campaigns=service.store.campaigns())
+
+
+@pages.get("/campaigns/{campaign}")
+def campaign(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
+    """Read-only: what starts, pauses and stops a campaign belongs into a form of this page that posts to this path."""
+    row = service.campaign(campaign)
+    told, grown = service.grown(row)
+    return render(
+        request,
+        "campaign.html",
+        visitor=visitor,
+        now=service.now(),
+        campaign=row,
+        totals=service.store.totals(campaign),
+        health=told,
+        points=grown.points[-_RECENT:],
+        found=service.store.findings(campaign, limit=_RECENT),
+    )
+
+
+@pages.get("/changelog")
+def changelog(request: Request, service: Services, visitor: Reader) -> Response:
+    numbers = {number.name: number.findings for number in service.listing.by_patch()}
+    return render(request, "changelog.html", visitor=visitor, commits=catalogue(), numbers=numbers)
+
+
+@pages.get("/changelog/{patch}")
+def commit(
+    request: Request, service: Services, visitor: Reader, patch: Annotated[str, UrlPath(max_length=100)]
+) -> Response:
+    entry = next((entry for entry in catalogue() if entry.patch.id == patch), None)
+    if entry is None:
+        raise NotFound(f"no patch '{patch}'")
+    numbers = {number.name: number.findings for number in service.listing.by_patch()}
+    return render(
+        request,
+        "commit.html",
+        visitor=visitor,
+        entry=entry,
+        details=labelled_details(entry),
+        diff=diff_of(patch).splitlines(),
+        findings=numbers.get(patch, 0),
+    )
+
+
+@pages.get("/replays")
+def replays(request: Request, visitor: Reader) -> Response:
+    return render(request, "replays.html", visitor=visitor)
+
+
+@pages.post("/replays")
+async def upload(request: Request, service: Services, visitor: Operator, file: UploadFile) -> Response:
+    row = service.uploads.submit(await file.read(), visitor.name)
+    return RedirectResponse(f"/replays/{row.id}", 303)
+
+
+@pages.get("/replays/{receipt}")
+def replay(request: Request, service: Services, visitor: Reader, receipt: Receipt) -> Response:
+    row = service.replays.get(receipt)
+    if row is None:
+        raise NotFound(f"no replay {receipt}")
+    encoded = service.replays.trace(receipt) if row.state is ReplayState.DONE else None
+    trace = None if encoded is None else msgspec.json.decode(encoded, type=Trace)
+    told = None if trace is None else trace.reproducer.finding
+    response = render(
+        request,
+        "replay.html",
+        visitor=visitor,
+        now=service.now(),
+        row=row,
+        finding=told,
+        headline=headline(told) if told else "",
+        reasons=reasons(told) if told else [],
+        after=told.after if told else "",
+        meaning=MEANING[told.verdict] if told else "",
+        api=f"/api/v1/replays/{receipt}",
+        **_told(trace),
+    )
+    if row.state is ReplayState.WAITING:
+        response.headers["Refresh"] = "1"
+    return response
+
+
+@pages.get("/tokens")
+def tokens(request: Request, service: Services, visitor: Admin) -> Response:
+    return render(request, "tokens.html", visitor=visitor, now=service.now(), tokens=service.tokens.all(), made="")
+
+
+@pages.post("/tokens")
+def make_token(
+    request: Request,
+    service: Services,
+    visitor: Admin,
+    name: Annotated[str, Form(max_length=64)],
+    level: Annotated[Level, Form()],
+) -> Response:
+    made = service.tokens.create(name, level)
+    return render(request, "tokens.html", visitor=visitor, now=service.now(), tokens=service.tokens.all(), made=made)
+
+
+@pages.post("/tokens/{token}/revoke")
+def revoke_token(
+    request: Request, service: Services, visitor: Admin, token: Annotated[int, UrlPath(ge=1, le=2**63 - 1)]
+) -> Response:
+    service.tokens.revoke(token)
+    return RedirectResponse("/tokens", 303)
+
+
+@pages.get("/login")
+def login(request: Request) -> Response:
+    return render(request, "login.html", problem="")
+
+
+@pages.post("/login")
+def sign_in(request: Request, token: Annotated[str, Form(max_length=500)]) -> Response:
+    check_origin(request)
+    response = RedirectResponse("/", 303)
+    if guard_of(request).sign_in(token.strip(), response, request.url.scheme == "https"):
+        return response
+    return render(request, "login.html", 401, problem="this token is not known, or was revoked")
+
+
+@pages.post("/logout")
+def sign_out(request: Request, visitor: Reader) -> Response:
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE)
+    return response

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Uploaded reproducers and what replaying them gave.  The newest are kept, enough to look at, not an archive."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Engine, Select, delete, func, insert, select, update
+
+from db.schema import ReplayState, ReplayTable
+from db.session import StoreError, transaction
+from db.store import utc_now
+
+KEPT_MAX: Final = 500
+WAITING_MAX: Final = 32
+_RECEIPT_DIGITS: Final = 32
+
+
+class TooManyWaiting(StoreError):
+    """More uploads wait than can be replayed soon."""
+
+
+class ReplayRow(msgspec.Struct, frozen=True):
+    """An upload without its content."""
+
+    id: str
+    state: ReplayState
+    uploaded_by: str
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
+class Replays:
+    """The uploads in the database behind `engine`.  Every method is one transaction and raises StoreError."""
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._now = now
+
+    def submit(self, body: bytes, uploaded_by: str) -> ReplayRow:
+        """Store an upload that waits to be replayed.  One that is stored already stays as it is."""
+        receipt = hashlib.sha256(body).hexdigest()[:_RECEIPT_DIGITS]
+        with transaction(self._engine, "write") as connection:
+            stored = connection.execute(_select().where(ReplayTable.id == receipt)).mappings().first()
+            if stored is not None:
+                return msgspec.convert(dict(stored), ReplayRow)
+            waiting = select(func.count()).where(ReplayTable.state == ReplayState.WAITING.value)
+            if connection.execute(waiting).scalar_one() >= WAITING_MAX:
+                raise TooManyWaiting(f"{WAITING_MAX} uploads are waiting; try again in a minute")
+            row = ReplayRow(receipt, ReplayState.WAITING, uploaded_by, self._now(), None, None)
+            connection.execute(insert(ReplayTable).values(**msgspec.structs.asdict(row), body=body))
+            newest = select(ReplayTable.id).order_by(ReplayTable.created_at.desc()).limit(KEPT_MAX)
+            connection.execute(delete(ReplayTable).where(ReplayTable.id.not_in(newest)))
+            return row
+
+    def finish(self, receipt: str, trace: bytes | None, error: str | None) -> None:
+        """Store what came of it: a trace, or why there is none."""
+        state = ReplayState.FAILED if trace is None else ReplayState.DONE
+        values = {"state": state.value, "finished_at": self._now(), "trace": trace, "error": error}
+        with transaction(self._engine, "write") as connection:
+            connection.execute(update(ReplayTable).where(ReplayTable.id == receipt).values(values))
+
+    def get(self, receipt: str) -> ReplayRow | None:
+        with transaction(self._engine, "read") as connection:
+            row = connection.execute(_select().where(ReplayTable.id == receipt)).mappings().first()
+            return None if row is None else msgspec.convert(dict(row), ReplayRow)
+
+    def trace(self, receipt: str) -> bytes | None:
+        """The encoded trace of a replay that is done."""
+        with transaction(self._engine, "read") as connection:
+            return connection.execute(select(ReplayTable.trace).where(ReplayTable.id == receipt)).scalars().first()
+
+    def body(self, receipt: str) -> bytes | None:
+        """The uploaded file."""
+        with transaction(self._engine, "read") as connection:
+            return connection.execute(select(ReplayTable.body).where(ReplayTable.id == receipt)).scalars().first()
+
+    def waiting(self) -> list[str]:
+        """Receipts of what is still to be replayed, oldest first."""
+        query = select(ReplayTable.id).where(ReplayTable.state == ReplayState.WAITING.value)
+        with transaction(self._engine, "read") as connection:
+            return list(connection.execute(query.order_by(ReplayTable.created_at)).scalars())
+
+
+def _select() -> Select[*tuple[Any, ...]]:
+    return select(*(getattr(ReplayTable, name) for name in ReplayRow.__struct_fields__))

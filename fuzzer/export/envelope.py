@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every exported file carries its reproducer and says how to replay itself; this finds the reproducer again."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from fuzzer.reproducer import Reproducer
+
+REPLAY_COMMAND: Final = "mmufuzz replay FILE"
+"""For every form but the pytest file."""
+
+EXPORT_BYTES_MAX: Final = 64 << 20
+"""Nobody reads on; a trace of the longest run that a machine in pictures can make has a tenth of it."""
+
+_IN_TEXT: Final = re.compile(rb"^# reproducer: (\{.*\})$", re.MULTILINE)
+
+
+class _Json(msgspec.Struct):
+    """A JSON export: the reproducer stands at the top, or where trace viewers keep what they do not know."""
+
+    reproducer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    otherData: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815  (the viewers' name)
+
+
+def text_line(reproducer: Reproducer) -> str:
+    """The reproducer as one comment line of a text file; JSON escapes every line break."""
+    return f"# reproducer: {msgspec.json.encode(reproducer).decode()}"
+
+
+def reproducer_bytes(data: bytes) -> bytes:
+    """The reproducer in an exported file, `data` itself if that is no export: it may be a reproducer."""
+    found = _IN_TEXT.search(data)
+    if found is not None:
+        return found.group(1)
+    try:
+        outer = msgspec.json.decode(data, type=_Json)
+        if isinstance(outer.otherData, msgspec.Raw):
+            outer = msgspec.json.decode(outer.otherData, type=_Json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return data
+    return bytes(outer.reproducer) if isinstance(outer.reproducer, msgspec.Raw) else data

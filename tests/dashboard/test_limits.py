@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rates and sizes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dashboard.limits import BODY_BYTES_MAX, DEAR_AT_ONCE, Buckets
+from db.schema import Level
+from tests.dashboard.site import SECRET, Site, site
+
+
+def test_a_bucket_empties_and_fills() -> None:
+    now = [0.0]
+    buckets = Buckets(2, 0.5, lambda: now[0])
+    assert [buckets.take("a") for _ in range(3)] == [0, 0, 2.0]
+    assert buckets.take("b") == 0
+    now[0] = 2.0
+    assert buckets.take("a") == 0
+    assert buckets.take("a") > 0
+    now[0] = 1e6
+    assert [buckets.take("a") > 0 for _ in range(3)] == [False, False, True]
+
+
+def test_it_remembers_only_so_many() -> None:
+    buckets = Buckets(1, 1, lambda: 0.0)
+    for number in range(10_001):
+        buckets.take(str(number))
+    assert buckets.take("10000") > 0
+    assert buckets.take("0") == 0
+
+
+def test_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
+    with site(tmp_path, requests_at_once=3, requests_per_second=1) as small:
+        answers = [small.client.get("/healthz") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["retry-after"] == "2"
+    assert "content-security-policy" in answers[-1].headers
+
+
+def test_tokens_cannot_be_guessed_in_a_hurry(tmp_path: Path) -> None:
+    with site(tmp_path, requests_at_once=100) as own:
+        answers = [own.client.post("/login", data={"token": f"guess {n}"}) for n in range(DEAR_AT_ONCE + 1)]
+        assert [answer.status_code for answer in answers] == [401] * DEAR_AT_ONCE + [429]
+        assert own.client.post("/login", data={"token": SECRET}).status_code == 429
+        assert own.get("/findings").status_code == 200
+
+
+def test_a_body_is_limited_whatever_its_length_says(own: Site) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(BODY_BYTES_MAX // 1000 + 1):
+            yield b" " * 1000
+
+    headers = own.headers(Level.ADMIN) | {"Content-Type": "application/json"}
+    assert own.client.post("/api/v1/tokens", content=chunks(), headers=headers).status_code == 413
+    assert own.client.post("/api/v1/tokens", content=b"x" * (BODY_BYTES_MAX + 1), headers=headers).status_code == 413
