@@ -14,11 +14,12 @@ from dashboard.filters import FindingFilters
 from dashboard.health import Health
 from dashboard.reasons import Reason, reasons
 from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
+from db.campaigns import CampaignRow
 from db.growth import Growth, growth
 from db.listing import Number, Page
 from db.replays import ReplayRow
 from db.schema import Level
-from db.store import CampaignRow, FindingRow, Totals
+from db.store import FindingRow, Totals
 from db.tokens import Token
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace

@@ -32,8 +32,8 @@ from dashboard.uploads import Uploads
 from db.listing import BadCursor, Listing
 from db.replays import Replays, TooManyWaiting
 from db.schema import Level
-from db.session import StoreError
-from db.store import Store, utc_now
+from db.session import StoreError, utc_now
+from db.store import Store
 from db.tokens import Tokens
 from reference_mmu import __version__
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
+from db.campaigns import CampaignRow
 from db.growth import Growth
 from db.schema import CampaignState
-from db.store import CampaignRow
 
 # A batch takes seconds; if none came for so long, nobody is working on it.
 _SILENT_AFTER: Final = timedelta(minutes=5)

@@ -11,10 +11,11 @@ from sqlalchemy import Engine
 from dashboard.health import Health, health
 from dashboard.replaying import Replayer
 from dashboard.uploads import Uploads
+from db.campaigns import CampaignRow
 from db.growth import Growth, growth
 from db.listing import Listing
 from db.replays import Replays
-from db.store import CampaignRow, FindingRow, Store
+from db.store import FindingRow, Store
 from db.tokens import Tokens
 
 Signature = Annotated[str, Path(pattern=r"^[a-z0-9:+._-]{1,200}$")]

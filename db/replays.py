@@ -10,8 +10,7 @@ import msgspec
 from sqlalchemy import Engine, Select, delete, func, insert, select, update
 
 from db.schema import ReplayState, ReplayTable
-from db.session import StoreError, transaction
-from db.store import utc_now
+from db.session import StoreError, transaction, utc_now
 
 KEPT_MAX: Final = 500
 WAITING_MAX: Final = 32

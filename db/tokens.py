@@ -11,8 +11,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Engine, delete, insert, select, update
 
 from db.schema import Level, TokenTable
-from db.session import StoreError, transaction
-from db.store import utc_now
+from db.session import StoreError, transaction, utc_now
 
 _BYTES: Final = 32
 _NAME_CHARS_MAX: Final = 64

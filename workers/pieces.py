@@ -11,8 +11,8 @@ from db.judgements import Minimal, Stored, store_judged, store_minimal
 from db.session import utc_now
 from db.tasks import Asked, BatchWork, JudgeWork, MinimizeWork, TaskName, Work
 from fuzzer.finding import BatchResult, Finding, FoundFinding
-from fuzzer.profile import PROFILES
 from fuzzer.hunt import Found, Hunt
+from fuzzer.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.sighting import judge_sightings, minimize_sighting, sightings
 from reference_mmu.semantics import parse_semantics

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from dashboard.health import Health, health
+from db.campaigns import CampaignRow
 from db.growth import Growth, GrowthPoint
 from db.schema import CampaignState
-from db.store import CampaignRow
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CAMPAIGN = CampaignRow(1, "c", NOW, "old", "new", "mixed", 0, None, None, "0", CampaignState.RUNNING)
