@@ -37,7 +37,7 @@ def test_findings_survive_the_way_back(url: str) -> None:
     new_campaign(Store(engine), VIOLATION)
     Histories(engine).move(NAME, FindingState.GONE, "eve", "a state that older versions do not know")
     engine.dispose()
-    back(url)
+    back(url, "0002")
     forward(url)
     engine = open_database(url)
     row = Store(engine).finding(NAME)
