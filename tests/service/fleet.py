@@ -101,7 +101,7 @@ class Fleet:
             timeout=120,
         )
 
-    def create(self, programs: int, batch_programs: int = 5, name: str = "test", **plan: Any) -> int:
+    def create(self, programs: int, batch_programs: int = 5, name: str = "test", seed: int = 1, **plan: Any) -> int:
         """A campaign of the TDP profile."""
         return self.fleets.create(
             FleetPlan(**{"batch_programs": batch_programs, "until_regression": False, "slots_max": None} | plan),
@@ -109,7 +109,7 @@ class Fleet:
             old_spec="old",
             new_spec="new",
             profile="tdp",
-            seed_first=1,
+            seed_first=seed,
             model_version=model_version(),
             budget_seconds=None,
             budget_programs=programs,
