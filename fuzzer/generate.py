@@ -63,7 +63,7 @@ class _Builder:
         return Config(
             mmu=mmu,
             paging=profile.paging[rng.below(len(profile.paging))],
-            vcpus=2 + int(rng.chance(1, 4)),
+            vcpus=2 + int(rng.chance(profile.third_vcpu, 4)),
             slots=self.make_slots(blocks * 4),
             backing=backing,
             eager_split=rng.chance(1, 2),
@@ -197,9 +197,10 @@ class _Builder:
 
     def program(self) -> Program:
         rng = self.rng
-        actors = [
-            Actor("vcpu", tuple(self.vcpu_op() for _ in range(2 + rng.below(3)))) for _ in range(self.config.vcpus)
-        ]
+        actors: list[Actor] = []
+        for _ in range(self.config.vcpus):
+            count = 2 + rng.below(self.profile.vcpu_ops - 1)
+            actors.append(Actor("vcpu", tuple(self.vcpu_op() for _ in range(count))))
         if self.profile.aging + self.profile.invalidation:
             actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(self.profile.mm_ops)))))
         if rng.chance(self.profile.logging + self.profile.slots, 10):
@@ -221,10 +222,12 @@ class _GuestTablesBuilder(_Builder):
         levels = 3 if rng.chance(1, 4) else 2
         size = 1 << config.bits
         # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
-        slots = (SlotConfig(base=0, npages=len(config.backing) * size, hva=0, logging=config.slots[0].logging),)
-        self.gfns = slots[0].npages
-        self.tables = self.distinct_gfns(levels + 1)
+        self.gfns = len(config.backing) * size
+        slots = self.guest_slots(config.slots[0].logging)
+        self.tables = self.distinct_gfns(levels + self.profile.guest_roots)
+        self.roots = [self.tables[0], *self.tables[levels + 1 :]]
         self.table_pages: list[int] = []  # virtual pages at which the guest sees a table
+        self.recursive_pages = range(0)  # those that a root translates through itself
         self.ptes = self.make_ptes(levels, size)
         return Config(
             mmu="shadow",
@@ -239,11 +242,22 @@ class _GuestTablesBuilder(_Builder):
             prove_mmu=config.prove_mmu,
             word_gfns=config.word_gfns,
             pml_entries=config.pml_entries,
-            guest_paging=GuestPaging(self.tables[0], tuple(self.ptes)),
+            guest_paging=GuestPaging(self.tables[0], (*self.ptes, *self.shared_ptes(levels, size))),
+        )
+
+    def guest_slots(self, logging: bool) -> tuple[SlotConfig, ...]:
+        """One slot, or one that can go, often with no more than the root table, while the guest runs on in the
+        other."""
+        if self.profile.guest_roots == 1:
+            return (SlotConfig(base=0, npages=self.gfns, hva=0, logging=logging),)
+        cut = 1 if self.rng.chance(1, 2) else 1 + self.rng.below(self.gfns - 1)
+        return (
+            SlotConfig(base=0, npages=cut, hva=0, logging=logging),
+            SlotConfig(base=cut, npages=self.gfns - cut, hva=cut),
         )
 
     def distinct_gfns(self, count: int) -> list[int]:
-        chosen: list[int] = []
+        chosen = [0] if self.profile.guest_roots > 1 and self.rng.chance(1, 2) else []
         while len(chosen) < count:
             gfn = self.rng.below(self.gfns)
             if gfn not in chosen:
@@ -261,9 +275,24 @@ class _GuestTablesBuilder(_Builder):
         for index in range(size):
             if rng.chance(7, 8):
                 ptes.append(self.make_pte(self.tables[levels - 1], index, rng.below(self.gfns)))
-        for index, table in enumerate(self.tables):
+        self.hot_ptes = [pte for pte in ptes if pte.table == self.tables[levels - 1]][:1]
+        self.hot_page = self.hot_ptes[0].index if self.hot_ptes else 0
+        for index, table in enumerate(self.tables[: levels + 1]):
             ptes.append(GuestPte(self.tables[levels], index, table, accessed=True, dirty=rng.chance(2, 3)))
             self.table_pages.append(size + index)
+        return ptes
+
+    def shared_ptes(self, levels: int, size: int) -> list[GuestPte]:
+        """More roots over the tables of the first, as of processes that share what is the kernel's; its last entry
+        may point to itself, as in guests that find their tables that way. The program does not change these."""
+        ptes = []
+        for root in self.roots[1:]:
+            for pte in self.ptes:
+                if pte.table == self.tables[0]:
+                    ptes.append(self.make_pte(root, pte.index, pte.gfn))
+        if ptes and self.rng.chance(1, 2):
+            ptes.append(self.make_pte(self.tables[0], size - 1, self.tables[0]))
+            self.recursive_pages = range((size - 1) * size ** (levels - 1), size**levels)
         return ptes
 
     def make_pte(self, table: int, index: int, gfn: int) -> GuestPte:
@@ -280,6 +309,10 @@ class _GuestTablesBuilder(_Builder):
 
     def page(self) -> int:
         """A virtual page, most often one that is mapped at the start, and no table."""
+        if self.rng.chance(self.profile.hot, 6):
+            return self.hot_page
+        if self.recursive_pages and self.rng.chance(1, 3):
+            return self.recursive_pages[self.rng.below(len(self.recursive_pages))]
         if self.rng.chance(1, 8):
             return self.rng.below(1 << (self.config.bits + 1))
         return self.rng.below(1 << self.config.bits)
@@ -298,13 +331,14 @@ class _GuestTablesBuilder(_Builder):
             return self.write_pte()
         if kind == 4 and self.config.paging == "npt":
             return ops.Invlpg(self.uid(), self.page())
-        table = self.tables[0] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
+        table = self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
         return ops.LoadCr3(self.uid(), table)
 
     def write_pte(self) -> AnyOperation:
         """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
         rng = self.rng
-        pte = self.ptes[rng.below(len(self.ptes))]
+        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.profile.hot, 6) else self.ptes
+        pte = ptes[rng.below(len(ptes))]
         table, index, target = self.tables.index(pte.table), pte.index, pte.gfn
         if rng.chance(1, 3):
             target = rng.below(self.gfns)

@@ -32,6 +32,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nested: int = 1
     huge: int = 3
     hot: int = 2  # of 6 addresses, how many are the first page of a slot, where actors meet
+    third_vcpu: int = 1  # of 4 machines, how many have three vCPUs and not two
+    vcpu_ops: int = 4  # operations of one vCPU, at most; two at least
     mm_ops: int = 3  # operations of the primary MMU, at most
     readonly: int = 1  # of 4 read faults, how many map read-only, since GUP-fast for writing fails
     ioctls: int = 3  # ioctls of one thread, at most
@@ -54,6 +56,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
     mixes: tuple[str, ...] = ()  # half of the programs come from these profiles, each as often as the others
     guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
+    guest_roots: int = 1  # root tables of the guest; with more than one, tables and memory are in two memslots
 
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -64,7 +67,7 @@ PROFILES: Final[dict[str, Profile]] = {
             "a bit of everything",
             hot=3,
             mm_ops=4,
-            mixes=("harvest", "slots", "reclaim", "guest-tables"),
+            mixes=("harvest", "slots", "reclaim", "guest-tables", "guest-roots"),
         ),
         Profile("aging", "young bits under access", aging=12, invalidation=1, logging=1, tracking=0, hot=4, mm_ops=5),
         Profile(
@@ -139,7 +142,29 @@ PROFILES: Final[dict[str, Profile]] = {
             logging=2,
             nested=0,
             huge=1,
+            hot=3,
+            third_vcpu=2,
+            vcpu_ops=6,
             guest_tables=12,
+        ),
+        Profile(
+            "guest-roots",
+            "shadowed guest page tables with two roots, whose memslots go and come back",
+            mmu=("shadow",),
+            aging=1,
+            invalidation=1,
+            logging=1,
+            slots=9,
+            tracking=0,
+            nested=0,
+            huge=0,
+            hot=2,
+            third_vcpu=2,
+            vcpu_ops=6,
+            mm_ops=1,
+            quirk=1,
+            guest_tables=12,
+            guest_roots=2,
         ),
     )
 }

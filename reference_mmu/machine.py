@@ -280,6 +280,7 @@ class Machine:
         return sp
 
     def free_table(self, sp: KvmMmuPage) -> None:
+        self.bug_on(sp.freed, "free_table: page table is free already")
         sp.freed = True
         self.oracle.table_freed(sp)
 

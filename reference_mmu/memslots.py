@@ -80,9 +80,14 @@ def update_gfn_disallow_lpage_count(m: Machine, slot: KvmMemorySlot, gfn: i64, c
         slot.disallow_lpage[level - 2][region] += count
 
 
-def gfn_to_memslot(m: Machine, gfn: i64) -> KvmMemorySlot | None:
-    """The slot of `gfn`, None for MMIO. __kvm_memslots() checks that SRCU, or slots_lock, keeps what is found."""
+def assert_memslots_held(m: Machine) -> None:
+    """The check of __kvm_memslots()."""
     m.lockdep_assert(m.slots_lock or m.srcu.inside[m.actor] != 0)
+
+
+def gfn_to_memslot(m: Machine, gfn: i64) -> KvmMemorySlot | None:
+    """The slot of `gfn`, None for MMIO. SRCU, or slots_lock, keeps what is found."""
+    assert_memslots_held(m)
     return search_memslots(m, gfn)
 
 

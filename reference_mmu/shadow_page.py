@@ -14,6 +14,7 @@ from mypy_extensions import i64
 
 from .account_shadowed import unaccount_shadowed
 from .flush import kvm_flush_remote_tlbs
+from .memslots import assert_memslots_held
 from .mmu_spte import mmu_spte_clear_no_track, mmu_spte_set
 from .page_table import KvmMmuPage, is_obsolete_sp
 from .points import FRONT_FLUSH, FRONT_YIELD, SHADOW_DROP_FLUSH, SHADOW_SET, VCPU_FREE_FLUSH
@@ -218,6 +219,9 @@ def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> Generator[int, None, Non
     m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
     if root is m.dummy_root:
         return
+    # unaccount_shadowed() looks slots up. That is for the last user of a zapped root, but which one it is nobody knows.
+    if not root.direct:
+        assert_memslots_held(m)
     root.root_count -= 1
     if root.root_count > 0 or not root.invalid:
         return

@@ -67,8 +67,12 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     """Deal with what was requested while, or by which, the vCPU was out of the guest."""
     if vcpu.kicked:
         m.vm_exit(vcpu)
-    yield from kvm_mmu_free_obsolete_roots(m, vcpu)
-    yield from kvm_mmu_reload(m, vcpu)
+    while True:
+        yield from kvm_mmu_free_obsolete_roots(m, vcpu)
+        yield from kvm_mmu_reload(m, vcpu)
+        # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
+        if not vcpu.free_obsolete_roots:
+            return
 
 
 def handle_ept_violation(

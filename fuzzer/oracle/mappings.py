@@ -104,11 +104,14 @@ class Mappings:
                 self.judge.report("table-leak")
 
     def mmu_unlocking(self, m: Machine, actor: i64) -> None:
-        """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever."""
+        """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever. One
+        in guest mode has to be made to leave that as well, since it does not look at requests there."""
         if m.mmu_lock.held[actor] > 0:
             return
         for vcpu in m.vcpus:
-            if vcpu.root is not None and not vcpu.free_obsolete_roots and obsolete(m, vcpu.root):
+            if vcpu.root is None or not obsolete(m, vcpu.root):
+                continue
+            if not vcpu.free_obsolete_roots or (vcpu.accessing and not vcpu.kicked):
                 self.judge.report("obsolete-root")
 
     def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:

@@ -58,9 +58,15 @@ INDIRECT_FUNCTIONS: Final = (
     "kvm_mmu_load_shadow",
     "kvm_mmu_prepare_zap_page",
     "kvm_mmu_remote_flush_or_zap",
-    "kvm_mmu_zap_memslot_pages_and_flush",
     "load_cr3",
+)
+# Whose page tables go with their memslot, or under the feet of a vCPU.
+ROOT_FUNCTIONS: Final = (
+    "kvm_mmu_free_roots",
+    "kvm_mmu_zap_memslot_pages_and_flush",
+    "kvm_zap_obsolete_pages",
     "request_free_obsolete_roots",
+    "valid_sps_with_gptes",
 )
 FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
 # What a change of this file would be tried with first.
@@ -134,6 +140,8 @@ def hangs(number: int, frame: FrameType | None) -> None:
 def favourite_of(mutant: Mutant) -> Profile | None:
     """The profile that runs the changed code most, None: any."""
     file, function = mutant.id.split(":")[:2]
+    if function in ROOT_FUNCTIONS:
+        return PROFILES["guest-roots"]
     if file in INDIRECT_FILES or function in INDIRECT_FUNCTIONS:
         return PROFILES["guest-tables"]
     return PROFILE_OF.get(file)
