@@ -317,10 +317,15 @@ class _GuestTablesBuilder(_Builder):
             return self.rng.below(1 << (self.config.bits + 1))
         return self.rng.below(1 << self.config.bits)
 
+    def resched(self) -> int:
+        """Often everywhere: there are too few shadow pages for one region to come up at the right moment."""
+        return 255 if self.rng.chance(1, 3) else super().resched()
+
     def vcpu_op(self) -> AnyOperation:
         rng = self.rng
         flush = self.profile.guest_tables // 2
-        kind = self.weighted(9, 6, self.profile.prefetch, self.profile.guest_tables, flush, flush // 2)
+        load = flush // 2 * self.profile.guest_roots
+        kind = self.weighted(9, 6, self.profile.prefetch, self.profile.guest_tables, flush, load)
         if kind == 0:
             return ops.Read(self.uid(), self.page(), upgrade_fails=rng.chance(1, 4))
         if kind == 1:

@@ -162,7 +162,6 @@ PROFILES: Final[dict[str, Profile]] = {
             third_vcpu=2,
             vcpu_ops=6,
             mm_ops=1,
-            quirk=1,
             guest_tables=12,
             guest_roots=2,
         ),
