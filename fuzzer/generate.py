@@ -219,7 +219,7 @@ class _GuestTablesBuilder(_Builder):
     def make_config(self) -> Config:
         rng = self.rng
         config = super().make_config()
-        levels = 3 if rng.chance(1, 4) else 2
+        levels = 3 if rng.chance(self.profile.guest_roots, 4) else 2
         size = 1 << config.bits
         # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
         self.gfns = len(config.backing) * size
@@ -324,7 +324,7 @@ class _GuestTablesBuilder(_Builder):
     def vcpu_op(self) -> AnyOperation:
         rng = self.rng
         flush = self.profile.guest_tables // 2
-        load = flush // 2 * self.profile.guest_roots
+        load = flush // 2 if len(self.roots) == 1 else self.profile.guest_tables
         kind = self.weighted(9, 6, self.profile.prefetch, self.profile.guest_tables, flush, load)
         if kind == 0:
             return ops.Read(self.uid(), self.page(), upgrade_fails=rng.chance(1, 4))
@@ -338,6 +338,12 @@ class _GuestTablesBuilder(_Builder):
             return ops.Invlpg(self.uid(), self.page())
         table = self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
         return ops.LoadCr3(self.uid(), table)
+
+    def slot_op(self, number: int) -> AnyOperation:
+        """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""
+        if self.rng.chance(1, 2):
+            return ops.DeleteSlot(self.uid(), number, resched=self.resched())
+        return super().slot_op(number)
 
     def write_pte(self) -> AnyOperation:
         """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
