@@ -20,6 +20,7 @@ INVARIANTS: Final[dict[str, str]] = {
     "writable-after-tracking": "write tracking was added while a vCPU can still write the page",
     "untracked-write": "the guest wrote a write-tracked page and KVM did not see it",
     "obsolete-root": "mmu_lock was released while a vCPU is on an obsolete root, and not asked or not made to leave it",
+    "obsolete-child": "an obsolete page table was linked below one that is not",
     "writable-guest-table": "mmu_lock was released while a vCPU can write a shadowed guest table that is not unsync",
     "shadow-page-differs": "mmu_lock was released while an SPTE that is not unsync allows more than the guest's entry",
     "stale-after-guest-flush": "the guest flushed, and its vCPU can still use what the guest had forbidden before",

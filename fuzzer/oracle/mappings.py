@@ -74,7 +74,14 @@ class Mappings:
             gained = not is_shadow_present_pte(old_spte) or not is_mmu_writable_spte(m.masks, old_spte)
             if gained and is_mmu_writable_spte(m.masks, new_spte):
                 self.judge_host_writable(m, first, sp.level)
-        if not self.invalidating or not is_shadow_present_pte(new_spte) or not is_last_spte(new_spte, sp.level):
+        if not is_shadow_present_pte(new_spte):
+            return
+        if not is_last_spte(new_spte, sp.level):
+            # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
+            if obsolete(m, m.page_tables[spte_to_pfn(new_spte)]) and not obsolete(m, sp.top()):
+                self.judge.report("obsolete-child")
+            return
+        if not self.invalidating:
             return
         first, stop = leaf_gfns(m, sp, index, new_spte)
         for hva_start, hva_end in self.invalidating:

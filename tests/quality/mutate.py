@@ -67,6 +67,7 @@ ROOT_FUNCTIONS: Final = (
     "kvm_zap_obsolete_pages",
     "request_free_obsolete_roots",
     "valid_sps_with_gptes",
+    "vcpu_enter_guest",
 )
 FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
 # What a change of this file would be tried with first.

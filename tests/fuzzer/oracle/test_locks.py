@@ -17,6 +17,7 @@ from reference_mmu.points import FRONT_REQUEST, SLOTS_SWAP, USER_COPY, VCPU_UNLO
 from reference_mmu.roots import kvm_mmu_free_obsolete_roots
 from reference_mmu.semantics import NEW
 from reference_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
+from reference_mmu.spte import SHADOW_NONPRESENT_VALUE
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
 
@@ -107,6 +108,45 @@ def test_rejects_a_vcpu_that_nobody_asks_to_leave_an_obsolete_root(mmu: str) -> 
     assert stage.violations == []
     zap.finish()
     assert "obsolete-root" in stage.violations
+
+
+@EVERY_MMU
+def test_rejects_a_vcpu_in_the_guest_that_nobody_makes_leave_an_obsolete_root(mmu: str) -> None:
+    """It was asked, but will not look before its next exit."""
+    stage = Stage(mmu=mmu)
+    stage.read(0, 1)
+    vcpu = stage.m.vcpus[0]
+    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
+    assert stage.violations == []
+    vcpu.accessing, vcpu.kicked = True, False
+    stage.m.actor = IOCTL
+    stage.m.write_lock()
+    stage.m.write_unlock()
+    assert stage.violations == ["obsolete-root"]
+
+
+def test_rejects_a_page_table_freed_twice() -> None:
+    stage = Stage(mmu="shadow")
+    stage.read(0, 1)
+    sp, _ = stage.entry(1)
+    for entry in range(stage.m.entries):
+        sp.spt[entry] = SHADOW_NONPRESENT_VALUE
+    stage.m.free_table(sp)
+    assert "bug" not in stage.violations
+    stage.m.free_table(sp)
+    assert "bug" in stage.violations
+
+
+def test_rejects_an_obsolete_page_table_below_a_current_one() -> None:
+    stage = Stage(mmu="shadow")
+    stage.read(0, 1)
+    child, _ = stage.entry(1)
+    parent, at = child.parents[0]
+    child.mmu_valid_gen ^= 1
+    stage.m.actor = 0
+    stage.m.write_lock()
+    stage.m.spte_changed(parent, at, SHADOW_NONPRESENT_VALUE, parent.spt[at])
+    assert stage.violations == ["obsolete-child"]
 
 
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
