@@ -53,7 +53,6 @@ INDIRECT_FILES: Final = (
     "unsync.py",
 )
 INDIRECT_FUNCTIONS: Final = (
-    "is_page_fault_stale",
     "invlpg",
     "kvm_mmu_load_shadow",
     "kvm_mmu_prepare_zap_page",
