@@ -64,8 +64,8 @@ def test_a_harmless_flush_shows_only_what_it_declares(base: str, profile: Profil
     for seed in range(PROGRAMS):
         outcome = outcome_of(seed, profile, parse_semantics(base), parse_semantics(f"{base}+placebo-flush"))
         seen.update(divergence.effect for divergence in outcome.divergences)
-    # Every second program ages something.
-    assert "more-flushes" in seen
+    # Every second program ages something, if any does.
+    assert ("more-flushes" in seen) == bool(profile.aging)
     assert seen <= PLACEBOS["placebo-flush"]
 
 
