@@ -17,45 +17,33 @@ class NoCampaign(StoreError):
     """There is no campaign of that number."""
 
 
-class CampaignRow(msgspec.Struct, frozen=True):
-    """A campaign as stored."""
+class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
+    """What a campaign compares, from where it searches and until when.  Texts are one line each and not empty."""
 
-    id: int
     name: str
-    created_at: datetime
     old_spec: str
     new_spec: str
     profile: str
     seed_first: int
-    budget_seconds: float | None
-    budget_programs: int | None
     model_version: str
+    budget_seconds: float | None = None
+    budget_programs: int | None = None
+
+
+class CampaignRow(NewCampaign, frozen=True, kw_only=True):
+    """A campaign as stored."""
+
+    id: int
+    created_at: datetime
     state: CampaignState
 
 
-def insert_campaign(
-    connection: Connection,
-    now: datetime,
-    *,
-    name: str,
-    old_spec: str,
-    new_spec: str,
-    profile: str,
-    seed_first: int,
-    model_version: str,
-    budget_seconds: float | None,
-    budget_programs: int | None,
-) -> int:
+def insert_campaign(connection: Connection, now: datetime, campaign: NewCampaign) -> int:
     """Insert a running campaign and return its number.  Raises StoreError for texts that are not one short line."""
-    values = {
-        **one_line_texts(name=name, old_spec=old_spec, new_spec=new_spec, profile=profile, model_version=model_version),
-        "seed_first": seed_first,
-        "budget_seconds": budget_seconds,
-        "budget_programs": budget_programs,
-        "created_at": now,
-        "state": CampaignState.RUNNING.value,
-    }
-    key = connection.execute(insert(CampaignTable).values(values)).inserted_primary_key
+    values = msgspec.structs.asdict(campaign)
+    one_line_texts(**{name: value for name, value in values.items() if isinstance(value, str)})
+    stored = {**values, "created_at": now, "state": CampaignState.RUNNING.value}
+    key = connection.execute(insert(CampaignTable).values(stored)).inserted_primary_key
     assert key is not None, "one row was inserted"
     return int(key[0])
 

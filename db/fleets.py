@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Select, case, func, insert, select, update
 
-from db.campaigns import CampaignRow, find_campaign, insert_campaign
+from db.campaigns import CampaignRow, NewCampaign, find_campaign, insert_campaign
 from db.dispatch import end_fleet, ran_seconds
 from db.judgements import lock_fleet
 from db.liveness import live_workers
@@ -75,33 +75,10 @@ class Fleets:
         self._engine = engine
         self._now = now
 
-    def create(
-        self,
-        plan: FleetPlan,
-        *,
-        name: str,
-        old_spec: str,
-        new_spec: str,
-        profile: str,
-        seed_first: int,
-        model_version: str,
-        budget_seconds: float | None,
-        budget_programs: int | None,
-    ) -> int:
+    def create(self, plan: FleetPlan, searched: NewCampaign) -> int:
         """Store a campaign, which workers begin at once, and return its number."""
         with transaction(self._engine, "write") as connection:
-            campaign = insert_campaign(
-                connection,
-                self._now(),
-                name=name,
-                old_spec=old_spec,
-                new_spec=new_spec,
-                profile=profile,
-                seed_first=seed_first,
-                model_version=model_version,
-                budget_seconds=budget_seconds,
-                budget_programs=budget_programs,
-            )
+            campaign = insert_campaign(connection, self._now(), searched)
             counters = ("next_number", "next_folded", "next_judgement", "next_settled", "redeliveries", "ran_seconds")
             fleet = {"campaign_id": campaign, **dict.fromkeys(counters, 0), **msgspec.structs.asdict(plan)}
             connection.execute(insert(FleetTable).values(fleet))

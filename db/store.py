@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Select, func, select, update
 from sqlalchemy.engine import RowMapping
 
 from db.batches import insert_batch
-from db.campaigns import CampaignRow, check_campaign, insert_campaign
+from db.campaigns import CampaignRow, NewCampaign, check_campaign, insert_campaign
 from db.findings import FINDING_FIELDS, check_size, count_findings, keep_better
 from db.merges import is_shown_by_another
 from db.schema import (
@@ -90,32 +90,10 @@ class Store:
         self._engine = engine
         self._now = now
 
-    def create_campaign(
-        self,
-        *,
-        name: str,
-        old_spec: str,
-        new_spec: str,
-        profile: str,
-        seed_first: int,
-        model_version: str,
-        budget_seconds: float | None = None,
-        budget_programs: int | None = None,
-    ) -> int:
-        """Store a running campaign and return its number.  Texts are one line each and not empty."""
+    def create_campaign(self, campaign: NewCampaign) -> int:
+        """Store a running campaign and return its number."""
         with transaction(self._engine, "write") as connection:
-            return insert_campaign(
-                connection,
-                self._now(),
-                name=name,
-                old_spec=old_spec,
-                new_spec=new_spec,
-                profile=profile,
-                seed_first=seed_first,
-                model_version=model_version,
-                budget_seconds=budget_seconds,
-                budget_programs=budget_programs,
-            )
+            return insert_campaign(connection, self._now(), campaign)
 
     def end_campaign(self, campaign: int, state: CampaignState) -> None:
         """Say how a campaign ended: its budget spent, or stopped."""

@@ -14,6 +14,7 @@ import msgspec
 
 from fuzzer.compare import Comparison, Drive, Outcome
 from fuzzer.execute import Model
+from fuzzer.finding import Direction
 from fuzzer.program import Program
 from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.semantics import Semantics
@@ -30,8 +31,11 @@ class Attribution(msgspec.Struct, frozen=True):
     `others`: patches that, each by itself, make it as well as the single one in `patches`."""
 
     patches: tuple[str, ...]
-    direction: str
+    direction: Direction
     others: tuple[str, ...] = ()
+
+
+UNATTRIBUTED = Attribution((), "none")
 
 
 class Attributor:
@@ -46,7 +50,7 @@ class Attributor:
         if comparison.models.old is not comparison.models.new:
             self.candidates.append(OWN_CHANGE)
         self.outcomes: dict[frozenset[str], Outcome] = {}
-        self.direction = "sufficient" if comparison.leader == "old" else "necessary"
+        self.direction: Direction = "sufficient" if comparison.leader == "old" else "necessary"
 
     def attribute(self, shows: Shows, rank: Callable[[str], int] = lambda patch: 0) -> Attribution:
         """The minimal set for which `shows` holds: a single patch if one does, else the full set cut down.
@@ -60,16 +64,17 @@ class Attributor:
             if self.close((patch,)).isdisjoint(causes) and shows(self.outcome(self.close((patch,)))):
                 causes.append(patch)
         if causes:
-            named = min(causes, key=rank)
-            return Attribution((named,), self.direction, tuple(patch for patch in causes if patch != named))
+            first = min(causes, key=rank)
+            return Attribution((first,), self.direction, tuple(patch for patch in causes if patch != first))
         remaining = frozenset(self.candidates)
         if not shows(self.outcome(remaining)):
-            return Attribution((), self.direction)
+            return UNATTRIBUTED
         for patch in self.candidates:
             smaller = frozenset(p for p in remaining if patch not in self.close((p,)))
             if smaller != remaining and shows(self.outcome(smaller)):
                 remaining = smaller
-        return Attribution(self.generators(remaining), self.direction)
+        named = self.generators(remaining)
+        return Attribution(named, self.direction) if named else UNATTRIBUTED
 
     def singles(self) -> list[str]:
         """Candidates, those that drag in least first, so that the patch itself is named and not one that it requires

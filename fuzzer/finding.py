@@ -16,6 +16,9 @@ Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
+Sides = Literal["old", "new", "both"]
+Direction = Literal["sufficient", "necessary", "none"]
+
 
 class Verdict(StrEnum):
     """How a finding is judged."""
@@ -42,13 +45,13 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The broken invariant; for a divergence its effects, joined with ", "."""
     effects: tuple[str, ...]
     """Empty for a violation."""
-    side: Literal["old", "new", "both"]
+    side: Sides
     """Which model broke the invariant; always both for a divergence."""
     leader: Literal["old", "new"]
     """Which model the scheduler steered."""
     patches: tuple[str, ...]
     """The attributed patches, sorted."""
-    direction: Literal["sufficient", "necessary", "none"]
+    direction: Direction
     """What the experiment showed: old with the patches has it, new without them loses it, or neither."""
     verdict: Verdict
     sites: tuple[str, str]

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fuzzer.attribute import OWN_CHANGE, Attribution, Attributor
+from fuzzer.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor
 from fuzzer.compare import Comparison, Drive, Outcome, Side, by_turns
 from fuzzer.divergence import WHOLE_RUN, Divergence
-from fuzzer.finding import Finding, Verdict
+from fuzzer.finding import Finding, Sides, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.judge import Violation
 from fuzzer.program import Program
@@ -55,7 +55,7 @@ class Trial:
             side="both",
             leader=self.comparison.leader,
             patches=attribution.patches,
-            direction="sufficient" if attribution.direction == "sufficient" else "necessary",
+            direction=attribution.direction,
             verdict=verdict,
             # What a commit announces is one finding wherever it shows; anything else is told apart by operation.
             sites=("-", "-") if verdict == Verdict.DOCUMENTED else (tag, "-"),
@@ -86,10 +86,10 @@ class Trial:
         side: Side = "old" if invariant in old else "new"
         seen = (old if side == "old" else new)[invariant]
         if invariant in old and invariant in new:
-            return self.violation_finding(seen, "both", Attribution((), "none"), Verdict.BASELINE)
+            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         other: Side = "new" if side == "old" else "old"
         if invariant in self.neighbours()[other]:
-            return self.violation_finding(seen, "both", Attribution((), "none"), Verdict.BASELINE)
+            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         attribution = self.attributor.attribute(
             lambda o: invariant in o.violations(side) and invariant not in o.violations(other)
         )
@@ -99,17 +99,15 @@ class Trial:
             verdict = Verdict.FIXED if claimed else Verdict.FIXED_SILENTLY
         return self.violation_finding(seen, side, attribution, verdict)
 
-    def violation_finding(self, seen: Violation, side: str, attribution: Attribution, verdict: Verdict) -> Finding:
+    def violation_finding(self, seen: Violation, side: Sides, attribution: Attribution, verdict: Verdict) -> Finding:
         return Finding(
             kind="violation",
             what=seen.invariant,
             effects=(),
-            side="old" if side == "old" else "new" if side == "new" else "both",
+            side=side,
             leader=self.comparison.leader,
             patches=attribution.patches,
-            direction="none"
-            if not attribution.patches
-            else ("sufficient" if attribution.direction == "sufficient" else "necessary"),
+            direction=attribution.direction,
             verdict=verdict,
             sites=self.sites(seen),
             story=INVARIANTS[seen.invariant] + (f": {seen.detail}" if seen.detail else ""),

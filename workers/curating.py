@@ -24,10 +24,18 @@ _ADVICE: Final = "'mmufuzz findings' lists the signatures"
 
 
 class HistoryReport(msgspec.Struct, frozen=True):
-    """The JSON of `findings history`."""
+    """The JSON of `findings history`, and of what adds to it."""
 
     signature: str
     history: tuple[HistoryRow, ...]
+
+
+class MergeReport(msgspec.Struct, frozen=True):
+    """The JSON of `findings merge` and `findings split`: `into` is what the signature was merged with, or was."""
+
+    signature: str
+    into: str
+    merged: bool
 
 
 def own_name() -> str:
@@ -55,9 +63,16 @@ def _why_option(command: _Command) -> _Command:
 @by_option
 @campaign_option
 @findings_database_option
+@json_option
 @click.pass_context
 def comment(
-    ctx: click.Context, signature: str, text: str, who: str, campaign: int | None, database: str | None
+    ctx: click.Context,
+    signature: str,
+    text: str,
+    who: str,
+    campaign: int | None,
+    database: str | None,
+    document: Document,
 ) -> None:
     """Say something about a finding, one line.
 
@@ -66,9 +81,12 @@ def comment(
       mmufuzz findings comment SIGNATURE "posted to the list, patch pending"
     """
     engine = existing_engine(database or ctx.obj or DEFAULT_URL)
+    histories = Histories(engine)
     with refuse(StoreError, advice=_ADVICE):
-        Histories(engine).comment(signature, who, text, campaign)
-    click.echo(f"noted; read it with:  mmufuzz findings history {signature}")
+        histories.comment(signature, who, text, campaign)
+        rows = histories.of(signature, campaign)
+    document.console().print(f"noted; read it with:  mmufuzz findings history {signature}")
+    document.write(HistoryReport(signature, tuple(rows)))
 
 
 @click.command()
@@ -78,9 +96,17 @@ def comment(
 @by_option
 @campaign_option
 @findings_database_option
+@json_option
 @click.pass_context
 def state(
-    ctx: click.Context, signature: str, state: str, why: str, who: str, campaign: int | None, database: str | None
+    ctx: click.Context,
+    signature: str,
+    state: str,
+    why: str,
+    who: str,
+    campaign: int | None,
+    database: str | None,
+    document: Document,
 ) -> None:
     """Move a finding to another state.
 
@@ -91,9 +117,12 @@ def state(
       mmufuzz findings state SIGNATURE invalid --why "the model lacks the barrier"
     """
     engine = existing_engine(database or ctx.obj or DEFAULT_URL)
+    histories = Histories(engine)
     with refuse(StoreError, advice=_ADVICE):
-        Histories(engine).move(signature, FindingState(state), who, why, campaign)
-    click.echo(f"{signature} is {state}")
+        histories.move(signature, FindingState(state), who, why, campaign)
+        rows = histories.of(signature, campaign)
+    document.console().print(f"{signature} is {state}")
+    document.write(HistoryReport(signature, tuple(rows)))
 
 
 @click.command()
@@ -102,8 +131,11 @@ def state(
 @_why_option
 @by_option
 @findings_database_option
+@json_option
 @click.pass_context
-def merge(ctx: click.Context, signature: str, target: str, why: str, who: str, database: str | None) -> None:
+def merge(
+    ctx: click.Context, signature: str, target: str, why: str, who: str, database: str | None, document: Document
+) -> None:
     """Say that SIGNATURE is the same bug as INTO, in every campaign.
 
     Lists then show INTO alone where a campaign has both, and nobody is notified of SIGNATURE once INTO was told.
@@ -112,7 +144,9 @@ def merge(ctx: click.Context, signature: str, target: str, why: str, who: str, d
     engine = existing_engine(database or ctx.obj or DEFAULT_URL)
     with refuse(StoreError, advice=_ADVICE):
         Merges(engine).merge(signature, target, who, why)
-    click.echo(f"{signature} is {target} from now on; take it back with:  mmufuzz findings split {signature}")
+    words = f"{signature} is {target} from now on; take it back with:  mmufuzz findings split {signature}"
+    document.console().print(words)
+    document.write(MergeReport(signature, target, merged=True))
 
 
 @click.command()
@@ -120,13 +154,15 @@ def merge(ctx: click.Context, signature: str, target: str, why: str, who: str, d
 @_why_option
 @by_option
 @findings_database_option
+@json_option
 @click.pass_context
-def split(ctx: click.Context, signature: str, why: str, who: str, database: str | None) -> None:
+def split(ctx: click.Context, signature: str, why: str, who: str, database: str | None, document: Document) -> None:
     """Take a merge of SIGNATURE back."""
     engine = existing_engine(database or ctx.obj or DEFAULT_URL)
     with refuse(StoreError, advice=_ADVICE):
         target = Merges(engine).split(signature, who, why)
-    click.echo(f"{signature} is a finding of its own again, not {target}")
+    document.console().print(f"{signature} is a finding of its own again, not {target}")
+    document.write(MergeReport(signature, target, merged=False))
 
 
 @click.command()

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from dashboard.app import create_app
 from dashboard.settings import Settings
+from db.campaigns import NewCampaign
 from db.schema import Level
 from db.session import open_database
 from db.store import Store
@@ -29,14 +30,9 @@ SHOWN: Final = (
 )
 """The golden programs whose findings campaign 1 holds."""
 BUG: Final = signature(golden("bug-219588").finding)
-CAMPAIGN: Final[dict[str, Any]] = {
-    "name": "golden",
-    "old_spec": "old",
-    "new_spec": "new",
-    "profile": "mixed",
-    "seed_first": 0,
-    "model_version": "0",
-}
+CAMPAIGN: Final = NewCampaign(
+    name="golden", old_spec="old", new_spec="new", profile="mixed", seed_first=0, model_version="0"
+)
 
 
 class Site(NamedTuple):
@@ -61,7 +57,7 @@ class Site(NamedTuple):
 
 def fill(store: Store) -> None:
     """Campaign 1: a batch per finding."""
-    campaign = store.create_campaign(**CAMPAIGN)
+    campaign = store.create_campaign(CAMPAIGN)
     for number, name in enumerate(SHOWN):
         body = encode_reproducer(golden(name))
         found = FoundFinding(golden(name).finding, number + 1, number * 10, body)

@@ -9,9 +9,10 @@ from dashboard.health import Health, health
 from db.campaigns import CampaignRow
 from db.growth import Growth, GrowthPoint
 from db.schema import CampaignState
+from tests.db.stored import NIGHTLY
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-CAMPAIGN = CampaignRow(1, "c", NOW, "old", "new", "mixed", 0, None, None, "0", CampaignState.RUNNING)
+CAMPAIGN = CampaignRow(**msgspec.structs.asdict(NIGHTLY), id=1, created_at=NOW, state=CampaignState.RUNNING)
 
 
 def points(*coverage: int, every: float = 10.0, last: datetime = NOW) -> Growth:

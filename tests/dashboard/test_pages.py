@@ -68,7 +68,7 @@ def test_a_consequence_names_what_it_follows_from(shared: Site) -> None:
 
 def test_a_finding_without_a_reproducer_says_so(own: Site) -> None:
     store = Store(own.engine, lambda: NOW)
-    campaign = store.create_campaign(**CAMPAIGN)
+    campaign = store.create_campaign(CAMPAIGN)
     store.record(BatchResult(campaign, 0, 0, 1, 1, 1.0, 1, (FoundFinding(golden("bug-219588").finding, 1, 0, None),)))
     answer = own.get(f"/findings/{campaign}/{BUG}")
     assert answer.status_code == 200
@@ -77,7 +77,7 @@ def test_a_finding_without_a_reproducer_says_so(own: Site) -> None:
 
 def test_a_finding_whose_file_cannot_be_replayed_says_why(own: Site) -> None:
     store = Store(own.engine, lambda: NOW)
-    campaign = store.create_campaign(**CAMPAIGN)
+    campaign = store.create_campaign(CAMPAIGN)
     found = FoundFinding(golden("bug-219588").finding, 1, 0, b'{"format": 99}')
     store.record(BatchResult(campaign, 0, 0, 1, 1, 1.0, 1, (found,)))
     assert "Not replayed: reproducer has format 99" in own.get(f"/findings/{campaign}/{BUG}").text
@@ -87,7 +87,7 @@ def test_what_a_database_holds_is_text_and_never_markup(own: Site) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x>"
     finding = msgspec.structs.replace(golden("bug-219588").finding, story=evil, verdict=Verdict.REGRESSION)
     store = Store(own.engine, lambda: NOW)
-    campaign = store.create_campaign(**{**CAMPAIGN, "name": evil})
+    campaign = store.create_campaign(msgspec.structs.replace(CAMPAIGN, name=evil))
     store.record(BatchResult(campaign, 0, 0, 1, 1, 1.0, 1, (FoundFinding(finding, 1, 0, None),)))
     for address in ("/", "/findings", f"/findings/{campaign}/{BUG}", f"/campaigns/{campaign}", "/campaigns"):
         text = own.get(address).text

@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from db.campaigns import NewCampaign
 from db.schema import CampaignState
 from db.store import Store
 from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 
 MODEL = "0123456789ab"
 OTHER = "ba9876543210"
+NIGHTLY = NewCampaign(name="nightly", old_spec="old", new_spec="new", profile="tdp", seed_first=7, model_version=MODEL)
 VIOLATION = Finding(
     kind="violation",
     what="stale-translation",
@@ -43,9 +45,7 @@ class Clock:
 
 def new_campaign(store: Store, *findings: Finding, model: str = MODEL, ended: bool = True) -> int:
     """A campaign of one batch that showed these, each with a reproducer named after it."""
-    campaign = store.create_campaign(
-        name="nightly", old_spec="old", new_spec="new", profile="tdp", seed_first=7, model_version=model
-    )
+    campaign = store.create_campaign(msgspec.structs.replace(NIGHTLY, model_version=model))
     shown = tuple(FoundFinding(finding, 1, 100, signature(finding).encode()) for finding in findings)
     store.record(BatchResult(campaign, 0, 100, 1000, 25_000, 0.5, 40, shown))
     if ended:

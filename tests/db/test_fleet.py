@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 
@@ -21,8 +22,8 @@ from db.store import Store
 from db.tasks import STARTS_MAX, BatchWork, JudgeWork, MinimizeWork, OtherModel, TaskName, Tasks
 from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.sighting import Sighting, Trace
+from tests.db.stored import MODEL, NIGHTLY
 
-MODEL = "0123456789ab"
 PATIENCE = Patience(resend_seconds=60, limit_seconds=300)
 EFFECTS = ("fewer-flushes", "more-checks", "fewer-checks")
 
@@ -52,14 +53,7 @@ class World:
         chosen = {"batch_programs": 10, "until_regression": False, "slots_max": None} | plan
         self.campaign = self.fleets.create(
             FleetPlan(**chosen),  # type: ignore[arg-type]
-            name="nightly",
-            old_spec="old",
-            new_spec="new",
-            profile="tdp",
-            seed_first=100,
-            model_version=MODEL,
-            budget_seconds=None,
-            budget_programs=200,
+            msgspec.structs.replace(NIGHTLY, seed_first=100, budget_programs=200),
         )
         self.minimized: list[int] = []
 
@@ -325,9 +319,7 @@ def test_seconds_count_while_it_runs(engine: Engine) -> None:
 
 
 def test_a_campaign_of_one_run_is_not_steered(world: World) -> None:
-    lone = world.store.create_campaign(
-        name="run", old_spec="old", new_spec="new", profile="tdp", seed_first=0, model_version=MODEL
-    )
+    lone = world.store.create_campaign(NIGHTLY)
     with pytest.raises(StoreError, match=f"campaign {lone} was searched by one 'mmufuzz run'"):
         world.fleets.pause(lone)
     with pytest.raises(StoreError, match="no campaign 77"):

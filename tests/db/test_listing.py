@@ -16,6 +16,7 @@ from db.schema import SEVERITY, BatchTable, FindingTable
 from db.session import StoreError, open_database, transaction
 from db.store import Store
 from fuzzer.finding import Verdict
+from tests.db.stored import NIGHTLY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PATCHES = ("age-elides-tlb-flush", "age-elides-tlb-flush-more", "always-dirty-if-writable")
@@ -23,9 +24,7 @@ SORTS: tuple[Sort, ...] = ("severity", "last-seen", "first-seen", "count", "what
 
 
 def make_campaign(engine: Engine) -> None:
-    Store(engine).create_campaign(
-        name="c", old_spec="old", new_spec="new", profile="mixed", seed_first=0, model_version="0"
-    )
+    Store(engine).create_campaign(NIGHTLY)
 
 
 def rows(number: int) -> Iterator[dict[str, object]]:

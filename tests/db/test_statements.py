@@ -10,6 +10,7 @@ from db.fleets import FleetPlan, Fleets
 from db.session import open_database
 from db.store import Store
 from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict
+from tests.db.stored import NIGHTLY
 
 
 def statements(engine: Engine, call: Callable[[], object]) -> list[str]:
@@ -29,14 +30,7 @@ def add_campaign(engine: Engine, number: int) -> None:
     """A campaign with as many findings as its number."""
     campaign = Fleets(engine).create(
         FleetPlan(batch_programs=10, until_regression=False, slots_max=None),
-        name="nightly",
-        old_spec="old",
-        new_spec="new",
-        profile="tdp",
-        seed_first=0,
-        model_version="0123456789ab",
-        budget_seconds=None,
-        budget_programs=100,
+        NIGHTLY,
     )
     sites = [(f"site-{site}", "-") for site in range(number)]
     found = [Finding("violation", "x", (), "new", "new", (), "none", Verdict.REGRESSION, site, "") for site in sites]

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 from sqlalchemy.exc import IntegrityError
 
+from db.campaigns import NewCampaign
 from db.findings import OCCURRENCES_MAX, REPRODUCER_BYTES_MAX
 from db.schema import Base, CampaignState, FindingState
 from db.session import StoreError, open_database, transaction
@@ -76,15 +77,16 @@ def judged(verdict: Verdict, story: str) -> Finding:
 
 
 def new_campaign(store: Store, name: str = "nightly", **changes: Any) -> int:
-    settings: dict[str, Any] = {
-        "old_spec": "old",
-        "new_spec": "new",
-        "profile": "default",
-        "seed_first": 7,
-        "model_version": "0.1.0",
-        "budget_seconds": 60.0,
-    }
-    return store.create_campaign(name=name, **(settings | changes))
+    campaign = NewCampaign(
+        name=name,
+        old_spec="old",
+        new_spec="new",
+        profile="default",
+        seed_first=7,
+        model_version="0.1.0",
+        budget_seconds=60.0,
+    )
+    return store.create_campaign(msgspec.structs.replace(campaign, **changes))
 
 
 def row_counts(engine: Engine) -> dict[str, int]:

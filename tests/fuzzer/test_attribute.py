@@ -3,8 +3,9 @@
 
 import pytest
 
-from fuzzer.attribute import Attribution, Attributor
+from fuzzer.attribute import UNATTRIBUTED, Attribution, Attributor
 from fuzzer.compare import Comparison, Side, by_switches
+from fuzzer.finding import Direction
 from fuzzer.ops import ClearFlushYoung, Read, Write
 from fuzzer.program import Actor, Program
 from fuzzer.schedule import Switch
@@ -32,7 +33,7 @@ def effect_of(program: Program, leader: Side, effect: str) -> Attribution:
 
 @BOTH_LEADERS
 def test_one_patch_is_named_and_not_what_it_requires(leader: Side) -> None:
-    direction = "sufficient" if leader == "old" else "necessary"
+    direction: Direction = "sufficient" if leader == "old" else "necessary"
     assert effect_of(AGED, leader, "fewer-flushes") == Attribution(("age-elides-tlb-flush",), direction)
     assert effect_of(UNTRACKED, leader, "raw-accessed-bit") == Attribution(("sw-accessed-when-ad-off",), direction)
     assert effect_of(UNTRACKED, leader, "raw-dirty-bit") == Attribution(("sw-dirty-when-ad-off",), direction)
@@ -48,7 +49,7 @@ def test_a_violation_is_attributed_in_the_same_way(leader: Side) -> None:
 
 def test_what_nothing_shows_is_attributed_to_nothing() -> None:
     found = attributor(AGED, "old").attribute(lambda o: False)
-    assert found == Attribution((), "sufficient")
+    assert found == UNATTRIBUTED
 
 
 def test_a_set_is_cut_down_to_what_is_needed() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Engine
 
+from db.campaigns import NewCampaign
 from db.fleets import FleetPlan, Fleets, FleetStatus
 from db.liveness import workers
 from db.schema import CampaignState
@@ -103,17 +104,17 @@ class Fleet:
 
     def create(self, programs: int, batch_programs: int = 5, name: str = "test", seed: int = 1, **plan: Any) -> int:
         """A campaign of the TDP profile."""
-        return self.fleets.create(
-            FleetPlan(**{"batch_programs": batch_programs, "until_regression": False, "slots_max": None} | plan),
+        searched = NewCampaign(
             name=name,
             old_spec="old",
             new_spec="new",
             profile="tdp",
             seed_first=seed,
             model_version=model_version(),
-            budget_seconds=None,
             budget_programs=programs,
         )
+        cut = {"batch_programs": batch_programs, "until_regression": False, "slots_max": None} | plan
+        return self.fleets.create(FleetPlan(**cut), searched)
 
     def send(self, *arguments: object, queue: str, **named: object) -> None:
         """Put a message for workers into a queue."""

@@ -21,7 +21,7 @@ from fuzzer.finding import BatchResult, Finding, FoundFinding, signature
 from fuzzer.generate import generate
 from fuzzer.profile import PROFILES
 from reference_mmu.version import model_version
-from tests.db.stored import NAME, SECOND, SECOND_NAME, THIRD, THIRD_NAME, VIOLATION
+from tests.db.stored import NAME, NIGHTLY, SECOND, SECOND_NAME, THIRD, THIRD_NAME, VIOLATION
 from tests.service.fleet import Fleet, Worker
 from tests.service.waiting import wait_until
 from tests.workers.made import FINDING, reproducer_file
@@ -85,9 +85,8 @@ def start(fleet: Fleet, server: Receiver, slots: int = 1, **variables: str) -> W
 
 def store(fleet: Fleet, *findings: tuple[Finding, bytes | None], model: str | None = None) -> int:
     """A campaign of one process that found these."""
-    campaign = fleet.store.create_campaign(
-        name="x", old_spec="old", new_spec="new", profile="tdp", seed_first=1, model_version=model or model_version()
-    )
+    searched = msgspec.structs.replace(NIGHTLY, model_version=model or model_version())
+    campaign = fleet.store.create_campaign(searched)
     found = tuple(FoundFinding(finding, 1, 1, body) for finding, body in findings)
     fleet.store.record(BatchResult(campaign, 0, 1, 10, 100, 0.1, 5, found))
     return campaign

@@ -12,6 +12,7 @@ from fuzzer.finding import Finding, FoundFinding, Verdict, signature
 from fuzzer.ops import Write
 from fuzzer.program import Actor, Program
 from reference_mmu.config import Config
+from tests.db.stored import NIGHTLY
 from tests.workers.made import FINDING, reproducer_file
 from workers.order import Gain, Order, Part, batch_size
 from workers.tally import Tally, file_name
@@ -23,9 +24,7 @@ ORDER = Order("old", "new", "tdp", 100, 20, 5, 2)
 @pytest.fixture
 def tally(tmp_path: Path) -> Tally:
     store = Store(open_database(f"sqlite:///{tmp_path / 'test.db'}"))
-    campaign = store.create_campaign(
-        name="test", old_spec="old", new_spec="new", profile="tdp", seed_first=100, model_version="0" * 12
-    )
+    campaign = store.create_campaign(NIGHTLY)
     return Tally(store, campaign, ORDER, tmp_path)
 
 

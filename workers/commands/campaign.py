@@ -2,6 +2,8 @@
 """`mmufuzz campaign`: searches that workers on many machines run together."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
@@ -9,6 +11,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from db.campaigns import NewCampaign
 from db.fleets import FleetPlan, Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
@@ -65,11 +68,12 @@ class CampaignReport(msgspec.Struct, frozen=True):
     redeliveries: int
     open: int
     aside: tuple[AsideTask, ...]
+    """Told by `campaign show` only."""
     slots: int
 
 
 class CampaignsReport(msgspec.Struct, frozen=True):
-    """The JSON of `campaign list`; `aside` is told by `campaign show` only."""
+    """The JSON of `campaign list`."""
 
     campaigns: tuple[CampaignReport, ...]
 
@@ -130,19 +134,19 @@ def create(
     if lacking:
         raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
     first = secrets.randbelow(2**31) if seed is None else seed
+    searched = NewCampaign(
+        name=name or f"{profile} --seed {first}",
+        old_spec=old.spec(),
+        new_spec=new.spec(),
+        profile=profile,
+        seed_first=first,
+        model_version=model_version(),
+        budget_seconds=None if seconds is None else float(seconds),
+        budget_programs=programs,
+    )
     fleets = Fleets(open_engine(database))
     with refuse(StoreError, advice="give another --name"):
-        number = fleets.create(
-            FleetPlan(batch_programs, until_regression, slots_max),
-            name=name or f"{profile} --seed {first}",
-            old_spec=old.spec(),
-            new_spec=new.spec(),
-            profile=profile,
-            seed_first=first,
-            model_version=model_version(),
-            budget_seconds=None if seconds is None else float(seconds),
-            budget_programs=programs,
-        )
+        number = fleets.create(FleetPlan(batch_programs, until_regression, slots_max), searched)
         status = fleets.status(number)
     document.console().print(f"campaign {number}: watch it with  mmufuzz campaign show {number}")
     for line in waiting_words(status):
@@ -197,32 +201,45 @@ def show(database: str, number: int, document: Document) -> None:
 
 @campaign.command()
 @_NUMBER
+@json_option
 @_DATABASE
-def pause(database: str, number: int) -> None:
+def pause(database: str, number: int, document: Document) -> None:
     """Hand out no more batches; those in hand are finished."""
-    with refuse(StoreError, advice=_ADVICE):
-        Fleets(open_engine(database)).pause(number)
-    click.echo(f"campaign {number} is paused; go on with  mmufuzz campaign resume {number}")
+    with steering(database, number, document) as fleets:
+        fleets.pause(number)
+    document.console().print(f"campaign {number} is paused; go on with  mmufuzz campaign resume {number}")
 
 
 @campaign.command()
 @_NUMBER
+@json_option
 @_DATABASE
-def resume(database: str, number: int) -> None:
+def resume(database: str, number: int, document: Document) -> None:
     """Go on with a paused campaign."""
-    with refuse(StoreError, advice=_ADVICE):
-        Fleets(open_engine(database)).resume(number)
-    click.echo(f"campaign {number} goes on")
+    with steering(database, number, document) as fleets:
+        fleets.resume(number)
+    document.console().print(f"campaign {number} goes on")
 
 
 @campaign.command()
 @_NUMBER
+@json_option
 @_DATABASE
-def stop(database: str, number: int) -> None:
+def stop(database: str, number: int, document: Document) -> None:
     """End a campaign for good; everything found is kept."""
+    with steering(database, number, document) as fleets:
+        fleets.stop(number)
+    document.console().print(f"campaign {number} is stopped; its findings:  mmufuzz findings --campaign {number}")
+
+
+@contextmanager
+def steering(database: str, number: int, document: Document) -> Iterator[Fleets]:
+    """The campaigns, of which one is about to be changed; then its document is written."""
+    fleets = Fleets(open_engine(database))
     with refuse(StoreError, advice=_ADVICE):
-        Fleets(open_engine(database)).stop(number)
-    click.echo(f"campaign {number} is stopped; its findings:  mmufuzz findings --campaign {number}")
+        yield fleets
+        status = fleets.status(number)
+    document.write(reported(status, ()))
 
 
 def details(status: FleetStatus) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from db.campaigns import NewCampaign
 from db.schema import CampaignState
 from db.session import DEFAULT_URL, StoreError
 from db.store import Store
@@ -160,7 +161,7 @@ def search_and_report(request: Request, document: Document) -> int:
 def begin_campaign(store: Store, request: Request) -> int:
     """Store what is searched, by budget of programs or of seconds."""
     order, budget = request.order, request.budget
-    return store.create_campaign(
+    searched = NewCampaign(
         name=f"run --seed {order.seed}{f' --apply {request.change.name}' if request.change else ''}",
         old_spec=order.old,
         new_spec=order.new,
@@ -170,6 +171,7 @@ def begin_campaign(store: Store, request: Request) -> int:
         budget_seconds=None if budget.programs else float(budget.seconds),
         budget_programs=budget.programs or None,
     )
+    return store.create_campaign(searched)
 
 
 def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> list[str]:
