@@ -25,11 +25,12 @@ Drive = Callable[[Pair], None]
 
 class Models(msgspec.Struct, frozen=True):
     """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
-    has and old has not, else empty."""
+    has and old has not, else empty; `allowed`, the effects that the user says it may have."""
 
     old: Model = SHIPPED
     new: Model = SHIPPED
     diff: str = ""
+    allowed: frozenset[str] = frozenset()
 
 
 class Comparison(msgspec.Struct, frozen=True):

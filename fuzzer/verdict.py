@@ -17,7 +17,6 @@ from fuzzer.schedule import Turn
 from reference_mmu.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.points import NAMES
-from reference_mmu.semantics import Semantics
 
 NEIGHBOURS = 60
 
@@ -36,7 +35,7 @@ class Trial:
         """Judge one effect."""
         effect = divergence.effect
         attribution = self.attribution(divergence)
-        verdict = effect_verdict(effect, attribution.patches, self.comparison.new)
+        verdict = effect_verdict(effect, attribution.patches, self.comparison)
         tag = operation_tag(self.program, divergence.uid)
         story = f"{EFFECTS[effect]} ({tag})"
         after = ""
@@ -141,17 +140,28 @@ class Trial:
         return self._neighbours
 
 
-def effect_verdict(effect: str, patches: tuple[str, ...], new: Semantics) -> Verdict:
-    """A documented effect is allowed by one of the attributed patches and forbidden by none. Only a patch that NEW has
-    documents anything: no message says what taking a commit away may do."""
-    known = [PATCHES[p] for p in patches if p in PATCHES and p in new.patches]
-    if any(effect in patch.forbidden for patch in known):
+def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison) -> Verdict:
+    """A documented effect is allowed by one of the attributed patches and forbidden by none."""
+    allowed, forbidden = announced(patches, comparison)
+    if effect in forbidden:
         return Verdict.REGRESSION
-    allowed = {name for patch in known for name in patch.allowed}
-    for patch in patches:
-        if patch != OWN_CHANGE and patch in PLACEBOS and patch in new.patches:
-            allowed.update(PLACEBOS[patch])
     return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
+
+
+def announced(patches: tuple[str, ...], comparison: Comparison) -> tuple[set[str], set[str]]:
+    """The effects that one of the patches allows, and those that one forbids.  Only a patch that NEW has announces
+    anything: no message says what taking a commit away may do."""
+    allowed: set[str] = set()
+    forbidden: set[str] = set()
+    for patch in patches:
+        if patch == OWN_CHANGE:
+            allowed.update(comparison.models.allowed)
+        elif patch in comparison.new.patches and patch in PLACEBOS:
+            allowed.update(PLACEBOS[patch])
+        elif patch in comparison.new.patches:
+            allowed.update(PATCHES[patch].allowed)
+            forbidden.update(PATCHES[patch].forbidden)
+    return allowed, forbidden
 
 
 def consequence_of(program: Program, effect: str, patches: tuple[str, ...], alone: Outcome) -> str:
@@ -164,9 +174,7 @@ def consequence_of(program: Program, effect: str, patches: tuple[str, ...], alon
     times = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == effect]
     if not times:
         return ""
-    known = [PATCHES[p] for p in patches if p in PATCHES and p in alone.comparison.new.patches]
-    allowed = {name for patch in known for name in patch.allowed}
-    forbidden = {name for patch in known for name in patch.forbidden}
+    allowed, forbidden = announced(patches, alone.comparison)
     earlier = [d for d in alone.divergences if alone.pair.since(d.uid) < min(times)]
     if effect in forbidden or any(d.effect in forbidden for d in earlier):
         return ""

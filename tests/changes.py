@@ -31,5 +31,6 @@ def unified(file: str, before: str, after: str) -> str:
 
 
 _OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
+ALWAYS_FLUSH: Final = as_diff(changed("notifier.py", _OWED, _OWED.replace("if flush:", "if True:")))
 NO_FLUSH: Final = as_diff(changed("notifier.py", _OWED, ""))
 HANGS: Final = as_diff(changed("notifier.py", _OWED, "        while flush:\n            pass\n"))

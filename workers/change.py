@@ -13,6 +13,7 @@ import msgspec
 from fuzzer.compare import Models
 from fuzzer.flows import SHIPPED
 from fuzzer.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models
+from reference_mmu.effects import EFFECTS
 from workers.interpreted import require_interpreted
 from workers.refusal import BadInput, refuse
 from workers.watchdog import Hung, watchdog
@@ -52,6 +53,19 @@ def apply_option(command: _Command) -> _Command:
         "change",
         type=_ChangeType(),
         help="Give NEW's model this change, a unified diff of reference_mmu; '-' for standard input.",
+    )(command)
+
+
+def allow_option(command: _Command) -> _Command:
+    """Adds --allow to a command that has --apply; it gets the effects as `allowed`."""
+    return click.option(
+        "--allow",
+        "allowed",
+        metavar="EFFECT",
+        multiple=True,
+        type=click.Choice(sorted(EFFECTS)),
+        help="The change may have this effect, say fewer-flushes; repeat it for more. "
+        "Then that is documented; without it every effect of yours is unexplained.",
     )(command)
 
 

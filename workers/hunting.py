@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from fuzzer.compare import Models
 from fuzzer.finding import FoundFinding
 from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES
@@ -48,7 +49,9 @@ class Hunter:
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        models = changed_models(order.diff) if order.diff else None
+        models = Models()
+        if order.diff:
+            models = msgspec.structs.replace(changed_models(order.diff), allowed=frozenset(order.allowed))
         self.search = Hunt(parse_semantics(order.old), parse_semantics(order.new), PROFILES[order.profile], models)
         self.batch = 0
         self.seed = order.seed

@@ -24,6 +24,8 @@ class Order(msgspec.Struct, frozen=True):
     jobs: int
     diff: str = ""
     """The user's change that NEW's model has; see fuzzer.variant.changed_models."""
+    allowed: tuple[str, ...] = ()
+    """Effects that the user says her change may have."""
 
     def batch(self, number: int) -> range:
         """Seeds of a batch, none if it lies beyond the last program."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fuzzer import ops  # TestYoung by name would be collected as a test
-from fuzzer.compare import Comparison, Side, by_switches
+from fuzzer.attribute import OWN_CHANGE
+from fuzzer.compare import Comparison, Models, Side, by_switches
 from fuzzer.divergence import WHOLE_RUN
 from fuzzer.finding import Finding, Verdict
 from fuzzer.ops import ClearFlushYoung, NumaHint, Read, Write
@@ -24,6 +25,7 @@ AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (Cle
 BUG_219588 = Program(
     Config(), (Actor("vcpu", (Read(0, 1, upgrade_fails=True),)), Actor("vcpu", (Write(1, 1),)))
 ).check()
+AGAINST_NEW = Comparison(OLD, NEW, "old")
 RACE = (Switch(0, FAULT_PFN, 1, 1),)
 
 
@@ -65,15 +67,24 @@ def test_a_placebo_may_show_what_it_declares() -> None:
     assert (finding.verdict, finding.patches) == (Verdict.DOCUMENTED, ("placebo-flush",))
 
 
+def test_an_own_change_may_do_what_its_author_says_and_no_more() -> None:
+    models = Models(allowed=frozenset({"fewer-flushes"}))
+    with_patch = Comparison(OLD, NEW, "old", models)
+    assert effect_verdict("fewer-flushes", (OWN_CHANGE,), with_patch) == Verdict.DOCUMENTED
+    assert effect_verdict("more-flushes", (OWN_CHANGE,), with_patch) == Verdict.UNEXPLAINED
+    assert effect_verdict("fewer-flushes", (), with_patch) == Verdict.UNEXPLAINED
+    assert effect_verdict("fewer-flushes", (OWN_CHANGE,), AGAINST_NEW) == Verdict.UNEXPLAINED
+
+
 def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
     for patch in PATCHES.values():
         for effect in patch.allowed:
-            assert effect_verdict(effect, (patch.id,), NEW) == Verdict.DOCUMENTED
-            assert effect_verdict(effect, (), NEW) == Verdict.UNEXPLAINED
+            assert effect_verdict(effect, (patch.id,), AGAINST_NEW) == Verdict.DOCUMENTED
+            assert effect_verdict(effect, (), AGAINST_NEW) == Verdict.UNEXPLAINED
         for effect in patch.forbidden:
-            assert effect_verdict(effect, (patch.id,), NEW) == Verdict.REGRESSION
+            assert effect_verdict(effect, (patch.id,), AGAINST_NEW) == Verdict.REGRESSION
             allowing = next((p.id for p in PATCHES.values() if effect in p.allowed), patch.id)
-            assert effect_verdict(effect, (allowing, patch.id), NEW) == Verdict.REGRESSION
+            assert effect_verdict(effect, (allowing, patch.id), AGAINST_NEW) == Verdict.REGRESSION
 
 
 def consequence() -> tuple[Trial, Program]:

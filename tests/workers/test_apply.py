@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fuzzer.reproducer import decode_reproducer
-from tests.changes import HANGS, NO_FLUSH
+from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH
 from tests.workers.shell import Searched, changed_sources, mmufuzz, report_in, store_in
 
 pytestmark = pytest.mark.xdist_group("applied")
@@ -46,6 +46,18 @@ def test_a_missing_flush_is_a_regression_of_the_own_change(applied: Searched) ->
     found = regression(applied)
     assert (found["verdict"], found["side"]) == ("regression", "new")
     assert found["operations"] <= 3
+
+
+def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:
+    told, allowed = tmp_path / "told", tmp_path / "allowed"
+    for folder in (told, allowed):
+        folder.mkdir()
+        (folder / "my.patch").write_text(ALWAYS_FLUSH, encoding="utf-8")
+    assert mmufuzz(WORDS, folder=told).returncode == 1
+    assert {found["what"] for found in report_in(told)["findings"]} == {"more-flushes"}
+    assert report_in(told)["verdicts"]["unexplained"] > 0
+    assert mmufuzz(f"{WORDS} --allow more-flushes", folder=allowed).returncode == 0
+    assert report_in(allowed)["verdicts"]["documented"] > 0
 
 
 def test_the_output_tells_finding_story_and_replay(applied: Searched) -> None:

@@ -21,7 +21,7 @@ from fuzzer.profile import PROFILES
 from fuzzer.story import tell
 from reference_mmu.semantics import OLD, Semantics
 from reference_mmu.version import model_version
-from workers.change import Change, apply_option, digest
+from workers.change import Change, allow_option, apply_option, digest
 from workers.document import Document, check_directory, json_option
 from workers.interrupts import Interrupts
 from workers.options import out_option, seed_option
@@ -74,6 +74,7 @@ class Request(msgspec.Struct, frozen=True):
 @click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
 @apply_option
+@allow_option
 @click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
 @out_option("signature")
 @json_option
@@ -86,6 +87,7 @@ def run(
     old: Semantics | None,
     new: Semantics,
     change: Change | None,
+    allowed: tuple[str, ...],
     database: str,
     folder: Path,
     document: Document,
@@ -102,7 +104,7 @@ def run(
       mmufuzz run --old old --new old+age-elides-tlb-flush --profile aging
       mmufuzz run --seconds 600 --json result.json
       mmufuzz run --apply my-change.patch            your own change to the model, against the model without it
-      git diff -- reference_mmu | mmufuzz run --apply -
+      git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
     \b
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand.
@@ -111,6 +113,8 @@ def run(
     """
     if seconds is not None and programs is not None:
         raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
+    if allowed and change is None:
+        raise BadInput("--allow says what a change of --apply may do; a commit's effects are in 'mmufuzz patches show'")
     old = old or (new if change else OLD)
     order = Order(
         old=old.spec(),
@@ -121,6 +125,7 @@ def run(
         batch_programs=batch_size(programs or 0, jobs),
         jobs=jobs,
         diff=change.diff if change else "",
+        allowed=allowed,
     )
     lacking = sorted(old.patches - new.patches)
     if lacking:
