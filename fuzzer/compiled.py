@@ -34,7 +34,6 @@ import msgspec
 # interpreted: mypyc cannot build their classes.
 COMPILED: Final = (
     "reference_mmu/*.py",
-    "reference_mmu/arch/*.py",
     "fuzzer/rng.py",
     "fuzzer/generate.py",
     "fuzzer/schedule.py",

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every command that README.md and docs/tour.md show is run, in order; long ones with a smaller budget, said here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from fuzzer.variant import changed_models
+from tests.changes import NO_FLUSH
+
+ROOT: Final = Path(__file__).parent.parent
+DOCS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES: Final = sorted((ROOT / "docs" / "examples").glob("*.patch"))
+SHOWN: Final = {
+    "README.md": "patches patches run findings replay expose prove headline run export",
+    "docs/tour.md": "patches patches run findings replay expose run",
+}
+# What is changed so that the test takes seconds; the options themselves stay those of the text.
+SMALLER: Final = {
+    "run --seconds 20": "run --programs 40 --seed 3 --jobs 1",
+    "run --apply my-change.patch": "run --apply my-change.patch --programs 12 --seed 1 --jobs 1",
+    "flush.patch --seconds 20": "flush.patch --programs 12 --seed 1 --jobs 1",
+    "prove --all": "prove drop-max-level-param",
+    "expose --all": "expose always-dirty-if-writable",
+    "headline": "headline --scale 64",
+}
+
+
+def commands(file: str) -> list[str]:
+    """The lines of the sh blocks, comments and alignment removed."""
+    text = (ROOT / file).read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    return [re.sub(r"\s+", " ", line.partition("#")[0]).strip() for line in lines]
+
+
+@pytest.mark.parametrize("file", SHOWN)
+def test_every_command_shown_works(file: str, tmp_path: Path) -> None:
+    ran = []
+    (tmp_path / "my-change.patch").write_text(NO_FLUSH, encoding="utf-8")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    for command in [c for c in commands(file) if c.startswith("mmufuzz")]:
+        arguments = command.removeprefix("mmufuzz ")
+        for long, short in SMALLER.items():
+            arguments = arguments.replace(long, short)
+        if "NAME" in arguments:
+            first = min((tmp_path / "findings").glob("*.json"))
+            arguments = arguments.replace("findings/NAME.json", f"findings/{first.name}")
+        done = subprocess.run(
+            [sys.executable, "-m", "workers.cli", *arguments.split()],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "MMUFUZZ_CORE": "interpreted"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == ("--apply" in arguments), f"{command}: {done.stderr or done.stdout}"
+        assert done.stdout, command
+        ran.append(arguments.split()[0])
+    assert ran == SHOWN[file].split()
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [c.split()[1] for c in commands("README.md") if c.startswith("make ")]
+    assert targets == ["run", "test"]
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
+def test_every_file_that_is_linked_to_exists(file: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text())
+    for link in [link for link in links if not link.startswith("https://")]:
+        assert (file.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("file", [file for file in DOCS if file.parent.name != "decisions"], ids=lambda file: file.name)
+def test_every_source_that_is_named_exists(file: Path) -> None:
+    """`fuzzer/lockstep.py` in a text is a file of this tree; a decision may name what was."""
+    folders = "reference_mmu|fuzzer|workers|db|dashboard|tests|docs|benchmarks"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", file.read_text()):
+        assert (ROOT / name).exists() or any(ROOT.glob(f"{name}.*")), name
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_example_of_a_change_applies(file: Path) -> None:
+    assert changed_models(file.read_text()).diff
+
+
+def test_the_texts_are_seen() -> None:
+    assert len(DOCS) > 10
+    assert len(EXAMPLES) > 1
