@@ -113,6 +113,8 @@ def transaction(engine: Engine, purpose: Literal["read", "write"]) -> Iterator[C
 
 def _parse(url: str) -> URL:
     try:
+        if not url.isprintable():
+            raise ValueError("control characters, or bytes that are not text")
         parsed = make_url(url)
         dialect = parsed.get_dialect()
     except NoSuchModuleError as error:
@@ -124,6 +126,8 @@ def _parse(url: str) -> URL:
         raise StoreError(f"unsupported database driver {parsed.drivername!r}: use sqlite or postgresql")
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise StoreError(f"a database in memory is lost at exit, expected a file as in {DEFAULT_URL}")
+    if parsed.get_backend_name() == "sqlite" and parsed.query:
+        raise StoreError(f"SQLite is used without options, expected a URL like {DEFAULT_URL}")
     return parsed
 
 

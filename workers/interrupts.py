@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ctrl-C and SIGTERM as something to look at between two steps, instead of an exception in the middle of one."""
+"""Ctrl-C, SIGTERM and a closed terminal as something to look at between two steps, instead of an exception in the middle of one."""
 
 import signal
 from types import FrameType, TracebackType
@@ -14,7 +14,7 @@ class Interrupts:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._handlers[number] = signal.signal(number, self._receive)
         return self
 
@@ -25,7 +25,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def exit_code(self) -> int:
-        """As a shell would report the first signal, 0 if there was none: 130 for Ctrl-C, 143 for SIGTERM."""
+        """As a shell would report the first signal, 0 if there was none: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.received[0] if self.received else 0
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:

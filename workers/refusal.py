@@ -19,7 +19,13 @@ class BadInput(click.ClickException):
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"mmufuzz: {' '.join(self.format_message().split())}", file=file or sys.stderr)
+        line = " ".join(self.format_message().split())
+        click.echo(f"mmufuzz: {line if line.isprintable() else harmless(line)}", file=file or sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """What a terminal would act on instead of showing it, and what is no text, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

@@ -114,7 +114,11 @@ def test_a_search_process_that_dies_is_reported_and_the_rest_is_kept(tmp_path: P
     assert store_in(tmp_path).totals(1).programs == report["programs"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "sigterm", "sighup"],
+)
 def test_a_signal_stops_the_search_and_keeps_what_was_found(tmp_path: Path, number: int, code: int) -> None:
     words = "run --profile tdp --seconds 200 --seed 1 --json report.json"
     with subprocess.Popen(

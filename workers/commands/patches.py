@@ -102,7 +102,7 @@ def listed(patch: Patch) -> ListedPatch:
 
 def make_table(rows: list[ListedPatch]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("patch", "kind", "area", "level", "state", "sites", "requires", "allowed effects"):
+    for name in ("patch", "kind", "area", "level", "state", "sites", "requires", "may change"):
         table.add_column(name, overflow="fold", justify="right" if name == "sites" else "left")
     for row in rows:
         patch = row.patch
@@ -114,7 +114,7 @@ def make_table(rows: list[ListedPatch]) -> Table:
             row.state,
             str(len(row.sites)),
             ", ".join(patch.requires) or "-",
-            ", ".join(sorted(patch.allowed)) or "-",
+            f"{len(patch.allowed)} effects" if patch.allowed else "nothing",
         )
     return table
 
