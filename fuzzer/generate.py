@@ -116,6 +116,9 @@ class _Builder:
 
     # --- operations -----------------------------------------------------------------------------------------
 
+    def vcpu_ops(self, count: int) -> tuple[AnyOperation, ...]:
+        return tuple(self.vcpu_op() for _ in range(count))
+
     def vcpu_op(self) -> AnyOperation:
         profile = self.profile
         nested = profile.nested if self.config.nested else 0
@@ -151,11 +154,18 @@ class _Builder:
     def ioctl_ops(self, count: int) -> list[AnyOperation]:
         """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
         logging = {n: slot.logging for n, slot in enumerate(self.config.slots)}
+        deleted: set[int] = set()
         made: list[AnyOperation] = []
         while len(made) < count:
-            number = self.rng.below(len(self.config.slots))
-            if self.weighted(self.profile.logging, self.profile.slots) == 1:
+            number = self.slot_number()
+            if number in deleted:
+                made.append(ops.CreateSlot(self.uid(), number))
+                deleted.remove(number)
+                logging[number] = False
+            elif self.weighted(self.profile.logging, self.profile.slots) == 1:
                 made.append(self.slot_op(number))
+                if isinstance(made[-1], ops.DeleteSlot):
+                    deleted.add(number)
             elif not logging[number]:
                 made.append(ops.EnableLog(self.uid(), number, resched=self.resched()))
                 logging[number] = True
@@ -165,6 +175,9 @@ class _Builder:
             else:
                 made.append(self.harvest(number))
         return made
+
+    def slot_number(self) -> int:
+        return int(self.rng.below(len(self.config.slots)))
 
     def harvest(self, number: int) -> AnyOperation:
         if self.config.manual_protect and self.rng.chance(2, 3):
@@ -200,7 +213,7 @@ class _Builder:
         actors: list[Actor] = []
         for _ in range(self.config.vcpus):
             count = 2 + rng.below(self.profile.vcpu_ops - 1)
-            actors.append(Actor("vcpu", tuple(self.vcpu_op() for _ in range(count))))
+            actors.append(Actor("vcpu", self.vcpu_ops(count)))
         if self.profile.aging + self.profile.invalidation:
             actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(self.profile.mm_ops)))))
         if rng.chance(self.profile.logging + self.profile.slots, 10):
@@ -224,7 +237,7 @@ class _GuestTablesBuilder(_Builder):
         # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
         self.gfns = len(config.backing) * size
         slots = self.guest_slots(config.slots[0].logging)
-        self.tables = self.distinct_gfns(levels + self.profile.guest_roots)
+        self.tables = self.table_gfns(levels + self.profile.guest_roots, slots[0].npages)
         self.roots = [self.tables[0], *self.tables[levels + 1 :]]
         self.table_pages: list[int] = []  # virtual pages at which the guest sees a table
         self.recursive_pages = range(0)  # those that a root translates through itself
@@ -256,10 +269,18 @@ class _GuestTablesBuilder(_Builder):
             SlotConfig(base=cut, npages=self.gfns - cut, hva=cut),
         )
 
-    def distinct_gfns(self, count: int) -> list[int]:
-        chosen = [0] if self.profile.guest_roots > 1 and self.rng.chance(1, 2) else []
+    def table_gfns(self, count: int, cut: int) -> list[int]:
+        """Where the tables are. Of two slots the one that goes has the root, or none of them: a vCPU whose root is in
+        it cannot load that again, so it is in the other case that roots are made while old ones are zapped."""
+        chosen: list[int] = []
+        first = 0
+        if self.profile.guest_roots > 1:
+            if self.rng.chance(1, 3):
+                chosen.append(0)
+            elif self.gfns - cut >= count:
+                first = cut
         while len(chosen) < count:
-            gfn = self.rng.below(self.gfns)
+            gfn = first + self.rng.below(self.gfns - first)
             if gfn not in chosen:
                 chosen.append(gfn)
         return chosen
@@ -319,7 +340,14 @@ class _GuestTablesBuilder(_Builder):
 
     def resched(self) -> int:
         """Often everywhere: there are too few shadow pages for one region to come up at the right moment."""
-        return 255 if self.rng.chance(1, 3) else super().resched()
+        return 255 if self.rng.chance(1, 2) else super().resched()
+
+    def vcpu_ops(self, count: int) -> tuple[AnyOperation, ...]:
+        """With several roots, as of processes, the vCPUs do not all begin with the same one."""
+        if len(self.roots) == 1:
+            return super().vcpu_ops(count)
+        first = ops.LoadCr3(self.uid(), self.roots[self.rng.below(len(self.roots))])
+        return (first, *super().vcpu_ops(count))
 
     def vcpu_op(self) -> AnyOperation:
         rng = self.rng
@@ -338,6 +366,10 @@ class _GuestTablesBuilder(_Builder):
             return ops.Invlpg(self.uid(), self.page())
         table = self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
         return ops.LoadCr3(self.uid(), table)
+
+    def slot_number(self) -> int:
+        """Mostly the one that can go."""
+        return 0 if self.rng.chance(1, 2) else super().slot_number()
 
     def slot_op(self, number: int) -> AnyOperation:
         """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""

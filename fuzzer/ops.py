@@ -3,7 +3,8 @@
 
 Every operation is one flow of reference_mmu.  `uid` names it for ever: dropping operations from a program does not
 renumber the others, and a guest store writes uid + 1, so contents say who wrote them.  `resched` is a bit mask: bit n
-makes need_resched() true once in region n (of one page table's span) while the operation walks page tables.
+makes need_resched() true once in region n (of one page table's span) while the operation walks page tables, and the
+(n + 1)-th time that kvm_zap_obsolete_pages() asks, whose pages are in no order of addresses.
 """
 
 from typing import Final

@@ -47,6 +47,9 @@ class Oracle:
     def walked_freed_table(self, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:
         """The page walker, or KVM, read a freed page table."""
 
+    def guest_entered(self, vcpu: Vcpu) -> None:
+        """The vCPU is in guest mode: what is requested from now on has to kick it out of there."""
+
     def guest_accessed(self, vcpu: Vcpu, gfn: i64, pfn: i64, write: bool) -> None:
         """A guest load or store reached memory (after it took effect)."""
 

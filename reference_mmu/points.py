@@ -194,6 +194,17 @@ PRIVATE: Final = {
     PLACEBO_AGE_FLUSH: ("placebo-flush", True),
 }
 
+# Points at which a long walk has given up mmu_lock, to those who wait for it or in order to sleep.
+BREAKS: Final = (
+    ITER_RELOCK_W,
+    ITER_RELOCK_R,
+    FRONT_YIELD,
+    BACK_RELOCK,
+    SPLIT_ALLOC,
+    GET_SPLIT_ALLOC,
+    COLLAPSE_RELOCK,
+)
+
 
 def _names() -> list[str]:
     names = [""] * N_POINTS

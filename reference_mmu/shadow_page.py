@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 # Shadow pages zapped before mmu_lock may be dropped: 10 in the kernel, whose VMs have thousands.
-BATCH_ZAP_PAGES: Final[i64] = 2
+BATCH_ZAP_PAGES: Final[i64] = 1
 
 
 def kvm_mmu_get_shadow_page(m: Machine, gfn: i64, level: i64) -> KvmMmuPage:
@@ -188,7 +188,7 @@ def kvm_zap_obsolete_pages(m: Machine) -> Generator[int, None, None]:
         sp = m.active_mmu_pages[0]
         if sp.mmu_valid_gen == m.mmu_valid_gen:
             break
-        if batch >= BATCH_ZAP_PAGES and need_resched(m, sp.gfn):
+        if batch >= BATCH_ZAP_PAGES and need_resched(m):
             batch = 0
             m.write_unlock()
             yield FRONT_YIELD
@@ -198,11 +198,11 @@ def kvm_zap_obsolete_pages(m: Machine) -> Generator[int, None, None]:
     yield from kvm_mmu_commit_zap_page(m, invalid_list, FRONT_FLUSH)
 
 
-def need_resched(m: Machine, gfn: i64) -> bool:
-    """need_resched() || rwlock_needbreak(): the program says at which regions; once each."""
-    bit: i64 = 1 << ((gfn >> m.bits) & 31)
-    wanted = (m.resched & bit) != 0
-    m.resched &= ~bit
+def need_resched(m: Machine) -> bool:
+    """need_resched() || rwlock_needbreak(): the program says at which of the times it is asked. The list is in the
+    order in which pages were made, so a region of addresses would come up anywhere, or several times at once."""
+    wanted = (m.resched & 1) != 0
+    m.resched >>= 1
     return wanted
 
 

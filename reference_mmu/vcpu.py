@@ -72,7 +72,8 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
         yield from kvm_mmu_reload(m, vcpu)
         # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
         if not vcpu.free_obsolete_roots:
-            return
+            break
+    m.oracle.guest_entered(vcpu)
 
 
 def handle_ept_violation(

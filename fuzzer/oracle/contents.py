@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from fuzzer.oracle.walk import entry_gfns, usable
+from reference_mmu.host import HOST_D
 from reference_mmu.machine import Machine
 from reference_mmu.tlb import TLB_W
 
@@ -46,7 +47,22 @@ class Contents:
         self.protected.pop(int(gfn), None)
 
     def finish(self, m: Machine) -> None:
-        """Every store the guest made must be in memory, in the swap cache or in the backing store."""
-        for hva in range(m.host.n):
-            if m.host.contents(hva) != m.host.reference[hva]:
+        """Every store the guest made must be in memory, in the swap cache or in the backing store; and what the
+        backing store does not have must be known to be dirty, by the page or by the host PTE."""
+        host = m.host
+        for hva in range(host.n):
+            if host.contents(hva) != host.reference[hva]:
                 self.judge.report("lost-write")
+            if host.contents(hva) != host.swap[hva] and not known_dirty(m, hva):
+                self.judge.report("unsaved-write")
+
+
+def known_dirty(m: Machine, hva: i64) -> bool:
+    """Would reclaim write out what is at `hva`, because of PG_dirty or of the host PTE?"""
+    host = m.host
+    pfn = host.pte[hva]
+    if pfn >= 0 and (host.flags[hva] & HOST_D) != 0:
+        return True
+    if pfn < 0:
+        pfn = host.swap_cache[hva]
+    return pfn >= 0 and host.pages[pfn].dirty

@@ -115,6 +115,9 @@ class Judge(Oracle):
     def walked_freed_table(self, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:
         self.report("freed-table-walk")
 
+    def guest_entered(self, vcpu: Vcpu) -> None:
+        self.mappings.guest_entered(self.m, vcpu)
+
     def guest_accessed(self, vcpu: Vcpu, gfn: i64, pfn: i64, write: bool) -> None:
         self.accesses.accessed(gfn)
         self.contents.accessed(self.m, gfn, pfn, write)

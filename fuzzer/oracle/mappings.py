@@ -32,7 +32,7 @@ from reference_mmu.spte import (
     is_shadow_present_pte,
     spte_to_pfn,
 )
-from reference_mmu.tlb import TLB_PFN_SHIFT
+from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
 
 if TYPE_CHECKING:
     from fuzzer.oracle.judge import Judge
@@ -120,6 +120,11 @@ class Mappings:
                 continue
             if not vcpu.free_obsolete_roots or (vcpu.accessing and not vcpu.kicked):
                 self.judge.report("obsolete-root")
+
+    def guest_entered(self, m: Machine, vcpu: Vcpu) -> None:
+        """Whoever made the root obsolete has kicked the vCPU already, and will not do so again."""
+        if vcpu.root is not None and obsolete(m, vcpu.root):
+            self.judge.report("obsolete-root")
 
     def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:
         for gfn in range(first, first + m.pages_per_hpage(level)):
