@@ -14,7 +14,7 @@ from fuzzer.schedule import Scheduler
 from fuzzer.schedulers import STRATEGIES, draw_strategy, make_scheduler
 from fuzzer.schedulers.burst import Burst
 from fuzzer.schedulers.pct import Pct
-from reference_mmu.points import FAULT_RETRY
+from reference_mmu.points import BREAKS, FAULT_ENTER, FAULT_RETRY, WANTS
 from reference_mmu.semantics import OLD
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -105,3 +105,31 @@ def test_a_burst_ends_at_a_retry_or_when_the_actor_waits() -> None:
     burst = Burst(0)
     running = burst.pick([0, 1], execution)
     assert burst.pick([1 - running], execution) == 1 - running
+
+
+@pytest.mark.parametrize("point", BREAKS)
+def test_a_burst_lets_others_end_an_operation_where_mmu_lock_was_given_up(point: int) -> None:
+    execution = idle()
+    visited = 0
+    for seed in range(50):
+        burst = Burst(seed)
+        execution.at[burst.pick([0], execution)] = point
+        execution.at[1] = FAULT_ENTER
+        burst.pick([0, 1], execution)
+        if burst.visiting:
+            assert [burst.pick([0, 1], execution) for _ in range(20)] == [1] * 20
+            visited += 1
+        execution.at[0] = execution.at[1] = 0
+    assert visited > 25
+
+
+def test_every_other_burst_switches_at_waits_only() -> None:
+    execution = idle()
+    execution.at[0] = FAULT_ENTER
+    assert WANTS[FAULT_ENTER] == 0
+    bursts = [Burst(seed) for seed in range(200)]
+    for burst in bursts:
+        burst.pick([0], execution)
+        run = [burst.pick([0, 1], execution) for _ in range(10)]
+        assert not burst.at_locks or run == [0] * 10
+    assert 60 < sum(burst.at_locks for burst in bursts) < 140

@@ -88,6 +88,18 @@ def test_rejects_a_dirty_page_that_reclaim_took_for_clean() -> None:
     assert stage.violations == ["lost-write"]
 
 
+def test_rejects_a_page_that_reclaim_would_take_for_clean() -> None:
+    """It need not come to that: both marks are missing when the program ends."""
+    stage = Stage()
+    stage.write(0, 1)
+    stage.m.host.pages[int(stage.m.host.pte[1])].dirty = False
+    stage.judge.finish()
+    assert stage.violations == []  # the host PTE knows
+    stage.m.host.flags[1] &= ~HOST_D
+    stage.judge.finish()
+    assert stage.violations == ["unsaved-write"]
+
+
 def test_rejects_write_tracking_that_one_vcpu_did_not_hear_the_flush_of() -> None:
     stage = Stage()
     stage.write(1, 1)

@@ -125,6 +125,18 @@ def test_rejects_a_vcpu_in_the_guest_that_nobody_makes_leave_an_obsolete_root(mm
     assert stage.violations == ["obsolete-root"]
 
 
+@EVERY_MMU
+def test_rejects_a_vcpu_that_enters_the_guest_on_an_obsolete_root(mmu: str) -> None:
+    """It has been kicked before and will not be again."""
+    stage = Stage(mmu=mmu)
+    stage.read(0, 1)
+    vcpu = stage.m.vcpus[0]
+    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
+    assert stage.violations == []
+    stage.m.oracle.guest_entered(vcpu)
+    assert stage.violations == ["obsolete-root"]
+
+
 def test_rejects_a_page_table_freed_twice() -> None:
     stage = Stage(mmu="shadow")
     stage.read(0, 1)
