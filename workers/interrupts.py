@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ctrl-C, SIGTERM and a closed terminal as something to look at between two steps, instead of an exception in the middle of one."""
+"""Ctrl-C, SIGTERM and a closed terminal as something to look at between two steps, instead of an exception in the
+middle of one."""
 
 import signal
 from types import FrameType, TracebackType
@@ -25,7 +26,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def exit_code(self) -> int:
-        """As a shell would report the first signal, 0 if there was none: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """As a shell would report the first signal, e.g. 130 for Ctrl-C, 143 for SIGTERM; 0 if there was none."""
         return 128 + self.received[0] if self.received else 0
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
