@@ -72,7 +72,7 @@ OTHER: list[tuple[str, str]] = [
     ("findings --campaign 0", "'--campaign': 0 is not in the range"),
     ("findings show x --reproducer missing/x", "No such file or directory"),
     ("findings --json out.json show x", "put it after"),
-    ("findings --db sqlite:///\udcff.db", "not a database URL"),
+    ("findings --db sqlite:///\udcff.db", "there is no database \\udcff.db"),
     ("headline --flush-us nan", "'--flush-us': nan is not in the range"),
     ("headline --flush-us inf", "'--flush-us': inf is not in the range"),
     ("headline --table-us 1e300", "'--table-us': 1e+300 is not in the range"),
