@@ -23,7 +23,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.service.fleet import Fleet
 from tests.service.servers import Servers, running_servers
 from tests.workers.shell import COMMAND, environment
-from workers.commands.campaign import BATCH_PROGRAMS
+from workers.launch import BATCH_PROGRAMS
 
 
 class Measured(msgspec.Struct, frozen=True):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`mmufuzz campaign`: searches that workers on many machines run together."""
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,22 +10,27 @@ import click
 import msgspec
 from rich.table import Table
 
-from db.campaigns import NewCampaign
-from db.fleets import FleetPlan, Fleets, FleetStatus
+from db.fleets import Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
 from fuzzer.profile import PROFILES
 from reference_mmu.semantics import Semantics
-from reference_mmu.version import model_version
 from workers.document import Document, json_option
+from workers.launch import (
+    BATCH_PROGRAMS,
+    BATCH_PROGRAMS_MAX,
+    PROGRAMS_MAX,
+    SECONDS_MAX,
+    SLOTS_MAX,
+    BadWish,
+    Wish,
+    prepared,
+)
 from workers.options import seed_option
 from workers.parameters import SpecType, open_engine
 from workers.progress import spaced
-from workers.refusal import BadInput, refuse
+from workers.refusal import refuse
 
-# Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
-# lost; interpreted it is a minute or two, which is still within the time limits.
-BATCH_PROGRAMS: Final = 2000
 _ADVICE: Final = "'mmufuzz campaign list' shows the campaigns"
 _DATABASE: Final = click.option(
     "--db",
@@ -92,8 +96,8 @@ def campaign() -> None:
 
 @campaign.command()
 @click.option("--name", default="", help="For people (default: profile and seed).")
-@click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Ends after N programs.")
-@click.option("--seconds", metavar="N", type=click.IntRange(1, 10**8), help="Ends after N seconds of running.")
+@click.option("--programs", metavar="N", type=click.IntRange(1, PROGRAMS_MAX), help="Ends after N programs.")
+@click.option("--seconds", metavar="N", type=click.IntRange(1, SECONDS_MAX), help="Ends after N seconds of running.")
 @click.option("--until-regression", is_flag=True, help="Ends at the first finding with that verdict.")
 @seed_option(None)
 @click.option("--profile", type=click.Choice(sorted(PROFILES)), default="mixed", show_default=True)
@@ -102,12 +106,14 @@ def campaign() -> None:
 @click.option(
     "--batch-programs",
     metavar="N",
-    type=click.IntRange(1, 10**6),
+    type=click.IntRange(1, BATCH_PROGRAMS_MAX),
     default=BATCH_PROGRAMS,
     show_default=True,
     help="Programs per batch, the piece of work that is handed out and stored as a whole.",
 )
-@click.option("--slots-max", metavar="N", type=click.IntRange(1, 10**5), help="Batches handed out at a time, at most.")
+@click.option(
+    "--slots-max", metavar="N", type=click.IntRange(1, SLOTS_MAX), help="Batches handed out at a time, at most."
+)
 @json_option
 @_DATABASE
 def create(
@@ -128,25 +134,23 @@ def create(
 
     It ends when the first of its budgets is spent and everything found is judged and minimized.
     """
-    if programs is None and seconds is None and not until_regression:
-        raise BadInput("a campaign without end; give --programs, --seconds or --until-regression")
-    lacking = sorted(old.patches - new.patches)
-    if lacking:
-        raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
-    first = secrets.randbelow(2**31) if seed is None else seed
-    searched = NewCampaign(
-        name=name or f"{profile} --seed {first}",
-        old_spec=old.spec(),
-        new_spec=new.spec(),
+    wish = Wish(
+        name=name,
+        old=old.spec(),
+        new=new.spec(),
         profile=profile,
-        seed_first=first,
-        model_version=model_version(),
-        budget_seconds=None if seconds is None else float(seconds),
-        budget_programs=programs,
+        seed=seed,
+        programs=programs,
+        seconds=seconds,
+        until_regression=until_regression,
+        batch_programs=batch_programs,
+        slots_max=slots_max,
     )
+    with refuse(BadWish, advice="see 'mmufuzz campaign create --help'"):
+        asked = prepared(wish)
     fleets = Fleets(open_engine(database))
     with refuse(StoreError, advice="give another --name"):
-        number = fleets.create(FleetPlan(batch_programs, until_regression, slots_max), searched)
+        number = fleets.create(asked.plan, asked.searched)
         status = fleets.status(number)
     document.console().print(f"campaign {number}: watch it with  mmufuzz campaign show {number}")
     for line in waiting_words(status):

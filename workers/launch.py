@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Launching a campaign: what people may ask for, by command, form or API, and what is said to what makes no sense."""
+
+import secrets
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+
+from db.campaigns import NewCampaign
+from db.fleets import FleetPlan, Fleets
+from fuzzer.profile import PROFILES
+from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
+from reference_mmu.version import model_version
+from workers.options import SEED_MAX
+
+# Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
+# lost; interpreted it is a minute or two, which is still within the time limits.
+BATCH_PROGRAMS: Final = 2000
+PROGRAMS_MAX: Final = 10**12
+SECONDS_MAX: Final = 10**8
+BATCH_PROGRAMS_MAX: Final = 10**6
+SLOTS_MAX: Final = 10**5
+_NAME_CHARS_MAX: Final = 200
+_SPEC_CHARS_MAX: Final = 4096
+
+_Spec = Annotated[str, msgspec.Meta(min_length=1, max_length=_SPEC_CHARS_MAX)]
+
+
+class BadWish(ValueError):
+    """No campaign can be made of it; the message is one line that begins with the field's name."""
+
+
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A campaign as somebody asks for it.  It ends when the first of its budgets is spent, and has at least one."""
+
+    name: Annotated[str, msgspec.Meta(max_length=_NAME_CHARS_MAX)] = ""
+    """For people; "" for profile and seed."""
+    old: _Spec = "old"
+    """Semantics to compare from: old, new, old+PATCH, new-PATCH, …"""
+    new: _Spec = "new"
+    """Semantics to compare to: OLD plus patches."""
+    profile: str = "mixed"
+    seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
+    """Of the first program; the others follow it. Null for a random one."""
+    programs: Annotated[int, msgspec.Meta(ge=1, le=PROGRAMS_MAX)] | None = None
+    """Budget of programs."""
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=SECONDS_MAX)] | None = None
+    """Budget of seconds of running."""
+    until_regression: bool = False
+    """Ends at the first finding of that verdict."""
+    batch_programs: Annotated[int, msgspec.Meta(ge=1, le=BATCH_PROGRAMS_MAX)] = BATCH_PROGRAMS
+    """Programs per batch, the piece of work that is handed out and stored as a whole."""
+    slots_max: Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)] | None = None
+    """Batches handed out at a time, at most; null for as many as there are slots."""
+
+
+def read_wish(body: bytes) -> Wish:
+    """A wish from JSON.  Raises BadWish."""
+    try:
+        return msgspec.json.decode(body, type=Wish)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadWish(_told(error)) from error
+
+
+def read_form(fields: dict[str, str]) -> Wish:
+    """A wish from the fields of a form, of which an empty one was not filled in.  Raises BadWish."""
+    given: dict[str, Any] = {name: text for name, text in fields.items() if text.strip()}
+    try:
+        return msgspec.convert(given, type=Wish, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadWish(_told(error)) from error
+
+
+class Prepared(NamedTuple):
+    """A campaign that can be stored."""
+
+    plan: FleetPlan
+    searched: NewCampaign
+
+
+def prepared(wish: Wish) -> Prepared:
+    """The campaign that is wished for; what was left open is filled in.  Raises BadWish."""
+    old, new = _semantics("old", wish.old), _semantics("new", wish.new)
+    if wish.programs is None and wish.seconds is None and not wish.until_regression:
+        raise BadWish("a campaign without end: give a budget of programs or of seconds, or let a regression end it")
+    lacking = sorted(old.patches - new.patches)
+    if lacking:
+        raise BadWish(f"new: it lacks '{lacking[0]}', which old has: NEW is OLD plus patches; swap or change them")
+    if wish.profile not in PROFILES:
+        raise BadWish(f"profile: {wish.profile!r} is none of {', '.join(sorted(PROFILES))}")
+    seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
+    searched = NewCampaign(
+        name=wish.name or f"{wish.profile} --seed {seed}",
+        old_spec=old.spec(),
+        new_spec=new.spec(),
+        profile=wish.profile,
+        seed_first=seed,
+        model_version=model_version(),
+        budget_seconds=None if wish.seconds is None else float(wish.seconds),
+        budget_programs=wish.programs,
+    )
+    return Prepared(FleetPlan(wish.batch_programs, wish.until_regression, wish.slots_max), searched)
+
+
+def launch(fleets: Fleets, wish: Wish) -> int:
+    """Store the campaign, which workers of this model begin at once, and return its number.
+
+    Raises BadWish, and StoreError for a name that is not one line.
+    """
+    return fleets.create(*prepared(wish))
+
+
+def _semantics(name: str, spec: str) -> Semantics:
+    try:
+        return parse_semantics(spec)
+    except UnknownPatch as error:
+        raise BadWish(f"{name}: {' '.join(str(error).split())}") from error
+
+
+def _told(error: Exception) -> str:
+    """msgspec says "Expected `int` >= 1 - at `$.programs`"."""
+    problem, _, place = " ".join(str(error).split()).partition(" - at `$.")
+    words = f"{problem[:1].lower()}{problem[1:]}".replace("`", "")
+    return f"{place.rstrip('`')}: {words}" if place else words
