@@ -11,12 +11,13 @@ from dashboard.answers import answer, json_answer
 from dashboard.changelog import Commit, catalogue, diff_of
 from dashboard.downloads import CAMPAIGN_FINDINGS_MAX, file_name, findings_csv, findings_zip
 from dashboard.filters import FindingFilters
-from dashboard.health import Health
+from dashboard.health import Health, health
 from dashboard.reasons import Reason, reasons
 from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
 from db.campaigns import CampaignRow
 from db.growth import Growth, growth
 from db.listing import Number, Page
+from db.pace import pace
 from db.replays import ReplayRow
 from db.schema import Level
 from db.store import FindingRow, Totals
@@ -105,6 +106,11 @@ def shows(content: type, status: int = 200, media_type: str = "application/json"
     return {status: {"description": content.__name__, "content": {media_type: {"schema": refers}}}, **_PROBLEMS}
 
 
+def tells(content: type) -> Any:
+    """What the events of a route hold, for OpenAPI."""
+    return shows(content, media_type="text/event-stream")
+
+
 async def _body(request: Request) -> bytes:
     return await request.body()
 
@@ -114,13 +120,13 @@ RawBody = Annotated[bytes, Depends(_body)]
 
 
 def _takes(schema: dict[str, str]) -> dict[str, Any]:
-    """What a route wants to be sent, for OpenAPI."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def _takes_wish() -> dict[str, Any]:
-    schemas[TokenWish.__name__] = TokenWish
-    return _takes({"$ref": f"#/components/schemas/{TokenWish.__name__}"})
+def takes(content: type) -> dict[str, Any]:
+    """What a route wants to be sent, for OpenAPI."""
+    schemas[content.__name__] = content
+    return _takes({"$ref": f"#/components/schemas/{content.__name__}"})
 
 
 def _file(*media_types: str) -> Any:
@@ -157,7 +163,8 @@ def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
 def campaign(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """One campaign: what its batches add up to, and whether it is working."""
     row = service.campaign(campaign)
-    return json_answer(request, CampaignAnswer(row, service.store.totals(campaign), service.health(row)))
+    told = health(row, pace(service.engine, campaign), service.now())
+    return json_answer(request, CampaignAnswer(row, service.store.totals(campaign), told))
 
 
 @api.get("/campaigns/{campaign}/growth", responses=shows(Growth))
@@ -295,7 +302,7 @@ def tokens(request: Request, service: Services, visitor: Admin) -> Response:
     return json_answer(request, Tokens(tuple(service.tokens.all())))
 
 
-@api.post("/tokens", status_code=201, responses=shows(NewToken, 201), openapi_extra=_takes_wish())
+@api.post("/tokens", status_code=201, responses=shows(NewToken, 201), openapi_extra=takes(TokenWish))
 def create_token(
     request: Request,
     service: Services,

@@ -24,11 +24,18 @@ from dashboard.api import PREFIX, BadBody, api, openapi_components
 from dashboard.changelog import catalogue
 from dashboard.headers import StrictHeaders
 from dashboard.limits import Limits
+from dashboard.live import live, live_api
 from dashboard.pages import pages, problem_page
 from dashboard.replaying import Replayer, ReplayFailed
 from dashboard.service import NotFound, Service
 from dashboard.settings import LOOPBACK, Settings
+from dashboard.snapshots import Snapshots
+from dashboard.steering import steering, steering_api
+from dashboard.streams import Streams, TooManyStreams
 from dashboard.uploads import Uploads
+from dashboard.workforce import workforce, workforce_api
+from db.campaigns import NoCampaign
+from db.fleets import Fleets
 from db.listing import BadCursor, Listing
 from db.replays import Replays, TooManyWaiting
 from db.schema import Level
@@ -36,18 +43,22 @@ from db.session import StoreError, utc_now
 from db.store import Store
 from db.tokens import Tokens
 from reference_mmu import __version__
+from workers.launch import BadWish
 
 STATIC: Final = Path(__file__).parent / "static"
 _COMPRESSED_FROM: Final = 1024
 
-# The most special first: a BadCursor is a StoreError, too.
+# The most special first: a BadCursor and a NoCampaign are StoreErrors, too.
 _STATUS: Final[dict[type[Exception], int]] = {
     NotSignedIn: 401,
     NotAllowed: 403,
     NotFound: 404,
+    NoCampaign: 404,
     BadBody: 400,
+    BadWish: 400,
     BadCursor: 400,
     TooManyWaiting: 429,
+    TooManyStreams: 429,
     StoreError: 400,
     ReplayFailed: 422,
     RequestValidationError: 422,
@@ -89,9 +100,14 @@ def create_app(
     )
     key = session_key(secret if secret is not None else secrets.token_urlsafe())
     app.state.guard = Guard(tokens, key, settings.session_seconds, None if secret is not None else Level.OPERATE)
-    app.state.service = Service(engine, Store(engine, now), Listing(engine), tokens, replays, replayer, uploads, now)
-    app.include_router(api)
-    app.include_router(pages)
+    app.state.service = Service(
+        engine, Store(engine, now), Fleets(engine, now), Listing(engine), tokens, replays, replayer, uploads, now
+    )
+    app.state.streams = Streams(settings.progress_seconds)
+    app.state.snapshots = Snapshots(settings.progress_seconds)
+    # /campaigns/new comes before /campaigns/{campaign}.
+    for router in (steering, steering_api, live, live_api, workforce, workforce_api, api, pages):
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)
     app.add_middleware(Limits, at_once=settings.requests_at_once, per_second=settings.requests_per_second, clock=clock)

@@ -22,7 +22,7 @@ from workers.refusal import BadInput, refuse
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")
 @click.option("--port", type=click.IntRange(0, 65535), help="[default: 8300]")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the administrator's token.")
-@click.option("--without-tokens", is_flag=True, default=None, help="Let everybody on this host read and upload.")
+@click.option("--without-tokens", is_flag=True, default=None, help="Let everybody on this host read and operate.")
 @click.pass_context
 def dashboard(ctx: click.Context, /, **options: Any) -> None:
     """Show findings, campaigns and the changelog in a browser.
@@ -72,24 +72,14 @@ def engine_of(settings: Settings) -> Engine:
 def serve(settings: Settings) -> None:
     """Run until interrupted. Raises BadInput."""
     # Here, because `mmufuzz --help` imports this module, too.
-    import uvicorn
-
     from dashboard.app import create_app
+    from dashboard.server import run
 
     secret = secret_of(settings)
     app = create_app(settings, engine_of(settings), secret)
     if secret is None:
-        click.echo("WITHOUT TOKENS: whoever reaches this address reads everything and may upload.", err=True)
-    # Sizes and rates are the application's business; here only what keeps a slow client from holding a connection.
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        server_header=False,
-        timeout_keep_alive=15,
-        limit_concurrency=200,
-        log_level="info",
-    )
+        click.echo("WITHOUT TOKENS: whoever reaches this address reads everything, steers and uploads.", err=True)
+    run(app, settings.host, settings.port)
 
 
 def secret_of(settings: Settings) -> str | None:

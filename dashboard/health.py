@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Is the search running, how fast, and does it still find anything?  Told from what the batches left behind."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from db.campaigns import CampaignRow
-from db.growth import Growth
+from db.pace import LATEST_OVER, Pace
 from db.schema import CampaignState
 
 # A batch takes seconds; if none came for so long, nobody is working on it.
-_SILENT_AFTER: Final = timedelta(minutes=5)
-_RATE_OVER: Final = timedelta(minutes=5)
-_GROWING_SHARE: Final = 4
+_SILENT_AFTER: Final = LATEST_OVER
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -26,6 +24,7 @@ class Health(msgspec.Struct, frozen=True):
     """A batch came in lately."""
     last_batch: datetime | None
     programs: int
+    programs_per_second: float
     steps: int
     steps_per_second: float
     """Of both models and all processes, over the last minutes in which there were batches."""
@@ -36,34 +35,30 @@ class Health(msgspec.Struct, frozen=True):
     """When something was found that was not known before."""
 
 
-def health(campaign: CampaignRow, growth: Growth, now: datetime) -> Health:
-    points = growth.points
-    last = points[-1].stored_at if points else None
-    quarter = -(-len(points) // _GROWING_SHARE)
-    before = points[max(0, len(points) - 1 - quarter)] if points else None
+def health(campaign: CampaignRow, pace: Pace, now: datetime) -> Health:
+    last = pace.last_stored
+    seconds = _seconds(pace)
+    # What came in first began before the time that is known.
+    counted = pace.latest[:-1] if len(pace.latest) > 1 and seconds > 0 else pace.latest
+    spent = seconds or sum(batch.seconds for batch in counted)
     return Health(
         campaign=campaign.id,
         name=campaign.name,
         state=campaign.state,
         is_working=last is not None and now - last < _SILENT_AFTER and campaign.state is CampaignState.RUNNING,
         last_batch=last,
-        programs=sum(point.programs for point in points),
-        steps=sum(point.steps for point in points),
-        steps_per_second=_rate(growth),
-        coverage=points[-1].coverage if points else 0,
-        is_growing=before is not None and points[-1].coverage > before.coverage,
-        last_found=growth.last_found,
+        programs=pace.programs,
+        programs_per_second=sum(batch.programs for batch in counted) / spent if spent > 0 else 0.0,
+        steps=pace.steps,
+        steps_per_second=sum(batch.steps for batch in counted) / spent if spent > 0 else 0.0,
+        coverage=pace.coverage,
+        is_growing=pace.coverage_before is not None and pace.coverage > pace.coverage_before,
+        last_found=pace.last_found,
     )
 
 
-def _rate(growth: Growth) -> float:
-    """Steps per second of wall time where it is known: between two points; else per second of one process."""
-    points = growth.points
-    if not points:
+def _seconds(pace: Pace) -> float:
+    """Wall time between the first and the last of the latest batches; 0 if it is not known."""
+    if len(pace.latest) < 2:
         return 0.0
-    recent = [point for point in points if points[-1].stored_at - point.stored_at <= _RATE_OVER]
-    wall = (recent[-1].stored_at - recent[0].stored_at).total_seconds()
-    if len(recent) > 1 and wall > 0:
-        return sum(point.steps for point in recent[1:]) / wall
-    seconds = sum(point.seconds for point in recent)
-    return sum(point.steps for point in recent) / seconds if seconds > 0 else 0.0
+    return (pace.latest[0].stored_at - pace.latest[-1].stored_at).total_seconds()

@@ -14,9 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dashboard.access import COOKIE, Admin, Operator, Reader, check_origin, guard_of
 from dashboard.changelog import catalogue, diff_of, labelled_details
 from dashboard.filters import FindingFilters
+from dashboard.progress import progress
 from dashboard.reasons import MEANING, reasons
 from dashboard.replaying import ReplayFailed
 from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
+from db.pace import pace
 from db.schema import FindingState, Level, ReplayState
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
@@ -38,6 +40,12 @@ def _ago(then: datetime, now: datetime) -> str:
     return f"{seconds} s"
 
 
+def _lasting(seconds: float) -> str:
+    """A time to go, "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def _grouped(number: float) -> str:
     """12345 as "12 345"."""
     return f"{number:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
@@ -53,6 +61,7 @@ def _environment() -> Environment:
     )
     environment.filters["ago"] = _ago
     environment.filters["grouped"] = _grouped
+    environment.filters["lasting"] = _lasting
     environment.filters["query"] = urlencode
     environment.globals["PATCHES"] = PATCHES
     return environment
@@ -67,6 +76,11 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     values["path"] = request.url.path
     values["is_open"] = guard_of(request).is_open
     return HTMLResponse(_ENVIRONMENT.get_template(template).render(values), status)
+
+
+def part(template: str, **values: Any) -> str:
+    """A part of a page from templates/, the same for everybody."""
+    return _ENVIRONMENT.get_template(template).render(values)
 
 
 def problem_page(request: Request, status: int, text: str, headers: dict[str, str]) -> Response:
@@ -85,16 +99,12 @@ def healthz(service: Services) -> Response:
 
 @pages.get("/")
 def overview(request: Request, service: Services, visitor: Reader) -> Response:
-    campaigns = service.store.campaigns()
-    newest = campaigns[0] if campaigns else None
     return render(
         request,
         "overview.html",
         visitor=visitor,
         now=service.now(),
-        campaigns=campaigns[:_RECENT],
-        health=service.health(newest) if newest else None,
-        verdicts=service.listing.by_verdict(),
+        overview=service.overview(),
         recent=service.store.findings(limit=_RECENT),
     )
 
@@ -170,18 +180,18 @@ def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
 
 @pages.get("/campaigns/{campaign}")
 def campaign(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
-    """Read-only: what starts, pauses and stops a campaign belongs into a form of this page that posts to this path."""
     row = service.campaign(campaign)
-    told, grown = service.grown(row)
+    fares, fleet = pace(service.engine, campaign), service.fleet(campaign)
     return render(
         request,
         "campaign.html",
         visitor=visitor,
         now=service.now(),
         campaign=row,
-        totals=service.store.totals(campaign),
-        health=told,
-        points=grown.points[-_RECENT:],
+        pace=fares,
+        fleet=fleet,
+        progress=progress(row, fares, fleet, service.now()),
+        latest=fares.latest[:_RECENT],
         found=service.store.findings(campaign, limit=_RECENT),
     )
 

@@ -8,13 +8,16 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Path, Request
 from sqlalchemy import Engine
 
-from dashboard.health import Health, health
+from dashboard.progress import Overview, Progress, progress
 from dashboard.replaying import Replayer
 from dashboard.uploads import Uploads
 from db.campaigns import CampaignRow
-from db.growth import Growth, growth
+from db.fleets import Fleets, FleetStatus, NoFleet
 from db.listing import Listing
+from db.liveness import workers
+from db.pace import pace
 from db.replays import Replays
+from db.schema import CampaignState
 from db.store import FindingRow, Store
 from db.tokens import Tokens
 
@@ -32,6 +35,7 @@ class Service(NamedTuple):
 
     engine: Engine
     store: Store
+    fleets: Fleets
     listing: Listing
     tokens: Tokens
     replays: Replays
@@ -61,13 +65,30 @@ class Service(NamedTuple):
             raise NotFound("this finding has no reproducer")
         return body
 
-    def health(self, campaign: CampaignRow) -> Health:
-        return self.grown(campaign)[0]
+    def fleet(self, campaign: int) -> FleetStatus | None:
+        """What its workers are at; None of a search by one 'mmufuzz run'."""
+        try:
+            return self.fleets.status(campaign)
+        except NoFleet:
+            return None
 
-    def grown(self, campaign: CampaignRow) -> tuple[Health, Growth]:
-        """How it is, and how it came there."""
-        told = growth(self.engine, campaign.id)
-        return health(campaign, told, self.now()), told
+    def progress(self, campaign: CampaignRow) -> Progress:
+        """How far a campaign is."""
+        return progress(campaign, pace(self.engine, campaign.id), self.fleet(campaign.id), self.now())
+
+    def overview(self) -> Overview:
+        """Everything at a glance."""
+        campaigns = self.store.campaigns()
+        running = [campaign for campaign in campaigns if campaign.state is CampaignState.RUNNING]
+        shown = (running or campaigns)[:1]
+        live = workers(self.engine, self.now)
+        return Overview(
+            progress=self.progress(shown[0]) if shown else None,
+            running=len(running),
+            workers=len(live),
+            slots=sum(worker.slots for worker in live),
+            verdicts=tuple(self.listing.by_verdict()),
+        )
 
 
 def _service_of(request: Request) -> Service:

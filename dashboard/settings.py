@@ -37,3 +37,5 @@ class Settings(BaseSettings):
     replay_megabytes: Annotated[int, Field(ge=64, le=65_536)] = 512
     """Address space of one replay."""
     replays_at_once: Annotated[int, Field(ge=1, le=64)] = 2
+    progress_seconds: Annotated[float, Field(gt=0, le=60)] = 1
+    """How often pages that are open are told of progress; the database gets the tenth of the time at most."""

@@ -30,6 +30,10 @@ from fuzzer.finding import Verdict
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 
 
+class NoFleet(StoreError):
+    """The campaign is not one of a fleet."""
+
+
 class FleetPlan(msgspec.Struct, frozen=True):
     """How a campaign is cut into batches, and what it may take."""
 
@@ -127,7 +131,7 @@ class Fleets:
 
 def _check_fleet(connection: Connection, campaign: int) -> None:
     if connection.execute(select(FleetTable.campaign_id).where(FleetTable.campaign_id == campaign)).first() is None:
-        raise StoreError(f"campaign {campaign} was searched by one 'mmufuzz run', no workers belong to it")
+        raise NoFleet(f"campaign {campaign} was searched by one 'mmufuzz run', no workers belong to it")
 
 
 def _statuses(connection: Connection, which: ColumnElement[bool], limit: int, now: datetime) -> list[FleetStatus]:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a campaign fares now: what its batches add up to, the latest of them, and whether they still bring coverage.
+
+Cheap enough to be asked for every second, see db.growth for all of its history.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection, Engine, case, func, select
+
+from db.listing import Number
+from db.schema import SEVERITY, BatchTable, FindingTable
+from db.session import transaction
+
+LATEST_MAX: Final = 500
+LATEST_OVER: Final = timedelta(minutes=5)
+_LAST_SHARE: Final = 4
+
+
+class LatestBatch(msgspec.Struct, frozen=True):
+    """A batch that was just stored; `seconds` are those of its process."""
+
+    number: int
+    stored_at: datetime
+    programs: int
+    steps: int
+    seconds: float
+    coverage: int
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """All batches together, and those of the last minutes in which there were any, the newest first."""
+
+    batches: int
+    programs: int
+    steps: int
+    seconds: float
+    """Spent by all of them, so more than the wall time if several ran at once."""
+    coverage: int
+    """Highest coverage of a batch."""
+    coverage_before: int | None
+    """The same without the last quarter of the batches; None if nothing is left then."""
+    last_stored: datetime | None
+    latest: tuple[LatestBatch, ...]
+    last_found: datetime | None
+    """When a signature was seen that was not known before."""
+    verdicts: tuple[Number, ...]
+    """How many findings each verdict has, the most severe first."""
+
+
+def pace(engine: Engine, campaign: int) -> Pace:
+    """Raises StoreError.  Of a campaign that does not exist there is nothing to tell."""
+    table = BatchTable
+    mine = table.campaign_id == campaign
+    with transaction(engine, "read") as connection:
+        first, last = connection.execute(select(func.min(table.number), func.max(table.number)).where(mine)).one()
+        quarter = -(-(last - first + 1) // _LAST_SHARE) if last is not None else 0
+        before = case((table.number <= (last or 0) - quarter, table.coverage))
+        sums = (func.coalesce(func.sum(column), 0) for column in (table.programs, table.steps, table.seconds))
+        highest = (func.coalesce(func.max(table.coverage), 0), func.max(before), func.max(table.stored_at))
+        row = connection.execute(select(func.count(), *sums, *highest).where(mine)).one()
+        verdicts, last_found = _findings(connection, campaign)
+        latest = _latest(connection, campaign)
+    batches, programs, steps, seconds, coverage, coverage_before, stored = row
+    totals = (batches, int(programs), int(steps), float(seconds))
+    return Pace(*totals, coverage, coverage_before, stored, latest, last_found, verdicts)
+
+
+def _latest(connection: Connection, campaign: int) -> tuple[LatestBatch, ...]:
+    table = BatchTable
+    columns = (getattr(table, name) for name in LatestBatch.__struct_fields__)
+    # By number, of which there is an index; a batch that came late is missing here for once.
+    query = select(*columns).where(table.campaign_id == campaign).order_by(table.number.desc()).limit(LATEST_MAX)
+    rows = [LatestBatch(*row) for row in connection.execute(query)]
+    newest = max((row.stored_at for row in rows), default=None)
+    lately = [row for row in rows if newest is not None and newest - row.stored_at <= LATEST_OVER]
+    return tuple(sorted(lately, key=lambda row: (row.stored_at, row.number), reverse=True))
+
+
+def _findings(connection: Connection, campaign: int) -> tuple[tuple[Number, ...], datetime | None]:
+    table = FindingTable
+    query = select(table.severity, func.count(), func.max(table.first_seen)).where(table.campaign_id == campaign)
+    found = {severity: (count, at) for severity, count, at in connection.execute(query.group_by(table.severity))}
+    numbers = (Number(str(verdict), found.get(SEVERITY[verdict], (0,))[0]) for verdict in reversed(SEVERITY))
+    return tuple(numbers), max((at for _, at in found.values()), default=None)
