@@ -27,11 +27,17 @@ class Workers(msgspec.Struct, frozen=True):
 
 @workforce.get("/workers")
 def workers_page(request: Request, service: Services, visitor: Reader) -> Response:
-    found, version = roster(service.engine, service.now()), model_version()
+    found = roster(service.engine, service.now())
     live = {one.worker.model_version for one in found if one.is_alive}
-    idle = [(campaign, model) for campaign, model in backlog(service.engine).running if model not in live]
-    values = {"workers": found, "model": version, "waiting": idle}
-    return render(request, "workers.html", visitor=visitor, now=service.now(), **values)
+    return render(
+        request,
+        "workers.html",
+        visitor=visitor,
+        now=service.now(),
+        workers=found,
+        model=model_version(),
+        waiting=[one for one in backlog(service.engine).running if one[1] not in live],
+    )
 
 
 @workforce_api.get("/workers", responses=shows(Workers))

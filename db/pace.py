@@ -55,17 +55,34 @@ def pace(engine: Engine, campaign: int) -> Pace:
     table = BatchTable
     mine = table.campaign_id == campaign
     with transaction(engine, "read") as connection:
-        first, last = connection.execute(select(func.min(table.number), func.max(table.number)).where(mine)).one()
-        quarter = -(-(last - first + 1) // _LAST_SHARE) if last is not None else 0
-        before = case((table.number <= (last or 0) - quarter, table.coverage))
-        sums = (func.coalesce(func.sum(column), 0) for column in (table.programs, table.steps, table.seconds))
-        highest = (func.coalesce(func.max(table.coverage), 0), func.max(before), func.max(table.stored_at))
-        row = connection.execute(select(func.count(), *sums, *highest).where(mine)).one()
+        ends = select(func.coalesce(func.min(table.number), 0), func.coalesce(func.max(table.number), 0)).where(mine)
+        first, last = connection.execute(ends).one()
+        before = case((table.number <= last - -(-(last - first + 1) // _LAST_SHARE), table.coverage))
+        totals = connection.execute(
+            select(
+                func.count().label("batches"),
+                func.coalesce(func.sum(table.programs), 0).label("programs"),
+                func.coalesce(func.sum(table.steps), 0).label("steps"),
+                func.coalesce(func.sum(table.seconds), 0.0).label("seconds"),
+                func.coalesce(func.max(table.coverage), 0).label("coverage"),
+                func.max(before).label("coverage_before"),
+                func.max(table.stored_at).label("last_stored"),
+            ).where(mine)
+        ).one()
         verdicts, last_found = _findings(connection, campaign)
         latest = _latest(connection, campaign)
-    batches, programs, steps, seconds, coverage, coverage_before, stored = row
-    totals = (batches, int(programs), int(steps), float(seconds))
-    return Pace(*totals, coverage, coverage_before, stored, latest, last_found, verdicts)
+    return Pace(
+        batches=totals.batches,
+        programs=int(totals.programs),
+        steps=int(totals.steps),
+        seconds=totals.seconds,
+        coverage=totals.coverage,
+        coverage_before=totals.coverage_before,
+        last_stored=totals.last_stored,
+        latest=latest,
+        last_found=last_found,
+        verdicts=verdicts,
+    )
 
 
 def _latest(connection: Connection, campaign: int) -> tuple[LatestBatch, ...]:

@@ -37,14 +37,14 @@ def roster(engine: Engine, now: datetime) -> list[Rostered]:
     began = (TaskTable.state == TaskState.OPEN.value) & TaskTable.started_at.is_not(None)
     # One that was published again after it was begun waits for another worker.
     current = or_(TaskTable.published_at.is_(None), TaskTable.started_at >= TaskTable.published_at)
-    place = (TaskTable.campaign_id, TaskTable.kind, TaskTable.number)
-    running = select(TaskTable.worker, *place, TaskTable.started_at, TaskTable.starts).where(began, current)
+    place = (TaskTable.campaign_id.label("campaign"), TaskTable.kind, TaskTable.number)
+    running = select(*place, TaskTable.started_at, TaskTable.starts, TaskTable.worker).where(began, current)
     with transaction(engine, "read") as connection:
         rows = connection.execute(select(WorkerTable)).mappings().all()
-        tasks = connection.execute(running.order_by(TaskTable.started_at)).all()
+        tasks = connection.execute(running.order_by(TaskTable.started_at)).mappings().all()
     at: dict[str, list[RunningTask]] = {}
-    for worker, campaign, kind, number, started_at, starts in tasks:
-        at.setdefault(worker, []).append(RunningTask(campaign, TaskKind(kind), number, started_at, starts))
+    for task in tasks:
+        at.setdefault(task["worker"], []).append(msgspec.convert(dict(task), RunningTask, strict=False))
     alive_since = now - timedelta(seconds=ALIVE_SECONDS)
     workers = (msgspec.convert(dict(row), WorkerRow) for row in rows)
     listed = [Rostered(one, one.seen_at > alive_since, tuple(at.get(one.name, ()))) for one in workers]

@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import encode_reproducer
-from tests.browser.conftest import Server
 from tests.browser.visit import WIDTHS, Theme, visit
+from tests.dashboard.server import Server
 from tests.dashboard.site import BUG
 from tests.golden import golden
 from tests.workers.shell import environment, mmufuzz

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import Server
+from tests.dashboard.server import Server
 from tests.dashboard.site import SECRET
 
 Theme = Literal["light", "dark"]
