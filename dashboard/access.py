@@ -6,6 +6,7 @@ A session names its token, which is looked up at every request: a revoked token 
 
 import hashlib
 import hmac
+import logging
 import secrets
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ CSRF_FIELD: Final = "csrf"
 CSRF_HEADER: Final = "X-CSRF-Token"
 _RANK: Final = {Level.READ: 0, Level.OPERATE: 1, Level.ADMIN: 2}
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Below uvicorn's own logger, which `mmufuzz dashboard` writes to standard error.
+_LOG: Final = logging.getLogger("uvicorn.mmufuzz")
 
 
 class NotSignedIn(Exception):
@@ -134,6 +137,7 @@ async def _at_least(level: Level, request: Request) -> Visitor:
         if told is None and visitor.csrf and "form" in request.headers.get("Content-Type", ""):
             told = str((await request.form()).get(CSRF_FIELD, ""))
         guard.check_form(visitor, request, told or "")
+        _LOG.info("%s (%s): %s %r", visitor.name, visitor.level, request.method, request.url.path)
     return visitor
 
 

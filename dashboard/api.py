@@ -4,7 +4,7 @@
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from dashboard.access import Admin, Operator, Reader
 from dashboard.answers import answer, json_answer
@@ -13,10 +13,10 @@ from dashboard.downloads import CAMPAIGN_FINDINGS_MAX, file_name, findings_csv, 
 from dashboard.filters import FindingFilters
 from dashboard.health import Health, health
 from dashboard.reasons import Reason, reasons
-from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
+from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
 from db.campaigns import CampaignRow
 from db.growth import Growth, growth
-from db.listing import Number, Page
+from db.listing import PAGE_MAX, Number, Page
 from db.pace import pace
 from db.replays import ReplayRow
 from db.schema import Level
@@ -47,7 +47,10 @@ class Me(msgspec.Struct, frozen=True):
 
 
 class Campaigns(msgspec.Struct, frozen=True):
+    """Some campaigns; `before` asks for the next ones, null on the last page."""
+
     campaigns: tuple[CampaignRow, ...]
+    before: int | None
 
 
 class CampaignAnswer(msgspec.Struct, frozen=True):
@@ -154,9 +157,17 @@ def me(request: Request, visitor: Reader) -> Response:
 
 
 @api.get("/campaigns", responses=shows(Campaigns))
-def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
-    """Every campaign, newest first."""
-    return json_answer(request, Campaigns(tuple(service.store.campaigns())))
+def campaigns(
+    request: Request,
+    service: Services,
+    visitor: Reader,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = CAMPAIGNS_SHOWN,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+) -> Response:
+    """Campaigns, newest first: those with a lower number than `before`."""
+    rows = service.store.campaigns(limit + 1, before)
+    shown = tuple(rows[:limit])
+    return json_answer(request, Campaigns(shown, shown[-1].id if len(rows) > limit else None))
 
 
 @api.get("/campaigns/{campaign}", responses=shows(CampaignAnswer))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import APIRouter, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi import Path as UrlPath
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,7 +17,7 @@ from dashboard.filters import FindingFilters
 from dashboard.progress import progress
 from dashboard.reasons import MEANING, reasons
 from dashboard.replaying import ReplayFailed
-from dashboard.service import CampaignNumber, NotFound, Receipt, Services, Signature
+from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
 from db.pace import pace
 from db.schema import FindingState, Level, ReplayState
 from fuzzer.export.forms import FORMS
@@ -126,7 +126,7 @@ def findings(request: Request, service: Services, visitor: Reader, filters: Find
         names=service.listing.by_what(),
         patches=service.listing.by_patch(),
         states=list(FindingState),
-        campaigns=service.store.campaigns(),
+        campaigns=service.store.campaigns(CAMPAIGNS_SHOWN),
     )
 
 
@@ -174,8 +174,22 @@ def _told(trace: Trace | None) -> dict[str, Any]:
 
 
 @pages.get("/campaigns")
-def campaigns(request: Request, service: Services, visitor: Reader) -> Response:
-    return render(request, "campaigns.html", visitor=visitor, now=service.now(), campaigns=service.store.campaigns())
+def campaigns(
+    request: Request,
+    service: Services,
+    visitor: Reader,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+) -> Response:
+    rows = service.store.campaigns(CAMPAIGNS_SHOWN + 1, before)
+    return render(
+        request,
+        "campaigns.html",
+        visitor=visitor,
+        now=service.now(),
+        campaigns=rows[:CAMPAIGNS_SHOWN],
+        more=len(rows) > CAMPAIGNS_SHOWN,
+        is_first=before is None,
+    )
 
 
 @pages.get("/campaigns/{campaign}")

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import Depends, Path, Request
 from sqlalchemy import Engine
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from dashboard.progress import Overview, Progress, progress
 from dashboard.replaying import Replayer
 from dashboard.uploads import Uploads
-from db.campaigns import CampaignRow
+from db.campaigns import CampaignRow, NoCampaign
 from db.fleets import Fleets, FleetStatus, NoFleet
 from db.listing import Listing
 from db.liveness import workers
@@ -22,6 +22,7 @@ from db.store import FindingRow, Store
 from db.tokens import Tokens
 
 Signature = Annotated[str, Path(pattern=r"^[a-z0-9:+._-]{1,200}$")]
+CAMPAIGNS_SHOWN: Final = 100
 CampaignNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Receipt = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
@@ -45,10 +46,10 @@ class Service(NamedTuple):
 
     def campaign(self, number: int) -> CampaignRow:
         """Raises NotFound."""
-        for row in self.store.campaigns():
-            if row.id == number:
-                return row
-        raise NotFound(f"no campaign {number}")
+        try:
+            return self.store.campaign(number)
+        except NoCampaign as error:
+            raise NotFound(str(error)) from error
 
     def finding(self, campaign: int, signature: str) -> FindingRow:
         """Raises NotFound."""
@@ -78,9 +79,8 @@ class Service(NamedTuple):
 
     def overview(self) -> Overview:
         """Everything at a glance."""
-        campaigns = self.store.campaigns()
-        running = [campaign for campaign in campaigns if campaign.state is CampaignState.RUNNING]
-        shown = (running or campaigns)[:1]
+        running = self.store.campaigns(state=CampaignState.RUNNING)
+        shown = (running or self.store.campaigns(limit=1))[:1]
         live = workers(self.engine, self.now)
         return Overview(
             progress=self.progress(shown[0]) if shown else None,

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, Select, func, select, update
 from sqlalchemy.engine import RowMapping
 
 from db.batches import insert_batch
-from db.campaigns import CampaignRow, NewCampaign, check_campaign, insert_campaign
+from db.campaigns import CampaignRow, NewCampaign, check_campaign, find_campaign, insert_campaign
 from db.findings import FINDING_FIELDS, check_size, count_findings, keep_better
 from db.merges import is_shown_by_another
 from db.schema import (
@@ -101,11 +101,22 @@ class Store:
             check_campaign(connection, campaign)
             connection.execute(update(CampaignTable).where(CampaignTable.id == campaign).values(state=state.value))
 
-    def campaigns(self) -> list[CampaignRow]:
-        """All campaigns, newest first."""
+    def campaign(self, number: int) -> CampaignRow:
+        """The campaign of that number.  Raises NoCampaign."""
         with transaction(self._engine, "read") as connection:
-            rows = connection.execute(select(CampaignTable).order_by(CampaignTable.id.desc())).mappings()
-            return [msgspec.convert(dict(row), CampaignRow) for row in rows]
+            return find_campaign(connection, number)
+
+    def campaigns(
+        self, limit: int | None = None, before: int | None = None, state: CampaignState | None = None
+    ) -> list[CampaignRow]:
+        """Campaigns, newest first: all, or of a state, or older than the one of number `before`, at most `limit`."""
+        query = select(CampaignTable).order_by(CampaignTable.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(CampaignTable.id < before)
+        if state is not None:
+            query = query.where(CampaignTable.state == state.value)
+        with transaction(self._engine, "read") as connection:
+            return [msgspec.convert(dict(row), CampaignRow) for row in connection.execute(query).mappings()]
 
     def record(self, result: BatchResult) -> None:
         """Store a batch and all it found, or nothing.  A batch that is stored already changes nothing."""

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 PAGES = [
-    *("/", "/findings", f"/findings/1/{BUG}", "/campaigns/1", "/changelog"),
+    *("/", "/findings", f"/findings/1/{BUG}", "/campaigns", "/campaigns/1", "/campaigns/new", "/workers", "/changelog"),
     *("/changelog/age-elides-tlb-flush", "/replays", "/tokens"),
 ]
 

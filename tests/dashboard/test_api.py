@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from db.schema import Level
+from db.store import Store
 from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import decode_reproducer, encode_reproducer
-from tests.dashboard.site import BUG, SHOWN, Site
+from tests.dashboard.site import BUG, CAMPAIGN, SHOWN, Site
 from tests.golden import golden
 
 
@@ -110,6 +111,19 @@ def test_a_campaign_adds_up(shared: Site) -> None:
     answer = shared.get("/api/v1/campaigns/1").json()
     assert (answer["totals"]["programs"], answer["health"]["coverage"]) == (80, 107)
     assert len(shared.get("/api/v1/campaigns/1/growth").json()["points"]) == 8
+
+
+def test_campaigns_come_in_pages(own: Site) -> None:
+    for number in range(4):
+        Store(own.engine).create_campaign(msgspec.structs.replace(CAMPAIGN, name=f"campaign {number}"))
+    seen: list[int] = []
+    before: int | None = 2**40
+    while before is not None:
+        page = own.get(f"/api/v1/campaigns?limit=2&before={before}").json()
+        seen.extend(row["id"] for row in page["campaigns"])
+        before = page["before"]
+    assert seen == [5, 4, 3, 2, 1]
+    assert own.get("/campaigns?before=3").text.count('<a href="/campaigns/') == 2
 
 
 def test_the_catalogue_counts_findings(shared: Site) -> None:

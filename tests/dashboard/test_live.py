@@ -165,3 +165,12 @@ def test_a_server_that_is_to_end_does_not_wait_for_its_listeners(live: Live) -> 
         live.server.process.wait(20)
     assert any("Finished server process" in line for line in live.server.said)
     assert not any("Traceback" in line for line in live.server.said)
+
+
+def test_who_changed_what_is_in_the_log(live: Live) -> None:
+    connection = HTTPConnection("127.0.0.1", live.server.port, timeout=60)
+    connection.request("POST", "/api/v1/campaigns/1/stop", headers={"Authorization": f"Bearer {SECRET}"})
+    assert connection.getresponse().status == 400
+    connection.close()
+    said = "administrator (admin): POST '/api/v1/campaigns/1/stop'"
+    wait_until(lambda: any(said in line for line in live.server.said), "it is in the log", 20)

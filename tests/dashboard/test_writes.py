@@ -6,6 +6,7 @@ Each is sent what it takes, so that nothing but the visitor's right can keep it 
 
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -51,7 +52,7 @@ WRITES: dict[tuple[str, str], Write] = {
 def steered(own: Site) -> Site:
     """Campaign 2 belongs to workers."""
     plan = FleetPlan(10, False, None)
-    Fleets(own.engine).create(plan, **CAMPAIGN, budget_seconds=None, budget_programs=10)
+    Fleets(own.engine).create(plan, msgspec.structs.replace(CAMPAIGN, budget_programs=10))
     return own
 
 
