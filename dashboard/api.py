@@ -146,6 +146,7 @@ _PROBLEMS: Final[dict[int | str, Any]] = {
     413: {"description": "more than may be sent"},
     422: {"description": "a parameter is not what it should be", "content": _PROBLEM},
     429: {"description": "too many requests"},
+    503: {"description": "the database is away", "content": _PROBLEM},
 }
 schemas["Problem"] = Problem
 
