@@ -10,7 +10,7 @@ from mypy_extensions import i64
 
 from .flush import kvm_flush_remote_tlbs
 from .machine import EV_YOUNG
-from .memslots import kvm_handle_hva_range
+from .memslots import memslots_in_hva_range
 from .page_table import KvmMmuPage
 from .points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, PLACEBO_AGE_FLUSH
 from .rmap import kvm_rmap_age_gfn_range
@@ -35,26 +35,26 @@ def kvm_mmu_notifier_clear_flush_young(m: Machine, hva_start: i64, hva_end: i64)
     elide_tlb_flush_if_young = m.sem.age_elides_tlb_flush
     m.oracle.flush_young()
     flush_on_ret = not elide_tlb_flush_if_young if m.sem.age_flush_elision_kconfig else True
-    return (yield from kvm_age_hva_range(m, hva_start, hva_end, False, flush_on_ret))
+    return (yield from kvm_handle_hva_range(m, hva_start, hva_end, False, flush_on_ret))
 
 
 def kvm_mmu_notifier_clear_young(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, None]:
     """The same without ever flushing: a false "old" is the price (idle page tracking, MGLRU)."""
-    yield from kvm_age_hva_range(m, hva_start, hva_end, False, False)
+    yield from kvm_handle_hva_range(m, hva_start, hva_end, False, False)
 
 
 def kvm_mmu_notifier_test_young(m: Machine, hva: i64) -> Generator[int, None, None]:
     """Was this page accessed? Changes nothing."""
-    yield from kvm_age_hva_range(m, hva, hva + 1, True, False)
+    yield from kvm_handle_hva_range(m, hva, hva + 1, True, False)
 
 
-def kvm_age_hva_range(
+def kvm_handle_hva_range(
     m: Machine, hva_start: i64, hva_end: i64, test_only: bool, flush_on_ret: bool
 ) -> Generator[int, None, bool]:
     """__kvm_handle_hva_range() with the aging handlers: SRCU and mmu_lock, no invalidation is begun."""
     young = False
     m.srcu.lock(m.actor)
-    ranges = kvm_handle_hva_range(m, hva_start, hva_end)
+    ranges = memslots_in_hva_range(m, hva_start, hva_end)
     if ranges:
         yield AGE_LOCK
         m.write_lock()

@@ -13,6 +13,7 @@ from .points import FPF_MARK, FPF_READ
 from .ret_pf import RET_PF_FIXED, RET_PF_INVALID, RET_PF_SPURIOUS
 from .spte import (
     PG_LEVEL_4K,
+    PT_PRESENT_MASK,
     PT_WRITABLE_MASK,
     is_access_track_spte,
     is_last_spte,
@@ -91,7 +92,7 @@ def fast_pf_get_last_sp(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage | None:
 def is_access_allowed(m: Machine, fault: KvmPageFault, spte: i64) -> bool:
     if fault.write:
         return is_writable_pte(spte)
-    return (spte & m.masks.shadow_present_mask) != 0
+    return (spte & PT_PRESENT_MASK) != 0
 
 
 def fast_pf_new_spte(m: Machine, fault: KvmPageFault, sp: KvmMmuPage, spte: i64) -> i64:
@@ -117,7 +118,7 @@ def fast_pf_fix_direct_spte(
     m: Machine, fault: KvmPageFault, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64
 ) -> Generator[int, None, None]:
     """The cmpxchg has succeeded: store, then log. Between the two the page is writable and its bit still clear; a
-    harvest that falls in between sees neither, but this CPU has not re-entered the guest yet."""
+    harvest that falls in between passes the page over, and whatever was written until then is the next one's."""
     sp.spt[index] = new_spte
     m.spte_changed(sp, index, old_spte, new_spte)
     if is_writable_pte(new_spte) and not is_writable_pte(old_spte):

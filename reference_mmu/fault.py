@@ -93,8 +93,12 @@ class KvmPageFault:
         self.injected = False  # RET_PF_RETRY after a #PF was injected: the guest's own page tables forbid the access
 
 
-def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
-    """Resolve a fault of a direct MMU; returns RET_PF_*. SRCU held."""
+def kvm_tdp_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """Resolve a fault of a direct MMU; returns RET_PF_*. SRCU held.
+
+    The steps before mmu_lock stand here once; in the kernel kvm_tdp_mmu_page_fault() and direct_page_fault() each
+    begin with them, and kvm_mmu_do_page_fault() has looked the slot up.
+    """
     fault.slot = gfn_to_memslot(m, fault.gfn)
     if page_fault_handle_page_track(m, fault):
         return RET_PF_WRITE_PROTECTED
@@ -121,7 +125,10 @@ def page_fault_handle_page_track(m: Machine, fault: KvmPageFault) -> bool:
 
 
 def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None, int]:
-    """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held."""
+    """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held.
+
+    __kvm_mmu_faultin_pfn() and kvm_handle_error_pfn() included; no asynchronous page fault is set up.
+    """
     # The snapshot comes first: an invalidation that starts later makes the fault stale, whatever is looked up.
     fault.mmu_seq = m.mmu_invalidate_seq
     slot = fault.slot
@@ -151,6 +158,7 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
 
 
 def kvm_tdp_mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """The part under mmu_lock, held for read."""
     yield FAULT_LOCK_R
     m.read_lock()
     r = RET_PF_RETRY
@@ -162,7 +170,8 @@ def kvm_tdp_mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Gener
 
 
 def direct_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
-    """The same with the shadow MMU's page tables: mmu_lock for write."""
+    """The same with the shadow MMU's page tables: mmu_lock for write. make_mmu_pages_available() is left out: the
+    number of shadow pages has no limit here."""
     yield FAULT_LOCK_W
     m.write_lock()
     r = RET_PF_RETRY
@@ -185,8 +194,9 @@ def is_page_fault_stale(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> bool:
 
 
 def kvm_mmu_finish_page_fault(m: Machine, fault: KvmPageFault, r: int) -> None:
-    """kvm_release_faultin_page(): mark the exact page that was looked up and drop the reference, before mmu_lock is
-    released, so that the marks precede whatever an invalidation lets the primary MMU do to the page."""
+    """kvm_release_faultin_page(), which this calls in the kernel: mark the exact page that was looked up and drop the
+    reference, before mmu_lock is released, so that the marks precede whatever an invalidation lets the primary MMU do
+    to the page."""
     pfn = fault.refcounted_page
     if pfn < 0:
         return

@@ -99,8 +99,9 @@ def search_memslots(m: Machine, gfn: i64) -> KvmMemorySlot | None:
     return None
 
 
-def kvm_handle_hva_range(m: Machine, hva_start: i64, hva_end: i64) -> list[tuple[KvmMemorySlot, int, int]]:
-    """The (slot, gfn start, gfn end) triples an mmu_notifier range [hva_start, hva_end) touches."""
+def memslots_in_hva_range(m: Machine, hva_start: i64, hva_end: i64) -> list[tuple[KvmMemorySlot, int, int]]:
+    """The (slot, gfn start, gfn end) triples an mmu_notifier range [hva_start, hva_end) touches: what
+    __kvm_handle_hva_range() walks with kvm_for_each_memslot_in_hva_range()."""
     ranges = []
     for slot in m.memslots:
         start = max(hva_start, slot.hva)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from .flush import kvm_flush_remote_tlbs
-from .memslots import kvm_handle_hva_range
+from .memslots import memslots_in_hva_range
 from .points import INV_ACTIVE, INV_END_LOCK, INV_FLUSH, INV_LOCK, INV_PRIMARY
 from .rmap import kvm_rmap_zap_gfn_range
 from .zap import kvm_tdp_mmu_unmap_gfn_range
@@ -23,7 +23,7 @@ def kvm_mmu_notifier_invalidate_range_start(m: Machine, hva_start: i64, hva_end:
     that looked the page up before it see that they are stale: in progress until the end, a new seq after."""
     yield INV_ACTIVE
     m.mn_active_invalidate_count += 1
-    ranges = kvm_handle_hva_range(m, hva_start, hva_end)
+    ranges = memslots_in_hva_range(m, hva_start, hva_end)
     if ranges:
         yield INV_LOCK
         m.write_lock()
@@ -42,7 +42,7 @@ def kvm_mmu_notifier_invalidate_range_start(m: Machine, hva_start: i64, hva_end:
 
 def kvm_mmu_notifier_invalidate_range_end(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, None]:
     """Let faults in again. seq moves before in_progress drops, so a holder of mmu_lock sees one or the other."""
-    if kvm_handle_hva_range(m, hva_start, hva_end):
+    if memslots_in_hva_range(m, hva_start, hva_end):
         yield INV_END_LOCK
         m.write_lock()
         m.oracle.invalidate_ended(hva_start, hva_end)

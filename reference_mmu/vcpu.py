@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from .fault import KvmPageFault, kvm_mmu_do_page_fault
+from .fault import KvmPageFault, kvm_tdp_page_fault
 from .guest_walk import walk_addr
 from .gup import faultin_page
 from .host import HOST_D
@@ -83,7 +83,7 @@ def handle_ept_violation(
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     fault = KvmPageFault(gfn, write, vcpu.fault_present, False, upgrade_fails)
-    r = yield from mmu_page_fault(m, vcpu, fault)
+    r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
     emulate = r in (RET_PF_EMULATE, RET_PF_WRITE_PROTECTED)
     if emulate and write:
@@ -95,10 +95,10 @@ def handle_ept_violation(
     return emulate or fault.injected
 
 
-def mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
-    """vcpu->arch.mmu->page_fault()"""
+def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """kvm_tdp_page_fault(), or what vcpu->arch.mmu->page_fault points to. SRCU held."""
     if m.root_role_direct:
-        return (yield from kvm_mmu_do_page_fault(m, vcpu, fault))
+        return (yield from kvm_tdp_page_fault(m, vcpu, fault))
     return (yield from page_fault(m, vcpu, fault))
 
 
@@ -153,7 +153,7 @@ def async_page_ready(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fail
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     fault = KvmPageFault(gfn, write, False, True, upgrade_fails)
-    r = yield from mmu_page_fault(m, vcpu, fault)
+    r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
     yield FAULT_EXIT
     m.srcu.unlock(m.actor)

@@ -22,7 +22,7 @@ from fuzzer.oracle.walk import (
 )
 from reference_mmu.host import HOST_W
 from reference_mmu.machine import Machine
-from reference_mmu.memslots import KvmMemorySlot, kvm_handle_hva_range, search_memslots
+from reference_mmu.memslots import KvmMemorySlot, memslots_in_hva_range, search_memslots
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.points import FPF_READ
 from reference_mmu.spte import (
@@ -49,7 +49,7 @@ class Mappings:
     def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
         """O6: nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
-        for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
+        for _, start, end in memslots_in_hva_range(m, hva_start, hva_end):
             for root in roots_of(m):
                 if maps_gfn(m, root, start, end):
                     self.judge.report("mapped-during-invalidation")
@@ -85,7 +85,7 @@ class Mappings:
             return
         first, stop = leaf_gfns(m, sp, index, new_spte)
         for hva_start, hva_end in self.invalidating:
-            for _, start, end in kvm_handle_hva_range(m, hva_start, hva_end):
+            for _, start, end in memslots_in_hva_range(m, hva_start, hva_end):
                 if first < end and start < stop:
                     self.judge.report("mapped-during-invalidation")
 

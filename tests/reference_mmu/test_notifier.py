@@ -4,7 +4,7 @@
 import pytest
 
 from reference_mmu.config import SlotConfig
-from reference_mmu.memslots import kvm_handle_hva_range
+from reference_mmu.memslots import memslots_in_hva_range
 from reference_mmu.notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
@@ -50,8 +50,8 @@ def test_concurrent_ranges_share_their_hull() -> None:
 
 def test_gfns_are_those_of_the_slots_the_range_touches() -> None:
     stage = Stage(slots=TWO)
-    assert [(int(s.number), a, b) for s, a, b in kvm_handle_hva_range(stage.m, 2, 6)] == [(0, 2, 4), (1, 8, 10)]
-    assert kvm_handle_hva_range(stage.m, 4, 4) == []
+    assert [(int(s.number), a, b) for s, a, b in memslots_in_hva_range(stage.m, 2, 6)] == [(0, 2, 4), (1, 8, 10)]
+    assert memslots_in_hva_range(stage.m, 4, 4) == []
 
 
 @BOTH

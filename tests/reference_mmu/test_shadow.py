@@ -11,7 +11,7 @@ from reference_mmu.aging import kvm_age_gfn
 from reference_mmu.config import Backing, Config, SlotConfig
 from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.fast_fault import fast_page_fault
-from reference_mmu.fault import KvmPageFault, kvm_mmu_do_page_fault
+from reference_mmu.fault import KvmPageFault, kvm_tdp_page_fault
 from reference_mmu.host import HOST_PROTNONE
 from reference_mmu.machine import COUNT_VISITS, EV_FLUSH, EV_SHIFT, EV_WARN, Machine
 from reference_mmu.memslot_update import kvm_delete_memslot
@@ -155,7 +155,7 @@ def fault(
 ) -> tuple[list[int], int]:
     """vCPU 0 takes an exit for gfn."""
     m.srcu.lock(m.actor)
-    result = run(kvm_mmu_do_page_fault(m, m.vcpus[0], KvmPageFault(gfn, write, present, prefetch, False)))
+    result = run(kvm_tdp_page_fault(m, m.vcpus[0], KvmPageFault(gfn, write, present, prefetch, False)))
     m.srcu.unlock(m.actor)
     return result
 
@@ -525,7 +525,7 @@ def test_nothing_is_prefetched_that_could_not_be_written_or_aged(config: Config)
 def test_a_slot_that_changed_since_the_fault_looked_it_up_is_not_prefetched(change: str) -> None:
     m, _ = machine(shadow("anon"))
     m.srcu.lock(m.actor)
-    flow = kvm_mmu_do_page_fault(m, m.vcpus[0], KvmPageFault(1, True, False, False, False))
+    flow = kvm_tdp_page_fault(m, m.vcpus[0], KvmPageFault(1, True, False, False, False))
     while next(flow) != FAULT_LOCK_W:
         pass
     slot = m.memslots[0].copy()
