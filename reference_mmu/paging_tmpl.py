@@ -35,6 +35,7 @@ from .shadow import PTE_PREFETCH_NUM, kvm_mmu_prefetch_sptes, mmu_set_spte
 from .shadow_page import link_shadow_page
 from .spte import PG_LEVEL_4K, is_shadow_present_pte, spte_to_pfn
 from .sync import mmu_sync_children, prefetch_invalid_gpte
+from .track_write import shadow_page_table_clear_flood
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -52,6 +53,7 @@ def page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, No
     fault.max_level = PG_LEVEL_4K
     fault.slot = gfn_to_memslot(m, fault.gfn)
     if page_fault_handle_page_track(m, fault):
+        shadow_page_table_clear_flood(m, vcpu, fault.addr)
         return RET_PF_WRITE_PROTECTED
 
     # mmu_topup_memory_caches() may sleep.

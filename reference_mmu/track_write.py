@@ -11,11 +11,12 @@ from mypy_extensions import i64
 from .page_table import KvmMmuPage
 from .points import PTE_WRITE_FLUSH, PTE_WRITE_LOCK, PTE_WRITE_ZAP
 from .shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, mmu_page_zap_pte
-from .spte import PG_LEVEL_4K, is_shadow_present_pte
+from .spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
 from .unsync import valid_sps_with_gptes
 
 if TYPE_CHECKING:
     from .machine import Machine
+    from .tlb import Vcpu
 
 WRITE_FLOODING: Final[i64] = 3
 
@@ -42,6 +43,17 @@ def kvm_mmu_track_write(m: Machine, gfn: i64, index: i64) -> Generator[int, None
     yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, PTE_WRITE_FLUSH)
     m.oracle.gpte_write_emulated(gfn, index)
     m.write_unlock()
+
+
+def shadow_page_table_clear_flood(m: Machine, vcpu: Vcpu, addr: i64) -> None:
+    """The vCPU got to `addr` by these shadow pages, so they are in use. Lockless, and it changes no SPTE: no point."""
+    sp = vcpu.root
+    while sp is not None:
+        sp.write_flooding_count = 0
+        spte = sp.spt[m.spte_index(addr, sp.level)]
+        if not is_shadow_present_pte(spte) or is_last_spte(spte, sp.level):
+            return
+        sp = m.page_tables[spte_to_pfn(spte)]
 
 
 def detect_write_flooding(sp: KvmMmuPage) -> bool:

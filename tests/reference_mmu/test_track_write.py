@@ -3,6 +3,7 @@
 
 import pytest
 
+from reference_mmu.config import GuestPte
 from reference_mmu.machine import PF_FIXED, PF_INJECTED, PF_WRITE_PROTECTED
 from reference_mmu.memslot_update import kvm_create_memslot, kvm_delete_memslot
 from reference_mmu.page_table import is_obsolete_sp
@@ -10,7 +11,7 @@ from reference_mmu.points import EMULATE, GPTE_READ, PTE_WRITE_LOCK, PTE_WRITE_Z
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, IOCTL
-from tests.guest_tables import DATA, FREE_GFN, LEAF, OTHER, ROOT, ROOT_PAGE, TABLES, GuestStage, gpte
+from tests.guest_tables import DATA, FREE_GFN, LEAF, OTHER, PTES, ROOT, ROOT_PAGE, TABLES, GuestStage, gpte
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 
@@ -72,19 +73,31 @@ def test_what_the_emulator_may_not_write_is_not_written() -> None:
 
 def test_write_flooding_ends_the_shadow_page() -> None:
     """The third store without a walk in between: most likely the guest uses the page for something else."""
-    stage = GuestStage()
+    other_root = (GuestPte(FREE_GFN, 0, LEAF, accessed=True, dirty=True), GuestPte(FREE_GFN, 1, TABLES, accessed=True))
+    stage = GuestStage(ptes=(*PTES, *other_root))
     stage.read(0, DATA)
-    stage.read(0, ROOT_PAGE)
+    stage.load_cr3(1, FREE_GFN)
+    stage.read(1, ROOT_PAGE)
     root = stage.root()
     for index in (2, 3):
-        stage.store_gpte(0, ROOT_PAGE, index, gpte(LEAF))
+        stage.store_gpte(1, ROOT_PAGE, index, gpte(LEAF))
     assert not is_obsolete_sp(stage.m, root)
-    stage.store_gpte(0, ROOT_PAGE, 3, 0)
+    stage.store_gpte(1, ROOT_PAGE, 3, 0)
     assert is_obsolete_sp(stage.m, root)
-    assert stage.m.vcpus[1].free_obsolete_roots
+    assert stage.m.vcpus[0].free_obsolete_roots
     stage.read(0, DATA)
     assert stage.root() is not root
     assert root.freed
+    assert stage.violations == []
+
+
+def test_a_table_by_which_it_is_written_is_in_use() -> None:
+    stage = GuestStage()
+    stage.read(0, ROOT_PAGE)
+    root = stage.root()
+    for index in (2, 3, 2, 3):
+        stage.store_gpte(0, ROOT_PAGE, index, gpte(LEAF))
+    assert not is_obsolete_sp(stage.m, root)
     assert stage.violations == []
 
 
