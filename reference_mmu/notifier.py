@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""mmu_notifier invalidation (virt/kvm/kvm_main.c, kvm_unmap_gfn_range() in mmu.c)."""
+"""mmu_notifier invalidation (virt/kvm/kvm_main.c, kvm_unmap_gfn_range() in mmu.c).
+
+The SRCU section of __kvm_handle_hva_range() is left out here: memslots cannot change anyway, as long as
+mn_active_invalidate_count is not zero.
+"""
 
 from __future__ import annotations
 
