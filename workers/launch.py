@@ -23,7 +23,10 @@ SLOTS_MAX: Final = 10**5
 _NAME_CHARS_MAX: Final = 200
 _SPEC_CHARS_MAX: Final = 4096
 
-_Spec = Annotated[str, msgspec.Meta(min_length=1, max_length=_SPEC_CHARS_MAX)]
+# What a description of the API says of these; whether a patch exists and what it requires is found out later.
+_SHAPE: Final = {"pattern": r"^(old|new)([+-][a-z0-9-]+)*$"}
+_Spec = Annotated[str, msgspec.Meta(min_length=1, max_length=_SPEC_CHARS_MAX, extra_json_schema=_SHAPE)]
+_Profile = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(PROFILES)})]
 
 
 class BadWish(ValueError):
@@ -39,7 +42,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Semantics to compare from: old, new, old+PATCH, new-PATCH, …"""
     new: _Spec = "new"
     """Semantics to compare to: OLD plus patches."""
-    profile: str = "mixed"
+    profile: _Profile = "mixed"
     seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
     """Of the first program; the others follow it. Null for a random one."""
     programs: Annotated[int, msgspec.Meta(ge=1, le=PROGRAMS_MAX)] | None = None
