@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.workers.shell import environment, mmufuzz
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+AXE = files("axe_playwright_python") / "axe.min.js"
 PAGES = [
     *("/", "/findings", f"/findings/1/{BUG}", "/campaigns", "/campaigns/1", "/campaigns/new", "/workers", "/changelog"),
     *("/changelog/age-elides-tlb-flush", "/replays", "/tokens"),
