@@ -99,3 +99,12 @@ def test_a_finding_that_is_gone(searched: Searched, tmp_path: Path) -> None:
     result = replay(changed(searched, tmp_path, program=msgspec.structs.replace(program, actors=()), switches=()))
     assert result.exit_code == 1
     assert "NOT reproduced: the finding does not show" in result.stdout
+
+
+def test_resampling_tells_where_the_finding_became_inevitable(searched: Searched) -> None:
+    result = replay(flushes(searched), "--resample", "6", "--json", "-")
+    told = json.loads(result.stdout)["chances"]
+    assert result.exit_code == 0
+    assert told["chances"][told["inevitable"]]["shown"] == 6
+    assert len(told["chances"]) == told["steps"] + 1
+    assert f"inevitable after step {told['inevitable']}, " in result.stderr

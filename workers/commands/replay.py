@@ -2,14 +2,17 @@
 """`mmufuzz replay`: tell a reproducer step by step and check that it still shows what it was made for."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import click
 import msgspec
 
 from fuzzer.finding import Verdict
+from fuzzer.inevitable import Chances, chances
 from fuzzer.recheck import Recheck, recheck
 from fuzzer.reproducer import Reproducer
 from fuzzer.story import Row, first_difference, patches_alone, tell
+from workers.chance import chance_lines
 from workers.document import Document, json_option
 from workers.options import run_change_option
 from workers.parameters import read_reproducer
@@ -17,9 +20,12 @@ from workers.refusal import BadInput
 from workers.telling import print_telling
 from workers.watchdog import watchdog
 
+_STEPS_MAX: Final = 10_000
+
 
 class ReplayReport(msgspec.Struct, frozen=True):
-    """The JSON of `replay`. `first_difference` is the index of the first row in which the models differ, -1 if none."""
+    """The JSON of `replay`. `first_difference` is the index of the first row in which the models differ, -1 if none;
+    `chances` is null without --resample."""
 
     file: str
     reproduced: bool
@@ -32,6 +38,7 @@ class ReplayReport(msgspec.Struct, frozen=True):
     recheck: Recheck
     first_difference: int
     rows: tuple[Row, ...]
+    chances: Chances | None
 
 
 @click.command()
@@ -41,9 +48,16 @@ class ReplayReport(msgspec.Struct, frozen=True):
     is_flag=True,
     help="Tell the story with nothing but the attributed patches, and what they require, between OLD and NEW.",
 )
+@click.option(
+    "--resample",
+    "walks",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Also tell from which step on the finding is inevitable: leave the rest to chance, N times from each step.",
+)
 @run_change_option
 @json_option
-def replay(file: str, alone: bool, run_change: bool, document: Document) -> None:
+def replay(file: str, alone: bool, walks: int | None, run_change: bool, document: Document) -> None:
     """Tell a finding step by step, and check that it shows.
 
     Each row is one turn: who ran up to which preemption point, and what each model did on the way. >>> marks the
@@ -52,7 +66,8 @@ def replay(file: str, alone: bool, run_change: bool, document: Document) -> None
     \b
     Examples:
       mmufuzz replay findings/divergence-fewer-flushes-age-elides-tlb-flush-0c4d8ca2.json
-      mmufuzz replay FILE --alone       without the differences that other patches make
+      mmufuzz replay FILE --alone          without the differences that other patches make
+      mmufuzz replay FILE --resample 100   how likely it is from each step on
 
     A reproducer of 'mmufuzz run --apply' brings its change of the model along, which is code, and runs only with
     --run-change.
@@ -68,6 +83,7 @@ def replay(file: str, alone: bool, run_change: bool, document: Document) -> None
         telling = tell(comparison, story)
         check = recheck(reproducer, telling.outcome)
         rows = telling.rows
+        told = None if walks is None else chances(reproducer, walks, _STEPS_MAX)
         if alone:
             comparison = patches_alone(reproducer)
             rows = tell(comparison, story).rows
@@ -76,10 +92,14 @@ def replay(file: str, alone: bool, run_change: bool, document: Document) -> None
     console.print()
     for line in check_lines(reproducer, check):
         console.print(line)
+    if told is not None:
+        console.print()
+        for line in chance_lines(told, telling.rows, reproducer.leader):
+            console.print(line, highlight=False, soft_wrap=True)
     others = comparison.old != comparison.new
     if first_difference(rows) >= 0 and not alone and others and reproducer.finding.patches:
         console.print(f"without the differences that other patches make:  mmufuzz replay {file} --alone")
-    document.write(report(file, reproducer, check, rows))
+    document.write(report(file, reproducer, check, rows, told))
     raise click.exceptions.Exit(0 if check.reproduced() else 1)
 
 
@@ -105,7 +125,7 @@ def check_lines(reproducer: Reproducer, check: Recheck) -> Iterator[str]:
         yield "the same model must give the same trace: the file was changed by hand, or this is a bug of mmufuzz"
 
 
-def report(file: str, reproducer: Reproducer, check: Recheck, rows: list[Row]) -> ReplayReport:
+def report(file: str, reproducer: Reproducer, check: Recheck, rows: list[Row], told: Chances | None) -> ReplayReport:
     finding = reproducer.finding
     return ReplayReport(
         file=file,
@@ -119,4 +139,5 @@ def report(file: str, reproducer: Reproducer, check: Recheck, rows: list[Row]) -
         recheck=check,
         first_difference=first_difference(rows),
         rows=tuple(rows),
+        chances=told,
     )
