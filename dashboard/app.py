@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from dashboard.access import Guard, NotAllowed, NotSignedIn, session_key
 from dashboard.api import PREFIX, BadBody, api, openapi_components
 from dashboard.changelog import catalogue
+from dashboard.following import following, following_api
 from dashboard.headers import StrictHeaders
 from dashboard.limits import Limits
 from dashboard.live import live, live_api
@@ -106,7 +107,18 @@ def create_app(
     app.state.streams = Streams(settings.progress_seconds)
     app.state.snapshots = Snapshots(settings.progress_seconds)
     # /campaigns/new comes before /campaigns/{campaign}.
-    for router in (steering, steering_api, live, live_api, workforce, workforce_api, api, pages):
+    for router in (
+        steering,
+        steering_api,
+        live,
+        live_api,
+        workforce,
+        workforce_api,
+        following,
+        following_api,
+        api,
+        pages,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)

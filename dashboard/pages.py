@@ -14,12 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dashboard.access import COOKIE, Admin, Operator, Reader, check_origin, guard_of
 from dashboard.changelog import catalogue, diff_of, labelled_details
 from dashboard.filters import FindingFilters
+from dashboard.following import followed
 from dashboard.progress import progress
 from dashboard.reasons import MEANING, reasons
 from dashboard.replaying import ReplayFailed
 from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
 from db.pace import pace
-from db.schema import FindingState, Level, ReplayState
+from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
 from fuzzer.two_columns import headline
@@ -142,6 +143,7 @@ def finding(
         problem = str(error)
     # The file knows what the columns do not: which documented effect a consequence follows from.
     told = trace.reproducer.finding if trace else row.finding
+    became = followed(service, campaign, signature)
     return render(
         request,
         "finding.html",
@@ -155,6 +157,9 @@ def finding(
         reasons=reasons(row.finding),
         occurrences=service.store.occurrences(signature, campaign),
         forms=FORMS if row.reproducer else {},
+        followed=became,
+        comments=sum(one.event is HistoryEvent.COMMENT for one in became.history),
+        states=list(FindingState),
         api=f"/api/v1/findings/{campaign}/{signature}",
         problem=problem,
         **_told(trace),

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from db.campaigns import one_line_texts
-from db.schema import FindingState, FindingTable, HistoryEvent, HistoryTable
+from db.schema import FindingState, FindingTable, HistoryEvent, HistoryTable, RecheckTable
 from db.session import StoreError, transaction, utc_now
 
 
@@ -29,6 +29,16 @@ class HistoryRow(msgspec.Struct, frozen=True):
     from_state: FindingState
     to_state: FindingState
     why: str
+
+
+class RecheckRow(msgspec.Struct, frozen=True):
+    """What another model version than the one that found a finding made of its reproducer; `why` says what came out,
+    None as long as nobody has told."""
+
+    model_version: str
+    asked_at: datetime
+    checked_at: datetime | None
+    why: str | None
 
 
 class Histories:
@@ -53,6 +63,16 @@ class Histories:
             finding = find_finding(connection, signature, campaign)
             query = select(HistoryTable).where(HistoryTable.finding_id == finding).order_by(HistoryTable.id)
             return [msgspec.convert(dict(row), HistoryRow) for row in connection.execute(query).mappings()]
+
+    def rechecks(self, signature: str, campaign: int | None = None) -> list[RecheckRow]:
+        """Which model versions were asked to run its reproducer again, the last first."""
+        table = RecheckTable
+        columns = (table.model_version, table.asked_at, table.checked_at, table.why)
+        with transaction(self._engine, "read") as connection:
+            finding = find_finding(connection, signature, campaign)
+            query = select(*columns).where(table.finding_id == finding)
+            query = query.order_by(table.asked_at.desc(), table.model_version)
+            return [msgspec.convert(dict(row), RecheckRow) for row in connection.execute(query).mappings()]
 
     def _note(
         self, signature: str, campaign: int | None, event: HistoryEvent, state: FindingState | None, who: str, why: str

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from sqlalchemy import Engine, Select, Text, cast, func, literal, or_, select, tuple_
 
+from db.merges import is_shown_by_another
 from db.schema import SEVERITY, FindingState, FindingTable, ReproducerTable
 from db.session import StoreError, transaction
 from fuzzer.finding import Verdict
@@ -94,7 +95,8 @@ class Number(msgspec.Struct, frozen=True):
 
 
 class Listing:
-    """The findings in the database behind `engine`.  Every method is one transaction and raises StoreError."""
+    """The findings in the database behind `engine`, of those that are merged the one that stands for
+    them.  Every method is one transaction and raises StoreError."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -120,13 +122,15 @@ class Listing:
 
     def by_what(self) -> list[Number]:
         """Every invariant and effect that was found, by name."""
-        query = select(FindingTable.what, func.count()).group_by(FindingTable.what).order_by(FindingTable.what)
+        query = select(FindingTable.what, func.count()).where(~is_shown_by_another())
+        query = query.group_by(FindingTable.what).order_by(FindingTable.what)
         with transaction(self._engine, "read") as connection:
             return [Number(name, number) for name, number in connection.execute(query)]
 
     def by_verdict(self) -> list[Number]:
         """Every verdict, the most severe first, also those that no finding has."""
-        query = select(FindingTable.severity, func.count()).group_by(FindingTable.severity)
+        query = select(FindingTable.severity, func.count()).where(~is_shown_by_another())
+        query = query.group_by(FindingTable.severity)
         with transaction(self._engine, "read") as connection:
             found = {row[0]: row[1] for row in connection.execute(query)}
         return [Number(str(verdict), found.get(SEVERITY[verdict], 0)) for verdict in reversed(SEVERITY)]
@@ -134,8 +138,9 @@ class Listing:
     def by_patch(self) -> list[Number]:
         """How many findings are attributed to each patch, alone or with others; those that have any."""
         patches = cast(FindingTable.patches, Text)
+        query = select(patches, func.count()).where(~is_shown_by_another()).group_by(patches)
         with transaction(self._engine, "read") as connection:
-            groups = connection.execute(select(patches, func.count()).group_by(patches)).all()
+            groups = connection.execute(query).all()
         numbers: dict[str, int] = {}
         for encoded, number in groups:
             for patch in msgspec.json.decode(encoded, type=list[str]):
@@ -151,6 +156,7 @@ def _select_rows() -> Select[*tuple[Any, ...]]:
 
 
 def _narrowed(query: Select[*tuple[Any, ...]], wanted: Wanted) -> Select[*tuple[Any, ...]]:
+    query = query.where(~is_shown_by_another())
     if wanted.verdict is not None:
         query = query.where(FindingTable.severity == SEVERITY[wanted.verdict])
     if wanted.patch is not None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Merges: signatures that a person says are one bug.  Nothing is moved, so that a split gives back what was before.
 
-Programs go on to be counted for the signature that they show; lists show the signature that stands for both.
+Programs go on to be counted for the signature that they show; lists show the signature that stands for both.  No other
+split than taking a merge back: docs/decisions/0010.
 """
 
 from collections.abc import Callable
@@ -61,6 +62,11 @@ class Merges:
             connection.execute(delete(MergeTable).where(MergeTable.signature == signature))
             _note_all(connection, signature, HistoryEvent.SPLIT, who, f"from {target}: {why}", self._now())
             return target
+
+    def target(self, signature: str) -> str | None:
+        """What a signature is merged into, None if it stands for itself."""
+        with transaction(self._engine, "read") as connection:
+            return merged_into(connection, signature)
 
     def into(self, target: str) -> list[MergeRow]:
         """What is merged into a signature."""

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What becomes of a finding: its history, and what people say about it, by forms of its page and by the API.
+
+The same functions as `mmufuzz findings comment | state | merge | split | history`; who speaks is the token's name.
+"""
+
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from dashboard.access import Operator, Reader, Visitor
+from dashboard.answers import json_answer
+from dashboard.api import PREFIX, BadBody, RawBody, shows, takes
+from dashboard.service import CampaignNumber, Service, Services, Signature
+from db.history import Histories, HistoryRow, RecheckRow
+from db.merges import MergeRow, Merges
+from db.schema import FindingState
+
+TEXT_CHARS_MAX: Final = 4096
+"""As many as the database takes; one line."""
+
+following = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+following_api = APIRouter(prefix=f"{PREFIX}/findings/{{campaign}}/{{signature}}")
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
+_Wish = TypeVar("_Wish")
+_Field = Annotated[str, Form(min_length=1, max_length=TEXT_CHARS_MAX)]
+
+
+class Following(msgspec.Struct, frozen=True):
+    """What became of a finding: `history` the oldest first, `rechecks` by other model versions than the one that found
+    it, the signature that it is merged `into`, if any, and those that are `merged` into it."""
+
+    state: FindingState
+    history: tuple[HistoryRow, ...]
+    rechecks: tuple[RecheckRow, ...]
+    into: str | None
+    merged: tuple[MergeRow, ...]
+
+
+class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something to say about a finding, one line."""
+
+    text: _Text
+
+
+class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The state that a finding is in from now on."""
+
+    state: FindingState
+    why: _Text
+
+
+class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The signature that stands for this one from now on, in every campaign."""
+
+    into: _Text
+    why: _Text
+
+
+class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Takes a merge back."""
+
+    why: _Text
+
+
+def followed(service: Service, campaign: int, signature: str) -> Following:
+    """Raises NotFound."""
+    row = service.finding(campaign, signature)
+    histories, merges = Histories(service.engine), Merges(service.engine)
+    return Following(
+        row.state,
+        tuple(histories.of(signature, campaign)),
+        tuple(histories.rechecks(signature, campaign)),
+        merges.target(signature),
+        tuple(merges.into(signature)),
+    )
+
+
+def follow(
+    service: Service, visitor: Visitor, campaign: int, signature: str, said: Comment | Move | Merge | Split
+) -> None:
+    """Do what is said about a finding.  Raises NotFound and StoreError."""
+    service.finding(campaign, signature)
+    histories, merges = Histories(service.engine, service.now), Merges(service.engine, service.now)
+    match said:
+        case Comment(text):
+            histories.comment(signature, visitor.name, text, campaign)
+        case Move(state, why):
+            histories.move(signature, state, visitor.name, why, campaign)
+        case Merge(into, why):
+            merges.merge(signature, into, visitor.name, why)
+        case Split(why):
+            merges.split(signature, visitor.name, why)
+
+
+_PAGE: Final = "/findings/{campaign}/{signature}"
+
+
+def _back(campaign: int, signature: str) -> Response:
+    return RedirectResponse(f"/findings/{campaign}/{signature}#history", 303)
+
+
+@following.post(f"{_PAGE}/comment")
+def comment_form(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, text: _Field
+) -> Response:
+    follow(service, visitor, campaign, signature, Comment(text))
+    return _back(campaign, signature)
+
+
+@following.post(f"{_PAGE}/state")
+def state_form(
+    service: Services,
+    visitor: Operator,
+    campaign: CampaignNumber,
+    signature: Signature,
+    state: Annotated[FindingState, Form()],
+    why: _Field,
+) -> Response:
+    follow(service, visitor, campaign, signature, Move(state, why))
+    return _back(campaign, signature)
+
+
+@following.post(f"{_PAGE}/merge")
+def merge_form(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, into: _Field, why: _Field
+) -> Response:
+    follow(service, visitor, campaign, signature, Merge(into.strip(), why))
+    return _back(campaign, signature)
+
+
+@following.post(f"{_PAGE}/split")
+def split_form(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, why: _Field
+) -> Response:
+    follow(service, visitor, campaign, signature, Split(why))
+    return _back(campaign, signature)
+
+
+@following_api.get("/history", responses=shows(Following))
+def history(
+    request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
+) -> Response:
+    """What became of a finding since it was found."""
+    return json_answer(request, followed(service, campaign, signature))
+
+
+def _done(
+    service: Service, visitor: Visitor, campaign: int, signature: str, body: bytes, wish: type[_Wish]
+) -> Response:
+    try:
+        said = msgspec.json.decode(body, type=wish)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBody(str(error)) from error
+    assert isinstance(said, Comment | Move | Merge | Split)
+    follow(service, visitor, campaign, signature, said)
+    return Response(msgspec.json.encode(followed(service, campaign, signature)), media_type="application/json")
+
+
+@following_api.post("/comment", responses=shows(Following), openapi_extra=takes(Comment))
+def comment(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
+) -> Response:
+    """Say something about a finding."""
+    return _done(service, visitor, campaign, signature, body, Comment)
+
+
+@following_api.post("/state", responses=shows(Following), openapi_extra=takes(Move))
+def state(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
+) -> Response:
+    """Move a finding to another state; a recheck moves it on, but not from invalid."""
+    return _done(service, visitor, campaign, signature, body, Move)
+
+
+@following_api.post("/merge", responses=shows(Following), openapi_extra=takes(Merge))
+def merge(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
+) -> Response:
+    """Say that a finding is the same bug as another one, in every campaign."""
+    return _done(service, visitor, campaign, signature, body, Merge)
+
+
+@following_api.post("/split", responses=shows(Following), openapi_extra=takes(Split))
+def split(
+    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
+) -> Response:
+    """Take a merge back: the finding stands for itself again."""
+    return _done(service, visitor, campaign, signature, body, Split)
