@@ -13,7 +13,7 @@ from dashboard.downloads import CAMPAIGN_FINDINGS_MAX, file_name, findings_csv, 
 from dashboard.filters import FindingFilters
 from dashboard.health import Health, health
 from dashboard.reasons import Reason, reasons
-from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
+from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Service, Services, Signature
 from db.campaigns import CampaignRow
 from db.growth import Growth, growth
 from db.listing import PAGE_MAX, Number, Page
@@ -25,6 +25,7 @@ from db.tokens import Token
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
 from fuzzer.finding import Occurrence
+from fuzzer.inevitable import Chances
 from workers.commands.patches import ListedPatch
 
 PREFIX: Final = "/api/v1"
@@ -148,6 +149,7 @@ _PROBLEMS: Final[dict[int | str, Any]] = {
     429: {"description": "too many requests"},
     503: {"description": "the database is away", "content": _PROBLEM},
 }
+_LATER: Final[dict[int | str, Any]] = {202: {"description": "being found out; ask again"}}
 schemas["Problem"] = Problem
 
 
@@ -229,25 +231,41 @@ def finding_trace(
     return answer(request, encoded, "application/json")
 
 
-@api.get(
-    "/findings/{campaign}/{signature}/exports/{form}",
-    responses=_file(*sorted({form.media_type for form in FORMS.values()})),
-)
+@api.get("/findings/{campaign}/{signature}/chances", responses=shows(Chances) | _LATER)
+def finding_chances(
+    request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
+) -> Response:
+    """Where it became inevitable. It takes some seconds to find out: until then the answer is 202, ask again."""
+    told = service.resampling.ask(service.reproducer(campaign, signature))
+    if told is None:
+        return Response(b"{}", 202, {"Retry-After": "2"}, "application/json")
+    return json_answer(request, told)
+
+
+FORM_ANSWERS: Final = _file(*sorted({form.media_type for form in FORMS.values()}))
+FormName = Annotated[str, Path(max_length=32)]
+
+
+@api.get("/findings/{campaign}/{signature}/exports/{form}", responses=FORM_ANSWERS)
 def finding_export(
     request: Request,
     service: Services,
     visitor: Reader,
     campaign: CampaignNumber,
     signature: Signature,
-    form: Annotated[str, Path(max_length=32)],
+    form: FormName,
 ) -> Response:
     """Its reproducer in another form; the first lines say how to replay the file."""
+    return exported(request, service, service.reproducer(campaign, signature), signature, form)
+
+
+def exported(request: Request, service: Service, body: bytes, signature: str, form: str) -> Response:
+    """A reproducer file in any form.  Raises NotFound and ReplayFailed."""
     if form not in FORMS:
         raise NotFound(f"no form '{form}'; there are {', '.join(FORMS)}")
-    body, suffix = service.reproducer(campaign, signature), FORMS[form].suffix
     if form != "reproducer":
         body = FORMS[form].write(service.replayer.trace(body))
-    name = file_name(signature, suffix)
+    name = file_name(signature, FORMS[form].suffix)
     return answer(request, body, FORMS[form].media_type, f"test_{name.replace('-', '_')}" if form == "pytest" else name)
 
 
@@ -284,7 +302,8 @@ def upload(
     visitor: Operator,
     body: RawBody,
 ) -> Response:
-    """Upload a reproducer, or any export of one. The answer is a receipt: ask for /replays/ID until it is done."""
+    """Upload a reproducer, any export of one, or a bare program, which is run under many schedules. The answer is a
+    receipt: ask for /replays/ID until it is done, then for its /trace, or of a program for its /report."""
     row = service.uploads.submit(body, visitor.name)
     headers = {"Location": f"{PREFIX}/replays/{row.id}"}
     return Response(msgspec.json.encode(row), 202, headers, "application/json")

@@ -28,12 +28,14 @@ from dashboard.limits import Limits
 from dashboard.live import live, live_api
 from dashboard.pages import pages, problem_page
 from dashboard.replaying import Replayer, ReplayFailed
+from dashboard.resampling import Resampling
+from dashboard.searched import searched, searched_api
 from dashboard.service import NotFound, Service
 from dashboard.settings import LOOPBACK, Settings
 from dashboard.snapshots import Snapshots
 from dashboard.steering import steering, steering_api
 from dashboard.streams import Streams, TooManyStreams
-from dashboard.uploads import Uploads
+from dashboard.uploads import BadProgram, Uploads
 from dashboard.workforce import workforce, workforce_api
 from db.campaigns import NoCampaign
 from db.fleets import Fleets
@@ -56,6 +58,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     NotFound: 404,
     NoCampaign: 404,
     BadBody: 400,
+    BadProgram: 400,
     BadWish: 400,
     BadCursor: 400,
     TooManyWaiting: 429,
@@ -64,6 +67,12 @@ _STATUS: Final[dict[type[Exception], int]] = {
     ReplayFailed: 422,
     RequestValidationError: 422,
 }
+
+# /campaigns/new comes before /campaigns/{campaign}.
+_ROUTERS: Final = (
+    *(steering, steering_api, live, live_api, workforce, workforce_api),
+    *(following, following_api, searched, searched_api, api, pages),
+)
 
 
 def create_app(
@@ -80,7 +89,7 @@ def create_app(
         tokens.adopt("administrator", secret, Level.ADMIN)
     replayer = Replayer(settings.replay_seconds, settings.replay_megabytes, settings.replays_at_once)
     replays = Replays(engine, now)
-    uploads = Uploads(replays, replayer)
+    uploads, resampling = Uploads(replays, replayer), Resampling(replayer)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -89,6 +98,7 @@ def create_app(
         uploads.resume()
         yield
         uploads.close()
+        resampling.close()
 
     # The bundled pages for OpenAPI load scripts from elsewhere: not these.
     app = FastAPI(
@@ -102,23 +112,20 @@ def create_app(
     key = session_key(secret if secret is not None else secrets.token_urlsafe())
     app.state.guard = Guard(tokens, key, settings.session_seconds, None if secret is not None else Level.OPERATE)
     app.state.service = Service(
-        engine, Store(engine, now), Fleets(engine, now), Listing(engine), tokens, replays, replayer, uploads, now
+        engine=engine,
+        store=Store(engine, now),
+        fleets=Fleets(engine, now),
+        listing=Listing(engine),
+        tokens=tokens,
+        replays=replays,
+        replayer=replayer,
+        uploads=uploads,
+        resampling=resampling,
+        now=now,
     )
     app.state.streams = Streams(settings.progress_seconds)
     app.state.snapshots = Snapshots(settings.progress_seconds)
-    # /campaigns/new comes before /campaigns/{campaign}.
-    for router in (
-        steering,
-        steering_api,
-        live,
-        live_api,
-        workforce,
-        workforce_api,
-        following,
-        following_api,
-        api,
-        pages,
-    ):
+    for router in _ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)

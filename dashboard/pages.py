@@ -2,7 +2,7 @@
 """The pages. Each is whole without JavaScript; htmx and the picture make it quicker to use."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,16 +18,24 @@ from dashboard.following import followed
 from dashboard.progress import progress
 from dashboard.reasons import MEANING, reasons
 from dashboard.replaying import ReplayFailed
-from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
+from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Service, Services, Signature
 from db.pace import pace
+from db.replays import TooManyWaiting
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
+from fuzzer.one_program import Searched
 from fuzzer.two_columns import headline
 from fuzzer.words import program_words, switch_words
 from reference_mmu.patches import PATCHES
 
 _RECENT: Final = 10
+_NO_CHANCES: Final[dict[str, Any]] = {
+    "chances": None,
+    "chances_problem": "",
+    "chances_asked": False,
+    "chances_offered": False,
+}
 
 pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -133,18 +141,25 @@ def findings(request: Request, service: Services, visitor: Reader, filters: Find
 
 @pages.get("/findings/{campaign}/{signature}")
 def finding(
-    request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
+    request: Request,
+    service: Services,
+    visitor: Reader,
+    campaign: CampaignNumber,
+    signature: Signature,
+    chances: Literal["yes", ""] = "",
 ) -> Response:
     row = service.finding(campaign, signature)
-    trace, problem = None, ""
+    trace, problem, resampled = None, "", _NO_CHANCES
     try:
-        trace = service.replayer.trace(service.reproducer(campaign, signature))
+        body = service.reproducer(campaign, signature)
+        trace = service.replayer.trace(body)
+        resampled = _chances(service, body, chances == "yes")
     except (NotFound, ReplayFailed) as error:
         problem = str(error)
     # The file knows what the columns do not: which documented effect a consequence follows from.
     told = trace.reproducer.finding if trace else row.finding
     became = followed(service, campaign, signature)
-    return render(
+    response = render(
         request,
         "finding.html",
         visitor=visitor,
@@ -162,20 +177,34 @@ def finding(
         states=list(FindingState),
         api=f"/api/v1/findings/{campaign}/{signature}",
         problem=problem,
-        **_told(trace),
+        **replay_values(trace) | resampled,
     )
+    if resampled["chances_asked"] and not (resampled["chances"] or resampled["chances_problem"]):
+        response.headers["Refresh"] = "2"
+    return response
 
 
-def _told(trace: Trace | None) -> dict[str, Any]:
+def replay_values(trace: Trace | None) -> dict[str, Any]:
     """What the templates say about a replay."""
     if trace is None:
-        return {"trace": None, "program": [], "switches": []}
+        return {"trace": None, "program": [], "switches": [], **_NO_CHANCES}
     reproducer = trace.reproducer
     return {
         "trace": trace,
         "program": program_words(reproducer.program),
         "switches": [switch_words(reproducer.program, *switch) for switch in reproducer.switches],
+        **_NO_CHANCES,
     }
+
+
+def _chances(service: Service, body: bytes, asked: bool) -> dict[str, Any]:
+    """What the templates say about where a finding became inevitable."""
+    told = {**_NO_CHANCES, "chances_offered": True, "chances_asked": asked}
+    try:
+        told["chances"] = service.resampling.ask(body) if asked else service.resampling.known(body)
+    except (ReplayFailed, TooManyWaiting) as error:
+        told["chances_problem"] = str(error)
+    return told
 
 
 @pages.get("/campaigns")
@@ -258,6 +287,11 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         raise NotFound(f"no replay {receipt}")
     encoded = service.replays.trace(receipt) if row.state is ReplayState.DONE else None
     trace = None if encoded is None else msgspec.json.decode(encoded, type=Trace)
+    found = service.replays.report(receipt)
+    report = None if found is None else msgspec.json.decode(found, type=Searched)
+    values = replay_values(trace)
+    if report is not None:
+        values["program"] = program_words(report.program)
     told = None if trace is None else trace.reproducer.finding
     response = render(
         request,
@@ -271,7 +305,8 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         after=told.after if told else "",
         meaning=MEANING[told.verdict] if told else "",
         api=f"/api/v1/replays/{receipt}",
-        **_told(trace),
+        report=report,
+        **values,
     )
     if row.state is ReplayState.WAITING:
         response.headers["Refresh"] = "1"

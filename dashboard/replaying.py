@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Replays in child processes with limits, and the traces they gave, kept while there is room."""
+"""Replays and searches in child processes with limits, and what they gave, kept while there is room."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,12 +23,16 @@ _SOURCES: Final = Path(__file__).resolve().parent.parent
 _INHERITED: Final = ("PATH", "LANG", "MMUFUZZ_CORE", "XDG_CACHE_HOME", "HOME")
 
 
+Job = Literal["trace", "chances", "search"]
+"""What a child can do, see dashboard.replay_child."""
+
+
 class ReplayFailed(Exception):
-    """There is no trace; the message is one line for people."""
+    """There is no result; the message is one line for people."""
 
 
 class Replayer:
-    """Replays reproducer files, at most `at_once` at a time, each within its limits."""
+    """Runs files from anywhere, at most `at_once` at a time, each within its limits."""
 
     def __init__(self, cpu_seconds: int, megabytes: int, at_once: int) -> None:
         self._cpu_seconds = cpu_seconds
@@ -43,22 +47,27 @@ class Replayer:
 
     def encoded_trace(self, body: bytes) -> bytes:
         """The trace as JSON, see fuzzer.export.trace_json.  Raises ReplayFailed."""
-        key = hashlib.sha256(body).hexdigest()
+        return self.done("trace", body)
+
+    def done(self, job: Job, body: bytes) -> bytes:
+        """What a child made of the file.  Raises ReplayFailed."""
+        key = f"{job} {hashlib.sha256(body).hexdigest()}"
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
                 return kept
         with self._slots:
-            encoded = self._run(body)
+            encoded = self._run(job, body)
         with self._lock:
             self._kept[key] = encoded
             while sum(map(len, self._kept.values())) > _CACHE_BYTES_MAX:
                 self._kept.popitem(last=False)
         return encoded
 
-    def _run(self, body: bytes) -> bytes:
-        command = [sys.executable, "-m", "dashboard.replay_child", str(self._cpu_seconds), str(self._megabytes)]
+    def _run(self, job: Job, body: bytes) -> bytes:
+        limits = (str(self._cpu_seconds), str(self._megabytes))
+        command = [sys.executable, "-m", "dashboard.replay_child", job, *limits]
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"PYTHONPATH": str(_SOURCES), "PYTHONSAFEPATH": "1"}
         try:
@@ -73,5 +82,5 @@ class Replayer:
             reason = run.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise ReplayFailed(reason if run.returncode == 2 else f"the replay failed: {reason}")
         if len(run.stdout) > _TRACE_BYTES_MAX:
-            raise ReplayFailed("its trace is too long to be shown")
+            raise ReplayFailed("what came of it is too long to be shown")
         return run.stdout

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from dashboard.progress import Overview, Progress, progress
 from dashboard.replaying import Replayer
+from dashboard.resampling import Resampling
 from dashboard.uploads import Uploads
 from db.campaigns import CampaignRow, NoCampaign
 from db.fleets import Fleets, FleetStatus, NoFleet
@@ -42,6 +43,7 @@ class Service(NamedTuple):
     replays: Replays
     replayer: Replayer
     uploads: Uploads
+    resampling: Resampling
     now: Callable[[], datetime]
 
     def campaign(self, number: int) -> CampaignRow:

@@ -1,18 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Uploaded reproducers are replayed one after the other, behind the request that brought them.
+"""Uploads are run one after the other, behind the request that brought them: a reproducer is replayed, a program is
+searched with.
 
 What waits stands in the database, so a restart forgets nothing.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
-from dashboard.replaying import Replayer, ReplayFailed
+import msgspec
+
+from dashboard.replaying import Job, Replayer, ReplayFailed
 from db.replays import ReplayRow, Replays
-from db.schema import ReplayState
+from db.schema import ReplayState, UploadKind
+from fuzzer.export.envelope import is_program
+from fuzzer.program import decode_program
+from reference_mmu.config import ConfigError
+
+_JOBS: Final[dict[UploadKind, Job]] = {UploadKind.REPRODUCER: "trace", UploadKind.PROGRAM: "search"}
+
+
+class BadProgram(Exception):
+    """An upload that is meant to be a program and cannot be run; the message is one line."""
 
 
 class Uploads:
-    """Takes uploads and replays them in the background, from `resume` until `close`."""
+    """Takes uploads and runs them in the background, from `resume` until `close`."""
 
     def __init__(self, replays: Replays, replayer: Replayer) -> None:
         self._replays = replays
@@ -22,26 +35,37 @@ class Uploads:
     def resume(self) -> None:
         """Go on with what waited when the last process ended."""
         for receipt in self._replays.waiting():
-            self._thread.submit(self._replay, receipt)
+            self._thread.submit(self._run, receipt)
 
     def close(self) -> None:
-        """Finish the replay that runs; the others wait in the database."""
+        """Finish what runs; the others wait in the database."""
         self._thread.shutdown(cancel_futures=True)
 
     def submit(self, body: bytes, uploaded_by: str) -> ReplayRow:
-        """Store and queue an upload.  Raises StoreError."""
-        row = self._replays.submit(body, uploaded_by)
+        """Store and queue an upload.  Raises BadProgram and StoreError."""
+        row = self._replays.submit(body, uploaded_by, kind_of(body))
         if row.state is ReplayState.WAITING:
-            self._thread.submit(self._replay, row.id)
+            self._thread.submit(self._run, row.id)
         return row
 
-    def _replay(self, receipt: str) -> None:
+    def _run(self, receipt: str) -> None:
         row, body = self._replays.get(receipt), self._replays.body(receipt)
         if row is None or body is None or row.state is not ReplayState.WAITING:
             return
         try:
-            trace = self._replayer.encoded_trace(body)
+            result = self._replayer.done(_JOBS[row.kind], body)
         except ReplayFailed as error:
             self._replays.finish(receipt, None, str(error))
         else:
-            self._replays.finish(receipt, trace, None)
+            self._replays.finish(receipt, result, None)
+
+
+def kind_of(body: bytes) -> UploadKind:
+    """What an upload is meant to be.  Of a program it is checked at once that it can be run: raises BadProgram."""
+    if not is_program(body):
+        return UploadKind.REPRODUCER
+    try:
+        decode_program(body)
+    except (ConfigError, msgspec.DecodeError, RecursionError) as error:
+        raise BadProgram(" ".join(str(error).split())) from error
+    return UploadKind.PROGRAM

@@ -2,7 +2,7 @@
 """Merges: signatures that a person says are one bug.  Nothing is moved, so that a split gives back what was before.
 
 Programs go on to be counted for the signature that they show; lists show the signature that stands for both.  No other
-split than taking a merge back: docs/decisions/0010.
+split than taking a merge back: docs/decisions/0011.
 """
 
 from collections.abc import Callable

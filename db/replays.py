@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Uploaded reproducers and what replaying them gave.  The newest are kept, enough to look at, not an archive."""
+"""Uploaded reproducers and programs, and what running them gave.
+
+The newest are kept, enough to look at, not an archive.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -9,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Engine, Select, delete, func, insert, select, update
 
-from db.schema import ReplayState, ReplayTable
+from db.schema import ReplayState, ReplayTable, UploadKind
 from db.session import StoreError, transaction, utc_now
 
 KEPT_MAX: Final = 500
@@ -30,6 +33,7 @@ class ReplayRow(msgspec.Struct, frozen=True):
     created_at: datetime
     finished_at: datetime | None
     error: str | None
+    kind: UploadKind = UploadKind.REPRODUCER
 
 
 class Replays:
@@ -39,8 +43,8 @@ class Replays:
         self._engine = engine
         self._now = now
 
-    def submit(self, body: bytes, uploaded_by: str) -> ReplayRow:
-        """Store an upload that waits to be replayed.  One that is stored already stays as it is."""
+    def submit(self, body: bytes, uploaded_by: str, kind: UploadKind = UploadKind.REPRODUCER) -> ReplayRow:
+        """Store an upload that waits to be run.  One that is stored already stays as it is."""
         receipt = hashlib.sha256(body).hexdigest()[:_RECEIPT_DIGITS]
         with transaction(self._engine, "write") as connection:
             stored = connection.execute(_select().where(ReplayTable.id == receipt)).mappings().first()
@@ -49,16 +53,16 @@ class Replays:
             waiting = select(func.count()).where(ReplayTable.state == ReplayState.WAITING.value)
             if connection.execute(waiting).scalar_one() >= WAITING_MAX:
                 raise TooManyWaiting(f"{WAITING_MAX} uploads are waiting; try again in a minute")
-            row = ReplayRow(receipt, ReplayState.WAITING, uploaded_by, self._now(), None, None)
+            row = ReplayRow(receipt, ReplayState.WAITING, uploaded_by, self._now(), None, None, kind)
             connection.execute(insert(ReplayTable).values(**msgspec.structs.asdict(row), body=body))
             newest = select(ReplayTable.id).order_by(ReplayTable.created_at.desc()).limit(KEPT_MAX)
             connection.execute(delete(ReplayTable).where(ReplayTable.id.not_in(newest)))
             return row
 
-    def finish(self, receipt: str, trace: bytes | None, error: str | None) -> None:
-        """Store what came of it: a trace, or why there is none."""
-        state = ReplayState.FAILED if trace is None else ReplayState.DONE
-        values = {"state": state.value, "finished_at": self._now(), "trace": trace, "error": error}
+    def finish(self, receipt: str, result: bytes | None, error: str | None) -> None:
+        """Store what came of it: a trace or report, or why there is none."""
+        state = ReplayState.FAILED if result is None else ReplayState.DONE
+        values = {"state": state.value, "finished_at": self._now(), "trace": result, "error": error}
         with transaction(self._engine, "write") as connection:
             connection.execute(update(ReplayTable).where(ReplayTable.id == receipt).values(values))
 
@@ -68,9 +72,12 @@ class Replays:
             return None if row is None else msgspec.convert(dict(row), ReplayRow)
 
     def trace(self, receipt: str) -> bytes | None:
-        """The encoded trace of a replay that is done."""
-        with transaction(self._engine, "read") as connection:
-            return connection.execute(select(ReplayTable.trace).where(ReplayTable.id == receipt)).scalars().first()
+        """The encoded trace of a reproducer that has been replayed."""
+        return self._result(receipt, UploadKind.REPRODUCER)
+
+    def report(self, receipt: str) -> bytes | None:
+        """What the search with a program came to, encoded, once it is done."""
+        return self._result(receipt, UploadKind.PROGRAM)
 
     def body(self, receipt: str) -> bytes | None:
         """The uploaded file."""
@@ -82,6 +89,11 @@ class Replays:
         query = select(ReplayTable.id).where(ReplayTable.state == ReplayState.WAITING.value)
         with transaction(self._engine, "read") as connection:
             return list(connection.execute(query.order_by(ReplayTable.created_at)).scalars())
+
+    def _result(self, receipt: str, kind: UploadKind) -> bytes | None:
+        query = select(ReplayTable.trace).where(ReplayTable.id == receipt, ReplayTable.kind == kind.value)
+        with transaction(self._engine, "read") as connection:
+            return connection.execute(query).scalars().first()
 
 
 def _select() -> Select[*tuple[Any, ...]]:

@@ -134,6 +134,14 @@ class Level(StrEnum):
     """Give out and revoke tokens."""
 
 
+class UploadKind(StrEnum):
+    """What was uploaded."""
+
+    REPRODUCER = "reproducer"
+    PROGRAM = "program"
+    """Without a schedule: one is searched for."""
+
+
 class ReplayState(StrEnum):
     """Life of an uploaded reproducer."""
 
@@ -518,7 +526,7 @@ class TokenTable(Base):
 
 
 class ReplayTable(Base):
-    """A reproducer that somebody uploaded, and what replaying it gave."""
+    """A reproducer or program that somebody uploaded, and what running it gave."""
 
     __tablename__ = "replays"
     __table_args__ = (Index(None, "created_at"),)
@@ -534,4 +542,5 @@ class ReplayTable(Base):
     error: Mapped[str | None]
     """Why there is no trace, in one line."""
     trace: Mapped[bytes | None]
-    """What fuzzer.export.trace_json makes of it."""
+    """What fuzzer.export.trace_json makes of a reproducer, fuzzer.one_program of a program."""
+    kind: Mapped[str] = mapped_column(server_default="reproducer")

@@ -74,9 +74,13 @@ class Hunt:
         """Run the program of `seed` and judge what it shows; returns the findings that are new."""
         return self.judge(seed, self.run(seed))
 
+    def program_of(self, seed: int) -> Program:
+        """The program that belongs to a seed."""
+        return generate(seed, self.profile)
+
     def run(self, seed: int) -> Trial:
         """Run the program of `seed` on both models: a pure function of the seed, whatever has been run before."""
-        program = generate(seed, self.profile)
+        program = self.program_of(seed)
         comparison = self.by_leader[seed % 2]
         drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
         outcome = comparison.run(program, drive)

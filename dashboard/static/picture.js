@@ -267,6 +267,8 @@ class Picture {
     const text = row ? `${step} of ${this.trace.rows.length}: ${row.actor} ${row.operation}` : "the start";
     this.output.textContent = text;
     this.slider.setAttribute("aria-valuetext", text);
+    const now = document.querySelector(".chances .now");
+    for (const end of now ? ["x1", "x2"] : []) now.setAttribute(end, step);
     this.reveal(step);
     this.tell(row, step);
   }

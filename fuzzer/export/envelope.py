@@ -19,6 +19,13 @@ EXPORT_BYTES_MAX: Final = 64 << 20
 _IN_TEXT: Final = re.compile(rb"^# reproducer: (\{.*\})$", re.MULTILINE)
 
 
+class _Program(msgspec.Struct):
+    """What every program has and no other file at its top."""
+
+    config: msgspec.Raw
+    actors: msgspec.Raw
+
+
 class _Json(msgspec.Struct):
     """A JSON export: the reproducer stands at the top, or where trace viewers keep what they do not know."""
 
@@ -29,6 +36,15 @@ class _Json(msgspec.Struct):
 def text_line(reproducer: Reproducer) -> str:
     """The reproducer as one comment line of a text file; JSON escapes every line break."""
     return f"# reproducer: {msgspec.json.encode(reproducer).decode()}"
+
+
+def is_program(data: bytes) -> bool:
+    """Is it a bare program, as the key "program" of a reproducer holds it?"""
+    try:
+        msgspec.json.decode(data, type=_Program)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def reproducer_bytes(data: bytes) -> bytes:

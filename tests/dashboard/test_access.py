@@ -21,6 +21,7 @@ VALUES = {
     "patch": "age-elides-tlb-flush",
     "receipt": "0" * 32,
     "action": "pause",
+    "place": "1",
 }
 
 

@@ -90,7 +90,7 @@ def test_a_child_knows_no_secret(changed_child: Callable[[str], None], monkeypat
 
 
 def test_the_child_program_refuses_in_one_line() -> None:
-    command = [sys.executable, "-m", "dashboard.replay_child", "10", "512"]
+    command = [sys.executable, "-m", "dashboard.replay_child", "trace", "10", "512"]
     run = subprocess.run(command, input=b"{}", capture_output=True, cwd=ROOT)
     assert (run.returncode, run.stdout) == (2, b"")
     assert run.stderr.count(b"\n") == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from db.replays import KEPT_MAX, WAITING_MAX, Replays, TooManyWaiting
-from db.schema import ReplayState
+from db.schema import ReplayState, UploadKind
 from db.session import open_database
 
 
@@ -61,3 +61,13 @@ def test_the_oldest_are_forgotten(replays: Replays) -> None:
 
 def test_an_unknown_receipt(replays: Replays) -> None:
     assert (replays.get("x"), replays.body("x"), replays.trace("x")) == (None, None, None)
+
+
+def test_a_program_has_a_report_and_a_reproducer_a_trace(replays: Replays) -> None:
+    program = replays.submit(b"program", "x", UploadKind.PROGRAM)
+    reproducer = replays.submit(b"reproducer", "x")
+    assert (program.kind, reproducer.kind) == (UploadKind.PROGRAM, UploadKind.REPRODUCER)
+    for row in (program, reproducer):
+        replays.finish(row.id, b"{}", None)
+    assert (replays.report(program.id), replays.trace(program.id)) == (b"{}", None)
+    assert (replays.report(reproducer.id), replays.trace(reproducer.id)) == (None, b"{}")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a program without a schedule showed: the report of its search, and each finding like any other."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse
+
+from dashboard.access import Reader
+from dashboard.answers import answer
+from dashboard.api import FORM_ANSWERS, PREFIX, FormName, exported, shows
+from dashboard.pages import render, replay_values
+from dashboard.reasons import MEANING, reasons
+from dashboard.service import NotFound, Receipt, Service, Services
+from fuzzer.export.forms import FORMS
+from fuzzer.export.trace_json import Trace
+from fuzzer.one_program import Searched, Shown
+from fuzzer.reproducer import Reproducer, encode_reproducer
+from fuzzer.two_columns import headline
+
+searched = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+searched_api = APIRouter(prefix=f"{PREFIX}/replays/{{receipt}}")
+
+Place = Annotated[int, Path(ge=1, le=10_000)]
+"""Of a finding in its report, the worst being number 1."""
+
+
+def _shown(service: Service, receipt: str, place: int) -> tuple[Shown, Reproducer]:
+    """Raises NotFound."""
+    encoded = service.replays.report(receipt)
+    if encoded is None:
+        raise NotFound("there is no report, or not yet")
+    shown = msgspec.json.decode(encoded, type=Searched).shown[place - 1 : place]
+    if not shown or shown[0].reproducer is None:
+        raise NotFound(f"its report has no finding {place} with a reproducer")
+    return shown[0], shown[0].reproducer
+
+
+@searched_api.get("/report", responses=shows(Searched))
+def report(request: Request, service: Services, visitor: Reader, receipt: Receipt) -> Response:
+    """What the search with an uploaded program came to, also if it showed nothing."""
+    encoded = service.replays.report(receipt)
+    if encoded is None:
+        raise NotFound("there is no report, or not yet")
+    return answer(request, encoded, "application/json")
+
+
+@searched_api.get("/findings/{place}/trace", responses=shows(Trace))
+def shown_trace(request: Request, service: Services, visitor: Reader, receipt: Receipt, place: Place) -> Response:
+    """A finding of the report, replayed: every step with the state of both models."""
+    _, reproducer = _shown(service, receipt, place)
+    return answer(request, service.replayer.encoded_trace(encode_reproducer(reproducer)), "application/json")
+
+
+@searched_api.get("/findings/{place}/exports/{form}", responses=FORM_ANSWERS)
+def shown_export(
+    request: Request, service: Services, visitor: Reader, receipt: Receipt, place: Place, form: FormName
+) -> Response:
+    """The reproducer of a finding of the report, in any form."""
+    shown, reproducer = _shown(service, receipt, place)
+    return exported(request, service, encode_reproducer(reproducer), shown.signature, form)
+
+
+@searched.get("/replays/{receipt}/findings/{place}")
+def shown_page(request: Request, service: Services, visitor: Reader, receipt: Receipt, place: Place) -> Response:
+    shown, reproducer = _shown(service, receipt, place)
+    trace = service.replayer.trace(encode_reproducer(reproducer))
+    return render(
+        request,
+        "shown.html",
+        visitor=visitor,
+        receipt=receipt,
+        finding=shown.finding,
+        signature=shown.signature,
+        after=shown.finding.after,
+        headline=headline(shown.finding),
+        reasons=reasons(shown.finding),
+        meaning=MEANING[shown.finding.verdict],
+        forms=FORMS,
+        api=f"{PREFIX}/replays/{receipt}/findings/{place}",
+        **replay_values(trace),
+    )

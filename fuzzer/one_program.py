@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A search with one program: many interleavings of it, judged and minimized like those of any search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Final
+
+import msgspec
+
+from fuzzer.finding import Finding, Verdict, signature
+from fuzzer.hunt import Found, Hunt
+from fuzzer.profile import PROFILES
+from fuzzer.program import Program
+from fuzzer.reproducer import Reproducer, decode_reproducer
+from fuzzer.sighting import Sighting, cause_name, judge_sightings, minimize_sighting, sightings
+from reference_mmu.semantics import NEW, OLD
+from reference_mmu.version import model_version
+
+_MINIMIZATION: Final = 200
+"""Executions for each: a program that a person wrote is small already."""
+_WORST_FIRST: Final = (
+    *(Verdict.REGRESSION, Verdict.UNEXPLAINED, Verdict.BASELINE),
+    *(Verdict.FIXED_SILENTLY, Verdict.FIXED, Verdict.DOCUMENTED),
+)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One bug that the program showed, in `count` of the schedules, in schedule `first` first. No reproducer: there was
+    no time to make one."""
+
+    finding: Finding
+    signature: str
+    count: int
+    first: int
+    reproducer: Reproducer | None
+
+
+class Searched(msgspec.Struct, frozen=True):
+    """What came of a program: how many schedules were tried, and what they showed, the worst first. `unjudged` counts
+    what was seen and not looked into for want of time."""
+
+    program: Program
+    old: str
+    new: str
+    model: str
+    schedules: int
+    steps: int
+    shown: tuple[Shown, ...]
+    unjudged: int
+
+
+class _OneProgram(Hunt):
+    """A search whose seeds choose the interleaving alone."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(OLD, NEW, PROFILES["mixed"], budget=_MINIMIZATION)
+        self.program = program
+
+    def program_of(self, seed: int) -> Program:
+        return self.program
+
+
+def search_program(program: Program, schedules: int, go_on: Callable[[], bool]) -> Searched:
+    """Run a program under at most so many schedules, half of them led by OLD and half by NEW.
+
+    `go_on` is asked before every schedule, judgement and minimization: what it cuts off is counted, not hidden.
+    """
+    hunt = _OneProgram(program)
+    seen = sightings(hunt, takewhile(lambda _: go_on(), range(schedules)))
+    tried, steps = hunt.programs, hunt.steps
+    judged: dict[str, list[tuple[Finding, Sighting]]] = {}
+    unjudged = 0
+    for one in sorted(seen, key=lambda sighting: sighting.trace.kind, reverse=True):  # violations first
+        if not go_on():
+            unjudged += 1
+            continue
+        (finding,) = judge_sightings(hunt, one.seeds[0], [one.trace])
+        judged.setdefault(cause_name(finding), []).append((finding, one))
+    merged: dict[str, Shown] = {}
+    for members in sorted(judged.values(), key=lambda members: _WORST_FIRST.index(members[0][0].verdict)):
+        shown = _shown(hunt, members, go_on())
+        if shown.signature in merged:
+            first = merged[shown.signature]
+            shown = msgspec.structs.replace(first, count=first.count + shown.count)
+        merged[shown.signature] = shown
+    return Searched(
+        program=program,
+        old=OLD.spec(),
+        new=NEW.spec(),
+        model=model_version(),
+        schedules=tried,
+        steps=steps,
+        shown=tuple(merged.values()),
+        unjudged=unjudged,
+    )
+
+
+def _shown(hunt: Hunt, members: list[tuple[Finding, Sighting]], in_time: bool) -> Shown:
+    """What all findings of one cause come to."""
+    finding, sighting = members[0]
+    seed = sighting.seeds[0]
+    found = Found(finding, 1, seed, None)
+    if in_time:
+        found = minimize_sighting(hunt, seed, sighting.trace, finding)
+    return Shown(
+        finding=found.finding,
+        signature=signature(found.finding),
+        count=sum(len(one.seeds) for _, one in members),
+        first=min(one.seeds[0] for _, one in members),
+        reproducer=None if found.reproducer is None else decode_reproducer(found.reproducer),
+    )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A program without a schedule: what many interleavings of it show, and what is said when that is nothing."""
+
+from itertools import count
+
+import pytest
+
+from fuzzer.finding import Verdict
+from fuzzer.one_program import Searched, search_program
+from fuzzer.ops import Read
+from fuzzer.program import Actor, Program
+from fuzzer.recheck import recheck
+from tests.golden import golden
+
+BUG = golden("bug-219588")
+HARMLESS = Program(BUG.program.config, (Actor("vcpu", (Read(1, 13),)),))
+
+
+def always() -> bool:
+    return True
+
+
+@pytest.fixture(scope="module")
+def searched() -> Searched:
+    return search_program(BUG.program, 40, always)
+
+
+def test_the_bug_of_a_program_is_found_again(searched: Searched) -> None:
+    assert searched.schedules == 40
+    assert searched.unjudged == 0
+    (bug,) = [one for one in searched.shown if one.finding.kind == "violation" and one.finding.side == "old"]
+    assert (bug.finding.what, bug.finding.verdict) == ("stale-writable-mmuw", Verdict.FIXED)
+    assert bug.finding.patches == BUG.finding.patches
+    assert 0 < bug.count < 40
+
+
+def test_what_it_shows_replays_exactly(searched: Searched) -> None:
+    for one in searched.shown:
+        assert one.reproducer is not None
+        assert recheck(one.reproducer, one.reproducer.run()).reproduced()
+        assert one.reproducer.signature == one.signature
+
+
+def test_the_worst_comes_first_and_a_signature_once(searched: Searched) -> None:
+    signatures = [one.signature for one in searched.shown]
+    assert len(set(signatures)) == len(signatures)
+    order = [one.finding.verdict is Verdict.DOCUMENTED for one in searched.shown]
+    assert order == sorted(order)
+
+
+def test_the_same_program_gives_the_same_report(searched: Searched) -> None:
+    assert search_program(BUG.program, 40, always) == searched
+
+
+def test_a_program_that_shows_nothing_gets_a_report_too() -> None:
+    report = search_program(HARMLESS, 20, always)
+    assert (report.schedules, report.shown, report.unjudged) == (20, (), 0)
+    assert report.steps > 0
+
+
+def test_what_the_time_cuts_off_is_counted() -> None:
+    asked = count()
+    assert search_program(BUG.program, 40, lambda: False).schedules == 0
+    report = search_program(BUG.program, 40, lambda: next(asked) < 40)
+    assert report.schedules == 40
+    assert report.unjudged > 0
+    assert report.shown == ()
+
+
+def test_what_is_judged_and_not_minimized_is_told_without_a_reproducer(searched: Searched) -> None:
+    asked = count()
+    report = search_program(BUG.program, 40, lambda: next(asked) < 40 + 1)
+    (first,) = report.shown
+    assert first.reproducer is None
+    assert first.finding.kind == "violation", "violations are judged first"
