@@ -123,6 +123,12 @@ class Fleets:
             _check_fleet(connection, campaign)
             return _statuses(connection, CampaignTable.id == campaign, 1, self._now())[0]
 
+    def newest(self, model_version: str) -> int | None:
+        """The last campaign that was created for workers of that model version, in whatever state; None without any."""
+        newest = select(func.max(CampaignTable.id)).join(FleetTable, FleetTable.campaign_id == CampaignTable.id)
+        with transaction(self._engine, "read") as connection:
+            return connection.execute(newest.where(CampaignTable.model_version == model_version)).scalar()
+
     def statuses(self, limit: int) -> list[FleetStatus]:
         """How far the campaigns are, the newest first."""
         with transaction(self._engine, "read") as connection:

@@ -14,6 +14,7 @@ import click
 from fuzzer.compiled import CoreError, use_compiled_core
 from reference_mmu import __version__
 from workers.refusal import BadInput, one_line_errors
+from workers.secret_files import read_secret_files
 
 COMMANDS: Final = (
     *("run", "replay", "export", "minimize", "findings", "patches", "prove", "expose", "headline"),
@@ -48,6 +49,8 @@ class Commands(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         with one_line_errors():
+            # Before any option looks at the environment.
+            read_secret_files()
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -114,6 +114,7 @@ def campaign() -> None:
 @click.option(
     "--slots-max", metavar="N", type=click.IntRange(1, SLOTS_MAX), help="Batches handed out at a time, at most."
 )
+@click.option("--if-none", is_flag=True, help="Only if no campaign of this model version is there, in whatever state.")
 @json_option
 @_DATABASE
 def create(
@@ -128,6 +129,7 @@ def create(
     new: Semantics,
     batch_programs: int,
     slots_max: int | None,
+    if_none: bool,
     document: Document,
 ) -> None:
     """Create a campaign; workers of the same model version begin at once.
@@ -150,9 +152,11 @@ def create(
         asked = prepared(wish)
     fleets = Fleets(open_engine(database))
     with refuse(StoreError, advice="give another --name"):
-        number = fleets.create(asked.plan, asked.searched)
+        there = fleets.newest(asked.searched.model_version) if if_none else None
+        number = there or fleets.create(asked.plan, asked.searched)
         status = fleets.status(number)
-    document.console().print(f"campaign {number}: watch it with  mmufuzz campaign show {number}")
+    known = f" is there, of model {asked.searched.model_version}" if there else ""
+    document.console().print(f"campaign {number}{known}: watch it with  mmufuzz campaign show {number}")
     for line in waiting_words(status):
         document.console().print(line)
     document.write(reported(status, ()))
