@@ -5,12 +5,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+EXPORT := --quiet --no-header --no-emit-project
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test compile lint format pin clean
+.PHONY: help setup run test test-deploy up compile lint format pin clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install into .venv, compile the core if there is a C compiler
 	@$(BIN)/python -m fuzzer.compiled || true
@@ -20,6 +21,14 @@ run: setup ## set up, then fuzz for a minute; tells where the findings are and h
 
 test: setup ## set up, then run all tests
 	$(BIN)/pytest
+
+up: ## make secrets, then start a whole search by docker compose: docs/operating.md
+	deploy/secrets.sh
+	docker compose -f deploy/compose.yaml up --detach --build
+
+# Needs root, and Debian's docker.io, docker-compose, debootstrap, iptables.
+test-deploy: $(INSTALLED) ## bring that up in a Docker of its own, disturb it, take it down; takes ten minutes or more
+	$(BIN)/python -m tests.deploy.up
 
 compile: $(INSTALLED) ## compile the core of the sources as they are; fails where setup would go on interpreted
 	$(BIN)/python -m fuzzer.compiled
@@ -35,9 +44,10 @@ format: $(INSTALLED) ## let ruff mend and format the sources
 	$(BIN)/ruff format
 
 # Needs uv. The lock file stays out of git: it carries an index address on every line.
-pin: ## refresh requirements.txt from pyproject.toml
+pin: ## refresh requirements.txt, and that of the image, from pyproject.toml
 	uv lock --upgrade
-	uv export --quiet --no-header --no-emit-project --output-file requirements.txt
+	uv export $(EXPORT) --output-file requirements.txt
+	uv export $(EXPORT) --no-dev --extra service --extra compile --output-file deploy/requirements.txt
 
 clean: ## remove what was installed, built and cached
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 """Tests run interpreted, where coverage, pdb and monkeypatching work; MMUFUZZ_CORE=compiled runs them compiled."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
@@ -30,7 +31,11 @@ def missing_compiler() -> str:
 
 def missing() -> dict[str, str]:
     """Why tests with a marker cannot run here, by marker; empty when all can."""
-    reasons = {"compiler": missing_compiler(), "browser": "" if CHROMIUM.exists() else f"there is no {CHROMIUM}"}
+    reasons = {
+        "compiler": missing_compiler(),
+        "browser": "" if CHROMIUM.exists() else f"there is no {CHROMIUM}",
+        "promtool": "" if shutil.which("promtool") else "there is no promtool",
+    }
     return {marker: reason for marker, reason in reasons.items() if reason}
 
 
@@ -40,7 +45,7 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a C compiler or a browser where there is none: the project promises to run without."""
+    """Leave out what needs a tool where there is none: the project promises to run without."""
     markers = missing()
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
     if left_out:
