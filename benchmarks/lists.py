@@ -17,10 +17,12 @@ from sqlalchemy import insert, text
 
 from db.batches import store_batch
 from db.dispatch import Patience, dispatch
-from db.judgements import Minimal, store_judged, store_minimal
+from db.handout import TaskName
+from db.judgements import store_judged
 from db.liveness import WorkerRow, note_worker
+from db.minimals import Minimal, store_minimals
 from db.schema import BatchTable, FindingTable, OccurrenceTable, TaskKind
-from db.tasks import JudgeWork, MinimizeWork, TaskName, Tasks
+from db.tasks import JudgeWork, Leader, MinimizeWork, Tasks
 from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.sighting import Sighting, Trace
 from reference_mmu.version import model_version
@@ -148,10 +150,13 @@ def perform(fleet: Fleet, tasks: Tasks, name: TaskName, seen: tuple[Sighting, ..
         judged = [caused(one.seed) for one in work.asked]
         store_judged(fleet.engine, name, [one.number for one in work.asked], judged)
     elif isinstance(work, MinimizeWork):
-        found = FoundFinding(work.finding, 1, work.seed, b"{}" * 2000)
-        store_minimal(fleet.engine, name, Minimal(found, 2, 1, "d"))
+        store_minimals(fleet.engine, name, [minimal(leader) for leader in work.leaders])
     else:
         store_batch(fleet.engine, BatchResult(name.campaign, name.number, 1, len(seen), 100, 0.1, 7, ()), seen)
+
+
+def minimal(leader: Leader) -> Minimal:
+    return Minimal(leader.number, FoundFinding(leader.finding, 1, leader.seed, b"{}" * 2000), 2, 1, "d")
 
 
 if __name__ == "__main__":

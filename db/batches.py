@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, case, insert, select
 
 from db.campaigns import check_campaign
+from db.handout import TaskName, close_task
 from db.schema import BatchState, BatchTable, SightingTable, TaskKind, TraceTable
 from db.session import transaction, utc_now
-from db.tasks import TaskName, close_task
 from db.upsert import upsert
 from fuzzer.finding import BatchResult
 from fuzzer.sighting import Sighting

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, insert, select
 
-from db.schema import CampaignState, CampaignTable
+from db.schema import CampaignState, CampaignTable, FleetTable
 from db.session import StoreError
 
 _TEXT_CHARS_MAX: Final = 4096
@@ -60,6 +60,11 @@ def check_campaign(connection: Connection, campaign: int) -> None:
     """Raise NoCampaign if there is none of that number."""
     if connection.execute(select(CampaignTable.id).where(CampaignTable.id == campaign)).first() is None:
         raise NoCampaign(f"no campaign {campaign}")
+
+
+def lock_fleet(connection: Connection, campaign: int) -> None:
+    """Wait for the lock of a campaign, see FleetTable."""
+    connection.execute(select(FleetTable.campaign_id).where(FleetTable.campaign_id == campaign).with_for_update())
 
 
 def one_line_texts(**texts: str) -> dict[str, str]:

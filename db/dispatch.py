@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, 
 from sqlalchemy.engine import RowMapping
 
 from db.campaigns import CampaignRow
+from db.handout import TaskName, new_task
 from db.judgements import fold, settle
 from db.liveness import WorkerRow, live_workers
 from db.schema import (
@@ -34,7 +35,7 @@ from db.schema import (
     TaskTable,
 )
 from db.session import transaction, utc_now
-from db.tasks import TaskName, batch_seeds, new_task
+from db.tasks import batch_seeds
 from fuzzer.finding import Verdict
 
 # Tasks published per slot: one in hand, one that waits for it.
@@ -85,13 +86,14 @@ def dispatch(
         if connection.execute(query).first() is None:
             return None
         at = now()
-        fold(connection, campaign, at)
-        settle(connection, campaign, at)
-        return _Dispatch(connection, campaign, patience, at).run()
+        moved = _Dispatch(connection, campaign, patience, at)
+        fold(connection, campaign, moved.slots, at)
+        settle(connection, campaign, moved.slots, at)
+        return moved.run()
 
 
 class _Dispatch:
-    """The rest of the transaction: the campaign's row is locked, and everything is folded and settled."""
+    """The transaction once the campaign's row is locked; before `run` everything is to be folded and settled."""
 
     def __init__(self, connection: Connection, campaign: int, patience: Patience, now: datetime) -> None:
         self.connection = connection

@@ -60,20 +60,24 @@ def count_findings(connection: Connection, result: BatchResult, batch: int, now:
     return {row.signature: row.id for row in rows}
 
 
-def show_finding(connection: Connection, campaign: int, finding: Finding, first_seed: int, now: datetime) -> int:
-    """The id of the row of a finding, which nothing is counted for yet if it is new."""
-    found = FoundFinding(finding, 1, first_seed, None)
-    shown = _finding_values(found, campaign, now) | {"count": 0, "batches": 0}
-    connection.execute(_add_or_show(connection), [shown])
-    note_findings(connection, campaign, [found], now)
-    stored = (FindingTable.campaign_id == campaign) & (FindingTable.signature == signature(finding))
-    return connection.execute(select(FindingTable.id).where(stored)).scalar_one()
+def show_findings(
+    connection: Connection, campaign: int, found: Iterable[FoundFinding], now: datetime
+) -> dict[str, int]:
+    """The ids of the rows of findings by signature; nothing is counted yet for those that are new."""
+    merged = _merged(found)
+    uncounted = {"count": 0, "batches": 0}
+    values = [_finding_values(one, campaign, now) | uncounted for one in merged.values()]
+    connection.execute(_add_or_show(connection), values)
+    note_findings(connection, campaign, merged.values(), now)
+    stored = (FindingTable.campaign_id == campaign) & FindingTable.signature.in_(merged)
+    rows = connection.execute(select(FindingTable.signature, FindingTable.id).where(stored))
+    return {row.signature: row.id for row in rows}
 
 
-def has_finding(connection: Connection, campaign: int, signature: str) -> bool:
-    """Is there a finding of that signature?"""
-    stored = (FindingTable.campaign_id == campaign) & (FindingTable.signature == signature)
-    return connection.execute(select(FindingTable.id).where(stored)).first() is not None
+def stored_signatures(connection: Connection, campaign: int, signatures: Iterable[str]) -> set[str]:
+    """Those of the signatures that the campaign has a finding of."""
+    stored = (FindingTable.campaign_id == campaign) & FindingTable.signature.in_(signatures)
+    return set(connection.execute(select(FindingTable.signature).where(stored)).scalars())
 
 
 def count_shown(connection: Connection, shown: Mapping[int, Iterable[Shown]], now: datetime) -> None:

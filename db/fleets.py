@@ -8,9 +8,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Select, case, func, insert, select, update
 
-from db.campaigns import CampaignRow, NewCampaign, find_campaign, insert_campaign
+from db.campaigns import CampaignRow, NewCampaign, find_campaign, insert_campaign, lock_fleet
 from db.dispatch import end_fleet, ran_seconds
-from db.judgements import lock_fleet
 from db.liveness import live_workers
 from db.schema import (
     SEVERITY,

@@ -6,25 +6,19 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, select, update
 
-from db.campaigns import CampaignRow, check_campaign, find_campaign
+from db.campaigns import CampaignRow, check_campaign, find_campaign, lock_fleet
+from db.groups import members, split
+from db.handout import TaskName, is_task
 from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskState, TaskTable, TraceTable
 from db.session import StoreError, transaction, utc_now
-from fuzzer.finding import Finding, Natural
+from fuzzer.finding import Finding
 from fuzzer.sighting import Trace
 
 # A task that a dozen workers began and none finished is what kills them.
 STARTS_MAX: Final = 12
 _ERROR_CHARS_MAX: Final = 2000
-
-
-class TaskName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A task, as messages and logs name it."""
-
-    campaign: Natural
-    kind: TaskKind
-    number: Natural
 
 
 class BatchWork(msgspec.Struct, frozen=True):
@@ -52,13 +46,20 @@ class JudgeWork(msgspec.Struct, frozen=True):
     starts: int
 
 
-class MinimizeWork(msgspec.Struct, frozen=True):
-    """Find the smallest story of a finding that was judged at a seed and trace."""
+class Leader(msgspec.Struct, frozen=True):
+    """A judgement by number that is to be minimized: its program, what that shows, and what it was judged to be."""
 
-    campaign: CampaignRow
+    number: int
     seed: int
     trace: Trace
     finding: Finding
+
+
+class MinimizeWork(msgspec.Struct, frozen=True):
+    """Find the smallest story of each of these."""
+
+    campaign: CampaignRow
+    leaders: tuple[Leader, ...]
     starts: int
 
 
@@ -98,19 +99,21 @@ class Tasks:
                     f"campaign {campaign.id} was made with model {campaign.model_version} and this worker has "
                     f"{model_version}: start a worker of that version, or create the campaign anew"
                 )
-            row = connection.execute(select(TaskTable).where(_is(name)).with_for_update()).mappings().first()
-            if row is None or row["state"] != TaskState.OPEN:
+            starts = _starts(connection, name)
+            if starts is None:
                 return None
             if campaign.state != CampaignState.RUNNING:
                 # Published again when the campaign goes on.
-                connection.execute(update(TaskTable).where(_is(name)).values(published_at=None))
+                connection.execute(update(TaskTable).where(is_task(name)).values(published_at=None))
                 return None
-            if row["starts"] >= STARTS_MAX:
-                _set_aside(connection, name, f"begun {row['starts']} times and never finished: it kills its worker")
+            if starts >= STARTS_MAX:
+                _set_aside(connection, name, f"begun {starts} times and never finished: it kills its worker")
                 return None
-            begun = {"starts": row["starts"] + 1, "worker": worker, "started_at": self._now()}
-            connection.execute(update(TaskTable).where(_is(name)).values(begun))
-            return _work(connection, name, campaign, row["starts"] + 1)
+            begun = {"starts": starts + 1, "worker": worker, "started_at": self._now()}
+            connection.execute(update(TaskTable).where(is_task(name)).values(begun))
+            if starts and name.kind is not TaskKind.BATCH:
+                split(connection, name)
+            return _work(connection, name, campaign, starts + 1)
 
     def set_aside(self, name: TaskName, error: str) -> None:
         """Give a task up, so that it no longer blocks the rest."""
@@ -144,39 +147,18 @@ class Tasks:
         ]
 
 
-def close_task(connection: Connection, name: TaskName) -> None:
-    """Drop the row of a task whose result is stored in this transaction; count how often it was begun again."""
-    starts = connection.execute(select(TaskTable.starts).where(_is(name))).scalar()
-    if starts is not None and starts > 1:
-        fleet = FleetTable.campaign_id == name.campaign
-        again = FleetTable.redeliveries + starts - 1
-        connection.execute(update(FleetTable).where(fleet).values(redeliveries=again))
-    connection.execute(delete(TaskTable).where(_is(name)))
-
-
-def new_task(name: TaskName) -> dict[str, object]:
-    """The row of a task that nobody has heard of yet."""
-    return {
-        "campaign_id": name.campaign,
-        "kind": name.kind.value,
-        "number": name.number,
-        "state": TaskState.OPEN.value,
-        "published_at": None,
-        "starts": 0,
-    }
-
-
-def _is(name: TaskName) -> ColumnElement[bool]:
-    return (
-        (TaskTable.campaign_id == name.campaign)
-        & (TaskTable.kind == name.kind.value)
-        & (TaskTable.number == name.number)
-    )
-
-
 def _set_aside(connection: Connection, name: TaskName, error: str) -> None:
     text = "".join(char if char.isprintable() else " " for char in error)[:_ERROR_CHARS_MAX]
-    connection.execute(update(TaskTable).where(_is(name)).values(state=TaskState.ASIDE.value, error=text))
+    connection.execute(update(TaskTable).where(is_task(name)).values(state=TaskState.ASIDE.value, error=text))
+
+
+def _starts(connection: Connection, name: TaskName) -> int | None:
+    """How often an open task was begun, None if there is none; its row is locked, before it the campaign's if the task
+    may have to be split."""
+    open_task = select(TaskTable.starts).where(is_task(name), TaskTable.state == TaskState.OPEN.value)
+    if connection.execute(open_task).scalar():
+        lock_fleet(connection, name.campaign)
+    return connection.execute(open_task.with_for_update()).scalar()
 
 
 def _work(connection: Connection, name: TaskName, campaign: CampaignRow, starts: int) -> Work:
@@ -187,18 +169,19 @@ def _work(connection: Connection, name: TaskName, campaign: CampaignRow, starts:
         return BatchWork(campaign, batch_seeds(campaign, size, name.number), starts)
     table = JudgementTable
     query = (
-        select(table.number, table.seed, table.finding, TraceTable.key)
+        select(table.number, table.seed, TraceTable.key, table.finding)
         .join(TraceTable, TraceTable.id == table.trace_id)
-        .where(table.campaign_id == campaign.id)
+        .where(members(name))
         .order_by(table.number)
     )
-    if name.kind is TaskKind.MINIMIZE:
-        _number, seed, finding, key = connection.execute(query.where(table.number == name.number)).one()
-        trace = msgspec.json.decode(key, type=Trace)
-        return MinimizeWork(campaign, seed, trace, msgspec.convert(finding, Finding), starts)
-    rows = connection.execute(query.where(table.task == name.number))
-    asked = (Asked(number, seed, msgspec.json.decode(key, type=Trace)) for number, seed, _finding, key in rows)
-    return JudgeWork(campaign, tuple(asked), starts)
+    rows = connection.execute(query).all()
+    asked = tuple(Asked(row.number, row.seed, msgspec.json.decode(row.key, type=Trace)) for row in rows)
+    if name.kind is TaskKind.JUDGE:
+        return JudgeWork(campaign, asked, starts)
+    findings = (msgspec.convert(row.finding, Finding) for row in rows)
+    pairs = zip(asked, findings, strict=True)
+    leaders = (Leader(one.number, one.seed, one.trace, finding) for one, finding in pairs)
+    return MinimizeWork(campaign, tuple(leaders), starts)
 
 
 def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:

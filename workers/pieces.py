@@ -7,11 +7,13 @@ from itertools import groupby
 from sqlalchemy import Engine
 
 from db.batches import store_batch
-from db.judgements import Minimal, Stored, store_judged, store_minimal
+from db.handout import TaskName
+from db.judgements import store_judged
+from db.minimals import Minimal, store_minimals
 from db.session import utc_now
-from db.tasks import Asked, BatchWork, JudgeWork, MinimizeWork, TaskName, Work
+from db.tasks import Asked, BatchWork, JudgeWork, Leader, MinimizeWork, Work
 from fuzzer.finding import BatchResult, Finding, FoundFinding
-from fuzzer.hunt import Found, Hunt
+from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.sighting import judge_sightings, minimize_sighting, sightings
@@ -64,10 +66,9 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None
 
 
 def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork) -> None:
-    with metrics.MINIMIZATION_SECONDS.time():
-        found = minimize_sighting(hunt, work.seed, work.trace, work.finding)
-    if store_minimal(engine, name, _minimal(found)) is Stored.NEW:
-        metrics.FINDINGS.labels(found.finding.verdict.value, found.finding.kind).inc()
+    minimals = [_minimal(hunt, leader) for leader in work.leaders]
+    for finding in store_minimals(engine, name, minimals):
+        metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
@@ -78,8 +79,10 @@ def _judge(engine: Engine, name: TaskName, hunt: Hunt, asked: tuple[Asked, ...])
     store_judged(engine, name, [one.number for one in asked], findings)
 
 
-def _minimal(found: Found) -> Minimal:
+def _minimal(hunt: Hunt, leader: Leader) -> Minimal:
+    with metrics.MINIMIZATION_SECONDS.time():
+        found = minimize_sighting(hunt, leader.seed, leader.trace, leader.finding)
     body = found.reproducer
     digest = None if body is None else decode_reproducer(body).digest
     shown = FoundFinding(found.finding, 1, found.first_seed, body)
-    return Minimal(shown, found.operations, found.preemptions, digest)
+    return Minimal(leader.number, shown, found.operations, found.preemptions, digest)

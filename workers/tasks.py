@@ -21,9 +21,10 @@ from structlog.contextvars import bound_contextvars
 
 from db.campaigns import NoCampaign
 from db.dispatch import Dispatched, dispatch, running_campaigns
+from db.handout import TaskName
 from db.schema import TaskKind
 from db.session import StoreError, StoreUnavailable, open_database
-from db.tasks import OtherModel, TaskName, Tasks
+from db.tasks import OtherModel, Tasks
 from reference_mmu.version import model_version
 from workers import metrics, pieces
 from workers.app import ERROR_RETRIES, OUTAGE_RETRIES, RETRY_SECONDS_MAX, app, patience, queue_of

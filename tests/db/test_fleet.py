@@ -14,12 +14,14 @@ from db.batches import store_batch
 from db.dispatch import Dispatched, Patience, dispatch
 from db.findings import OCCURRENCES_MAX
 from db.fleets import FleetPlan, Fleets
-from db.judgements import Minimal, store_judged, store_minimal
+from db.handout import TaskName
+from db.judgements import store_judged
 from db.liveness import WorkerRow, note_worker
+from db.minimals import Minimal, store_minimals
 from db.schema import CampaignState, TaskKind
 from db.session import StoreError, open_database
 from db.store import Store
-from db.tasks import STARTS_MAX, BatchWork, JudgeWork, MinimizeWork, OtherModel, TaskName, Tasks
+from db.tasks import STARTS_MAX, BatchWork, JudgeWork, Leader, MinimizeWork, OtherModel, Tasks, Work
 from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.sighting import Sighting, Trace
 from tests.db.stored import MODEL, NIGHTLY
@@ -70,15 +72,18 @@ class World:
     def perform(self, name: TaskName) -> None:
         """What a worker would do, with a model that shows effect n at every seed that n + 2 divides."""
         work = self.tasks.begin(name, "one", MODEL)
+        if work is not None:
+            self.end(name, work)
+
+    def end(self, name: TaskName, work: Work) -> None:
         if isinstance(work, BatchWork):
             run_batch(self.engine, name, work.seeds, self.clock)
         elif isinstance(work, JudgeWork):
             numbers = [one.number for one in work.asked]
             store_judged(self.engine, name, numbers, [judged(one.trace) for one in work.asked])
-        elif isinstance(work, MinimizeWork):
-            self.minimized.append(name.number)
-            found = FoundFinding(work.finding, 1, work.seed, b"{}")
-            store_minimal(self.engine, name, Minimal(found, 2, 1, "d"), self.clock)
+        else:
+            self.minimized += [leader.number for leader in work.leaders]
+            store_minimals(self.engine, name, [minimal(leader) for leader in work.leaders], self.clock)
 
     def findings(self) -> dict[str, tuple[int, int, int, tuple[tuple[int, int], ...]]]:
         return {
@@ -99,6 +104,10 @@ def run_batch(engine: Engine, name: TaskName, seeds: range, clock: Clock) -> boo
                 seen.append(Sighting(Trace("divergence", effect, (leader,)), shown))
     result = BatchResult(name.campaign, name.number, seeds.start, len(seeds), 100, 0.1, 7, ())
     return store_batch(engine, result, tuple(seen), clock)
+
+
+def minimal(leader: Leader) -> Minimal:
+    return Minimal(leader.number, FoundFinding(leader.finding, 1, leader.seed, b"{}"), 2, 1, "d")
 
 
 def judged(trace: Trace) -> Finding:
@@ -258,6 +267,59 @@ class TestBegin:
         (aside,) = world.tasks.aside(world.campaign)
         assert aside.error.startswith("a b [31mxx")
         assert len(aside.error) == 2000
+
+
+@pytest.mark.parametrize("kind", [TaskKind.JUDGE, TaskKind.MINIMIZE])
+class TestGroups:
+    """A judge or minimize task has several programs, until it fails."""
+
+    def begun(self, world: World, kind: TaskKind) -> tuple[TaskName, JudgeWork | MinimizeWork]:
+        """The first task of that kind with more than one program."""
+        for _ in range(1000):
+            world.worker(slots=1)
+            for name in world.publish():
+                work = world.tasks.begin(name, "one", MODEL)
+                assert work is not None
+                if name.kind is kind and len(programs(work)) > 1:
+                    assert not isinstance(work, BatchWork)
+                    return name, work
+                world.end(name, work)
+        raise AssertionError("none has")
+
+    def test_what_is_begun_again_is_split(self, world: World, kind: TaskKind) -> None:
+        name, whole = self.begun(world, kind)
+        part = world.tasks.begin(name, "two", MODEL)
+        assert part is not None
+        assert programs(part) == {min(programs(whole))}
+        world.end(name, part)
+        (left,) = (tasks for tasks in world.fleets.status(world.campaign).tasks if tasks.kind == kind)
+        assert left.open >= len(programs(whole)) - 1
+        self.finish(world)
+
+    def test_a_result_of_the_whole_closes_the_parts(self, world: World, kind: TaskKind) -> None:
+        """Its worker was taken for dead, and was not."""
+        name, whole = self.begun(world, kind)
+        part = world.tasks.begin(name, "two", MODEL)
+        assert part is not None
+        before = {tasks.kind: tasks.open for tasks in world.fleets.status(world.campaign).tasks}
+        world.end(name, whole)
+        after = {tasks.kind: tasks.open for tasks in world.fleets.status(world.campaign).tasks}
+        assert before[kind] - after.get(kind, 0) == len(programs(whole))
+        world.end(name, part)
+        self.finish(world)
+
+    def finish(self, world: World) -> None:
+        world.clock.pass_by(301)
+        run_to_the_end(world, random.Random(1))
+        assert {what: found[:3] for what, found in world.findings().items()} == EXPECTED
+        assert world.fleets.status(world.campaign).tasks == ()
+
+
+def programs(work: Work) -> set[int]:
+    """The seeds of a task's programs."""
+    if isinstance(work, BatchWork):
+        return set(work.seeds)
+    return {one.seed for one in (work.asked if isinstance(work, JudgeWork) else work.leaders)}
 
 
 class TestSetAside:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Minimals: what minimization makes of a leader is the finding of all judgements that follow it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+
+from db.campaigns import check_campaign, lock_fleet
+from db.findings import Shown, check_size, count_shown, keep_better, show_findings, stored_signatures
+from db.groups import close_group, members
+from db.handout import TaskName
+from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable
+from db.session import transaction, utc_now
+from fuzzer.finding import Finding, FoundFinding, signature
+
+
+class Minimal(msgspec.Struct, frozen=True):
+    """What minimization made of judgement `number`; sizes and digest are those of `found.reproducer`."""
+
+    number: int
+    found: FoundFinding
+    operations: int
+    preemptions: int
+    digest: str | None
+
+
+def store_minimals(
+    engine: Engine, name: TaskName, minimals: Sequence[Minimal], now: Callable[[], datetime] = utc_now
+) -> tuple[Finding, ...]:
+    """Store the findings of some leaders and of all who follow them, with what is counted for them so far.
+
+    Those that were stored before stay as they are.  Returns the findings of signatures that the campaign did not have.
+    Raises StoreError.
+    """
+    for minimal in minimals:
+        check_size(signature(minimal.found.finding), minimal.found.reproducer)
+    with transaction(engine, "write") as connection:
+        check_campaign(connection, name.campaign)
+        lock_fleet(connection, name.campaign)
+        close_group(connection, name, [minimal.number for minimal in minimals])
+        leaders = _unstored(connection, name.campaign, [minimal.number for minimal in minimals])
+        fresh = [minimal for minimal in minimals if minimal.number in leaders]
+        by_signature = {signature(minimal.found.finding): minimal.found.finding for minimal in fresh}
+        known = stored_signatures(connection, name.campaign, by_signature)
+        at = now()
+        ids = _show(connection, name.campaign, {leaders[minimal.number]: minimal.found for minimal in fresh}, at)
+        bodies = [
+            _reproducer_values(ids[leaders[minimal.number]], minimal, at)
+            for minimal in fresh
+            if minimal.found.reproducer is not None
+        ]
+        if bodies:
+            connection.execute(keep_better(connection), bodies)
+        return tuple(finding for name, finding in by_signature.items() if name not in known)
+
+
+def keep_unminimized(connection: Connection, name: TaskName, now: datetime) -> None:
+    """Store the findings of a minimize task that was given up: they are findings, too."""
+    table = JudgementTable
+    rows = connection.execute(select(table.id, table.seed, table.finding).where(members(name)).order_by(table.number))
+    found = {row.id: FoundFinding(msgspec.convert(row.finding, Finding), 1, row.seed, None) for row in rows}
+    _show(connection, name.campaign, found, now)
+
+
+def attach(connection: Connection, judgements: Mapping[int, Sequence[int]], now: datetime) -> None:
+    """Say of each finding which judgements are it, and count there what is counted at them."""
+    finding_of = {judgement: finding for finding, some in judgements.items() for judgement in some}
+    if not finding_of:
+        return
+    pending = PendingOccurrenceTable
+    query = (
+        select(pending.judgement_id, pending.batch_id, pending.program_seed, pending.count)
+        .join(BatchTable, BatchTable.id == pending.batch_id)
+        .where(pending.judgement_id.in_(finding_of))
+        .order_by(BatchTable.number)
+    )
+    shown: dict[int, dict[int, Shown]] = {finding: {} for finding in judgements}
+    for judgement, batch, seed, count in connection.execute(query):
+        some = shown[finding_of[judgement]]
+        before = some.get(batch, Shown(batch, seed, 0))
+        some[batch] = Shown(batch, min(before.program_seed, seed), before.count + count)
+    count_shown(connection, {finding: some.values() for finding, some in shown.items()}, now)
+    connection.execute(delete(pending).where(pending.judgement_id.in_(finding_of)))
+    this = update(JudgementTable).where(JudgementTable.id == bindparam("judgement"))
+    rows = [{"judgement": judgement, "finding_row": finding} for judgement, finding in finding_of.items()]
+    connection.execute(this.values(finding_id=bindparam("finding_row")), rows)
+
+
+def _unstored(connection: Connection, campaign: int, numbers: Sequence[int]) -> dict[int, int]:
+    """The ids of those of the leaders that have no finding yet."""
+    table = JudgementTable
+    query = select(table.number, table.id).where(
+        table.campaign_id == campaign, table.number.in_(numbers), table.finding_id.is_(None)
+    )
+    return {row.number: row.id for row in connection.execute(query)}
+
+
+def _show(connection: Connection, campaign: int, found: Mapping[int, FoundFinding], now: datetime) -> dict[int, int]:
+    """Store the finding of each leader, for all who follow it; returns the ids of the findings' rows by leader."""
+    if not found:
+        return {}
+    ids = show_findings(connection, campaign, found.values(), now)
+    finding_of = {leader: ids[signature(one.finding)] for leader, one in found.items()}
+    judgements: dict[int, list[int]] = {}
+    followers = select(JudgementTable.leader_id, JudgementTable.id).where(JudgementTable.leader_id.in_(found))
+    for leader, judgement in connection.execute(followers):
+        assert leader is not None, "it is one of those that were found"
+        judgements.setdefault(finding_of[leader], []).append(judgement)
+    attach(connection, judgements, now)
+    return finding_of
+
+
+def _reproducer_values(finding: int, minimal: Minimal, now: datetime) -> dict[str, object]:
+    return {
+        "finding_id": finding,
+        "program_seed": minimal.found.first_seed,
+        "severity": SEVERITY[minimal.found.finding.verdict],
+        "body": minimal.found.reproducer,
+        "minimized": True,
+        "operations": minimal.operations,
+        "preemptions": minimal.preemptions,
+        "digest": minimal.digest,
+        "stored_at": now,
+    }
