@@ -6,9 +6,10 @@ from html import unescape
 from typing import Any
 
 from db.dispatch import Patience, dispatch
+from db.handout import TaskName
 from db.liveness import WorkerRow, note_worker
 from db.schema import Level, TaskKind
-from db.tasks import TaskName, Tasks
+from db.tasks import Tasks
 from reference_mmu.version import model_version
 from tests.dashboard.site import NOW, Site
 

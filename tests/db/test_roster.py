@@ -8,12 +8,13 @@ from sqlalchemy import Engine, insert
 
 from db.dispatch import Patience, dispatch
 from db.fleets import FleetPlan, Fleets
+from db.handout import TaskName
 from db.liveness import WorkerRow, note_worker
 from db.pace import LATEST_MAX, LATEST_OVER, pace
 from db.roster import roster
 from db.schema import BatchTable, TaskKind
 from db.store import Store
-from db.tasks import TaskName, Tasks
+from db.tasks import Tasks
 from fuzzer.finding import Verdict
 from tests.db.stored import MODEL, NIGHTLY, SECOND, VIOLATION, Clock, new_campaign
 
