@@ -2,6 +2,7 @@
 """How much one address may ask for: requests per second, tries to sign in, bytes of a request."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fuzzer.reproducer import MAX_BYTES
 
+_LOG: Final = logging.getLogger(__name__)
 BODY_BYTES_MAX: Final = 64 << 10
 UPLOAD_BYTES_MAX: Final = MAX_BYTES + (16 << 10)
 """A reproducer and what a form puts around it."""
@@ -63,6 +65,7 @@ class Limits:
         limit = UPLOAD_BYTES_MAX if scope["path"] in DEAR else BODY_BYTES_MAX
         body = await _read(receive, limit) if scope["method"] not in ("GET", "HEAD") else b""
         if body is None:
+            _LOG.warning("refused: a body of more than %d bytes, or too slow, for %r", limit, scope["path"][:100])
             await PlainTextResponse(f"at most {limit} bytes\n", 413)(scope, receive, send)
             return
         await self._app(scope, _once(body, receive), send)

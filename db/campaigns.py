@@ -28,6 +28,8 @@ class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
     model_version: str
     budget_seconds: float | None = None
     budget_programs: int | None = None
+    strategies: tuple[str, ...] | None = None
+    """Schedulers, see fuzzer.schedulers; None for all there are."""
 
 
 class CampaignRow(NewCampaign, frozen=True, kw_only=True):

@@ -52,13 +52,15 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class Dispatched(msgspec.Struct, frozen=True):
-    """`publish`: the tasks to send to workers of `model_version`; nobody is there to take them if `slots` is 0."""
+    """`publish`: the tasks to send to workers of `model_version`; nobody is there to take them if `slots` is 0.
+    `task_seconds`: how long each may take, if the campaign has a limit of its own."""
 
     campaign: int
     model_version: str
     slots: int
     publish: tuple[TaskName, ...]
     ended: CampaignState | None = None
+    task_seconds: int | None = None
 
 
 def running_campaigns(engine: Engine) -> list[int]:
@@ -124,7 +126,8 @@ class _Dispatch:
         return self.dispatched(tuple(names), None)
 
     def dispatched(self, names: tuple[TaskName, ...], ended: CampaignState | None) -> Dispatched:
-        return Dispatched(self.campaign.id, self.campaign.model_version, self.slots, names, ended)
+        model, seconds = self.campaign.model_version, self.fleet["task_seconds"]
+        return Dispatched(self.campaign.id, model, self.slots, names, ended, seconds)
 
     def end(self) -> CampaignState | None:
         """End the campaign if its budget is spent and everything it found is settled, or at the first regression."""

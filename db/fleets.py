@@ -38,7 +38,12 @@ class FleetPlan(msgspec.Struct, frozen=True):
 
     batch_programs: int
     until_regression: bool
-    slots_max: int | None
+    slots_max: int | None = None
+    """Search processes at a time."""
+    task_seconds: int | None = None
+    """A task that takes longer fails, one of the workers' own limits if that is None."""
+    memory_mib: int | None = None
+    """A task that takes so much more memory than its process has when it begins fails."""
 
 
 class Open(msgspec.Struct, frozen=True):

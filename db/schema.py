@@ -184,7 +184,7 @@ class Base(DeclarativeBase):
         float: Double(),
         str: Text(),
         bytes: LargeBinary(),
-        list[str]: JSON(),
+        list[str]: JSON(none_as_null=True),
         list[int]: JSON(),
         dict[str, Any]: JSON(none_as_null=True),
         datetime: UtcDateTime(),
@@ -207,6 +207,8 @@ class CampaignTable(Base):
     budget_programs: Mapped[int | None]
     model_version: Mapped[str]
     state: Mapped[str]
+    strategies: Mapped[list[str] | None]
+    """Who schedules, each as often as the others; null for all there are."""
 
 
 class BatchTable(Base):
@@ -329,6 +331,10 @@ class FleetTable(Base):
     """Time it has been running, up to `running_since`."""
     running_since: Mapped[datetime | None]
     """Null while it is paused, has ended, or has not met a worker yet."""
+    task_seconds: Mapped[int | None]
+    """A task that takes longer fails; null for the limit of the workers."""
+    memory_mib: Mapped[int | None]
+    """A task that takes more memory fails; null for no limit."""
 
 
 class TaskTable(Base):
@@ -406,7 +412,7 @@ class JudgementTable(Base):
     trace_id: Mapped[int] = mapped_column(ForeignKey("traces.id", ondelete="CASCADE"))
     seed: Mapped[int]
     task: Mapped[int]
-    """Number of the task that makes it, together with a few others."""
+    """Number of the task that makes it or, once it leads, minimizes it, together with a few others; see db.groups."""
     state: Mapped[str]
     finding: Mapped[dict[str, Any] | None]
     """As judged, before minimization; null of one that could not be judged."""

@@ -21,13 +21,20 @@ STARTS_MAX: Final = 12
 _ERROR_CHARS_MAX: Final = 2000
 
 
-class BatchWork(msgspec.Struct, frozen=True):
-    """Run the programs of these seeds."""
+class Begun(msgspec.Struct, frozen=True):
+    """What all tasks have in common."""
 
     campaign: CampaignRow
-    seeds: range
     starts: int
-    """How often it was begun, this time included; the same below."""
+    """How often it was begun, this time included."""
+    memory_mib: int | None
+    """What it may take, see db.fleets.FleetPlan."""
+
+
+class BatchWork(Begun, frozen=True):
+    """Run the programs of these seeds."""
+
+    seeds: range
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -38,12 +45,10 @@ class Asked(msgspec.Struct, frozen=True):
     trace: Trace
 
 
-class JudgeWork(msgspec.Struct, frozen=True):
+class JudgeWork(Begun, frozen=True):
     """Make some judgements; those of one program stand together."""
 
-    campaign: CampaignRow
     asked: tuple[Asked, ...]
-    starts: int
 
 
 class Leader(msgspec.Struct, frozen=True):
@@ -55,12 +60,10 @@ class Leader(msgspec.Struct, frozen=True):
     finding: Finding
 
 
-class MinimizeWork(msgspec.Struct, frozen=True):
+class MinimizeWork(Begun, frozen=True):
     """Find the smallest story of each of these."""
 
-    campaign: CampaignRow
     leaders: tuple[Leader, ...]
-    starts: int
 
 
 Work = BatchWork | JudgeWork | MinimizeWork
@@ -113,7 +116,8 @@ class Tasks:
             connection.execute(update(TaskTable).where(is_task(name)).values(begun))
             if starts and name.kind is not TaskKind.BATCH:
                 split(connection, name)
-            return _work(connection, name, campaign, starts + 1)
+            memory = select(FleetTable.memory_mib).where(FleetTable.campaign_id == campaign.id)
+            return _work(connection, name, Begun(campaign, starts + 1, connection.execute(memory).scalar()))
 
     def set_aside(self, name: TaskName, error: str) -> None:
         """Give a task up, so that it no longer blocks the rest."""
@@ -161,12 +165,13 @@ def _starts(connection: Connection, name: TaskName) -> int | None:
     return connection.execute(open_task.with_for_update()).scalar()
 
 
-def _work(connection: Connection, name: TaskName, campaign: CampaignRow, starts: int) -> Work:
+def _work(connection: Connection, name: TaskName, begun: Begun) -> Work:
+    common = (begun.campaign, begun.starts, begun.memory_mib)
     if name.kind is TaskKind.BATCH:
         size = connection.execute(
-            select(FleetTable.batch_programs).where(FleetTable.campaign_id == campaign.id)
+            select(FleetTable.batch_programs).where(FleetTable.campaign_id == name.campaign)
         ).scalar_one()
-        return BatchWork(campaign, batch_seeds(campaign, size, name.number), starts)
+        return BatchWork(*common, batch_seeds(begun.campaign, size, name.number))
     table = JudgementTable
     query = (
         select(table.number, table.seed, TraceTable.key, table.finding)
@@ -177,11 +182,11 @@ def _work(connection: Connection, name: TaskName, campaign: CampaignRow, starts:
     rows = connection.execute(query).all()
     asked = tuple(Asked(row.number, row.seed, msgspec.json.decode(row.key, type=Trace)) for row in rows)
     if name.kind is TaskKind.JUDGE:
-        return JudgeWork(campaign, asked, starts)
+        return JudgeWork(*common, asked)
     findings = (msgspec.convert(row.finding, Finding) for row in rows)
     pairs = zip(asked, findings, strict=True)
     leaders = (Leader(one.number, one.seed, one.trace, finding) for one, finding in pairs)
-    return MinimizeWork(campaign, tuple(leaders), starts)
+    return MinimizeWork(*common, tuple(leaders))
 
 
 def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:

@@ -22,7 +22,7 @@ from fuzzer.minimize import DEFAULT_BUDGET, Minimizer, Replay
 from fuzzer.profile import Profile
 from fuzzer.program import Program
 from fuzzer.reproducer import encode_reproducer, make_reproducer
-from fuzzer.schedulers import draw_strategy
+from fuzzer.schedulers import STRATEGIES, draw_strategy
 from fuzzer.verdict import Trial, consequence_of, operation_tag
 from reference_mmu.semantics import Semantics
 
@@ -54,6 +54,7 @@ class Hunt:
         profile: Profile,
         models: Models | None = None,
         budget: int = DEFAULT_BUDGET,
+        strategies: tuple[str, ...] = STRATEGIES,
     ) -> None:
         models = models or Models()
         self.by_leader: tuple[Comparison, Comparison] = (
@@ -62,6 +63,7 @@ class Hunt:
         )
         self.profile = profile
         self.budget = budget
+        self.strategies = strategies
         self.programs = 0
         self.steps = 0
         self.truncated = 0
@@ -82,7 +84,7 @@ class Hunt:
         """Run the program of `seed` on both models: a pure function of the seed, whatever has been run before."""
         program = self.program_of(seed)
         comparison = self.by_leader[seed % 2]
-        drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
+        drive = by_scheduler(draw_strategy(seed, self.strategies), seed ^ _DISTINCT_SEEDS)
         outcome = comparison.run(program, drive)
         self.programs += 1
         self.steps += outcome.steps

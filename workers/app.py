@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The Celery application: its whole configuration, with the reason of each setting."""
 
+from math import ceil
 from typing import Any, Final
 
 from celery import Celery
@@ -35,6 +36,13 @@ def queue_of(kind: TaskKind, model: str) -> str:
 def patience(chosen: Settings) -> Patience:
     """When the dispatcher publishes a task again; a begun one may be waiting for its next retry."""
     return Patience(chosen.resend_seconds, chosen.hard_limit_seconds + 2 * RETRY_SECONDS_MAX)
+
+
+def time_limits(chosen: Settings, task_seconds: int | None) -> tuple[int, int]:
+    """Soft and hard limit of a campaign's tasks: its own, if that is less than the workers' is."""
+    soft, hard = chosen.soft_limit_seconds, chosen.hard_limit_seconds
+    shorter = soft if task_seconds is None else min(soft, task_seconds)
+    return ceil(shorter), ceil(shorter + hard - soft)
 
 
 def make_app(chosen: Settings) -> Celery:

@@ -45,6 +45,7 @@ class Heartbeat(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.timers: list[Any] = []
         self.deaf_beats = 0
+        self.oldest: list[bytes] = []
         self.engine: Engine | None = None
         now = utc_now()
         self.row = WorkerRow(
@@ -60,6 +61,8 @@ class Heartbeat(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         metrics.show_zeros()
         self.beat()
+        # What waits for a first worker need not wait for its second pulse, too.
+        self.ask()
         self.timers = [
             parent.timer.call_repeatedly(HEARTBEAT_SECONDS, self.beat),
             parent.timer.call_repeatedly(settings().pulse_seconds, self.ask),
@@ -116,7 +119,7 @@ class Heartbeat(bootsteps.StartStopStep):
             log().warning("chores not asked for", error=str(error))
 
     def listen(self) -> None:
-        """Connect again if messages wait while this worker has none in hand, twice in a row.
+        """Connect again if the same message waits while this worker has none in hand, twice in a row.
 
         When a broker dies in the moment of an acknowledgement, Celery logs "Couldn't ack" and closes the connection
         that it listens to without noticing: it would idle for ever.  An error that the event loop takes for a lost
@@ -124,21 +127,31 @@ class Heartbeat(bootsteps.StartStopStep):
         """
         bury_the_dead()
         idle = not state.reserved_requests
-        waiting = messages_waiting()
+        before, waiting = self.oldest, messages_waiting()
         for queue, messages in zip(metrics.QUEUES, waiting, strict=False):
-            metrics.QUEUE_DEPTH.labels(queue).set(messages)
-        self.deaf_beats = self.deaf_beats + 1 if idle and any(waiting) else 0
+            metrics.QUEUE_DEPTH.labels(queue).set(messages.count)
+        # Not any message: one that this very beat has sent may not have arrived yet, on a busy host at every beat.
+        self.oldest = [messages.oldest for messages in waiting if messages.oldest is not None]
+        self.deaf_beats = self.deaf_beats + 1 if idle and not set(before).isdisjoint(self.oldest) else 0
         if self.deaf_beats >= DEAF_BEATS:
             self.deaf_beats = 0
             log().warning("deaf to the broker, connecting again")
             raise ConnectionResetError("no message arrives though some wait")
 
 
-def messages_waiting() -> list[int]:
-    """How many messages wait in each queue of this worker; nothing if the broker does not answer."""
+class Messages(msgspec.Struct, frozen=True):
+    """How many messages wait in a queue, and the one that is to be taken next."""
+
+    count: int
+    oldest: bytes | None
+
+
+def messages_waiting() -> list[Messages]:
+    """Of each queue of this worker; nothing if the broker does not answer."""
     try:
         with app.connection_for_write() as connection:
             redis: Any = connection.default_channel
-            return [int(redis.client.llen(name)) for name in queue_names()]
+            # Put in at the head and taken from the tail.
+            return [Messages(int(redis.client.llen(n)), redis.client.lindex(n, -1)) for n in queue_names()]
     except (OperationalError, RedisError):
         return []

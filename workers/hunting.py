@@ -13,6 +13,7 @@ from fuzzer.compare import Models
 from fuzzer.finding import FoundFinding
 from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES
+from fuzzer.schedulers import STRATEGIES
 from fuzzer.variant import changed_models
 from reference_mmu.semantics import parse_semantics
 from workers.order import Gain, Order, Part
@@ -52,7 +53,9 @@ class Hunter:
         models = Models()
         if order.diff:
             models = msgspec.structs.replace(changed_models(order.diff), allowed=frozenset(order.allowed))
-        self.search = Hunt(parse_semantics(order.old), parse_semantics(order.new), PROFILES[order.profile], models)
+        old, new = parse_semantics(order.old), parse_semantics(order.new)
+        strategies = order.strategies or STRATEGIES
+        self.search = Hunt(old, new, PROFILES[order.profile], models, strategies=strategies)
         self.batch = 0
         self.seed = order.seed
         self.counted: dict[str, int] = {}

@@ -9,6 +9,7 @@ import msgspec
 from db.campaigns import NewCampaign
 from db.fleets import FleetPlan, Fleets
 from fuzzer.profile import PROFILES
+from fuzzer.schedulers import STRATEGIES
 from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
 from reference_mmu.version import model_version
 from workers.options import SEED_MAX
@@ -20,12 +21,16 @@ PROGRAMS_MAX: Final = 10**12
 SECONDS_MAX: Final = 10**8
 BATCH_PROGRAMS_MAX: Final = 10**6
 SLOTS_MAX: Final = 10**5
+TASK_SECONDS_MAX: Final = 86_400
+MEMORY_MIB_MIN: Final = 16
+MEMORY_MIB_MAX: Final = 2**20
 _NAME_CHARS_MAX: Final = 200
 _SPEC_CHARS_MAX: Final = 4096
 
 # What a description of the API says of these; whether a patch exists and what it requires is found out later.
 _SHAPE: Final = {"pattern": r"^(old|new)([+-][a-z0-9-]+)*$"}
 _Spec = Annotated[str, msgspec.Meta(min_length=1, max_length=_SPEC_CHARS_MAX, extra_json_schema=_SHAPE)]
+_Strategy = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(STRATEGIES)})]
 _Profile = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(PROFILES)})]
 
 
@@ -55,6 +60,12 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Programs per batch, the piece of work that is handed out and stored as a whole."""
     slots_max: Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)] | None = None
     """Batches handed out at a time, at most; null for as many as there are slots."""
+    strategies: Annotated[tuple[_Strategy, ...], msgspec.Meta(min_length=1, max_length=len(STRATEGIES))] | None = None
+    """Schedulers of the programs, each gets the same share; null for all there are."""
+    task_seconds: Annotated[int, msgspec.Meta(ge=1, le=TASK_SECONDS_MAX)] | None = None
+    """A task that takes longer fails; null for the limit of the workers."""
+    memory_mib: Annotated[int, msgspec.Meta(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)] | None = None
+    """A task that takes so much more memory than its process has when it begins fails; null for no limit."""
 
 
 def read_wish(body: bytes) -> Wish:
@@ -91,6 +102,9 @@ def prepared(wish: Wish) -> Prepared:
         raise BadWish(f"new: it lacks '{lacking[0]}', which old has: NEW is OLD plus patches; swap or change them")
     if wish.profile not in PROFILES:
         raise BadWish(f"profile: {wish.profile!r} is none of {', '.join(sorted(PROFILES))}")
+    for strategy in wish.strategies or ():
+        if strategy not in STRATEGIES:
+            raise BadWish(f"strategies: {strategy!r} is none of {', '.join(STRATEGIES)}")
     seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
     searched = NewCampaign(
         name=wish.name or f"{wish.profile} --seed {seed}",
@@ -101,8 +115,10 @@ def prepared(wish: Wish) -> Prepared:
         model_version=model_version(),
         budget_seconds=None if wish.seconds is None else float(wish.seconds),
         budget_programs=wish.programs,
+        strategies=wish.strategies,
     )
-    return Prepared(FleetPlan(wish.batch_programs, wish.until_regression, wish.slots_max), searched)
+    plan = FleetPlan(**{name: getattr(wish, name) for name in FleetPlan.__struct_fields__})
+    return Prepared(plan, searched)
 
 
 def launch(fleets: Fleets, wish: Wish) -> int:

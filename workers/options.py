@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import click
 
 from db.session import DEFAULT_URL
+from fuzzer.schedulers import STRATEGIES
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -19,6 +20,21 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
     words = "Seed of the first program (default: a random one)." if default is None else "Seed of the first program."
     kind = click.IntRange(0, SEED_MAX)
     return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
+
+
+def strategy_option(command: _Command) -> _Command:
+    """Adds --strategy to a command, which gets a tuple as `strategies`, None if it is not given."""
+    words = (
+        "Who chooses the interleavings: random-walk (any actor at any turn), pct (few switches at random places, the "
+        "best chance at bugs that need one or two), burst (long turns, as on a loaded host). May be repeated: each "
+        "gets the same share of the programs (default: all)."
+    )
+    kind = click.Choice(STRATEGIES)
+    return click.option("--strategy", "strategies", type=kind, multiple=True, callback=_each_once, help=words)(command)
+
+
+def _each_once(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(given)) or None
 
 
 def run_change_option(command: _Command) -> _Command:

@@ -7,18 +7,21 @@ from itertools import groupby
 from sqlalchemy import Engine
 
 from db.batches import store_batch
+from db.campaigns import CampaignRow
 from db.handout import TaskName
 from db.judgements import store_judged
 from db.minimals import Minimal, store_minimals
 from db.session import utc_now
-from db.tasks import Asked, BatchWork, JudgeWork, Leader, MinimizeWork, Work
+from db.tasks import BatchWork, JudgeWork, Leader, MinimizeWork, Work
 from fuzzer.finding import BatchResult, Finding, FoundFinding
 from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
+from fuzzer.schedulers import STRATEGIES
 from fuzzer.sighting import judge_sightings, minimize_sighting, sightings
 from reference_mmu.semantics import parse_semantics
 from workers import metrics
+from workers.allowance import allowance
 from workers.metrics import BatchEnd, count_sightings
 
 
@@ -30,24 +33,30 @@ class Reached:
 
 def perform(engine: Engine, name: TaskName, work: Work) -> None:
     """Do the work and store its result in one transaction.  Raises StoreError."""
-    campaign = work.campaign
-    hunt = Hunt(parse_semantics(campaign.old_spec), parse_semantics(campaign.new_spec), PROFILES[campaign.profile])
+    hunt = hunt_of(work.campaign)
     match work:
         case BatchWork():
-            _run_batch(engine, name, hunt, work.seeds)
+            _run_batch(engine, name, hunt, work)
         case JudgeWork():
-            _judge(engine, name, hunt, work.asked)
+            _judge(engine, name, hunt, work)
         case MinimizeWork():
             _minimize(engine, name, hunt, work)
 
 
-def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None:
+def hunt_of(campaign: CampaignRow) -> Hunt:
+    """What a campaign searches."""
+    old, new = parse_semantics(campaign.old_spec), parse_semantics(campaign.new_spec)
+    return Hunt(old, new, PROFILES[campaign.profile], strategies=campaign.strategies or STRATEGIES)
+
+
+def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork) -> None:
     started = time.monotonic()
-    seen = sightings(hunt, seeds)
+    with allowance(work.memory_mib):
+        seen = sightings(hunt, work.seeds)
     result = BatchResult(
         campaign=name.campaign,
         number=name.number,
-        seed_first=seeds.start,
+        seed_first=work.seeds.start,
         programs=hunt.programs,
         steps=hunt.steps,
         seconds=time.monotonic() - started,
@@ -66,17 +75,19 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, seeds: range) -> None
 
 
 def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork) -> None:
-    minimals = [_minimal(hunt, leader) for leader in work.leaders]
+    with allowance(work.memory_mib):
+        minimals = [_minimal(hunt, leader) for leader in work.leaders]
     for finding in store_minimals(engine, name, minimals):
         metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
-def _judge(engine: Engine, name: TaskName, hunt: Hunt, asked: tuple[Asked, ...]) -> None:
+def _judge(engine: Engine, name: TaskName, hunt: Hunt, work: JudgeWork) -> None:
     findings: list[Finding] = []
-    for seed, together in groupby(asked, key=lambda one: one.seed):
-        findings += judge_sightings(hunt, seed, [one.trace for one in together])
-    store_judged(engine, name, [one.number for one in asked], findings)
+    with allowance(work.memory_mib):
+        for seed, together in groupby(work.asked, key=lambda one: one.seed):
+            findings += judge_sightings(hunt, seed, [one.trace for one in together])
+    store_judged(engine, name, [one.number for one in work.asked], findings)
 
 
 def _minimal(hunt: Hunt, leader: Leader) -> Minimal:

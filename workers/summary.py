@@ -60,6 +60,7 @@ class RunReport(msgspec.Struct, frozen=True):
     profile: str
     old: str
     new: str
+    strategies: tuple[str, ...]
     campaign: int
     database: str
     change: str

@@ -27,7 +27,7 @@ from db.session import StoreError, StoreUnavailable, open_database
 from db.tasks import OtherModel, Tasks
 from reference_mmu.version import model_version
 from workers import metrics, pieces
-from workers.app import ERROR_RETRIES, OUTAGE_RETRIES, RETRY_SECONDS_MAX, app, patience, queue_of
+from workers.app import ERROR_RETRIES, OUTAGE_RETRIES, RETRY_SECONDS_MAX, app, patience, queue_of, time_limits
 from workers.exposition import Exposition
 from workers.logs import log
 from workers.metrics import BatchEnd, count_error
@@ -144,9 +144,15 @@ def move_on(campaign: int) -> None:
 
 def publish(moved: Dispatched) -> None:
     """Send the tasks to the broker; what does not go out now is published again later."""
+    soft, hard = time_limits(settings(), moved.task_seconds)
     try:
         for name in moved.publish:
-            perform.apply_async((msgspec.to_builtins(name),), queue=queue_of(name.kind, moved.model_version))
+            perform.apply_async(
+                (msgspec.to_builtins(name),),
+                queue=queue_of(name.kind, moved.model_version),
+                soft_time_limit=soft,
+                time_limit=hard,
+            )
     except OperationalError as error:
         log().warning("broker gone, tasks will be published later", error=str(error))
 

@@ -25,6 +25,6 @@ def make_scheduler(strategy: str, seed: int, actors: int) -> Scheduler:
     raise KeyError(strategy)
 
 
-def draw_strategy(seed: int) -> str:
-    """The portfolio: each strategy gets an equal share of the seeds."""
-    return STRATEGIES[Rng(seed ^ 0x5EED).below(len(STRATEGIES))]
+def draw_strategy(seed: int, among: tuple[str, ...] = STRATEGIES) -> str:
+    """The portfolio: each of the strategies gets an equal share of the seeds."""
+    return among[Rng(seed ^ 0x5EED).below(len(among))]

@@ -4,7 +4,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dashboard.limits import BODY_BYTES_MAX, DEAR_AT_ONCE, Buckets
+import pytest
+
+from dashboard.limits import BODY_BYTES_MAX, DEAR_AT_ONCE, UPLOAD_BYTES_MAX, Buckets
 from db.schema import Level
 from tests.dashboard.site import SECRET, Site, site
 
@@ -43,6 +45,16 @@ def test_tokens_cannot_be_guessed_in_a_hurry(tmp_path: Path) -> None:
         assert [answer.status_code for answer in answers] == [401] * DEAR_AT_ONCE + [429]
         assert own.client.post("/login", data={"token": SECRET}).status_code == 429
         assert own.get("/findings").status_code == 200
+
+
+def test_an_upload_of_a_hundred_megabytes(own: Site, caplog: pytest.LogCaptureFixture) -> None:
+    headers = own.headers(Level.OPERATE)
+    answer = own.client.post("/api/v1/replays", content=b" " * (100 << 20), headers=headers)
+    assert (answer.status_code, answer.text) == (413, f"at most {UPLOAD_BYTES_MAX} bytes\n")
+    assert [record.getMessage() for record in caplog.records if record.name == "dashboard.limits"] == [
+        f"refused: a body of more than {UPLOAD_BYTES_MAX} bytes, or too slow, for '/api/v1/replays'"
+    ]
+    assert own.get("/findings").status_code == 200
 
 
 def test_a_body_is_limited_whatever_its_length_says(own: Site) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from db.batches import store_batch
 from db.dispatch import Dispatched, Patience, dispatch
-from db.findings import OCCURRENCES_MAX
+from db.findings import OCCURRENCES_MAX, REPRODUCER_BYTES_MAX
 from db.fleets import FleetPlan, Fleets
 from db.handout import TaskName
 from db.judgements import store_judged
@@ -349,6 +349,18 @@ class TestSetAside:
         self.finish(world, TaskKind.MINIMIZE)
         assert {what: found[:3] for what, found in world.findings().items()} == EXPECTED
         assert all(row.reproducer is None for row in world.store.findings())
+
+
+@pytest.mark.parametrize("extra", [1, 84 * 2**20])
+def test_a_reproducer_that_is_too_large(world: World, extra: int) -> None:
+    """Nothing of its task is stored, which can be tried again."""
+    body = b" " * (REPRODUCER_BYTES_MAX + extra)
+    finding = judged(Trace("divergence", "fewer-flushes", ()))
+    huge = Minimal(0, FoundFinding(finding, 1, 100, body), 2, 1, "d")
+    name = TaskName(world.campaign, TaskKind.MINIMIZE, 0)
+    with pytest.raises(StoreError, match=f"^reproducer of divergence:.*: {len(body)} bytes, at most 16777216 are kept"):
+        store_minimals(world.engine, name, [huge], world.clock)
+    assert world.findings() == {}
 
 
 def test_the_first_regression_ends_it(engine: Engine) -> None:

@@ -125,7 +125,8 @@ class TestOpen:
 
     def test_what_is_there_stays(self, engine: Engine, path: Path) -> None:
         with transaction(engine, "write") as connection:
-            connection.execute(text("INSERT INTO campaigns VALUES (1, 'a', '2026-11-22', '', '', '', 0, 1, 1, '', '')"))
+            row = "1, 'a', '2026-11-22', '', '', '', 0, 1, 1, '', '', NULL"
+            connection.execute(text(f"INSERT INTO campaigns VALUES ({row})"))
         again = open_database(url_of(path))
         with transaction(again, "read") as connection:
             assert connection.scalar(text("SELECT count(*) FROM campaigns")) == 1

@@ -68,6 +68,12 @@ def test_the_portfolio_gives_each_an_equal_share() -> None:
     assert all(850 < count < 1150 for count in counts.values())  # five standard deviations
 
 
+def test_of_a_choice_each_gets_an_equal_share() -> None:
+    counts = Counter(draw_strategy(seed, ("pct", "burst")) for seed in range(2000))
+    assert set(counts) == {"pct", "burst"}
+    assert all(880 < count < 1120 for count in counts.values())  # five standard deviations
+
+
 def test_bursts_switch_seldom_and_random_walks_often() -> None:
     def switches(strategy: str) -> float:
         runs = [picks(strategy, seed) for seed in range(40)]

@@ -2,12 +2,15 @@
 """What anybody may put into the queue, or into a campaign: told in one line, and the workers live on."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from db.session import StoreError
 from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
+from tests.workers.shell import changed_sources
 from workers.app import queue_names
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -51,6 +54,24 @@ def test_bytes_that_are_no_messages(fleet: Fleet) -> None:
     assert (status.programs, status.tasks) == (5, ())
     assert worker.process.poll() is None
     assert client.llen(queue) == 0
+
+
+def test_a_reproducer_of_a_hundred_megabytes(fleet: Fleet, tmp_path: Path) -> None:
+    """The finding is kept without it, and it is told why."""
+    encoded = "return msgspec.json.format(msgspec.json.encode(reproducer), indent=1)"
+    huge = f"{encoded} + b' ' * {100 * MEGABYTE}"
+    sources = changed_sources(tmp_path / "sources", "fuzzer/reproducer.py", encoded, huge)
+    campaign = fleet.create(1)
+    worker = fleet.start_worker(sources=sources)
+    status = fleet.finish(campaign)
+    assert (status.programs, status.unjudged) == (1, 0)
+    rows = fleet.store.findings(campaign)
+    assert rows
+    assert {row.reproducer for row in rows} == {None}
+    errors = {entry["error"] for entry in worker.events("task set aside")}
+    assert all(re.fullmatch(r"ReproducerError: reproducer is 1048\d{5} bytes, more than 1048576", e) for e in errors)
+    assert len(errors) > 0
+    assert "more than 1048576" in fleet.mmufuzz("campaign", "show", str(campaign)).stdout
 
 
 NAMES_REFUSED = ("two\nlines", "\x1b[31mred", "\u202eright to left", "x" * 5000, "not\udcffUTF-8")

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -14,19 +14,23 @@ from db.fleets import Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
 from fuzzer.profile import PROFILES
+from fuzzer.schedulers import STRATEGIES
 from reference_mmu.semantics import Semantics
 from workers.document import Document, json_option
 from workers.launch import (
     BATCH_PROGRAMS,
     BATCH_PROGRAMS_MAX,
+    MEMORY_MIB_MAX,
+    MEMORY_MIB_MIN,
     PROGRAMS_MAX,
     SECONDS_MAX,
     SLOTS_MAX,
+    TASK_SECONDS_MAX,
     BadWish,
     Wish,
     prepared,
 )
-from workers.options import seed_option
+from workers.options import seed_option, strategy_option
 from workers.parameters import SpecType, open_engine
 from workers.progress import spaced
 from workers.refusal import refuse
@@ -60,8 +64,11 @@ class CampaignReport(msgspec.Struct, frozen=True):
     budget_programs: int | None
     budget_seconds: float | None
     until_regression: bool
+    strategies: tuple[str, ...]
     batch_programs: int
     slots_max: int | None
+    task_seconds: int | None
+    memory_mib: int | None
     seconds: float
     batches: int
     programs: int
@@ -111,8 +118,22 @@ def campaign() -> None:
     show_default=True,
     help="Programs per batch, the piece of work that is handed out and stored as a whole.",
 )
+@strategy_option
 @click.option(
     "--slots-max", metavar="N", type=click.IntRange(1, SLOTS_MAX), help="Batches handed out at a time, at most."
+)
+@click.option(
+    "--task-seconds",
+    metavar="N",
+    type=click.IntRange(1, TASK_SECONDS_MAX),
+    help="A batch, or a group of findings to judge or to minimize, that takes longer is told to end, tried again, and "
+    "then set aside with the error (default, and at most: MMUFUZZ_SOFT_LIMIT_SECONDS of the workers).",
+)
+@click.option(
+    "--memory-mib",
+    metavar="N",
+    type=click.IntRange(MEMORY_MIB_MIN, MEMORY_MIB_MAX),
+    help="The same for one that takes N MiB more memory than its process has when it begins (default: no limit).",
 )
 @click.option("--if-none", is_flag=True, help="Only if no campaign of this model version is there, in whatever state.")
 @json_option
@@ -122,19 +143,26 @@ def create(
     name: str,
     programs: int | None,
     seconds: int | None,
-    until_regression: bool,
     seed: int | None,
     profile: str,
     old: Semantics,
     new: Semantics,
-    batch_programs: int,
-    slots_max: int | None,
+    strategies: tuple[str, ...] | None,
     if_none: bool,
     document: Document,
+    **plan: Any,
 ) -> None:
     """Create a campaign; workers of the same model version begin at once.
 
-    It ends when the first of its budgets is spent and everything found is judged and minimized.
+    It ends when the first of its budgets is spent and everything found is judged and minimized. What fails because of
+    --task-seconds or --memory-mib does not hold it up: 'mmufuzz campaign show' tells what was set aside, and why.
+
+    \b
+    Examples:
+      mmufuzz campaign create --programs 1000000 --profile tdp
+      mmufuzz campaign create --seconds 28800 --until-regression --new new-PATCH
+      mmufuzz campaign create --programs 100000 --strategy pct --strategy burst
+      mmufuzz campaign create --seconds 3600 --slots-max 4 --task-seconds 60 --memory-mib 512
     """
     wish = Wish(
         name=name,
@@ -144,9 +172,8 @@ def create(
         seed=seed,
         programs=programs,
         seconds=seconds,
-        until_regression=until_regression,
-        batch_programs=batch_programs,
-        slots_max=slots_max,
+        strategies=strategies,
+        **plan,
     )
     with refuse(BadWish, advice="see 'mmufuzz campaign create --help'"):
         asked = prepared(wish)
@@ -258,12 +285,19 @@ def details(status: FleetStatus) -> list[tuple[str, str]]:
         *([f"{campaign.budget_seconds:.0f} seconds"] if campaign.budget_seconds is not None else []),
         *(["the first regression"] if plan.until_regression else []),
     ]
+    limits = [
+        *([f"{plan.slots_max} batches at a time"] if plan.slots_max is not None else []),
+        *([f"{plan.task_seconds} seconds a task"] if plan.task_seconds is not None else []),
+        *([f"{plan.memory_mib} MiB a task"] if plan.memory_mib is not None else []),
+    ]
     return [
         ("campaign", f"{campaign.id}: {campaign.name}"),
         ("state", f"{campaign.state}, ran {status.ran_seconds:.0f} s"),
         ("compares", f"{campaign.old_spec} with {campaign.new_spec}, profile {campaign.profile}"),
         ("seeds", f"from {campaign.seed_first}, {plan.batch_programs} a batch"),
+        ("strategies", ", ".join(campaign.strategies or STRATEGIES)),
         ("until", ", or ".join(budget)),
+        ("limits", ", ".join(limits) or "those of the workers"),
         ("programs", f"{progress_words(status)} in {status.batches} batches, {spaced(status.steps)} steps"),
         ("findings", f"{status.findings}, {status.failures} of them regression or unexplained"),
         ("not judged", f"{status.unjudged} traces"),
@@ -304,8 +338,11 @@ def reported(status: FleetStatus, aside: tuple[AsideTask, ...]) -> CampaignRepor
         budget_programs=campaign.budget_programs,
         budget_seconds=campaign.budget_seconds,
         until_regression=plan.until_regression,
+        strategies=campaign.strategies or STRATEGIES,
         batch_programs=plan.batch_programs,
         slots_max=plan.slots_max,
+        task_seconds=plan.task_seconds,
+        memory_mib=plan.memory_mib,
         seconds=round(status.ran_seconds, 3),
         batches=status.batches,
         programs=status.programs,

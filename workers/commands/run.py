@@ -18,13 +18,14 @@ from db.store import Store
 from fuzzer.compiled import use_compiled_core
 from fuzzer.finding import Verdict
 from fuzzer.profile import PROFILES
+from fuzzer.schedulers import STRATEGIES
 from fuzzer.story import tell
 from reference_mmu.semantics import OLD, Semantics
 from reference_mmu.version import model_version
 from workers.change import Change, allow_option, apply_option, digest
 from workers.document import Document, check_directory, json_option
 from workers.interrupts import Interrupts
-from workers.options import out_option, seed_option
+from workers.options import out_option, seed_option, strategy_option
 from workers.order import Order, batch_size
 from workers.parameters import SpecType, database_name, open_store, read_reproducer
 from workers.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
@@ -73,6 +74,7 @@ class Request(msgspec.Struct, frozen=True):
 )
 @click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
+@strategy_option
 @apply_option
 @allow_option
 @click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
@@ -86,6 +88,7 @@ def run(
     profile: str,
     old: Semantics | None,
     new: Semantics,
+    strategies: tuple[str, ...] | None,
     change: Change | None,
     allowed: tuple[str, ...],
     database: str,
@@ -126,6 +129,7 @@ def run(
         jobs=jobs,
         diff=change.diff if change else "",
         allowed=allowed,
+        strategies=strategies,
     )
     lacking = sorted(old.patches - new.patches)
     if lacking:
@@ -175,6 +179,7 @@ def begin_campaign(store: Store, request: Request) -> int:
         model_version=model_version(),
         budget_seconds=None if budget.programs else float(budget.seconds),
         budget_programs=budget.programs or None,
+        strategies=order.strategies,
     )
     return store.create_campaign(searched)
 
@@ -239,6 +244,7 @@ def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
         profile=order.profile,
         old=order.old,
         new=order.new,
+        strategies=order.strategies or STRATEGIES,
         campaign=tally.campaign,
         database=database_name(request.database),
         change=digest(order.diff) if order.diff else "",
