@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -117,10 +118,14 @@ def children_seconds() -> float:
 def servers_seconds(servers: Servers) -> float:
     """Processor time of both servers and all their processes so far."""
     processes = [psutil.Process(pid) for pid in servers.pids()]
-    live = [child for process in processes for child in process.children(recursive=True)]
-    ended: float = sum(times.children_user + times.children_system for times in (one.cpu_times() for one in processes))
-    own: float = sum(times.user + times.system for times in (one.cpu_times() for one in (*processes, *live)))
-    return ended + own
+    total = 0.0
+    for process in processes:
+        times = process.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+    for child in (child for process in processes for child in process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it has ended since: its parent's times have it next time
+            total += child.cpu_times().user + child.cpu_times().system
+    return total
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -11,16 +11,30 @@ _MIB: Final = 2**20
 _STATUS: Final = Path("/proc/self/status")
 
 
+class OutOfMemory(RuntimeError):
+    """A task needs more memory than it may take, or than there is.
+
+    No MemoryError: Celery takes one of a task for its own, and ends the worker (celery.worker.request.on_failure).
+    """
+
+
 @contextmanager
 def allowance(mebibytes: int | None) -> Iterator[None]:
     """In the block this process may take so much more memory than it has, any amount if that is None.
 
-    Raises MemoryError in the block, or ends the process where C code can raise none; either way the task has failed.
+    Raises OutOfMemory, or ends the process where C code can raise nothing; either way the task has failed.
     Counted is what a process can write and shares with nobody, reserved or used (RLIMIT_DATA, setrlimit(2)).
     """
-    if mebibytes is None:
-        yield
-        return
+    try:
+        with nullcontext() if mebibytes is None else _limited(mebibytes):
+            yield
+    except MemoryError as error:
+        most = "there is" if mebibytes is None else f"{mebibytes} MiB"
+        raise OutOfMemory(f"needs more memory than {most}") from error
+
+
+@contextmanager
+def _limited(mebibytes: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     limit = data_bytes() + mebibytes * _MIB
     hard = before[1]
