@@ -149,7 +149,12 @@ _PROBLEMS: Final[dict[int | str, Any]] = {
     429: {"description": "too many requests"},
     503: {"description": "the database is away", "content": _PROBLEM},
 }
-_LATER: Final[dict[int | str, Any]] = {202: {"description": "being found out; ask again"}}
+_LATER: Final[dict[int | str, Any]] = {
+    202: {
+        "description": "being found out; ask again",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
 schemas["Problem"] = Problem
 
 

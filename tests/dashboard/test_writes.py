@@ -11,11 +11,13 @@ import pytest
 from sqlalchemy import select
 
 from db.fleets import FleetPlan, Fleets
+from db.merges import Merges
 from db.schema import Base, CampaignState, Level
 from db.session import transaction
 from db.tokens import Tokens
+from fuzzer.finding import signature
 from fuzzer.reproducer import encode_reproducer
-from tests.dashboard.site import CAMPAIGN, SECRET, Site
+from tests.dashboard.site import BUG, CAMPAIGN, SECRET, Site
 from tests.dashboard.test_access import all_paths, csrf_of
 from tests.golden import golden
 
@@ -32,6 +34,27 @@ class Write(NamedTuple):
     sent: dict[str, Any]
 
 
+MERGED = signature(golden("aging-goes-unseen").finding)
+SAID: dict[str, dict[str, str]] = {
+    "comment": {"text": "seen"},
+    "state": {"state": "fixed", "why": "by hand"},
+    "merge": {"into": signature(golden("collapsible-frozen").finding), "why": "alike"},
+    "split": {"why": "two"},
+}
+"""What is said of a finding; split of the one that is merged."""
+
+
+def said() -> dict[tuple[str, str], Write]:
+    """Of each action, by form and by API."""
+    writes: dict[tuple[str, str], Write] = {}
+    for action, what in SAID.items():
+        for prefix, kind in (("", "data"), ("/api/v1", "json")):
+            finding = MERGED if action == "split" else BUG
+            write = Write(f"{prefix}/findings/1/{finding}/{action}", Level.OPERATE, {kind: what})
+            writes["POST", f"{prefix}/findings/{{campaign}}/{{signature}}/{action}"] = write
+    return writes
+
+
 REPRODUCER = encode_reproducer(golden("bug-219588"))
 WRITES: dict[tuple[str, str], Write] = {
     ("POST", "/replays"): Write("/replays", Level.OPERATE, {"files": {"file": REPRODUCER}}),
@@ -44,13 +67,15 @@ WRITES: dict[tuple[str, str], Write] = {
     ("DELETE", "/api/v1/tokens/{token}"): Write("/api/v1/tokens/2", Level.ADMIN, {}),
     ("POST", "/api/v1/campaigns"): Write("/api/v1/campaigns", Level.OPERATE, {"json": {"programs": 5}}),
     ("POST", "/api/v1/campaigns/{campaign}/{action}"): Write("/api/v1/campaigns/2/stop", Level.OPERATE, {}),
+    **said(),
 }
 """By method and path, as the application has them."""
 
 
 @pytest.fixture
 def steered(own: Site) -> Site:
-    """Campaign 2 belongs to workers."""
+    """Campaign 2 belongs to workers; a finding of campaign 1 is merged into another one."""
+    Merges(own.engine).merge(MERGED, SAID["merge"]["into"], "somebody", "alike")
     plan = FleetPlan(10, False, None)
     Fleets(own.engine).create(plan, msgspec.structs.replace(CAMPAIGN, budget_programs=10))
     return own
