@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A reviewer's way through the dashboard: list, finding, picture, downloads, replay; by mouse, keyboard and phone."""
 
-import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import encode_reproducer
 from tests.browser.visit import WIDTHS, Theme, visit
 from tests.dashboard.server import Server
 from tests.dashboard.site import BUG
 from tests.golden import golden
-from tests.workers.shell import environment, mmufuzz
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -75,31 +71,35 @@ def test_step_through_the_picture(chromium: Browser, server: Server) -> None:
         expect(state).to_contain_text("pfn 5 W MMU-W A D")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_download_and_replay_in_a_fresh_process(chromium: Browser, server: Server, form: str, tmp_path: Path) -> None:
+def test_where_it_became_inevitable_and_a_comment(chromium: Browser, server: Server) -> None:
     with visit(chromium, server) as page:
         page.goto(f"/findings/1/{BUG}")
-        with page.expect_download() as waiting:
-            page.click(f"a[download]:text-is('{form}')")
-        file = tmp_path / waiting.value.suggested_filename
-        waiting.value.save_as(file)
-    if form == "pytest":
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file.name]
-        run = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    else:
-        run = mmufuzz(f"replay {file.name}", tmp_path)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert ("1 passed" if form == "pytest" else "reproduced exactly: fixed") in run.stdout
+        page.click("text=Where did it become inevitable?")
+        expect(page.locator(".chances .share")).to_be_attached(timeout=90_000)
+        expect(page.locator(".chances figcaption")).to_contain_text("Inevitable after step")
+        expect(page.locator("#picture")).to_be_visible()
+        page.locator(".lanes .row >> nth=4").click()
+        expect(page.locator(".chances .now")).to_have_attribute("x1", "5")
+        page.fill("input[name=text]", "<b>seen</b> on hardware")
+        page.click("text=Comment >> nth=-1")
+        expect(page.locator(".history")).to_contain_text("<b>seen</b> on hardware")
+        page.click("text=Move to another state")
+        page.select_option(".moves select[name=state]", "invalid")
+        page.fill(".moves form[action$=state] input[name=why]", "a test")
+        page.click(".moves button:text-is('Move')")
+        expect(page.locator(".history")).to_contain_text("open → invalid")
 
 
-def test_downloads_of_a_campaign(chromium: Browser, server: Server, tmp_path: Path) -> None:
+def test_upload_a_program_and_watch_it_become_a_report(chromium: Browser, server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "program.json"
+    file.write_bytes(golden("bug-219588").program.encode())
     with visit(chromium, server) as page:
-        page.goto("/campaigns/1")
-        for text, name in (("zip with reproducers", "findings-1.zip"), ("CSV", "findings-1.csv")):
-            with page.expect_download() as waiting:
-                page.click(f"a[download]:text-is('{text}')")
-            assert waiting.value.suggested_filename == name
-        expect(page.locator(".chart canvas")).to_be_visible()
+        page.goto("/replays")
+        page.set_input_files("input[type=file]", file)
+        page.click("main form.upload button")
+        expect(page.locator("main")).to_contain_text("schedules.", timeout=90_000)
+        page.click("table a:text-is('stale-writable-mmuw') >> nth=0")
+        expect(page.locator("#picture")).to_be_visible()
 
 
 def test_upload_and_watch_it_become_a_report(chromium: Browser, server: Server, tmp_path: Path) -> None:
