@@ -54,7 +54,7 @@ def with_added_columns(statements: list[str]) -> list[str]:
     added = [
         match for statement in statements if (match := re.fullmatch(r"ALTER TABLE (\w+) ADD COLUMN (.*)", statement))
     ]
-    created = [statement for statement in statements if not statement.startswith("ALTER TABLE")]
+    created = [statement for statement in statements if statement.startswith("CREATE")]
     for table, column in (match.groups() for match in added):
         at = next(index for index, text in enumerate(created) if text.startswith(f"CREATE TABLE {table} "))
         created[at] = created[at].replace(", CONSTRAINT", f", {column}, CONSTRAINT", 1)

@@ -61,10 +61,10 @@ def test_a_reproducer_of_a_hundred_megabytes(fleet: Fleet, tmp_path: Path) -> No
     encoded = "return msgspec.json.format(msgspec.json.encode(reproducer), indent=1)"
     huge = f"{encoded} + b' ' * {100 * MEGABYTE}"
     sources = changed_sources(tmp_path / "sources", "fuzzer/reproducer.py", encoded, huge)
-    campaign = fleet.create(1)
+    campaign = fleet.create(5)
     worker = fleet.start_worker(sources=sources)
     status = fleet.finish(campaign)
-    assert (status.programs, status.unjudged) == (1, 0)
+    assert (status.programs, status.unjudged) == (5, 0)
     rows = fleet.store.findings(campaign)
     assert rows
     assert {row.reproducer for row in rows} == {None}

@@ -20,6 +20,7 @@ from workers.launch import BadWish, Wish, launch, prepared, read_form, read_wish
         (Wish(programs=1, old="new", new="old"), "new: it lacks 'age-elides-tlb-flush', which old has"),
         (Wish(programs=1, old="old-nosuch"), "old: unknown patch 'nosuch'"),
         (Wish(programs=1, new="newer"), "new: unknown semantics 'newer'"),
+        (Wish(programs=1, strategies=("nosuch",)), r"strategies: 'nosuch' is none of random-walk, pct, burst"),
         (Wish(programs=1, profile="nosuch\n"), r"profile: 'nosuch\n' is none of aging, "),
     ],
 )
@@ -69,10 +70,14 @@ def test_what_was_left_open_is_filled_in() -> None:
 def test_a_campaign_as_it_is_stored(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
     fleets = Fleets(engine)
-    number = launch(fleets, Wish(profile="tdp", seed=5, seconds=60, batch_programs=10, slots_max=2))
+    number = launch(
+        fleets,
+        Wish(profile="tdp", seed=5, seconds=60, batch_programs=10, slots_max=2, strategies=("pct",), memory_mib=64),
+    )
     status = fleets.status(number)
     assert (status.campaign.seed_first, status.campaign.budget_seconds, status.campaign.profile) == (5, 60.0, "tdp")
-    assert (status.plan.batch_programs, status.plan.slots_max) == (10, 2)
+    assert (status.plan.batch_programs, status.plan.slots_max, status.plan.memory_mib) == (10, 2, 64)
+    assert status.campaign.strategies == ("pct",)
     assert status.campaign.model_version == model_version()
     engine.dispose()
 
