@@ -25,12 +25,13 @@ from schemathesis.specs.openapi.checks import (
 from dashboard.api import PREFIX
 from db.fleets import FleetPlan, Fleets
 from db.replays import Replays
-from db.schema import Level
+from db.schema import Level, UploadKind
 from db.session import open_database
 from db.store import Store
 from db.tokens import Tokens
 from fuzzer.export.trace_json import encode_trace, make_trace
 from fuzzer.finding import signature
+from fuzzer.one_program import Searched, Shown
 from fuzzer.reproducer import encode_reproducer
 from tests.dashboard.server import Server, serving
 from tests.dashboard.site import BUG, CAMPAIGN, SECRET, fill
@@ -44,6 +45,7 @@ KNOWN = {
     "form": "story",
     "patch": "age-elides-tlb-flush",
     "token": 2,
+    "place": 1,
     "action": "stop",
 }
 """Things that are there; campaign 2 is the one that can be steered."""
@@ -59,10 +61,11 @@ SENSE: dict[str, dict[str, Any]] = {
 
 
 class Stored(NamedTuple):
-    """A server, and the receipt of an upload that it has replayed."""
+    """A server, and the receipts of uploads that are done: a reproducer, and a program that showed a finding."""
 
     server: Server
-    receipt: str
+    reproducer: str
+    program: str
 
 
 @pytest.fixture
@@ -74,11 +77,15 @@ def stored(tmp_path: Path) -> Iterator[Stored]:
     Tokens(engine).create("another", Level.READ)
     reproducer = golden("bug-219588")
     replays = Replays(engine)
-    receipt = replays.submit(encode_reproducer(reproducer), "me").id
-    replays.finish(receipt, encode_trace(make_trace(reproducer)), None)
+    replayed = replays.submit(encode_reproducer(reproducer), "me").id
+    replays.finish(replayed, encode_trace(make_trace(reproducer)), None)
+    shown = Shown(reproducer.finding, BUG, 1, 0, reproducer)
+    report = Searched(reproducer.program, "old", "new", "0", 1, 100, (shown,), 0)
+    searched = replays.submit(msgspec.json.encode(reproducer.program), "me", UploadKind.PROGRAM).id
+    replays.finish(searched, msgspec.json.encode(report), None)
     engine.dispose()
     with serving(tmp_path) as server:
-        yield Stored(server, receipt)
+        yield Stored(server, replayed, searched)
 
 
 def test_no_request_breaks_the_server(stored: Stored) -> None:
@@ -88,11 +95,12 @@ def test_no_request_breaks_the_server(stored: Stored) -> None:
     found = list(description.exclude(path_regex="/events$").get_all_operations())
     operations = [one.ok() for one in found if isinstance(one, Ok)]
     assert len(operations) == len(found), "the description is sound"
-    things = KNOWN | {"receipt": stored.receipt}
     refused = []
     # Last what may revoke this very token.
     for operation in sorted(operations, key=lambda operation: operation.method == "delete"):
         names = {parameter.name for parameter in operation.path_parameters}
+        of_program = "place" in names or operation.path.endswith("/report")
+        things = KNOWN | {"receipt": stored.program if of_program else stored.reproducer}
         known = {name: value for name, value in things.items() if name in names}
         if "action" in names:
             known["campaign"] = 2
