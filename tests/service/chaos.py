@@ -193,7 +193,7 @@ def finished(fleet: Fleet, campaign: int) -> bool:
 
 
 def wrongs(engine: Engine, plan: Plan, status: FleetStatus, expected: Shown) -> list[str]:
-    """What is not as it must be after a campaign that was disturbed; it is the only one with anything left to do."""
+    """What is not as it must be after a campaign that was disturbed."""
     found = shown_in(Store(engine), status.campaign.id)
     wrong = [
         f"{name}: {found.get(name)} instead of {expected.get(name)}"
@@ -204,8 +204,13 @@ def wrongs(engine: Engine, plan: Plan, status: FleetStatus, expected: Shown) -> 
     if counted != (plan.batches, plan.programs, 0):
         wrong.append(f"batches, programs, not judged: {counted} instead of {(plan.batches, plan.programs, 0)}")
     with engine.begin() as connection:
-        for table in (TaskTable, SightingTable, PendingOccurrenceTable):
-            left = connection.execute(select(func.count()).select_from(table)).scalar_one()
+        batches = select(BatchTable.id).where(BatchTable.campaign_id == status.campaign.id)
+        for table, its in (
+            (TaskTable, TaskTable.campaign_id == status.campaign.id),
+            (SightingTable, SightingTable.batch_id.in_(batches)),
+            (PendingOccurrenceTable, PendingOccurrenceTable.batch_id.in_(batches)),
+        ):
+            left = connection.execute(select(func.count()).select_from(table).where(its)).scalar_one()
             if left:
                 wrong.append(f"{left} rows left in {table.__tablename__}")
         for counted_in, *columns in (
