@@ -43,12 +43,12 @@ def findings_zip(store: Store, campaign: int, rows: list[FindingRow]) -> bytes:
     """findings.csv, a README and the reproducers.  The same findings give the same bytes.  Raises StoreError."""
     data = io.BytesIO()
     kept = 0
+    listed = {row.signature for row in rows}
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for row in rows:
-            body = store.reproducer(row.signature, campaign) if row.reproducer else None
-            if body is not None:
+        for signature, body in store.reproducers(campaign):
+            if signature in listed:
                 kept += 1
-                _add(archive, f"reproducers/{file_name(row.signature, '.json')}", body)
+                _add(archive, f"reproducers/{file_name(signature, '.json')}", body)
         _add(archive, "findings.csv", findings_csv(rows))
         _add(archive, "README", _README.format(campaign=campaign, found=len(rows), kept=kept).encode())
     return data.getvalue()

@@ -4,9 +4,9 @@
 Every query is in this package; what goes in and comes out are frozen Structs, never table rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, TypeVarTuple
+from typing import Any, Final, TypeVarTuple
 
 import msgspec
 from sqlalchemy import Engine, Select, func, select, update
@@ -31,6 +31,9 @@ from db.traces import TraceRow, unjudged_traces
 from fuzzer.finding import BatchResult, Finding, Occurrence, Verdict, signature
 
 _Columns = TypeVarTuple("_Columns")
+_WORST_FIRST: Final = (FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
+# One may have a megabyte.
+_REPRODUCERS_AT_ONCE: Final = 50
 
 
 class ReproducerRow(msgspec.Struct, frozen=True):
@@ -154,7 +157,7 @@ class Store:
             query = query.where(FindingTable.campaign_id == campaign)
         if verdict is not None:
             query = query.where(FindingTable.severity == SEVERITY[verdict])
-        query = query.order_by(FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
+        query = query.order_by(*_WORST_FIRST)
         with transaction(self._engine, "read") as connection:
             return [_finding_row(row) for row in connection.execute(query.limit(limit)).mappings()]
 
@@ -191,6 +194,18 @@ class Store:
         query = _of_signature(select(ReproducerTable.body).join(FindingTable), signature, campaign)
         with transaction(self._engine, "read") as connection:
             return connection.execute(query).scalars().first()
+
+    def reproducers(self, campaign: int) -> Iterator[tuple[str, bytes]]:
+        """Every reproducer file of a campaign with its finding's signature, in the order of `findings`."""
+        query = (
+            select(FindingTable.signature, ReproducerTable.body)
+            .join(ReproducerTable)
+            .where(FindingTable.campaign_id == campaign)
+            .order_by(*_WORST_FIRST)
+        )
+        with transaction(self._engine, "read") as connection:
+            rows = connection.execution_options(yield_per=_REPRODUCERS_AT_ONCE).execute(query)
+            yield from ((name, body) for name, body in rows)
 
     def improve_reproducer(
         self,
