@@ -83,7 +83,8 @@ class TestRevisions:
         statements += [CreateIndex(index) for table in tables for index in table.indexes]
         schema = [str(statement.compile(dialect=context.dialect)) for statement in statements]
         emitted = [normal(statement) for statement in output.getvalue().split(";")[:-1]]
-        assert sorted(with_added_columns(emitted)) == sorted(map(normal, schema))
+        made = [statement for statement in emitted if not statement.startswith("UPDATE ")]  # rows move, tables stay
+        assert sorted(with_added_columns(made)) == sorted(map(normal, schema))
 
     def test_down_to_nothing_and_up_again(self, engine: Engine) -> None:
         with transaction(engine, "write") as connection:

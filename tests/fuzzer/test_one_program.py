@@ -28,10 +28,12 @@ def searched() -> Searched:
 def test_the_bug_of_a_program_is_found_again(searched: Searched) -> None:
     assert searched.schedules == 40
     assert searched.unjudged == 0
-    (bug,) = [one for one in searched.shown if one.finding.kind == "violation" and one.finding.side == "old"]
-    assert (bug.finding.what, bug.finding.verdict) == ("stale-writable-mmuw", Verdict.FIXED)
-    assert bug.finding.patches == BUG.finding.patches
-    assert 0 < bug.count < 40
+    """At one or at another pair of racing points, as chance will have it."""
+    bugs = [one for one in searched.shown if one.finding.kind == "violation" and one.finding.side == "old"]
+    for bug in bugs:
+        assert (bug.finding.what, bug.finding.verdict) == ("stale-writable-mmuw", Verdict.FIXED)
+        assert bug.finding.patches == BUG.finding.patches
+    assert 0 < sum(bug.count for bug in bugs) < 40
 
 
 def test_what_it_shows_replays_exactly(searched: Searched) -> None:
