@@ -113,6 +113,12 @@ def test_upload_and_watch_it_become_a_report(chromium: Browser, server: Server, 
         expect(page.locator("#picture")).to_be_visible()
 
 
+def test_the_growth_of_a_campaign_is_drawn(chromium: Browser, server: Server) -> None:
+    with visit(chromium, server) as page:
+        page.goto("/campaigns/1")
+        expect(page.locator(".chart canvas")).to_be_visible()
+
+
 def test_a_diff_unfolds_in_the_changelog(chromium: Browser, server: Server) -> None:
     with visit(chromium, server) as page:
         page.goto("/changelog")
