@@ -149,8 +149,12 @@ def _directory_lock(url: URL) -> Iterator[None]:
 
 def _engine(url: URL, *pragmas: str, **options: Any) -> Engine:
     if url.get_backend_name() != "sqlite":
-        # No statement can outlast a lock that a stopped process holds.
-        connect_args: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "options": f"-c lock_timeout={_LOCK_MS}"}
+        # No statement can outlast a lock that a stopped process holds; and text is text in an SQL_ASCII database, too.
+        connect_args: dict[str, Any] = {
+            "connect_timeout": _CONNECT_SECONDS,
+            "options": f"-c lock_timeout={_LOCK_MS}",
+            "client_encoding": "utf8",
+        }
         return create_engine(url, pool_pre_ping=True, connect_args=connect_args, **options)
     # isolation_level None: the sqlite3 module must not begin transactions behind our back, and never before DDL.
     connect_args = {"timeout": _BUSY_TIMEOUT_SECONDS, "isolation_level": None}

@@ -85,12 +85,12 @@ class Servers(NamedTuple):
     def start_postgres(self) -> None:
         self.postgres.ensure_postgres_running()
 
-    def new_database(self) -> str:
+    def new_database(self, encoding: str = "UTF8") -> str:
         """URL of an empty database."""
         name = f"mmufuzz_{uuid.uuid4().hex[:12]}"
         url = self.postgres.get_uri()
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            connection.execute(f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' TEMPLATE template0".encode())
         return url.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{name}?")
 
 

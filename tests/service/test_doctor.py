@@ -61,6 +61,15 @@ def test_nobody_answers(fleet: Fleet) -> None:
     assert all(check["step"] for check in checks.values() if check["health"] == "failed")
 
 
+def test_a_database_that_knows_no_encoding(fleet: Fleet) -> None:
+    """SQL_ASCII takes bytes for what they are."""
+    url = fleet.servers.new_database("SQL_ASCII")
+    assert fleet.mmufuzz("migrate", "up", "--db", url).stderr == ""
+    named = fleet.mmufuzz("campaign", "create", "--programs", "5", "--name", "Prüfstand", "--db", url)
+    assert named.stderr == ""
+    assert "Prüfstand" in fleet.mmufuzz("campaign", "list", "--db", url).stdout
+
+
 def test_forward_and_back(fleet: Fleet) -> None:
     """On PostgreSQL; SQLite has its tests in tests/db."""
     newest = revisions(fleet.url).known[-1]
