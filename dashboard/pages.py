@@ -147,6 +147,7 @@ def finding(
     campaign: CampaignNumber,
     signature: Signature,
     chances: Literal["yes", ""] = "",
+    look: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> Response:
     row = service.finding(campaign, signature)
     trace, problem, resampled = None, "", _NO_CHANCES
@@ -180,7 +181,8 @@ def finding(
         **replay_values(trace) | resampled,
     )
     if resampled["chances_asked"] and not (resampled["chances"] or resampled["chances_problem"]):
-        response.headers["Refresh"] = "2"
+        # Another address each time: a browser that is sent to where it is, fragment included, does not load it again.
+        response.headers["Refresh"] = f"2; url=?chances=yes&look={look + 1}#interleaving"
     return response
 
 
