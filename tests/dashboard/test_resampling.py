@@ -30,7 +30,7 @@ def test_it_is_told_by_the_api_and_then_on_the_page(own: Site) -> None:
     assert "refresh" not in page.headers
     asked = own.get(f"{PAGE}?chances=yes")
     assert "Finding out where it became inevitable" in asked.text
-    assert asked.headers["refresh"] == "2"
+    assert asked.headers["refresh"] == "2; url=?chances=yes&look=1#interleaving"
     told = found_out(own).json()
     assert 0 < told["inevitable"] < told["steps"]
     assert len(told["chances"]) == told["steps"] + 1
