@@ -38,8 +38,9 @@ from db.session import transaction, utc_now
 from db.tasks import batch_seeds
 from fuzzer.finding import Verdict
 
-# Tasks published per slot: one in hand, one that waits for it.
-_PER_SLOT: Final = 2
+# Tasks of a kind published per slot: one in hand, and a few that wait for it, since each dispatch takes some hundredths
+# of a second that a lone slot waits for.
+_PER_SLOT: Final = 4
 
 
 class Patience(msgspec.Struct, frozen=True):
