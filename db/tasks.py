@@ -88,11 +88,12 @@ class Tasks:
         self._engine = engine
         self._now = now
 
-    def begin(self, name: TaskName, worker: str, model_version: str) -> Work | None:
+    def begin(self, name: TaskName, worker: str, model_version: str, *, redelivered: bool = False) -> Work | None:
         """Note that `worker` begins a task, and say what it is; None if there is nothing to do any more.
 
-        Nothing is to do if the result is stored, the task was set aside, or the campaign does not run.  Beginning a
-        task that somebody else has begun is allowed: he may be dead, and storing a result twice is harmless.
+        Nothing is to do if the result is stored, the task was set aside, or the campaign does not run; nor if the task
+        was begun since it was last published, as then this message is an older one that waited, too.  Not so if it is
+        `redelivered`: whoever had it may be dead, and storing a result twice is harmless.
         Raises OtherModel, and StoreError for a campaign that does not exist.
         """
         with transaction(self._engine, "write") as connection:
@@ -103,7 +104,7 @@ class Tasks:
                     f"{model_version}: start a worker of that version, or create the campaign anew"
                 )
             starts = _starts(connection, name)
-            if starts is None:
+            if starts is None or (not redelivered and _is_in_hand(connection, name)):
                 return None
             if campaign.state != CampaignState.RUNNING:
                 # Published again when the campaign goes on.
@@ -163,6 +164,13 @@ def _starts(connection: Connection, name: TaskName) -> int | None:
     if connection.execute(open_task).scalar():
         lock_fleet(connection, name.campaign)
     return connection.execute(open_task.with_for_update()).scalar()
+
+
+def _is_in_hand(connection: Connection, name: TaskName) -> bool:
+    """Was a task begun since it was last published?  If its worker dies or takes too long, it is published again."""
+    table = TaskTable
+    in_hand = select(table.id).where(is_task(name), table.started_at >= table.published_at)
+    return connection.execute(in_hand).first() is not None
 
 
 def _work(connection: Connection, name: TaskName, begun: Begun) -> Work:

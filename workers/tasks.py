@@ -93,7 +93,7 @@ def perform(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         log().error("message dropped", error=str(error))
         return
     with bound_contextvars(campaign=name.campaign, task=name.kind.value, number=name.number), retried(self):
-        begin_and_perform(name)
+        begin_and_perform(name, redelivered=is_redelivered(self))
         # What was just stored makes work sooner or later.  Later is soon enough while there is work: dispatching after
         # every task would cost more than some tasks, and the next pulse does it anyway.
         if not Tasks(Bench.database()).are_waiting(name.campaign):
@@ -105,11 +105,17 @@ def named(args: Iterable[Any], kwargs: Iterable[str]) -> TaskName:
     return msgspec.convert((*args, *kwargs), tuple[TaskName])[0]
 
 
-def begin_and_perform(name: TaskName) -> None:
+def is_redelivered(task: Task[Any, Any]) -> bool:
+    """Has somebody had this message before: a process that died with it, or this task before a retry?"""
+    told = task.request.delivery_info or {}
+    return bool(told.get("redelivered")) or task.request.retries > 0
+
+
+def begin_and_perform(name: TaskName, *, redelivered: bool) -> None:
     """Do a task that may have been done, or may not be for this worker.  Raises StoreError."""
     engine = Bench.database()
     try:
-        work = Tasks(engine).begin(name, os.environ[WORKER_NAME], model_version())
+        work = Tasks(engine).begin(name, os.environ[WORKER_NAME], model_version(), redelivered=redelivered)
     except (OtherModel, NoCampaign) as error:
         log().error("task refused", error=str(error))
         return

@@ -199,9 +199,9 @@ class TestPublishing:
         assert world.publish() == []
         assert world.fleets.status(world.campaign).other_models == ("another",)
 
-    def test_two_batches_a_slot(self, world: World) -> None:
+    def test_four_batches_a_slot(self, world: World) -> None:
         world.worker(slots=3)
-        assert [name.number for name in world.publish()] == list(range(6))
+        assert [name.number for name in world.publish()] == list(range(12))
         assert world.publish() == []
 
     def test_at_most_so_many_slots(self, engine: Engine) -> None:
@@ -255,10 +255,29 @@ class TestBegin:
         world.worker()
         name = world.publish()[0]
         for _ in range(STARTS_MAX):
-            assert world.tasks.begin(name, "one", MODEL) is not None
-        assert world.tasks.begin(name, "one", MODEL) is None
+            assert world.tasks.begin(name, "one", MODEL, redelivered=True) is not None
+        assert world.tasks.begin(name, "one", MODEL, redelivered=True) is None
         (aside,) = world.tasks.aside(world.campaign)
         assert aside.error == f"begun {STARTS_MAX} times and never finished: it kills its worker"
+
+    def test_the_second_message_of_a_task_that_waited(self, world: World) -> None:
+        world.worker()
+        name = world.publish()[0]
+        world.clock.pass_by(61)
+        world.worker()
+        assert name in world.publish()
+        assert world.tasks.begin(name, "one", MODEL) is not None
+        assert world.tasks.begin(name, "two", MODEL) is None, "it is in hand"
+        assert world.tasks.begin(name, "two", MODEL, redelivered=True) is not None, "who had it died"
+
+    def test_published_again_after_its_worker_died(self, world: World) -> None:
+        world.worker("one")
+        name = world.publish()[0]
+        assert world.tasks.begin(name, "one", MODEL) is not None
+        world.clock.pass_by(16)
+        world.worker("two")
+        assert name in world.publish()
+        assert world.tasks.begin(name, "two", MODEL) is not None
 
     def test_an_error_of_many_lines(self, world: World) -> None:
         world.worker()
@@ -288,7 +307,7 @@ class TestGroups:
 
     def test_what_is_begun_again_is_split(self, world: World, kind: TaskKind) -> None:
         name, whole = self.begun(world, kind)
-        part = world.tasks.begin(name, "two", MODEL)
+        part = world.tasks.begin(name, "two", MODEL, redelivered=True)
         assert part is not None
         assert programs(part) == {min(programs(whole))}
         world.end(name, part)
@@ -299,7 +318,7 @@ class TestGroups:
     def test_a_result_of_the_whole_closes_the_parts(self, world: World, kind: TaskKind) -> None:
         """Its worker was taken for dead, and was not."""
         name, whole = self.begun(world, kind)
-        part = world.tasks.begin(name, "two", MODEL)
+        part = world.tasks.begin(name, "two", MODEL, redelivered=True)
         assert part is not None
         before = {tasks.kind: tasks.open for tasks in world.fleets.status(world.campaign).tasks}
         world.end(name, whole)
