@@ -371,7 +371,7 @@ class TraceTable(Base):
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"))
     key: Mapped[str]
     count: Mapped[int]
-    """Programs that showed it."""
+    """Programs of stored batches that showed it: none yet of a glimpse, see db.glimpses."""
     folded: Mapped[int]
     """How many of them are counted at a judgement."""
     first_seed: Mapped[int]

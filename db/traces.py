@@ -16,6 +16,7 @@ class TraceRow(msgspec.Struct, frozen=True):
     campaign: int
     trace: Trace
     count: int
+    """Programs that showed it; 0 while the first batch that did still runs."""
     first_seed: int
     first_seen: datetime
 

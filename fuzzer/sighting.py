@@ -46,16 +46,37 @@ class LostSight(RuntimeError):
     """The program does not show the trace: another model, semantics or profile than those that saw it."""
 
 
-def sightings(hunt: Hunt, seeds: Iterable[int]) -> tuple[Sighting, ...]:
-    """Run the programs of `seeds`; what they show, in the order in which it first showed."""
-    shown: dict[Trace, list[int]] = {}
-    for seed in seeds:
-        trial = hunt.run(seed)
+class Gathering:
+    """What programs show, trace by trace, as they run."""
+
+    def __init__(self, hunt: Hunt) -> None:
+        self._hunt = hunt
+        self._shown: dict[Trace, list[int]] = {}
+
+    def run(self, seed: int) -> tuple[Trace, ...]:
+        """Run the program of `seed`; the traces that no program before it has shown."""
+        trial = self._hunt.run(seed)
+        fresh = []
         for what in seen_in(trial):
             kind = "violation" if isinstance(what, str) else "divergence"
             name, *where = trace_of(trial, what)
-            shown.setdefault(Trace(kind, name, tuple(where)), []).append(seed)
-    return tuple(Sighting(trace, tuple(seen)) for trace, seen in shown.items())
+            trace = Trace(kind, name, tuple(where))
+            if trace not in self._shown:
+                fresh.append(trace)
+            self._shown.setdefault(trace, []).append(seed)
+        return tuple(fresh)
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """Everything, in the order in which it first showed."""
+        return tuple(Sighting(trace, tuple(seen)) for trace, seen in self._shown.items())
+
+
+def sightings(hunt: Hunt, seeds: Iterable[int]) -> tuple[Sighting, ...]:
+    """Run the programs of `seeds`; what they show, in the order in which it first showed."""
+    gathering = Gathering(hunt)
+    for seed in seeds:
+        gathering.run(seed)
+    return gathering.sightings()
 
 
 def judge_sightings(hunt: Hunt, seed: int, traces: Iterable[Trace]) -> list[Finding]:

@@ -18,10 +18,11 @@ from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.schedulers import STRATEGIES
-from fuzzer.sighting import judge_sightings, minimize_sighting, sightings
+from fuzzer.sighting import Gathering, judge_sightings, minimize_sighting
 from reference_mmu.semantics import parse_semantics
 from workers import metrics
 from workers.allowance import allowance
+from workers.glimpses import Glimpses
 from workers.metrics import BatchEnd, count_sightings
 
 
@@ -51,8 +52,11 @@ def hunt_of(campaign: CampaignRow) -> Hunt:
 
 def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork) -> None:
     started = time.monotonic()
+    gathering, glimpses = Gathering(hunt), Glimpses(engine, name.campaign)
     with allowance(work.memory_mib):
-        seen = sightings(hunt, work.seeds)
+        for seed in work.seeds:
+            glimpses.note(seed, gathering.run(seed))
+        seen = gathering.sightings()
     result = BatchResult(
         campaign=name.campaign,
         number=name.number,

@@ -179,7 +179,8 @@ def unjudged_line(row: TraceRow) -> str:
     """E.g. "not judged yet: divergence fewer-flushes (age, old, tdp, 4), 3 programs, first seed 17, run 1"."""
     trace = row.trace
     what = f"{trace.kind} {trace.what} ({', '.join(trace.where)})"
-    return f"not judged yet: {what}, {row.count} programs, first seed {row.first_seed}, run {row.campaign}"
+    programs = f"{row.count} programs" if row.count else "not counted yet"
+    return f"not judged yet: {what}, {programs}, first seed {row.first_seed}, run {row.campaign}"
 
 
 def details(row: FindingRow, occurrences: list[Occurrence]) -> list[tuple[str, str]]:
