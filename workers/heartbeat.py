@@ -23,6 +23,7 @@ from workers.app import CONTROL_QUEUE, app, queue_names
 from workers.chores import chores
 from workers.exposition import bury_the_dead
 from workers.logs import log
+from workers.mailbox import Letter
 from workers.settings import settings
 from workers.tasks import WORKER_NAME, pulse
 
@@ -119,11 +120,10 @@ class Heartbeat(bootsteps.StartStopStep):
             log().warning("chores not asked for", error=str(error))
 
     def listen(self) -> None:
-        """Connect again if the same message waits while this worker has none in hand, twice in a row.
+        """Connect again after a lost acknowledgement, see Letter; and, whatever the reason, if the same message waits
+        while this worker has none in hand, twice in a row.
 
-        When a broker dies in the moment of an acknowledgement, Celery logs "Couldn't ack" and closes the connection
-        that it listens to without noticing: it would idle for ever.  An error that the event loop takes for a lost
-        connection makes it connect anew.
+        An error that the event loop takes for a lost connection makes it connect anew.
         """
         bury_the_dead()
         idle = not state.reserved_requests
@@ -133,10 +133,10 @@ class Heartbeat(bootsteps.StartStopStep):
         # Not any message: one that this very beat has sent may not have arrived yet, on a busy host at every beat.
         self.oldest = [messages.oldest for messages in waiting if messages.oldest is not None]
         self.deaf_beats = self.deaf_beats + 1 if idle and not set(before).isdisjoint(self.oldest) else 0
-        if self.deaf_beats >= DEAF_BEATS:
-            self.deaf_beats = 0
-            log().warning("deaf to the broker, connecting again")
-            raise ConnectionResetError("no message arrives though some wait")
+        if Letter.unacknowledged or self.deaf_beats >= DEAF_BEATS:
+            log().warning("deaf to the broker, connecting again", unacknowledged=Letter.unacknowledged)
+            self.deaf_beats = Letter.unacknowledged = 0
+            raise ConnectionResetError("messages may wait that do not arrive")
 
 
 class Messages(msgspec.Struct, frozen=True):

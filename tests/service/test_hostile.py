@@ -2,16 +2,23 @@
 """What anybody may put into the queue, or into a campaign: told in one line, and the workers live on."""
 
 import json
+import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from kombu import Connection
+from kombu.transport import redis
 
 from db.session import StoreError
 from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
 from tests.workers.shell import changed_sources
 from workers.app import queue_names
+from workers.heartbeat import Heartbeat
+from workers.mailbox import Letter, Mailbox
+from workers.tasks import WORKER_NAME
 
 pytestmark = pytest.mark.xdist_group("service")
 MEGABYTE = 2**20
@@ -107,3 +114,24 @@ def test_unknown_campaigns(fleet: Fleet, word: str) -> None:
     refused = fleet.mmufuzz("campaign", word, "999")
     assert refused.returncode == 2
     assert refused.stderr == "mmufuzz: no campaign 999; 'mmufuzz campaign list' shows the campaigns\n"
+
+
+def test_an_acknowledgement_that_the_broker_never_got(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kombu logs it and waits for it for ever; the heartbeat sees to it that the worker connects again."""
+    monkeypatch.setattr(redis.Transport, "Channel", Mailbox)
+    monkeypatch.setenv(WORKER_NAME, "deaf")
+    broker = fleet.servers.broker
+    with Connection(broker.url) as connection:
+        queue = connection.SimpleQueue("letters")
+        queue.put("of a task")
+        queue.put("of another")
+        first, letter = queue.get(timeout=10), queue.get(timeout=10)
+        first.ack_log_error(logging.getLogger(), connection.connection_errors)
+        assert Letter.unacknowledged == 0
+        broker.kill()
+        letter.ack_log_error(logging.getLogger(), connection.connection_errors)
+        broker.start()
+        assert Letter.unacknowledged == 1
+        with pytest.raises(ConnectionResetError):
+            Heartbeat(SimpleNamespace(concurrency=1)).listen()
+        assert Letter.unacknowledged == 0
