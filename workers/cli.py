@@ -5,9 +5,11 @@ A command's module is imported when it is asked for. That makes `main` the place
 imported before it touches a core module.
 """
 
+import signal
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -112,7 +114,15 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    # For the first process of a container the kernel drops a signal that nobody handles: told to stop while it starts,
+    # it would go on until it is killed.
+    signal.signal(signal.SIGTERM, terminate)
     cli(prog_name="mmufuzz")
+
+
+def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as a shell would report it."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 """The command line as a whole: help that teaches, versions, the console script."""
 
 import re
+import signal
+import subprocess
 import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -10,7 +13,8 @@ from click.testing import CliRunner
 
 from reference_mmu import __version__
 from reference_mmu.version import model_version
-from tests.workers.shell import ROOT
+from tests.service.waiting import wait_until
+from tests.workers.shell import COMMAND, ROOT, environment
 from workers.cli import COMMANDS, cli
 from workers.refusal import one_line_errors
 
@@ -57,3 +61,17 @@ def test_ctrl_c_ends_with_130() -> None:
     with pytest.raises(click.exceptions.Exit) as ended, one_line_errors():
         raise KeyboardInterrupt
     assert ended.value.exit_code == 130
+
+
+def test_a_stop_while_it_starts_is_not_lost(tmp_path: Path) -> None:
+    """The kernel drops a signal without a handler if the process is the first of its container."""
+    process = subprocess.Popen([*COMMAND, "worker"], cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    status = Path(f"/proc/{process.pid}/status")
+
+    def handles() -> bool:
+        caught = re.search(r"^SigCgt:\t(\w+)$", status.read_text(encoding="ascii"), re.MULTILINE)
+        return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+    wait_until(handles, "SIGTERM has a handler", seconds=60)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
