@@ -10,6 +10,7 @@ from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi import Path as UrlPath
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
 
 from dashboard.access import COOKIE, Admin, Operator, Reader, check_origin, guard_of
 from dashboard.changelog import catalogue, diff_of, labelled_details
@@ -278,7 +279,7 @@ def replays(request: Request, visitor: Reader) -> Response:
 
 @pages.post("/replays")
 async def upload(request: Request, service: Services, visitor: Operator, file: UploadFile) -> Response:
-    row = service.uploads.submit(await file.read(), visitor.name)
+    row = await run_in_threadpool(service.uploads.submit, await file.read(), visitor.name)
     return RedirectResponse(f"/replays/{row.id}", 303)
 
 

@@ -4,11 +4,13 @@
 Each is sent what it takes, so that nothing but the visitor's right can keep it from writing.
 """
 
+import asyncio
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from db.fleets import FleetPlan, Fleets
 from db.merges import Merges
@@ -142,3 +144,24 @@ def test_a_revoked_token_writes_nothing(steered: Site, method: str, path: str) -
 
 def test_the_campaign_of_these_tests_can_be_steered(steered: Site) -> None:
     assert Fleets(steered.engine).status(2).campaign.state is CampaignState.RUNNING
+
+
+def test_nobody_waits_for_the_database_of_another(steered: Site) -> None:
+    """A statement in the thread of the event loop would keep all others waiting, streams and health included."""
+    seen, in_loop = [], []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement)
+        with suppress(RuntimeError):  # there is none in this thread
+            asyncio.get_running_loop()
+            in_loop.append(statement)
+
+    event.listen(steered.engine, "before_cursor_execute", note)
+    for (method, _), write in WRITES.items():
+        # What was done already by the form is refused to the API.
+        assert send(steered, method, write, steered.headers(write.level)) in (200, 201, 202, 204, 303, 400)
+    steered.sign_in(Level.OPERATE)
+    for address in ("/", "/findings", "/api/v1/me", "/healthz"):
+        assert steered.client.get(address).status_code == 200
+    assert any(statement.startswith("INSERT INTO replays") for statement in seen)
+    assert in_loop == []
