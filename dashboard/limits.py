@@ -65,7 +65,7 @@ class Limits:
         limit = UPLOAD_BYTES_MAX if scope["path"] in DEAR else BODY_BYTES_MAX
         body = await _read(receive, limit) if scope["method"] not in ("GET", "HEAD") else b""
         if body is None:
-            _LOG.warning("refused: a body of more than %d bytes, or too slow, for %r", limit, scope["path"][:100])
+            _LOG.warning("refused: a body of more than %d bytes, or not all of it, for %r", limit, scope["path"][:100])
             await PlainTextResponse(f"at most {limit} bytes\n", 413)(scope, receive, send)
             return
         await self._app(scope, _once(body, receive), send)
@@ -80,12 +80,14 @@ class Limits:
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body, None if it is too long or does not come."""
+    """The whole body, None if it is too long or does not come: nobody acts upon half of what was meant."""
     body = bytearray()
     try:
         async with asyncio.timeout(_BODY_SECONDS_MAX):
             while True:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
                 body += message.get("body", b"")
                 if len(body) > limit:
                     return None

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Rates and sizes."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
-from dashboard.limits import BODY_BYTES_MAX, DEAR_AT_ONCE, UPLOAD_BYTES_MAX, Buckets
+from dashboard.limits import BODY_BYTES_MAX, DEAR_AT_ONCE, UPLOAD_BYTES_MAX, Buckets, Limits
 from db.schema import Level
 from tests.dashboard.site import SECRET, Site, site
 
@@ -52,7 +54,7 @@ def test_an_upload_of_a_hundred_megabytes(own: Site, caplog: pytest.LogCaptureFi
     answer = own.client.post("/api/v1/replays", content=b" " * (100 << 20), headers=headers)
     assert (answer.status_code, answer.text) == (413, f"at most {UPLOAD_BYTES_MAX} bytes\n")
     assert [record.getMessage() for record in caplog.records if record.name == "dashboard.limits"] == [
-        f"refused: a body of more than {UPLOAD_BYTES_MAX} bytes, or too slow, for '/api/v1/replays'"
+        f"refused: a body of more than {UPLOAD_BYTES_MAX} bytes, or not all of it, for '/api/v1/replays'"
     ]
     assert own.get("/findings").status_code == 200
 
@@ -65,3 +67,29 @@ def test_a_body_is_limited_whatever_its_length_says(own: Site) -> None:
     headers = own.headers(Level.ADMIN) | {"Content-Type": "application/json"}
     assert own.client.post("/api/v1/tokens", content=chunks(), headers=headers).status_code == 413
     assert own.client.post("/api/v1/tokens", content=b"x" * (BODY_BYTES_MAX + 1), headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("last", "taken"),
+    [
+        ({"type": "http.request", "body": b"fixed by", "more_body": False}, [b"text=not fixed by"]),
+        ({"type": "http.disconnect"}, []),
+    ],
+)
+def test_half_a_request_is_none(last: Message, taken: list[bytes]) -> None:
+    """Else a comment would stand there that nobody wrote, because a connection broke."""
+    came = iter([{"type": "http.request", "body": b"text=not ", "more_body": True}, last])
+    bodies: list[bytes] = []
+
+    async def receive() -> Message:
+        return next(came)
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        bodies.append((await receive())["body"])
+
+    scope = {"type": "http", "method": "POST", "path": "/", "client": ("192.0.2.1", 1), "headers": []}
+    asyncio.run(Limits(app, 1, 1.0, lambda: 0.0)(scope, receive, send))
+    assert bodies == taken
