@@ -232,7 +232,7 @@ def finding_trace(
     request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
 ) -> Response:
     """Its reproducer, replayed: every step with the state of both models."""
-    encoded = service.replayer.encoded_trace(service.reproducer(campaign, signature))
+    encoded = service.replayer.encoded_trace(service.reproducer(service.finding(campaign, signature)))
     return answer(request, encoded, "application/json")
 
 
@@ -240,8 +240,9 @@ def finding_trace(
 def finding_chances(
     request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
 ) -> Response:
-    """Where it became inevitable. It takes some seconds to find out: until then the answer is 202, ask again."""
-    told = service.resampling.ask(service.reproducer(campaign, signature))
+    """Where it became inevitable. It takes some seconds to find out: until then the answer is 202, ask again. Of what
+    waits to be found out a token has a few at a time, else the answer is 429."""
+    told = service.resampling.ask(service.reproducer(service.finding(campaign, signature)), visitor.name)
     if told is None:
         return Response(b"{}", 202, {"Retry-After": "2"}, "application/json")
     return json_answer(request, told)
@@ -261,11 +262,11 @@ def finding_export(
     form: FormName,
 ) -> Response:
     """Its reproducer in another form; the first lines say how to replay the file."""
-    return exported(request, service, service.reproducer(campaign, signature), signature, form)
+    return exported(request, service, service.reproducer(service.finding(campaign, signature)), signature, form)
 
 
 def exported(request: Request, service: Service, body: bytes, signature: str, form: str) -> Response:
-    """A reproducer file in any form.  Raises NotFound and ReplayFailed."""
+    """A reproducer file in any form.  Raises NotFound, ReplayFailed and TooManyWaiting."""
     if form not in FORMS:
         raise NotFound(f"no form '{form}'; there are {', '.join(FORMS)}")
     if form != "reproducer":

@@ -89,7 +89,7 @@ def create_app(
         tokens.adopt("administrator", secret, Level.ADMIN)
     replayer = Replayer(settings.replay_seconds, settings.replay_megabytes, settings.replays_at_once)
     replays = Replays(engine, now)
-    uploads, resampling = Uploads(replays, replayer), Resampling(replayer)
+    uploads = Uploads(replays, replayer)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -97,8 +97,9 @@ def create_app(
         catalogue()
         uploads.resume()
         yield
+        # What is in a child is finished, and what waits behind it is not begun.
+        replayer.close()
         uploads.close()
-        resampling.close()
 
     # The bundled pages for OpenAPI load scripts from elsewhere: not these.
     app = FastAPI(
@@ -120,7 +121,7 @@ def create_app(
         replays=replays,
         replayer=replayer,
         uploads=uploads,
-        resampling=resampling,
+        resampling=Resampling(replayer),
         now=now,
     )
     app.state.streams = Streams(settings.progress_seconds)

@@ -17,6 +17,7 @@ from dashboard.service import CampaignNumber, Service, Services, Signature
 from db.history import Histories, HistoryRow, RecheckRow
 from db.merges import MergeRow, Merges
 from db.schema import FindingState
+from db.store import FindingRow
 
 TEXT_CHARS_MAX: Final = 4096
 """As many as the database takes; one line."""
@@ -66,16 +67,15 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: _Text
 
 
-def followed(service: Service, campaign: int, signature: str) -> Following:
-    """Raises NotFound."""
-    row = service.finding(campaign, signature)
+def followed(service: Service, row: FindingRow) -> Following:
+    """What became of a finding."""
     histories, merges = Histories(service.engine), Merges(service.engine)
     return Following(
         row.state,
-        tuple(histories.of(signature, campaign)),
-        tuple(histories.rechecks(signature, campaign)),
-        merges.target(signature),
-        tuple(merges.into(signature)),
+        tuple(histories.of(row.signature, row.campaign)),
+        tuple(histories.rechecks(row.signature, row.campaign)),
+        merges.target(row.signature),
+        tuple(merges.into(row.signature)),
     )
 
 
@@ -145,7 +145,7 @@ def history(
     request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
 ) -> Response:
     """What became of a finding since it was found."""
-    return json_answer(request, followed(service, campaign, signature))
+    return json_answer(request, followed(service, service.finding(campaign, signature)))
 
 
 def _done(
@@ -157,7 +157,9 @@ def _done(
         raise BadBody(str(error)) from error
     assert isinstance(said, Comment | Move | Merge | Split)
     follow(service, visitor, campaign, signature, said)
-    return Response(msgspec.json.encode(followed(service, campaign, signature)), media_type="application/json")
+    return Response(
+        msgspec.json.encode(followed(service, service.finding(campaign, signature))), media_type="application/json"
+    )
 
 
 @following_api.post("/comment", responses=shows(Following), openapi_extra=takes(Comment))

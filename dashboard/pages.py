@@ -18,25 +18,18 @@ from dashboard.filters import FindingFilters
 from dashboard.following import followed
 from dashboard.progress import progress
 from dashboard.reasons import MEANING, reasons
-from dashboard.replaying import ReplayFailed
-from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Service, Services, Signature
+from dashboard.replayed import replay_values, replayed, resampled
+from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
 from db.pace import pace
-from db.replays import TooManyWaiting
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
 from fuzzer.one_program import Searched
 from fuzzer.two_columns import headline
-from fuzzer.words import program_words, switch_words
+from fuzzer.words import program_words
 from reference_mmu.patches import PATCHES
 
 _RECENT: Final = 10
-_NO_CHANCES: Final[dict[str, Any]] = {
-    "chances": None,
-    "chances_problem": "",
-    "chances_asked": False,
-    "chances_offered": False,
-}
 
 pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -151,16 +144,11 @@ def finding(
     look: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> Response:
     row = service.finding(campaign, signature)
-    trace, problem, resampled = None, "", _NO_CHANCES
-    try:
-        body = service.reproducer(campaign, signature)
-        trace = service.replayer.trace(body)
-        resampled = _chances(service, body, chances == "yes")
-    except (NotFound, ReplayFailed) as error:
-        problem = str(error)
-    # The file knows what the columns do not: which documented effect a consequence follows from.
-    told = trace.reproducer.finding if trace else row.finding
-    became = followed(service, campaign, signature)
+    body = service.reproducer(row) if row.reproducer else b""
+    told = replayed(service, body) if body else replay_values(None, None, "this finding has no reproducer")
+    if not told["problem"]:
+        told |= resampled(service, body, visitor.name, chances == "yes")
+    became = followed(service, row)
     response = render(
         request,
         "finding.html",
@@ -168,7 +156,8 @@ def finding(
         now=service.now(),
         row=row,
         finding=row.finding,
-        after=told.after,
+        # The file knows what the columns do not: which documented effect a consequence follows from.
+        after=told["reproducer"].finding.after if told["reproducer"] else row.finding.after,
         headline=headline(row.finding),
         meaning=MEANING[row.finding.verdict],
         reasons=reasons(row.finding),
@@ -178,36 +167,12 @@ def finding(
         comments=sum(one.event is HistoryEvent.COMMENT for one in became.history),
         states=list(FindingState),
         api=f"/api/v1/findings/{campaign}/{signature}",
-        problem=problem,
-        **replay_values(trace) | resampled,
+        **told,
     )
-    if resampled["chances_asked"] and not (resampled["chances"] or resampled["chances_problem"]):
+    if told["chances_asked"] and not (told["chances"] or told["chances_problem"]):
         # Another address each time: a browser that is sent to where it is, fragment included, does not load it again.
         response.headers["Refresh"] = f"2; url=?chances=yes&look={look + 1}#interleaving"
     return response
-
-
-def replay_values(trace: Trace | None) -> dict[str, Any]:
-    """What the templates say about a replay."""
-    if trace is None:
-        return {"trace": None, "program": [], "switches": [], **_NO_CHANCES}
-    reproducer = trace.reproducer
-    return {
-        "trace": trace,
-        "program": program_words(reproducer.program),
-        "switches": [switch_words(reproducer.program, *switch) for switch in reproducer.switches],
-        **_NO_CHANCES,
-    }
-
-
-def _chances(service: Service, body: bytes, asked: bool) -> dict[str, Any]:
-    """What the templates say about where a finding became inevitable."""
-    told = {**_NO_CHANCES, "chances_offered": True, "chances_asked": asked}
-    try:
-        told["chances"] = service.resampling.ask(body) if asked else service.resampling.known(body)
-    except (ReplayFailed, TooManyWaiting) as error:
-        told["chances_problem"] = str(error)
-    return told
 
 
 @pages.get("/campaigns")
@@ -292,9 +257,9 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
     trace = None if encoded is None else msgspec.json.decode(encoded, type=Trace)
     found = service.replays.report(receipt)
     report = None if found is None else msgspec.json.decode(found, type=Searched)
-    values = replay_values(trace)
+    shown = replay_values(trace.reproducer if trace else None, trace, "")
     if report is not None:
-        values["program"] = program_words(report.program)
+        shown["program"] = program_words(report.program)
     told = None if trace is None else trace.reproducer.finding
     response = render(
         request,
@@ -309,7 +274,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         meaning=MEANING[told.verdict] if told else "",
         api=f"/api/v1/replays/{receipt}",
         report=report,
-        **values,
+        **shown,
     )
     if row.state is ReplayState.WAITING:
         response.headers["Refresh"] = "1"

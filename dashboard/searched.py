@@ -10,8 +10,9 @@ from fastapi.responses import HTMLResponse
 from dashboard.access import Reader
 from dashboard.answers import answer
 from dashboard.api import FORM_ANSWERS, PREFIX, FormName, exported, shows
-from dashboard.pages import render, replay_values
+from dashboard.pages import render
 from dashboard.reasons import MEANING, reasons
+from dashboard.replayed import replayed
 from dashboard.service import NotFound, Receipt, Service, Services
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import Trace
@@ -65,7 +66,6 @@ def shown_export(
 @searched.get("/replays/{receipt}/findings/{place}")
 def shown_page(request: Request, service: Services, visitor: Reader, receipt: Receipt, place: Place) -> Response:
     shown, reproducer = _shown(service, receipt, place)
-    trace = service.replayer.trace(encode_reproducer(reproducer))
     return render(
         request,
         "shown.html",
@@ -79,5 +79,5 @@ def shown_page(request: Request, service: Services, visitor: Reader, receipt: Re
         meaning=MEANING[shown.finding.verdict],
         forms=FORMS,
         api=f"{PREFIX}/replays/{receipt}/findings/{place}",
-        **replay_values(trace),
+        **replayed(service, encode_reproducer(reproducer)),
     )

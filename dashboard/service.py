@@ -60,10 +60,9 @@ class Service(NamedTuple):
             raise NotFound(f"campaign {campaign} has no finding {signature}")
         return row
 
-    def reproducer(self, campaign: int, signature: str) -> bytes:
-        """The stored reproducer file.  Raises NotFound."""
-        self.finding(campaign, signature)
-        body = self.store.reproducer(signature, campaign)
+    def reproducer(self, row: FindingRow) -> bytes:
+        """The stored reproducer file of a finding.  Raises NotFound."""
+        body = self.store.reproducer(row.signature, row.campaign)
         if body is None:
             raise NotFound("this finding has no reproducer")
         return body

@@ -37,5 +37,6 @@ class Settings(BaseSettings):
     replay_megabytes: Annotated[int, Field(ge=64, le=65_536)] = 512
     """Address space of one replay."""
     replays_at_once: Annotated[int, Field(ge=1, le=64)] = 2
+    """One of them may be a search or find out chances; with 1 that keeps the replays of pages waiting."""
     progress_seconds: Annotated[float, Field(gt=0, le=60)] = 1
     """How often pages that are open are told of progress; the database gets the tenth of the time at most."""

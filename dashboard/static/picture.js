@@ -301,13 +301,18 @@ class Picture {
   }
 }
 
-const root = document.getElementById("picture");
-if (root) {
+async function show() {
+  const root = document.getElementById("picture");
+  if (root === null || "picture" in root) return;
+  root.picture = null; // on its way
   const response = await fetch(root.dataset.trace);
-  if (response.ok) {
-    const trace = await response.json();
-    root.hidden = false;
-    root.picture = new Picture(root, trace);
-    document.querySelector(".told").open = false;
-  }
+  if (!response.ok) return;
+  const trace = await response.json();
+  root.hidden = false;
+  root.picture = new Picture(root, trace);
+  document.querySelector(".told").open = false;
 }
+
+// A replay that was not there yet comes later, with the part of the page that shows it.
+document.addEventListener("htmx:after:swap", show);
+await show();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A dashboard over a small database: campaign 1 with eight findings, and clients of every level."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -47,6 +48,13 @@ class Site(NamedTuple):
 
     def get(self, address: str, level: Level = Level.READ, **more: Any) -> Any:
         return self.client.get(address, headers=self.headers(level) | more.pop("headers", {}), **more)
+
+    def replayed(self, address: str) -> str:
+        """The page of a finding once its reproducer has been replayed."""
+        deadline = time.monotonic() + 120
+        while "It is being replayed." in (text := str(self.get(address).text)):
+            assert time.monotonic() < deadline
+        return text
 
     def sign_in(self, level: Level) -> None:
         """From now on the client has a session."""

@@ -3,16 +3,20 @@
 
 import re
 from html import unescape
+from threading import Event
 
 import msgspec
 import pytest
 
+from dashboard.replaying import Job, Replayer
 from db.schema import Level
 from db.store import Store
 from fuzzer.finding import BatchResult, FoundFinding, Verdict, signature
+from fuzzer.reproducer import encode_reproducer
 from tests.dashboard.site import BUG, CAMPAIGN, NOW, Site
 from tests.golden import golden
 
+REPRODUCER = encode_reproducer(golden("bug-219588"))
 EVERY = [
     "/",
     "/findings",
@@ -44,7 +48,7 @@ def test_a_page_asks_to_sign_in_first(shared: Site) -> None:
 
 
 def test_the_finding_page_tells_the_whole_story_without_javascript(shared: Site) -> None:
-    text = unescape(shared.get(f"/findings/1/{BUG}").text)
+    text = unescape(shared.replayed(f"/findings/1/{BUG}"))
     for said in (
         "mmu_lock was released while a writable TLB entry exists for an SPTE that lost MMU_WRITABLE",
         "OLD breaks an invariant, NEW does not, and the attributed commit says that it fixes this.",
@@ -75,12 +79,43 @@ def test_a_finding_without_a_reproducer_says_so(own: Site) -> None:
     assert "this finding has no reproducer" in answer.text
 
 
-def test_a_finding_whose_file_cannot_be_replayed_says_why(own: Site) -> None:
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"format": 99}', "reproducer has format 99"),
+        (REPRODUCER.replace(b'"leader": "old"', b'"leader": "nobody"'), "corrupt reproducer: Invalid enum value"),
+        (REPRODUCER.replace(b'"old": "old"', b'"old": "older"'), "unknown semantics 'older'"),
+    ],
+)
+def test_a_finding_whose_file_cannot_be_replayed_says_why(own: Site, body: bytes, said: str) -> None:
     store = Store(own.engine, lambda: NOW)
     campaign = store.create_campaign(CAMPAIGN)
-    found = FoundFinding(golden("bug-219588").finding, 1, 0, b'{"format": 99}')
+    found = FoundFinding(golden("bug-219588").finding, 1, 0, body)
     store.record(BatchResult(campaign, 0, 0, 1, 1, 1.0, 1, (found,)))
-    assert "Not replayed: reproducer has format 99" in own.get(f"/findings/{campaign}/{BUG}").text
+    assert f"Not replayed: {said}" in unescape(own.replayed(f"/findings/{campaign}/{BUG}"))
+
+
+def test_the_page_does_not_wait_for_the_replay(own: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, run = Event(), Replayer._run
+
+    def slow(replayer: Replayer, job: Job, body: bytes) -> bytes:
+        assert go_on.wait(60)
+        return run(replayer, job, body)
+
+    monkeypatch.setattr(Replayer, "_run", slow)
+    address = f"/findings/1/{BUG}"
+    for _ in range(2):
+        text = own.get(address).text
+        assert "read gfn 13 (#1, upgrade fails)" in text
+        assert f'hx-get="{address}" hx-select="#replayed"' in text
+        assert f'<a href="{address}#interleaving">Look again</a>' in text
+        assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in text
+        assert 'id="picture"' not in text
+    go_on.set()
+    text = own.replayed(address)
+    assert 'id="picture"' in text
+    assert "hx-get" not in text
+    assert "http-equiv" not in text
 
 
 def test_what_a_database_holds_is_text_and_never_markup(own: Site) -> None:

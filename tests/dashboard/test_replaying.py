@@ -3,21 +3,23 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from dashboard import replaying
-from dashboard.replaying import Replayer, ReplayFailed
-from dashboard.uploads import Uploads
-from db.replays import Replays
+from dashboard import replaying, uploads
+from dashboard.replaying import WAITING_MAX, Job, Replayer, ReplayFailed
+from db.replays import Replays, TooManyWaiting
 from db.schema import ReplayState
 from db.session import open_database
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import make_trace
 from fuzzer.reproducer import encode_reproducer
 from tests.golden import golden
+from tests.service.waiting import wait_until
 
 BODY = encode_reproducer(golden("bug-219588"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,101 @@ def test_a_second_time_costs_no_process(monkeypatch: pytest.MonkeyPatch) -> None
     first = replayer.encoded_trace(BODY)
     monkeypatch.setattr(subprocess, "run", None)
     assert replayer.encoded_trace(BODY) is first
+
+
+class Paused(Replayer):
+    """Its children wait until those of their kind are let go; one whose file says so fails."""
+
+    def __init__(self, at_once: int = 2) -> None:
+        super().__init__(1, 64, at_once)
+        self.open = {job: Event() for job in self._pools}
+        self.ran: list[tuple[Job, bytes]] = []
+
+    def _run(self, job: Job, body: bytes) -> bytes:
+        assert self.open[job].wait(30)
+        self.ran.append((job, body))
+        if body == b"fails":
+            raise ReplayFailed("not done")
+        return body
+
+
+@pytest.fixture
+def paused() -> Iterator[Paused]:
+    paused = Paused()
+    yield paused
+    for event in paused.open.values():
+        event.set()
+    paused.close()
+
+
+def test_what_several_ask_for_is_run_once(paused: Paused) -> None:
+    assert paused.known("trace", b"1") is None
+    assert not paused.waits("trace", b"1")
+    assert [paused.soon("trace", b"1") for _ in range(3)] == [None] * 3
+    assert paused.waits("trace", b"1")
+    paused.open["trace"].set()
+    assert [paused.done("trace", b"1") for _ in range(3)] == [b"1"] * 3
+    assert paused.known("trace", b"1") == b"1"
+    assert paused.ran == [("trace", b"1")]
+
+
+def test_a_failure_is_told_and_then_tried_again(paused: Paused) -> None:
+    paused.open["trace"].set()
+    for _ in range(2):
+        with pytest.raises(ReplayFailed, match="not done"):
+            paused.done("trace", b"fails")
+    assert len(paused.ran) == 2
+
+
+def test_only_so_many_wait(paused: Paused) -> None:
+    for number in range(WAITING_MAX):
+        assert paused.soon("trace", str(number).encode()) is None
+    with pytest.raises(TooManyWaiting):
+        paused.soon("trace", b"one more")
+    assert paused.soon("search", b"another kind") is None
+    paused.open["trace"].set()
+    assert paused.done("trace", b"15") == b"15"
+    assert paused.done("trace", b"one more") == b"one more"
+
+
+def test_requests_that_wait_leave_threads_to_the_others(paused: Paused) -> None:
+    with ThreadPoolExecutor(WAITING_MAX) as patient:
+        waiting = [patient.submit(paused.encoded_trace, b"1") for _ in range(WAITING_MAX)]
+        wait_until(lambda: paused._patient._value == 0, "all wait", 30)
+        with pytest.raises(TooManyWaiting, match="16 requests wait for a replay"):
+            paused.encoded_trace(b"1")
+        paused.open["trace"].set()
+        assert [one.result() for one in waiting] == [b"1"] * WAITING_MAX
+    assert paused.encoded_trace(b"1") == b"1"
+    assert paused.ran == [("trace", b"1")]
+
+
+def test_what_takes_long_does_not_keep_pages_waiting(paused: Paused) -> None:
+    for number in range(3):
+        assert paused.soon("search", str(number).encode()) is None
+        assert paused.soon("chances", str(number).encode()) is None
+    paused.open["trace"].set()
+    assert paused.done("trace", b"1") == b"1"
+    assert paused.ran == [("trace", b"1")]
+
+
+def test_what_was_asked_for_least_lately_makes_room(paused: Paused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replaying, "_CACHE_BYTES_MAX", 20)
+    paused.open["trace"].set()
+    for letter in (b"a" * 9, b"b" * 9, b"a" * 9, b"c" * 9):
+        paused.done("trace", letter)
+    paused.close()
+    assert [paused.known("trace", letter * 9) for letter in (b"a", b"b", b"c")] == [b"a" * 9, None, b"c" * 9]
+
+
+def test_what_waits_is_not_begun_at_the_end(paused: Paused) -> None:
+    assert paused.soon("search", b"1") is None
+    assert paused.soon("search", b"2") is None
+    paused.open["search"].set()
+    paused.close()
+    assert paused.ran[:1] == [("search", b"1")]
+    with pytest.raises(CancelledError):
+        paused.done("search", b"3")
 
 
 def test_memory_is_limited(changed_child: Callable[[str], None]) -> None:
@@ -100,11 +197,11 @@ def test_what_waits_survives_a_restart(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
     replays = Replays(engine)
     receipt = replays.submit(BODY, "somebody").id
-    uploads = Uploads(replays, Replayer(20, 512, 1))
-    uploads.resume()
-    uploads._thread.submit(lambda: None).result(timeout=60)
+    behind = uploads.Uploads(replays, Replayer(20, 512, 1))
+    behind.resume()
+    behind._thread.submit(lambda: None).result(timeout=60)
     row = replays.get(receipt)
     assert row is not None
     assert (row.state, row.error) == (ReplayState.DONE, None)
-    uploads.close()
+    behind.close()
     engine.dispose()

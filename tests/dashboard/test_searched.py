@@ -53,7 +53,7 @@ def test_a_program_gets_a_receipt_and_a_report(own: Site) -> None:
     assert f"{len(report.shown)} finding" in page
     address = f"/replays/{row['id']}/findings/{places[0]}"
     assert f'href="{address}"' in page
-    assert "Interleaving" in own.get(address).text
+    assert 'id="picture"' in own.replayed(address)
     for place in ("0", "10000", "x"):
         assert own.get(f"/api/v1/replays/{row['id']}/findings/{place}/trace").status_code in (404, 422)
 
