@@ -5,18 +5,21 @@ searched with.
 What waits stands in the database, so a restart forgets nothing.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Final
 
 import msgspec
 
 from dashboard.replaying import Job, Replayer, ReplayFailed
-from db.replays import ReplayRow, Replays
+from db.replays import ReplayRow, Replays, TooManyWaiting
 from db.schema import ReplayState, UploadKind
+from db.session import StoreUnavailable
 from fuzzer.export.envelope import is_program
 from fuzzer.program import decode_program
 from reference_mmu.config import ConfigError
 
+_AGAIN_SECONDS: Final = 5
 _JOBS: Final[dict[UploadKind, Job]] = {UploadKind.REPRODUCER: "trace", UploadKind.PROGRAM: "search"}
 
 
@@ -30,6 +33,7 @@ class Uploads:
     def __init__(self, replays: Replays, replayer: Replayer) -> None:
         self._replays = replays
         self._replayer = replayer
+        self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="uploads")
 
     def resume(self) -> None:
@@ -39,6 +43,7 @@ class Uploads:
 
     def close(self) -> None:
         """Finish what runs; the others wait in the database."""
+        self._closing.set()
         self._thread.shutdown(cancel_futures=True)
 
     def submit(self, body: bytes, uploaded_by: str) -> ReplayRow:
@@ -49,6 +54,17 @@ class Uploads:
         return row
 
     def _run(self, receipt: str) -> None:
+        """An upload whose result could not be stored would wait until the server is started again."""
+        while not self._closing.is_set():
+            try:
+                self._finish(receipt)
+                return
+            except (StoreUnavailable, TooManyWaiting):
+                self._closing.wait(_AGAIN_SECONDS)
+            except CancelledError:
+                return
+
+    def _finish(self, receipt: str) -> None:
         row, body = self._replays.get(receipt), self._replays.body(receipt)
         if row is None or body is None or row.state is not ReplayState.WAITING:
             return

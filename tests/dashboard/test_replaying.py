@@ -14,7 +14,7 @@ from dashboard import replaying, uploads
 from dashboard.replaying import WAITING_MAX, Job, Replayer, ReplayFailed
 from db.replays import Replays, TooManyWaiting
 from db.schema import ReplayState
-from db.session import open_database
+from db.session import StoreUnavailable, open_database
 from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import make_trace
 from fuzzer.reproducer import encode_reproducer
@@ -204,4 +204,44 @@ def test_what_waits_survives_a_restart(tmp_path: Path) -> None:
     assert row is not None
     assert (row.state, row.error) == (ReplayState.DONE, None)
     behind.close()
+    engine.dispose()
+
+
+class Forgetful(Replays):
+    """A database that is away when the first result is to be stored."""
+
+    away = True
+
+    def finish(self, receipt: str, result: bytes | None, error: str | None) -> None:
+        if self.away:
+            self.away = False
+            raise StoreUnavailable("database: away")
+        super().finish(receipt, result, error)
+
+
+def test_a_result_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its page would look again for ever."""
+    monkeypatch.setattr(uploads, "_AGAIN_SECONDS", 0)
+    engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
+    replays, replayer = Forgetful(engine), Paused()
+    replayer.open["trace"].set()
+    behind = uploads.Uploads(replays, replayer)
+    receipt = behind.submit(BODY, "somebody").id
+    behind._thread.submit(lambda: None).result(timeout=60)
+    assert replays.trace(receipt) == BODY
+    assert replayer.ran == [("trace", BODY)]
+    behind.close()
+    replayer.close()
+    engine.dispose()
+
+
+def test_an_upload_that_was_not_begun_waits_for_the_next_start(tmp_path: Path, paused: Paused) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
+    replays = Replays(engine)
+    paused.close()
+    behind = uploads.Uploads(replays, paused)
+    receipt = behind.submit(BODY, "somebody").id
+    behind._thread.submit(lambda: None).result(timeout=60)
+    behind.close()
+    assert replays.waiting() == [receipt]
     engine.dispose()
