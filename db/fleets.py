@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, case, delete, func, select, update
 
 from db.campaigns import CampaignRow, NewCampaign, find_campaign, insert_campaign, lock_fleet
 from db.dispatch import end_fleet, ran_seconds
@@ -24,6 +24,7 @@ from db.schema import (
 )
 from db.session import StoreError, transaction, utc_now
 from db.traces import is_explained
+from db.upsert import upsert
 from fuzzer.finding import Verdict
 
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
@@ -83,14 +84,20 @@ class Fleets:
         self._engine = engine
         self._now = now
 
-    def create(self, plan: FleetPlan, searched: NewCampaign) -> int:
-        """Store a campaign, which workers begin at once, and return its number."""
+    def create(self, plan: FleetPlan, searched: NewCampaign, request: str | None = None) -> int:
+        """Store a campaign, which workers begin at once, and return its number; for a `request` that has one already,
+        the number of that."""
         with transaction(self._engine, "write") as connection:
             campaign = insert_campaign(connection, self._now(), searched)
             counters = ("next_number", "next_folded", "next_judgement", "next_settled", "redeliveries", "ran_seconds")
             fleet = {"campaign_id": campaign, **dict.fromkeys(counters, 0), **msgspec.structs.asdict(plan)}
-            connection.execute(insert(FleetTable).values(fleet))
-            return campaign
+            # Who sends the same at the same time is waited for here.
+            inserted = upsert(connection, FleetTable).values(**fleet, request=request).on_conflict_do_nothing()
+            if connection.execute(inserted).rowcount:
+                return campaign
+            connection.execute(delete(CampaignTable).where(CampaignTable.id == campaign))
+            first = select(FleetTable.campaign_id).where(FleetTable.request == request)
+            return int(connection.execute(first).scalar_one())
 
     def pause(self, campaign: int) -> None:
         """Hand out no more of a running campaign; what is being run will be stored."""

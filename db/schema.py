@@ -311,6 +311,7 @@ class FleetTable(Base):
     """
 
     __tablename__ = "fleets"
+    __table_args__ = (Index(None, "request", unique=True),)
 
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True)
     batch_programs: Mapped[int]
@@ -335,6 +336,8 @@ class FleetTable(Base):
     """A task that takes longer fails; null for the limit of the workers."""
     memory_mib: Mapped[int | None]
     """A task that takes more memory fails; null for no limit."""
+    request: Mapped[str | None]
+    """Digest of the request that it was made for: the same one, sent again, makes no other. Null if it has no key."""
 
 
 class TaskTable(Base):
