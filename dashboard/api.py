@@ -15,6 +15,7 @@ from dashboard.health import Health, health
 from dashboard.reasons import Reason, reasons
 from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Service, Services, Signature
 from db.campaigns import CampaignRow
+from db.fleets import FleetPlan
 from db.growth import Growth, growth
 from db.listing import PAGE_MAX, Number, Page
 from db.pace import pace
@@ -55,9 +56,12 @@ class Campaigns(msgspec.Struct, frozen=True):
 
 
 class CampaignAnswer(msgspec.Struct, frozen=True):
+    """A campaign; `plan` is null of a search by one 'mmufuzz run'."""
+
     campaign: CampaignRow
     totals: Totals
     health: Health
+    plan: FleetPlan | None
 
 
 class FindingAnswer(msgspec.Struct, frozen=True):
@@ -182,8 +186,10 @@ def campaigns(
 def campaign(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """One campaign: what its batches add up to, and whether it is working."""
     row = service.campaign(campaign)
-    told = health(row, pace(service.engine, campaign), service.now())
-    return json_answer(request, CampaignAnswer(row, service.store.totals(campaign), told))
+    told, fleet = health(row, pace(service.engine, campaign), service.now()), service.fleet(campaign)
+    return json_answer(
+        request, CampaignAnswer(row, service.store.totals(campaign), told, fleet.plan if fleet else None)
+    )
 
 
 @api.get("/campaigns/{campaign}/growth", responses=shows(Growth))

@@ -4,14 +4,16 @@
 What may be asked of a new campaign is the business of workers.launch, as for `mmufuzz campaign create`.
 """
 
+import secrets
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Form, Header, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from dashboard.access import CSRF_FIELD, Operator
+from dashboard.access import CSRF_FIELD, Operator, Visitor
 from dashboard.api import PREFIX, RawBody, shows, takes
 from dashboard.pages import render
 from dashboard.service import CampaignNumber, Service, Services
@@ -19,10 +21,13 @@ from db.campaigns import CampaignRow
 from db.session import StoreError
 from fuzzer.profile import PROFILES
 from reference_mmu.patches import PATCHES
-from workers.launch import BadWish, Wish, launch, read_form, read_wish
+from workers.launch import MEMORY_MIB_MIN, BadWish, Wish, launch, read_form, read_wish
+from workers.options import STRATEGY_WORDS
 
 _SUGGESTED: Final = {"old": "old", "new": "new", "profile": "mixed", "programs": "1000000"}
 """What the form begins with: some hours of a small machine."""
+_KEY_FIELD: Final = "key"
+_KEY_CHARS_MAX: Final = 200
 
 steering = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 steering_api = APIRouter(prefix=PREFIX)
@@ -36,12 +41,18 @@ class Action(StrEnum):
     STOP = "stop"
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def _fields(request: Request) -> dict[str, str | list[str]]:
     form = await request.form()
-    return {name: value for name, value in form.items() if isinstance(value, str) and name != CSRF_FIELD}
+    fields: dict[str, str | list[str]] = {
+        name: value for name, value in form.items() if isinstance(value, str) and name not in (CSRF_FIELD, _KEY_FIELD)
+    }
+    return fields | {"strategies": [value for value in form.getlist("strategies") if isinstance(value, str)]}
 
 
-Fields = Annotated[dict[str, str], Depends(_fields)]
+Fields = Annotated[dict[str, str | list[str]], Depends(_fields)]
+FormKey = Annotated[str, Form(alias=_KEY_FIELD, max_length=_KEY_CHARS_MAX)]
+"""Made anew whenever the form is loaded: sent twice, as by a double click, it starts one campaign."""
+Key = Annotated[str, Header(alias="Idempotency-Key", max_length=_KEY_CHARS_MAX)]
 
 
 def steer(service: Service, campaign: int, action: Action) -> CampaignRow:
@@ -57,17 +68,22 @@ def steer(service: Service, campaign: int, action: Action) -> CampaignRow:
     return service.campaign(campaign)
 
 
+def start(service: Service, visitor: Visitor, wish: Wish, key: str) -> int:
+    """The number of the campaign that this visitor wished for by this key, "" for none.  Raises BadWish, StoreError."""
+    return launch(service.fleets, wish, f"{visitor.name}\n{key}" if key else None)
+
+
 @steering.get("/campaigns/new")
 def form(request: Request, visitor: Operator) -> Response:
-    return _form(request, visitor, _SUGGESTED, "", 200)
+    return _form(request, visitor, _SUGGESTED, secrets.token_urlsafe(16), "", 200)
 
 
 @steering.post("/campaigns")
-def start(request: Request, service: Services, visitor: Operator, fields: Fields) -> Response:
+def start_page(request: Request, service: Services, visitor: Operator, fields: Fields, key: FormKey = "") -> Response:
     try:
-        number = launch(service.fleets, read_form(fields))
+        number = start(service, visitor, read_form(fields), key)
     except (BadWish, StoreError) as error:
-        return _form(request, visitor, fields, str(error), 400)
+        return _form(request, visitor, fields, key, str(error), 400)
     return RedirectResponse(f"/campaigns/{number}", 303)
 
 
@@ -77,23 +93,29 @@ def steer_page(service: Services, visitor: Operator, campaign: CampaignNumber, a
     return RedirectResponse(f"/campaigns/{campaign}", 303)
 
 
-def _form(request: Request, visitor: Any, fields: dict[str, str], problem: str, status: int) -> Response:
+def _form(
+    request: Request, visitor: Visitor, fields: Mapping[str, str | list[str]], key: str, problem: str, status: int
+) -> Response:
     return render(
         request,
         "new_campaign.html",
         status,
         visitor=visitor,
         fields=fields,
+        key=key,
         problem=problem,
         profiles=list(PROFILES.values()),
+        strategies=list(STRATEGY_WORDS.items()),
+        memory_mib_min=MEMORY_MIB_MIN,
         specs=["old", "new", *(f"old+{name}" for name in PATCHES), *(f"new-{name}" for name in PATCHES)],
     )
 
 
 @steering_api.post("/campaigns", status_code=201, responses=shows(CampaignRow, 201), openapi_extra=takes(Wish))
-def create_campaign(service: Services, visitor: Operator, body: RawBody) -> Response:
-    """Start a campaign: workers of this model version begin at once. It needs at least one budget."""
-    row = service.campaign(launch(service.fleets, read_wish(body)))
+def create_campaign(service: Services, visitor: Operator, body: RawBody, key: Key = "") -> Response:
+    """Start a campaign: workers of this model version begin at once. It needs at least one budget. Sent again with the
+    same Idempotency-Key and the same wish by the same token, it starts no other and answers with the first."""
+    row = service.campaign(start(service, visitor, read_wish(body), key))
     headers = {"Location": f"{PREFIX}/campaigns/{row.id}"}
     return Response(msgspec.json.encode(row), 201, headers, "application/json")
 

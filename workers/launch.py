@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Launching a campaign: what people may ask for, by command, form or API, and what is said to what makes no sense."""
 
+import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -76,9 +78,15 @@ def read_wish(body: bytes) -> Wish:
         raise BadWish(_told(error)) from error
 
 
-def read_form(fields: dict[str, str]) -> Wish:
-    """A wish from the fields of a form, of which an empty one was not filled in.  Raises BadWish."""
-    given: dict[str, Any] = {name: text for name, text in fields.items() if text.strip()}
+def read_form(fields: Mapping[str, str | list[str]]) -> Wish:
+    """A wish from the fields of a form, of which an empty one was not filled in; `strategies` is a list.
+
+    Raises BadWish.
+    """
+    given: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value.strip() if isinstance(value, str) else value:
+            given[name] = value
     try:
         return msgspec.convert(given, type=Wish, strict=False)
     except msgspec.ValidationError as error:
@@ -115,18 +123,22 @@ def prepared(wish: Wish) -> Prepared:
         model_version=model_version(),
         budget_seconds=None if wish.seconds is None else float(wish.seconds),
         budget_programs=wish.programs,
-        strategies=wish.strategies,
+        strategies=tuple(dict.fromkeys(wish.strategies)) if wish.strategies else None,
     )
     plan = FleetPlan(**{name: getattr(wish, name) for name in FleetPlan.__struct_fields__})
     return Prepared(plan, searched)
 
 
-def launch(fleets: Fleets, wish: Wish) -> int:
+def launch(fleets: Fleets, wish: Wish, request: str | None = None) -> int:
     """Store the campaign, which workers of this model begin at once, and return its number.
 
-    Raises BadWish, and StoreError for a name that is not one line.
+    `request` is what the sender calls this request: the same wish under the same name is one campaign, however often it
+    comes.  Raises BadWish, and StoreError for a name that is not one line.
     """
-    return fleets.create(*prepared(wish))
+    digest = None
+    if request is not None:
+        digest = hashlib.sha256(msgspec.json.encode((request, wish))).hexdigest()
+    return fleets.create(*prepared(wish), digest)
 
 
 def _semantics(name: str, spec: str) -> Semantics:

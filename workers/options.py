@@ -13,6 +13,12 @@ from fuzzer.schedulers import STRATEGIES
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 SEED_MAX: Final = 2**62
+STRATEGY_WORDS: Final = {
+    "random-walk": "any actor at any turn",
+    "pct": "few switches at random places, the best chance at bugs that need one or two",
+    "burst": "long turns, as on a loaded host",
+}
+"""Every strategy, for who chooses among them."""
 
 
 def seed_option(default: int | None) -> Callable[[_Command], _Command]:
@@ -24,10 +30,10 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
 
 def strategy_option(command: _Command) -> _Command:
     """Adds --strategy to a command, which gets a tuple as `strategies`, None if it is not given."""
+    each = ", ".join(f"{strategy} ({about})" for strategy, about in STRATEGY_WORDS.items())
     words = (
-        "Who chooses the interleavings: random-walk (any actor at any turn), pct (few switches at random places, the "
-        "best chance at bugs that need one or two), burst (long turns, as on a loaded host). May be repeated: each "
-        "gets the same share of the programs (default: all)."
+        f"Who chooses the interleavings: {each}. May be repeated: each gets the same share of the programs "
+        "(default: all)."
     )
     kind = click.Choice(STRATEGIES)
     return click.option("--strategy", "strategies", type=kind, multiple=True, callback=_each_once, help=words)(command)

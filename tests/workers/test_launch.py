@@ -8,9 +8,11 @@ from click.testing import CliRunner
 
 from db.fleets import Fleets
 from db.session import open_database
+from fuzzer.schedulers import STRATEGIES
 from reference_mmu.version import model_version
 from workers.cli import cli
 from workers.launch import BadWish, Wish, launch, prepared, read_form, read_wish
+from workers.options import STRATEGY_WORDS
 
 
 @pytest.mark.parametrize(
@@ -56,8 +58,18 @@ def test_what_is_no_wish(body: bytes, said: str) -> None:
 def test_a_form_says_the_same_as_json() -> None:
     form = {"old": "old", "programs": "10", "seconds": "", "seed": " ", "until_regression": "true", "name": ""}
     assert read_form(form) == read_wish(b'{"programs": 10, "until_regression": true}')
+    assert read_form({"programs": "1", "strategies": ["pct", "burst"]}).strategies == ("pct", "burst")
+    assert read_form({"programs": "1", "strategies": []}).strategies is None
     with pytest.raises(BadWish, match=r"^programs: expected int"):
         read_form({"programs": "many"})
+
+
+def test_a_strategy_gets_one_share_however_often_it_is_named() -> None:
+    assert prepared(Wish(programs=1, strategies=("pct", "burst", "pct"))).searched.strategies == ("pct", "burst")
+
+
+def test_every_strategy_is_explained() -> None:
+    assert tuple(STRATEGY_WORDS) == STRATEGIES
 
 
 def test_what_was_left_open_is_filled_in() -> None:
@@ -93,3 +105,19 @@ def test_the_command_refuses_before_it_makes_a_database(
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert said in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_request_is_one_campaign(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
+    fleets, wish = Fleets(engine), Wish(programs=10)
+    first = launch(fleets, wish, "mine")
+    assert launch(fleets, wish, "mine") == first
+    others = [
+        launch(fleets, wish, "yours"),
+        launch(fleets, Wish(programs=11), "mine"),
+        launch(fleets, wish),
+        launch(fleets, wish),
+    ]
+    assert len({first, *others}) == 5
+    assert [status.campaign.id for status in fleets.statuses(9)] == sorted([first, *others], reverse=True)
+    engine.dispose()
