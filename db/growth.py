@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a campaign grows: its batches in the order in which they were stored, thinned out to what a chart can show."""
+"""How a campaign grows: its batches, thinned out to what a chart can show, in the order in which they were stored.
+
+They are put together by their numbers, so that the database adds up without sorting; a batch that came late counts with
+its neighbours.
+"""
 
 from datetime import datetime
 from itertools import accumulate
@@ -15,7 +19,7 @@ POINTS_MAX: Final = 400
 
 
 class GrowthPoint(msgspec.Struct, frozen=True):
-    """Some batches stored one after the other. Times are those of the last of them."""
+    """Some batches of neighbouring numbers. `stored_at` is when the last of them was stored."""
 
     stored_at: datetime
     batches: int
@@ -42,33 +46,35 @@ def growth(engine: Engine, campaign: int) -> Growth:
     found = select(func.min(FindingTable.first_seen), func.max(FindingTable.first_seen)).where(
         FindingTable.campaign_id == campaign
     )
+    ends = select(func.coalesce(func.min(BatchTable.number), 0), func.coalesce(func.max(BatchTable.number), 0))
     with transaction(engine, "read") as connection:
-        total = connection.execute(select(func.count()).where(of_campaign)).scalar_one()
+        lowest, highest = connection.execute(ends.where(of_campaign)).one()
         first, last = connection.execute(found).one()
-        rows = connection.execute(_thinned(of_campaign, max(1, -(-total // POINTS_MAX)))).all()
-    highest = accumulate((row.coverage for row in rows), max)
+        together = -(-(highest - lowest + 1) // POINTS_MAX)
+        rows = connection.execute(_thinned(of_campaign, lowest, together)).all()
+    rows = sorted(rows, key=lambda row: (row.stored_at, row.chunk))
+    coverage = accumulate((row.coverage for row in rows), max)
     points = (
-        GrowthPoint(row.stored_at, row.batches, int(row.programs), int(row.steps), row.seconds, coverage)
-        for row, coverage in zip(rows, highest, strict=True)
+        GrowthPoint(row.stored_at, row.batches, int(row.programs), int(row.steps), row.seconds, reached)
+        for row, reached in zip(rows, coverage, strict=True)
     )
     return Growth(tuple(points), first, last)
 
 
-def _thinned(of_campaign: ColumnElement[bool], together: int) -> Select[*tuple[Any, ...]]:
-    """The batches in the order in which they were stored, so many of them to a row."""
-    place = func.row_number().over(order_by=(BatchTable.stored_at, BatchTable.id)) - 1
-    columns = (BatchTable.stored_at, BatchTable.programs, BatchTable.steps, BatchTable.seconds, BatchTable.coverage)
-    numbered = select(*columns, (place // together).label("chunk")).where(of_campaign).subquery()
-    batches = numbered.c
+def _thinned(of_campaign: ColumnElement[bool], lowest: int, together: int) -> Select[*tuple[Any, ...]]:
+    """The batches, so many numbers of them to a row."""
+    table = BatchTable
+    chunk = ((table.number - lowest) // together).label("chunk")
     return (
         select(
-            func.max(batches.stored_at).label("stored_at"),
+            chunk,
+            func.max(table.stored_at).label("stored_at"),
             func.count().label("batches"),
-            func.sum(batches.programs).label("programs"),
-            func.sum(batches.steps).label("steps"),
-            func.sum(batches.seconds).label("seconds"),
-            func.max(batches.coverage).label("coverage"),
+            func.sum(table.programs).label("programs"),
+            func.sum(table.steps).label("steps"),
+            func.sum(table.seconds).label("seconds"),
+            func.max(table.coverage).label("coverage"),
         )
-        .group_by(batches.chunk)
-        .order_by(batches.chunk)
+        .where(of_campaign)
+        .group_by(chunk)
     )

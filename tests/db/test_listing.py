@@ -149,3 +149,22 @@ def test_growth_is_thinned_and_loses_nothing(engine: Engine) -> None:
     assert told.points[-1].coverage == 899
     assert told.last_found == START + timedelta(seconds=12)
     assert growth(engine, 7).points == ()
+
+
+def test_growth_is_told_in_the_order_of_storing(file_engine: Engine) -> None:
+    """Batch 0 came last, and with it the coverage that no other had; number 3 was set aside."""
+    make_campaign(file_engine)
+    came = {0: 4, 1: 1, 2: 2, 4: 3}
+    batches = [
+        {
+            "campaign_id": 1, "number": n, "seed_first": n, "programs": n + 1, "steps": 3, "seconds": 0.5,
+            "coverage": 100 if n == 0 else n, "state": "done", "stored_at": START + timedelta(seconds=after),
+        }
+        for n, after in came.items()
+    ]  # fmt: skip
+    with transaction(file_engine, "write") as connection:
+        connection.execute(insert(BatchTable), batches)
+    points = growth(file_engine, 1).points
+    assert [(p.stored_at - START).total_seconds() for p in points] == [1, 2, 3, 4]
+    assert [p.programs for p in points] == [2, 3, 5, 1]
+    assert [p.coverage for p in points] == [1, 2, 4, 100]
