@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from dashboard.access import Admin, Operator, Reader
-from dashboard.answers import answer, json_answer
+from dashboard.answers import answer, json_answer, streamed
 from dashboard.changelog import Commit, catalogue, diff_of
 from dashboard.downloads import CAMPAIGN_FINDINGS_MAX, file_name, findings_csv, findings_zip
 from dashboard.filters import FindingFilters
@@ -209,11 +209,12 @@ def campaign_csv(request: Request, service: Services, visitor: Reader, campaign:
 
 @api.get("/campaigns/{campaign}/findings.zip", responses=_file("application/zip"))
 def campaign_zip(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
-    """All findings of a campaign with their reproducers."""
+    """All findings of a campaign with their reproducers. Of such files only a few are sent at a time, else the answer
+    is 429."""
     service.campaign(campaign)
     rows = service.store.findings(campaign, limit=CAMPAIGN_FINDINGS_MAX)
-    data = findings_zip(service.store, campaign, rows)
-    return answer(request, data, "application/zip", f"findings-{campaign}.zip")
+    pieces = findings_zip(service.store, campaign, rows)
+    return streamed(request, rows, pieces, "application/zip", f"findings-{campaign}.zip")
 
 
 @api.get("/findings", responses=shows(Page))

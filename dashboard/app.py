@@ -20,6 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
 from dashboard.access import Guard, NotAllowed, NotSignedIn, session_key
+from dashboard.answers import TooManyDownloads
 from dashboard.api import PREFIX, BadBody, api, openapi_components
 from dashboard.changelog import catalogue
 from dashboard.following import following, following_api
@@ -63,6 +64,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     BadCursor: 400,
     TooManyWaiting: 429,
     TooManyStreams: 429,
+    TooManyDownloads: 429,
     StoreError: 400,
     ReplayFailed: 422,
     RequestValidationError: 422,

@@ -6,11 +6,16 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from db.store import FindingRow, Store
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 CAMPAIGN_FINDINGS_MAX: Final = 20_000
+# One may have a megabyte.
+_REPRODUCERS_AT_ONCE: Final = 20
 _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 _HEAD: Final = (
     *("verdict", "kind", "what", "side", "patches", "direction", "state", "count", "first_seen", "last_seen"),
@@ -39,19 +44,43 @@ def findings_csv(rows: list[FindingRow]) -> bytes:
     return text.getvalue().encode()
 
 
-def findings_zip(store: Store, campaign: int, rows: list[FindingRow]) -> bytes:
-    """findings.csv, a README and the reproducers.  The same findings give the same bytes.  Raises StoreError."""
-    data = io.BytesIO()
-    kept = 0
-    listed = {row.signature for row in rows}
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        for signature, body in store.reproducers(campaign):
-            if signature in listed:
-                kept += 1
+def findings_zip(store: Store, campaign: int, rows: list[FindingRow]) -> Iterator[bytes]:
+    """findings.csv, a README and the reproducers, piece by piece: a few reproducers are held at a time, and nothing of
+    the database while a piece is sent.  The same findings give the same bytes.  Raises StoreError."""
+    table = findings_csv(rows)
+    wanted = [row.signature for row in rows if row.reproducer]
+    readme = _README.format(campaign=campaign, found=len(rows), kept=len(wanted)).encode()
+    pieces = _Pieces()
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_DEFLATED) as archive:
+        for first in range(0, len(wanted), _REPRODUCERS_AT_ONCE):
+            for signature, body in store.reproducers(campaign, wanted[first : first + _REPRODUCERS_AT_ONCE]):
                 _add(archive, f"reproducers/{file_name(signature, '.json')}", body)
-        _add(archive, "findings.csv", findings_csv(rows))
-        _add(archive, "README", _README.format(campaign=campaign, found=len(rows), kept=kept).encode())
-    return data.getvalue()
+            yield pieces.taken()
+        _add(archive, "findings.csv", table)
+        _add(archive, "README", readme)
+    yield pieces.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is written only, and taken away while it grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "ReadableBuffer") -> int:
+        piece = bytes(data)
+        self._data += piece
+        return len(piece)
+
+    def taken(self) -> bytes:
+        """What was written since it was taken last."""
+        data = bytes(self._data)
+        self._data.clear()
+        return data
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

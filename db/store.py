@@ -4,7 +4,7 @@
 Every query is in this package; what goes in and comes out are frozen Structs, never table rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVarTuple
 
@@ -32,8 +32,6 @@ from fuzzer.finding import BatchResult, Finding, Occurrence, Verdict, signature
 
 _Columns = TypeVarTuple("_Columns")
 _WORST_FIRST: Final = (FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
-# One may have a megabyte.
-_REPRODUCERS_AT_ONCE: Final = 50
 
 
 class ReproducerRow(msgspec.Struct, frozen=True):
@@ -195,17 +193,17 @@ class Store:
         with transaction(self._engine, "read") as connection:
             return connection.execute(query).scalars().first()
 
-    def reproducers(self, campaign: int) -> Iterator[tuple[str, bytes]]:
-        """Every reproducer file of a campaign with its finding's signature, in the order of `findings`."""
+    def reproducers(self, campaign: int, signatures: Sequence[str]) -> list[tuple[str, bytes]]:
+        """The reproducer files of these findings, of those that have one, in the order of `findings`. One may have a
+        megabyte: ask for a few at a time."""
         query = (
             select(FindingTable.signature, ReproducerTable.body)
             .join(ReproducerTable)
-            .where(FindingTable.campaign_id == campaign)
+            .where(FindingTable.campaign_id == campaign, FindingTable.signature.in_(signatures))
             .order_by(*_WORST_FIRST)
         )
         with transaction(self._engine, "read") as connection:
-            rows = connection.execution_options(yield_per=_REPRODUCERS_AT_ONCE).execute(query)
-            yield from ((name, body) for name, body in rows)
+            return [(name, body) for name, body in connection.execute(query)]
 
     def improve_reproducer(
         self,

@@ -4,17 +4,24 @@
 import csv
 import io
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
+from threading import Event
 
 import msgspec
 import pytest
+from sqlalchemy import QueuePool
 
-from dashboard.downloads import file_name, findings_csv
+from dashboard import api, downloads
+from dashboard.answers import STREAMED_AT_ONCE_MAX, _Streamed
+from dashboard.downloads import file_name, findings_csv, findings_zip
 from db.store import Store
 from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import decode_reproducer
 from tests.dashboard.site import BUG, SHOWN, Site
 from tests.golden import golden
+from tests.service.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -56,6 +63,59 @@ def test_the_zip_holds_every_reproducer(shared: Site) -> None:
 def test_the_same_findings_give_the_same_zip(shared: Site) -> None:
     first, second = (shared.get("/api/v1/campaigns/1/findings.zip") for _ in range(2))
     assert first.headers["etag"] == second.headers["etag"]
+    assert first.content == second.content
+    again = shared.get("/api/v1/campaigns/1/findings.zip", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_other_findings_are_another_zip(own: Site) -> None:
+    first = own.get("/api/v1/campaigns/1/findings.zip")
+    Store(own.engine).improve_reproducer(BUG, b"{}", 1, 0, "0" * 16)
+    second = own.get("/api/v1/campaigns/1/findings.zip", headers={"If-None-Match": first.headers["etag"]})
+    assert second.status_code == 200
+
+
+def test_a_zip_is_made_while_it_is_sent(shared: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the database has nothing to do with it while a piece is on its way to a slow reader."""
+    monkeypatch.setattr(downloads, "_REPRODUCERS_AT_ONCE", 3)
+    store = Store(shared.engine)
+    rows = store.findings(1)
+    pieces = []
+    for piece in findings_zip(store, 1, rows):
+        pieces.append(piece)
+        assert len(piece) < 30_000
+        pool = shared.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0
+    assert len(pieces) == 4
+    assert zipfile.ZipFile(io.BytesIO(b"".join(pieces))).testzip() is None
+
+
+def test_a_reproducer_that_is_gone_meanwhile_is_left_out(own: Site) -> None:
+    store = Store(own.engine)
+    pieces = findings_zip(store, 1, store.findings(1))
+    with own.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM reproducers")
+    assert zipfile.ZipFile(io.BytesIO(b"".join(pieces))).namelist() == ["findings.csv", "README"]
+
+
+def test_only_so_many_zips_at_once(own: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = Event()
+
+    def slow(*_: object) -> Iterator[bytes]:
+        yield b"begun"
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(api, "findings_zip", slow)
+    with ThreadPoolExecutor(STREAMED_AT_ONCE_MAX) as readers:
+        address = "/api/v1/campaigns/1/findings.zip"
+        taken = [readers.submit(own.get, address) for _ in range(STREAMED_AT_ONCE_MAX)]
+        wait_until(lambda: own.get("/api/v1/me").status_code == 200 and _Streamed._places._value == 0, "all begun", 60)
+        refused = own.get(address)
+        assert (refused.status_code, refused.json()["error"][:19]) == (429, "4 large files are b")
+        go_on.set()
+        assert [one.result().content for one in taken] == [b"begun"] * STREAMED_AT_ONCE_MAX
+    assert own.get(address).status_code == 200
 
 
 def test_a_cell_is_no_formula(shared: Site) -> None:
