@@ -62,6 +62,7 @@ def test_every_panel_is_explained_and_has_room(name: str) -> None:
 def test_a_legend_names_labels_that_are_left(name: str) -> None:
     for panel in DASHBOARDS[name]["panels"]:
         for target in panel["targets"]:
+            assert target["legendFormat"] or panel["type"] == "stat", "a line has a name"
             grouped = re.search(r"^(?:60 \* )?(?:sum|max) by \((\w+)\)", target["expr"])
             for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
                 aggregated = re.match(r"(sum|max|count)\b", target["expr"])

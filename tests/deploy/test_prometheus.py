@@ -92,6 +92,30 @@ def test_it_asks_for_what_there_is(expression: str) -> None:
     assert problems(expression) == []
 
 
+def divisors(expression: str) -> list[Any]:
+    """What an expression divides by."""
+    found = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, promql_parser.BinaryExpr) and str(node.op) == "/":
+            found.append(node.rhs)
+
+    promql_parser.walk(promql_parser.parse(expression.replace("$__rate_interval", "1m")), visit)
+    return found
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_nothing_is_divided_by_nothing(expression: str) -> None:
+    """A fleet without a campaign runs no program: there is no share then, and not a number is none."""
+    for divisor in divisors(expression):
+        assert re.fullmatch(r"\(.* > 0\)", str(divisor), re.DOTALL), divisor
+
+
+def test_a_division_is_seen() -> None:
+    assert [str(divisor) for divisor in divisors("sum(up) / (sum(up) > 0)")] == ["(sum(up{}) > 0)"]
+    assert [str(divisor) for divisor in divisors("1 - sum(up) / count(up)")] == ["count(up{})"]
+
+
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
