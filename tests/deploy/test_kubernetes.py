@@ -74,8 +74,20 @@ def test_it_is_the_same_program_as_in_compose(name: str) -> None:
         assert mine["image"] == other["image"]
     words = [str(word) for word in mine.get("command", []) + mine.get("args", [])]
     assert words == [str(word) for word in other.get("command", [])]
-    variables = {each["name"] for each in mine.get("env", [])} - {"PGDATA"}
-    assert variables == set(other.get("environment", {}))
+    variables = {each["name"]: each["value"] for each in mine.get("env", []) if each["name"] != "PGDATA"}
+    theirs = other.get("environment", {})
+    assert variables.keys() == theirs.keys()
+    # Where the files of secrets are differs: a folder for each.
+    assert {(name, value) for name, value in variables.items() if not name.endswith("_FILE")} == {
+        (name, value) for name, value in theirs.items() if not name.endswith("_FILE")
+    }
+
+
+@every_pod()
+def test_it_may_take_what_it_may_in_compose(name: str) -> None:
+    limits = container(name)["resources"]["limits"]
+    assert limits["cpu"] == str(COMPOSED[name]["cpus"])
+    assert limits["memory"].lower() == f"{COMPOSED[name]['mem_limit']}i"
 
 
 @every_pod()
