@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The JSON API, /api/v1: everything the pages show and do, for programs.  Its OpenAPI is at /api/v1/openapi.json."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -117,6 +117,17 @@ def shows(content: type, status: int = 200, media_type: str = "application/json"
 def tells(content: type) -> Any:
     """What the events of a route hold, for OpenAPI."""
     return shows(content, media_type="text/event-stream")
+
+
+_Wish = TypeVar("_Wish")
+
+
+def read_body(body: bytes, wish: type[_Wish]) -> _Wish:
+    """What was sent, decoded.  Raises BadBody."""
+    try:
+        return msgspec.json.decode(body, type=wish)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadBody(str(error)) from error
 
 
 async def _body(request: Request) -> bytes:
@@ -354,10 +365,7 @@ def create_token(
     body: RawBody,
 ) -> Response:
     """Make a token. It is told this once."""
-    try:
-        wish = msgspec.json.decode(body, type=TokenWish)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadBody(str(error)) from error
+    wish = read_body(body, TokenWish)
     made = NewToken(wish.name, wish.level, service.tokens.create(wish.name, wish.level))
     return Response(msgspec.json.encode(made), 201, media_type="application/json")
 

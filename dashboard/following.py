@@ -4,7 +4,7 @@
 The same functions as `mmufuzz findings comment | state | merge | split | history`; who speaks is the token's name.
 """
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Form, Request, Response
@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from dashboard.access import Operator, Reader, Visitor
 from dashboard.answers import json_answer
-from dashboard.api import PREFIX, BadBody, RawBody, shows, takes
+from dashboard.api import PREFIX, RawBody, read_body, shows, takes
 from dashboard.service import CampaignNumber, Service, Services, Signature
 from db.history import Histories, HistoryRow, RecheckRow
 from db.merges import MergeRow, Merges
@@ -26,7 +26,6 @@ following = APIRouter(include_in_schema=False, default_response_class=HTMLRespon
 following_api = APIRouter(prefix=f"{PREFIX}/findings/{{campaign}}/{{signature}}")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
-_Wish = TypeVar("_Wish")
 _Field = Annotated[str, Form(min_length=1, max_length=TEXT_CHARS_MAX)]
 
 
@@ -42,29 +41,32 @@ class Following(msgspec.Struct, frozen=True):
 
 
 class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something to say about a finding, one line."""
+    """Say something about a finding, in one line."""
 
     text: _Text
 
 
 class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The state that a finding is in from now on."""
+    """Move a finding to another state; a recheck moves it on, but not from invalid."""
 
     state: FindingState
     why: _Text
 
 
 class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The signature that stands for this one from now on, in every campaign."""
+    """Say that a finding is the same bug as another one, in every campaign: `into` is that one's signature."""
 
     into: _Text
     why: _Text
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Takes a merge back."""
+    """Take a merge back: the finding stands for itself again."""
 
     why: _Text
+
+
+Said = Comment | Move | Merge | Split
 
 
 def followed(service: Service, row: FindingRow) -> Following:
@@ -79,9 +81,7 @@ def followed(service: Service, row: FindingRow) -> Following:
     )
 
 
-def follow(
-    service: Service, visitor: Visitor, campaign: int, signature: str, said: Comment | Move | Merge | Split
-) -> None:
+def follow(service: Service, visitor: Visitor, campaign: int, signature: str, said: Said) -> None:
     """Do what is said about a finding.  Raises NotFound and StoreError."""
     service.finding(campaign, signature)
     histories, merges = Histories(service.engine, service.now), Merges(service.engine, service.now)
@@ -148,47 +148,23 @@ def history(
     return json_answer(request, followed(service, service.finding(campaign, signature)))
 
 
-def _done(
-    service: Service, visitor: Visitor, campaign: int, signature: str, body: bytes, wish: type[_Wish]
-) -> Response:
-    try:
-        said = msgspec.json.decode(body, type=wish)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadBody(str(error)) from error
-    assert isinstance(said, Comment | Move | Merge | Split)
-    follow(service, visitor, campaign, signature, said)
-    return Response(
-        msgspec.json.encode(followed(service, service.finding(campaign, signature))), media_type="application/json"
+def _takes(action: str, wish: type[Said]) -> None:
+    """The address of the API that is sent such a wish, and answers with what has become of the finding."""
+
+    @following_api.post(
+        f"/{action}",
+        name=action,
+        description=wish.__doc__,
+        responses=shows(Following),
+        openapi_extra=takes(wish),
     )
+    def said(
+        service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
+    ) -> Response:
+        follow(service, visitor, campaign, signature, read_body(body, wish))
+        became = followed(service, service.finding(campaign, signature))
+        return Response(msgspec.json.encode(became), media_type="application/json")
 
 
-@following_api.post("/comment", responses=shows(Following), openapi_extra=takes(Comment))
-def comment(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
-) -> Response:
-    """Say something about a finding."""
-    return _done(service, visitor, campaign, signature, body, Comment)
-
-
-@following_api.post("/state", responses=shows(Following), openapi_extra=takes(Move))
-def state(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
-) -> Response:
-    """Move a finding to another state; a recheck moves it on, but not from invalid."""
-    return _done(service, visitor, campaign, signature, body, Move)
-
-
-@following_api.post("/merge", responses=shows(Following), openapi_extra=takes(Merge))
-def merge(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
-) -> Response:
-    """Say that a finding is the same bug as another one, in every campaign."""
-    return _done(service, visitor, campaign, signature, body, Merge)
-
-
-@following_api.post("/split", responses=shows(Following), openapi_extra=takes(Split))
-def split(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, body: RawBody
-) -> Response:
-    """Take a merge back: the finding stands for itself again."""
-    return _done(service, visitor, campaign, signature, body, Split)
+for _action, _wish in (("comment", Comment), ("state", Move), ("merge", Merge), ("split", Split)):
+    _takes(_action, _wish)

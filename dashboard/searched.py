@@ -27,12 +27,17 @@ Place = Annotated[int, Path(ge=1, le=10_000)]
 """Of a finding in its report, the worst being number 1."""
 
 
-def _shown(service: Service, receipt: str, place: int) -> tuple[Shown, Reproducer]:
-    """Raises NotFound."""
+def _report(service: Service, receipt: str) -> bytes:
+    """As it is stored.  Raises NotFound."""
     encoded = service.replays.report(receipt)
     if encoded is None:
         raise NotFound("there is no report, or not yet")
-    shown = msgspec.json.decode(encoded, type=Searched).shown[place - 1 : place]
+    return encoded
+
+
+def _shown(service: Service, receipt: str, place: int) -> tuple[Shown, Reproducer]:
+    """Raises NotFound."""
+    shown = msgspec.json.decode(_report(service, receipt), type=Searched).shown[place - 1 : place]
     if not shown or shown[0].reproducer is None:
         raise NotFound(f"its report has no finding {place} with a reproducer")
     return shown[0], shown[0].reproducer
@@ -41,10 +46,7 @@ def _shown(service: Service, receipt: str, place: int) -> tuple[Shown, Reproduce
 @searched_api.get("/report", responses=shows(Searched))
 def report(request: Request, service: Services, visitor: Reader, receipt: Receipt) -> Response:
     """What the search with an uploaded program came to, also if it showed nothing."""
-    encoded = service.replays.report(receipt)
-    if encoded is None:
-        raise NotFound("there is no report, or not yet")
-    return answer(request, encoded, "application/json")
+    return answer(request, _report(service, receipt), "application/json")
 
 
 @searched_api.get("/findings/{place}/trace", responses=shows(Trace))
