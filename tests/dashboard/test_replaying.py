@@ -179,6 +179,13 @@ def test_a_child_writes_no_file(changed_child: Callable[[str], None], tmp_path: 
         Replayer(5, 512, 1).trace(BODY)
 
 
+def test_a_child_starts_no_process(changed_child: Callable[[str], None]) -> None:
+    """Read, not tried: the limit is for everybody but root, who may be running this test."""
+    changed_child("sys.exit(str(resource.getrlimit(resource.RLIMIT_NPROC)))")
+    with pytest.raises(ReplayFailed, match=r"the replay failed: \(0, 0\)$"):
+        Replayer(5, 512, 1).trace(BODY)
+
+
 def test_a_child_knows_no_secret(changed_child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMUFUZZ_DATABASE", "postgresql://a:secret@host/x")
     changed_child("import os; sys.exit(' '.join(sorted(n for n in os.environ if n.startswith('MMUFUZZ'))))")
