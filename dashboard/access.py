@@ -90,12 +90,10 @@ class Guard:
         return Visitor(token.name, token.level, self._csrf(cookie))
 
     def check_form(self, visitor: Visitor, request: Request, told: str) -> None:
-        """Raise NotAllowed unless the request was made by a page of ours. A program's token needs no such proof: no
-        browser sends it by itself."""
-        if not visitor.csrf:
-            return
+        """Raise NotAllowed unless the request was made by a page of ours, or by a program. A bearer token needs no
+        further proof: no browser sends it by itself. But a proxy that signs people in may add it to what they send."""
         check_origin(request)
-        if not hmac.compare_digest(told.encode(), visitor.csrf.encode()):
+        if visitor.csrf and not hmac.compare_digest(told.encode(), visitor.csrf.encode()):
             raise NotAllowed("the form has expired; load the page again")
 
     def _of_session(self, cookie: str) -> Token | None:

@@ -174,6 +174,18 @@ class TestForms:
         assert own.client.post("/tokens", data=data, headers=headers).status_code == 403
         assert own.client.post("/login", data={"token": SECRET}, headers=headers).status_code == 403
 
+    @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "same-site"}])
+    def test_one_of_another_site_is_refused_though_a_proxy_added_a_token(
+        self, own: Site, headers: dict[str, str]
+    ) -> None:
+        sent = own.headers(Level.ADMIN) | headers
+        data = {"name": "x", "level": "admin"}
+        assert own.client.post("/tokens", data=data, headers=sent).status_code == 403
+        assert own.client.post("/api/v1/tokens", json=data, headers=sent).status_code == 403
+        assert own.client.delete("/api/v1/tokens/1", headers=sent).status_code == 403
+        ours = own.headers(Level.ADMIN) | {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
+        assert own.client.post("/tokens", data=data, headers=ours).status_code == 200
+
     def test_a_session_needs_it_at_the_api_too(self, own: Site) -> None:
         own.sign_in(Level.ADMIN)
         wish = {"name": "x", "level": "read"}
