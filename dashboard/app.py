@@ -27,7 +27,7 @@ from dashboard.following import following, following_api
 from dashboard.headers import StrictHeaders
 from dashboard.limits import Limits
 from dashboard.live import live, live_api
-from dashboard.pages import pages, problem_page
+from dashboard.pages import pages, problem_page, read_templates
 from dashboard.replaying import Replayer, ReplayFailed
 from dashboard.resampling import Resampling
 from dashboard.searched import searched, searched_api
@@ -77,6 +77,15 @@ _ROUTERS: Final = (
 )
 
 
+class _Static(StaticFiles):
+    """Files that are the same for everybody: kept by browsers, which ask whether they have changed."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def create_app(
     settings: Settings,
     engine: Engine,
@@ -95,8 +104,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # Reading the model's sources takes a second: better now than at the first visit.
+        # Reading the model's sources and the templates takes a second: better now than at the first visit.
         catalogue()
+        read_templates()
         uploads.resume()
         yield
         # What is in a child is finished, and what waits behind it is not begun.
@@ -130,7 +140,7 @@ def create_app(
     app.state.snapshots = Snapshots(settings.progress_seconds)
     for router in _ROUTERS:
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", _Static(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)
     app.add_middleware(Limits, at_once=settings.requests_at_once, per_second=settings.requests_per_second, clock=clock)
     if secret is None:

@@ -73,6 +73,12 @@ def _environment() -> Environment:
 _ENVIRONMENT: Final = _environment()
 
 
+def read_templates() -> None:
+    """Compile all of templates/, which are then kept."""
+    for name in _ENVIRONMENT.list_templates():
+        _ENVIRONMENT.get_template(name)
+
+
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A page from templates/."""
     values.setdefault("visitor", None)

@@ -27,6 +27,14 @@ def test_pages_are_not_kept_by_anybody(shared: Site) -> None:
     assert shared.get("/findings").headers["cache-control"] == "no-store"
 
 
+def test_what_is_the_same_for_everybody_is_sent_once(shared: Site) -> None:
+    address = "/static/vendor/htmx/htmx.min.js"
+    first = shared.get(address)
+    assert first.headers["cache-control"] == "no-cache"
+    again = shared.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
+
+
 @pytest.mark.parametrize(
     "address", [f"/static/{place}" for place in ("../app.py", "%2e%2e/app.py", "..%2fapp.py", "/etc/passwd")]
 )
