@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -19,6 +19,20 @@ STRATEGY_WORDS: Final = {
     "burst": "long turns, as on a loaded host",
 }
 """Every strategy, for who chooses among them."""
+
+
+class Filled(click.types.StringParamType):
+    """Text that is not empty: an empty one is mostly a variable of the shell that nobody has set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.fail("is empty", param, ctx) if value == "" else super().convert(value, param, ctx)
+
+
+class FilledPath(click.Path):
+    """A path that is not empty, for the same reason."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.fail("is empty", param, ctx) if value == "" else super().convert(value, param, ctx)
 
 
 def seed_option(default: int | None) -> Callable[[_Command], _Command]:
@@ -54,6 +68,7 @@ def findings_database_option(command: _Command) -> _Command:
     return click.option(
         "--db",
         "database",
+        type=Filled(),
         metavar="URL",
         envvar="MMUFUZZ_DATABASE",
         show_envvar=True,
@@ -72,7 +87,7 @@ def out_option(each: str) -> Callable[[_Command], _Command]:
     return click.option(
         "--out",
         "folder",
-        type=click.Path(path_type=Path),
+        type=FilledPath(path_type=Path),
         default=Path("findings"),
         show_default=True,
         help=f"Directory for reproducers, one file per {each}.",

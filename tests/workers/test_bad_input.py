@@ -121,6 +121,22 @@ def test_run_refuses_a_change(here: Path, diff: str | bytes, said: str) -> None:
     refuse(here, ["run", "--programs", "1", "--apply", "-"], said, diff)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--programs", "1", "--out", ""],
+        ["run", "--programs", "1", "--db", ""],
+        ["expose", "age-elides-tlb-flush", "--out", ""],
+        ["export", "file", "--as", "story", "--out", ""],
+        ["minimize", "file", "--out", ""],
+        ["findings", "--db", ""],
+    ],
+    ids=lambda words: " ".join((words[0], words[-2])),
+)
+def test_an_empty_word_is_no_default(here: Path, words: list[str]) -> None:
+    refuse(here, words, "not a database URL" if words[0] == "run" and words[-2] == "--db" else "is empty")
+
+
 @pytest.mark.parametrize(("words", "said"), OTHER)
 def test_other_commands_refuse(here: Path, words: str, said: str) -> None:
     refuse(here, words.split(), said)

@@ -10,7 +10,7 @@ from fuzzer.export.forms import FORMS
 from fuzzer.export.trace_json import make_trace
 from fuzzer.reproducer import ReproducerError
 from workers.document import STANDARD_OUTPUT, Document, check_writable, json_option, write_whole
-from workers.options import run_change_option
+from workers.options import Filled, run_change_option
 from workers.parameters import read_reproducer
 from workers.refusal import BadInput, refuse
 from workers.watchdog import watchdog
@@ -28,7 +28,13 @@ class ExportReport(msgspec.Struct, frozen=True):
 @click.command()
 @click.argument("file")
 @click.option("--as", "form", type=click.Choice(list(FORMS)), required=True, help="What to make of it.")
-@click.option("--out", default=STANDARD_OUTPUT, metavar="PATH", help="Where to write it [default: standard output].")
+@click.option(
+    "--out",
+    type=Filled(),
+    default=STANDARD_OUTPUT,
+    metavar="PATH",
+    help="Where to write it [default: standard output].",
+)
 @run_change_option
 @json_option
 def export(file: str, form: str, out: str, run_change: bool, document: Document) -> None:

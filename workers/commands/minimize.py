@@ -15,7 +15,7 @@ from fuzzer.recheck import shows
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.verdict import Trial
 from workers.document import Document, check_writable, json_option, write_whole
-from workers.options import run_change_option
+from workers.options import FilledPath, run_change_option
 from workers.parameters import read_reproducer
 from workers.refusal import refuse
 from workers.summary import replay_command
@@ -38,7 +38,7 @@ class MinimizeReport(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.argument("file")
-@click.option("--out", type=click.Path(), help="Where to write the result (default: FILE with .min.json at its end).")
+@click.option("--out", type=FilledPath(), help="Where to write the result (default: FILE with .min.json at its end).")
 @click.option(
     "--budget",
     type=click.IntRange(1, 10**7),
