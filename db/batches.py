@@ -4,11 +4,11 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, case, insert, select
+from sqlalchemy import Connection, Engine, case, insert, select, update
 
 from db.campaigns import check_campaign
-from db.handout import TaskName, close_task
-from db.schema import BatchState, BatchTable, SightingTable, TaskKind, TraceTable
+from db.handout import TaskName, close_task, is_task
+from db.schema import BatchState, BatchTable, FleetTable, SightingTable, TaskKind, TaskState, TaskTable, TraceTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
 from fuzzer.finding import BatchResult
@@ -24,8 +24,10 @@ def store_batch(
     """
     with transaction(engine, "write") as connection:
         check_campaign(connection, result.campaign)
-        # First of all: this may lock the fleet, which comes before anything else, see FleetTable.
-        close_task(connection, TaskName(result.campaign, TaskKind.BATCH, result.number))
+        name = TaskName(result.campaign, TaskKind.BATCH, result.number)
+        # First of all: these may lock the fleet, which comes before anything else, see FleetTable.
+        _fold_late(connection, name)
+        close_task(connection, name)
         at = now()
         batch = insert_batch(connection, result, at)
         if batch is None:
@@ -54,6 +56,16 @@ def insert_batch(connection: Connection, result: BatchResult, now: datetime) -> 
         return None
     stored = (BatchTable.campaign_id == result.campaign) & (BatchTable.number == result.number)
     return connection.execute(select(BatchTable.id).where(stored)).scalar_one()
+
+
+def _fold_late(connection: Connection, name: TaskName) -> None:
+    """If the task was set aside, send the dispatcher back to a batch that it may have gone over; whatever it folded
+    before has no sightings any more."""
+    fleet = FleetTable
+    aside = select(TaskTable.id).where(is_task(name), TaskTable.state == TaskState.ASIDE.value).exists()
+    # No condition on next_folded: a dispatcher that moves it at this moment is waited for.
+    first = case((fleet.next_folded > name.number, name.number), else_=fleet.next_folded)
+    connection.execute(update(fleet).where(fleet.campaign_id == name.campaign, aside).values(next_folded=first))
 
 
 def _count_traces(connection: Connection, campaign: int, seen: tuple[Sighting, ...], now: datetime) -> None:

@@ -82,24 +82,24 @@ def fold(connection: Connection, campaign: int, slots: int, now: datetime) -> No
 def settle(connection: Connection, campaign: int, slots: int, now: datetime) -> None:
     """Go on over the judgements, with work for so many slots; the caller holds the lock of the campaign."""
     fleet = FleetTable.campaign_id == campaign
-    number = connection.execute(select(FleetTable.next_settled).where(fleet)).scalar_one()
     table, mine = JudgementTable, JudgementTable.campaign_id == campaign
     aside = _set_aside(connection, campaign, TaskKind.JUDGE)
     waits = (table.state == JudgementState.OPEN.value) & table.task.not_in(aside)
-    end = connection.execute(select(func.min(table.number)).where(mine, waits)).scalar()
+    open_from = connection.execute(select(func.min(table.number)).where(mine, waits)).scalar()
+    settled, asked = connection.execute(select(FleetTable.next_settled, FleetTable.next_judgement).where(fleet)).one()
+    end = asked if open_from is None else open_from
+    # Not from next_settled on: one whose task was set aside may come out all the same, when others are settled.
     query = (
-        select(table.id, table.number, table.seed, table.cause, table.state)
-        .where(mine, table.number >= number)
+        select(table.id, table.number, table.seed, table.cause)
+        .where(mine, table.state == JudgementState.JUDGED.value, table.number < end)
         .order_by(table.number)
         .limit(_SETTLED_MAX)
     )
-    if end is not None:
-        query = query.where(table.number < end)
-    rows = connection.execute(query).all()
-    if rows:
-        judged = [_Judged(*row[:3], row.cause or "") for row in rows if row.state == JudgementState.JUDGED]
-        _settle(connection, campaign, judged, slots, now)
-        connection.execute(update(FleetTable).where(fleet).values(next_settled=rows[-1].number + 1))
+    judged = [_Judged(*row[:3], row.cause or "") for row in connection.execute(query)]
+    _settle(connection, campaign, judged, slots, now)
+    reached = end if len(judged) < _SETTLED_MAX else judged[-1].number + 1
+    if reached != settled:
+        connection.execute(update(FleetTable).where(fleet).values(next_settled=reached))
     for number in sorted(_set_aside(connection, campaign, TaskKind.MINIMIZE)):
         keep_unminimized(connection, TaskName(campaign, TaskKind.MINIMIZE, number), now)
 

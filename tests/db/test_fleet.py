@@ -370,6 +370,30 @@ class TestSetAside:
         assert all(row.reproducer is None for row in world.store.findings())
 
 
+@pytest.mark.parametrize("kind", [TaskKind.BATCH, TaskKind.JUDGE])
+def test_what_was_set_aside_may_come_all_the_same(world: World, kind: TaskKind) -> None:
+    """It failed on one worker while another one, taken for dead, was at it."""
+    late: list[tuple[TaskName, Work]] = []
+    for _ in range(1000):
+        world.worker(slots=2)
+        for name in world.publish():
+            work = world.tasks.begin(name, "one", MODEL)
+            assert work is not None
+            if name.kind is kind and name.number > 0 and not late:
+                world.tasks.set_aside(name, "planted")
+                late.append((name, work))
+            else:
+                world.end(name, work)
+        if late and world.fleets.status(world.campaign).batches > 10:
+            break
+    assert world.dispatch() is not None, "it goes on beyond what was set aside"
+    world.end(*late[0])
+    world.clock.pass_by(301)
+    run_to_the_end(world, random.Random(1))
+    assert {what: found[:3] for what, found in world.findings().items()} == EXPECTED
+    assert world.fleets.status(world.campaign).tasks == ()
+
+
 @pytest.mark.parametrize("extra", [1, 84 * 2**20])
 def test_a_reproducer_that_is_too_large(world: World, extra: int) -> None:
     """Nothing of its task is stored, which can be tried again."""
