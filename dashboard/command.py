@@ -33,7 +33,8 @@ def dashboard(ctx: click.Context, /, **options: Any) -> None:
 
     \b
     Examples:
-      (umask 077; openssl rand -hex 32 > admin.token); mmufuzz dashboard --token-file admin.token
+      (umask 077; openssl rand -hex 32 > admin.token)
+      mmufuzz dashboard --token-file admin.token
       mmufuzz dashboard --without-tokens
       mmufuzz dashboard token ci --level operate
     """

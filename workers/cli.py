@@ -96,17 +96,16 @@ def cli() -> None:
 
     \b
     Start here:
-      mmufuzz run                       fuzz for a minute; findings go to ./findings and ./mmufuzz.db
-      mmufuzz replay findings/FILE      tell one finding step by step, OLD beside NEW
-      mmufuzz findings                  list what was found
-      mmufuzz patches show PATCH        what one commit changes, as a diff of the model
-      mmufuzz run --apply FILE.patch    try your own change of the model
+      mmufuzz run                     a minute; fills ./findings and ./mmufuzz.db
+      mmufuzz replay findings/FILE    tell one finding step by step
+      mmufuzz findings                list what was found
+      mmufuzz patches show PATCH      what one commit changes, in the model
+      mmufuzz run --apply FILE.patch  try your own change of the model
 
     \b
     Semantics (--old, --new): old, new, old+PATCH[+PATCH...], new-PATCH[-PATCH...]
       mmufuzz run --old old --new old+age-elides-tlb-flush
 
-    \b
     Exit codes: 0 fine, 1 a regression or an unexplained finding, or not reproduced,
     2 bad input, 130 stopped by Ctrl-C with everything found so far kept.
     """

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from db.session import DEFAULT_URL
+from fuzzer.profile import PROFILES
 from fuzzer.schedulers import STRATEGIES
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -40,6 +41,12 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
     words = "Seed of the first program (default: a random one)." if default is None else "Seed of the first program."
     kind = click.IntRange(0, SEED_MAX)
     return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
+
+
+def profile_option(command: _Command) -> _Command:
+    """Adds --profile to a command, which gets its name as `profile`."""
+    kind, words = click.Choice(sorted(PROFILES)), f"What the programs are about: {', '.join(sorted(PROFILES))}."
+    return click.option("--profile", type=kind, metavar="NAME", default="mixed", show_default=True, help=words)(command)
 
 
 def strategy_option(command: _Command) -> _Command:

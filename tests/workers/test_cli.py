@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -49,6 +50,23 @@ def test_help_names_every_command_and_gives_examples() -> None:
 def test_version() -> None:
     text = CliRunner().invoke(cli, ["--version"]).stdout
     assert text.startswith(f"mmufuzz {__version__}, model {model_version()}, interpreted")
+
+
+def help_pages(command: click.Command, *words: str) -> Iterator[tuple[str, str]]:
+    """The help of a command and of all below it, in a terminal of 80 columns."""
+    yield " ".join(words), CliRunner().invoke(cli, [*words, "--help"], terminal_width=80).stdout
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from help_pages(below, *words, name)
+
+
+def test_help_fits_a_terminal() -> None:
+    pages = dict(help_pages(cli))
+    assert {"", "run", "campaign create"} <= pages.keys()
+    assert [(page, line) for page, text in pages.items() for line in text.splitlines() if len(line) > 80] == []
 
 
 def test_no_command_shows_the_help() -> None:

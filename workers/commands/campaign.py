@@ -13,7 +13,6 @@ from rich.table import Table
 from db.fleets import Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
-from fuzzer.profile import PROFILES
 from fuzzer.schedulers import STRATEGIES
 from reference_mmu.semantics import Semantics
 from workers.document import Document, json_option
@@ -30,7 +29,7 @@ from workers.launch import (
     Wish,
     prepared,
 )
-from workers.options import seed_option, strategy_option
+from workers.options import profile_option, seed_option, strategy_option
 from workers.parameters import SpecType, open_engine
 from workers.progress import spaced
 from workers.refusal import refuse
@@ -107,7 +106,7 @@ def campaign() -> None:
 @click.option("--seconds", metavar="N", type=click.IntRange(1, SECONDS_MAX), help="Ends after N seconds of running.")
 @click.option("--until-regression", is_flag=True, help="Ends at the first finding with that verdict.")
 @seed_option(None)
-@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="mixed", show_default=True)
+@profile_option
 @click.option("--old", type=SpecType(), default="old", show_default=True, help="Semantics to compare from.")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
 @click.option(
@@ -162,7 +161,7 @@ def create(
       mmufuzz campaign create --programs 1000000 --profile tdp
       mmufuzz campaign create --seconds 28800 --until-regression --new new-PATCH
       mmufuzz campaign create --programs 100000 --strategy pct --strategy burst
-      mmufuzz campaign create --seconds 3600 --slots-max 4 --task-seconds 60 --memory-mib 512
+      mmufuzz campaign create --seconds 3600 --task-seconds 60 --memory-mib 512
     """
     wish = Wish(
         name=name,

@@ -118,7 +118,7 @@ def show(
 
     \b
     Example:
-      mmufuzz findings show violation:stale-writable-mmuw:tdp-fault-warn-flush-mmuw:34b9e117 --reproducer story.json
+      mmufuzz findings show SIGNATURE --reproducer story.json
     """
     if target is not None:
         check_writable(target, "--reproducer")

@@ -57,7 +57,6 @@ def minimize(file: str, out: str | None, budget: int, run_change: bool, document
     Example:
       mmufuzz minimize findings/FILE.json --budget 5000 --out smaller.json
 
-    \b
     Exit codes: 0 written (the same story, if it could not be made smaller), 1 the finding does not show any more,
     2 bad input.
     """

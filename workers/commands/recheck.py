@@ -57,7 +57,6 @@ def recheck(signatures: tuple[str, ...], every: bool, who: str, database: str | 
       mmufuzz recheck --all --json -
       mmufuzz findings history SIGNATURE
 
-    \b
     Exit codes: 0 every finding is in the state it was in, 1 one moved, 2 bad input.
     """
     rechecks = Rechecks(existing_engine(database or DEFAULT_URL), model_version())

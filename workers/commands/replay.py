@@ -65,14 +65,13 @@ def replay(file: str, alone: bool, walks: int | None, run_change: bool, document
 
     \b
     Examples:
-      mmufuzz replay findings/divergence-fewer-flushes-age-elides-tlb-flush-0c4d8ca2.json
-      mmufuzz replay FILE --alone          without the differences that other patches make
+      mmufuzz replay findings/FILE.json
+      mmufuzz replay FILE --alone          without what other patches change
       mmufuzz replay FILE --resample 100   how likely it is from each step on
 
     A reproducer of 'mmufuzz run --apply' brings its change of the model along, which is code, and runs only with
     --run-change.
 
-    \b
     Exit codes: 0 the same finding by the very same trace, 1 not reproduced, 2 bad input.
     """
     reproducer = read_reproducer(file, run_change)

@@ -17,7 +17,6 @@ from db.session import DEFAULT_URL, StoreError
 from db.store import Store
 from fuzzer.compiled import use_compiled_core
 from fuzzer.finding import Verdict
-from fuzzer.profile import PROFILES
 from fuzzer.schedulers import STRATEGIES
 from fuzzer.story import tell
 from reference_mmu.semantics import OLD, Semantics
@@ -25,7 +24,7 @@ from reference_mmu.version import model_version
 from workers.change import Change, allow_option, apply_option, digest
 from workers.document import Document, check_directory, json_option
 from workers.interrupts import Interrupts
-from workers.options import out_option, seed_option, strategy_option
+from workers.options import out_option, profile_option, seed_option, strategy_option
 from workers.order import Order, batch_size
 from workers.parameters import SpecType, database_name, open_store, read_reproducer
 from workers.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
@@ -65,13 +64,7 @@ class Request(msgspec.Struct, frozen=True):
     default=lambda: min(JOBS_MAX, len(os.sched_getaffinity(0))),
     help="Search processes (default: one per core).",
 )
-@click.option(
-    "--profile",
-    type=click.Choice(sorted(PROFILES)),
-    default="mixed",
-    show_default=True,
-    help="What the programs are about.",
-)
+@profile_option
 @click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
 @strategy_option
@@ -102,15 +95,15 @@ def run(
 
     \b
     Examples:
-      mmufuzz run                                    a minute on all cores
+      mmufuzz run                           a minute on all cores
       mmufuzz run --programs 10000 --seed 1 --jobs 1
       mmufuzz run --old old --new old+age-elides-tlb-flush --profile aging
       mmufuzz run --seconds 600 --json result.json
-      mmufuzz run --apply my-change.patch            your own change to the model, against the model without it
+      mmufuzz run --apply my-change.patch   the model with your change to it
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
-    \b
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand.
+
     Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
     130 stopped by Ctrl-C.
     """

@@ -30,7 +30,8 @@ def worker(slots: int) -> None:
     \b
     Example:
       MMUFUZZ_BROKER=redis://queue.example:6379/0 \\
-      MMUFUZZ_DATABASE=postgresql+psycopg://mmufuzz@db.example/mmufuzz mmufuzz worker --slots 8
+      MMUFUZZ_DATABASE=postgresql+psycopg://mmufuzz@db.example/mmufuzz \\
+      mmufuzz worker --slots 8
 
     \b
     MMUFUZZ_METRICS_PORT=9464 serves Prometheus metrics at /metrics.
