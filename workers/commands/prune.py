@@ -39,11 +39,16 @@ class AgeType(click.ParamType[timedelta]):
         found = re.fullmatch(r"([0-9]{1,4})([dwy])", value)
         if found is None:
             self.fail(f"{value!r} is no age: give days, weeks or years like 90d, 12w or 2y", param, ctx)
-        return timedelta(days=int(found[1]) * _DAYS[found[2]])
+        days = int(found[1]) * _DAYS[found[2]]
+        if days >= utc_now().toordinal():
+            self.fail(f"{value!r} is older than any calendar", param, ctx)
+        return timedelta(days=days)
 
 
 @click.command()
-@click.option("--older-than", "age", type=AgeType(), required=True, help="E.g. 90d, 12w, 2y.")
+@click.option(
+    "--older-than", "age", type=AgeType(), required=True, help="E.g. 90d, 12w, 2y; 0d for all that has ended."
+)
 @click.option("--yes", "sure", is_flag=True, help="Delete; without it, tell only.")
 @findings_database_option
 @json_option
