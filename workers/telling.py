@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A replay on a console: what it is about, then the two columns."""
 
+import shutil
 from typing import Final
 
 from rich.console import Console
@@ -16,8 +17,9 @@ _PIPE_WIDTH: Final = 140
 
 
 def print_telling(console: Console, reproducer: Reproducer, comparison: Comparison, rows: list[Row]) -> None:
-    """Header and rows, as wide as the terminal."""
+    """Header and rows, as wide as the terminal or, where there is none, as the environment variable COLUMNS says."""
     console.print("\n".join(header_lines(reproducer, comparison)), "\n")
-    for line in row_lines(rows, console.width if console.is_terminal else _PIPE_WIDTH):
+    width = console.width if console.is_terminal else shutil.get_terminal_size((_PIPE_WIDTH, 0)).columns
+    for line in row_lines(rows, width):
         style = "bold yellow" if line.startswith(DIFFERS) else "red" if BROKEN in line else ""
         console.print(Text(line, style))

@@ -59,6 +59,14 @@ def test_replay_as_it_is_typed(searched: Searched) -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_columns_say_how_wide_it_is_in_a_pipe(searched: Searched, columns: int) -> None:
+    result = CliRunner(env={"COLUMNS": str(columns)}).invoke(cli, ["replay", str(flushes(searched))])
+    lines = result.stdout.splitlines()
+    table = lines[lines.index("-" * columns) :]
+    assert max(map(len, table[: table.index("")])) <= columns
+
+
 def test_alone_leaves_only_the_difference_of_the_attributed_patch(searched: Searched) -> None:
     result = replay(flushes(searched), "--alone", "--json", "-")
     document = json.loads(result.stdout)
