@@ -18,7 +18,7 @@ from db.session import transaction, utc_now
 from db.upsert import upsert
 
 ASKS_MAX: Final = 3
-"""A reproducer that so many tasks began to run and none finished is left to people."""
+"""A reproducer that workers were asked so often to run, and of which nobody told what came out, is left to people."""
 _PATIENCE: Final = timedelta(minutes=15)
 
 

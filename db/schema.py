@@ -263,7 +263,8 @@ class FindingTable(Base):
     count: Mapped[int]
     """Programs that showed it."""
     batches: Mapped[int]
-    """Batches that showed it: also the ticket number that caps the occurrences."""
+    """Batches that showed it: also the ticket number that caps the occurrences.  Once these are capped, a batch of a
+    fleet that is counted in two parts, as some of its programs were still to be judged, counts twice."""
     first_seen: Mapped[datetime]
     last_seen: Mapped[datetime]
     first_seed: Mapped[int]
