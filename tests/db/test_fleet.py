@@ -3,7 +3,6 @@
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -24,23 +23,10 @@ from db.store import Store
 from db.tasks import STARTS_MAX, BatchWork, JudgeWork, Leader, MinimizeWork, OtherModel, Tasks, Work
 from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.sighting import Sighting, Trace
-from tests.db.stored import MODEL, NIGHTLY
+from tests.db.stored import MODEL, NIGHTLY, Clock
 
 PATIENCE = Patience(resend_seconds=60, limit_seconds=300)
 EFFECTS = ("fewer-flushes", "more-checks", "fewer-checks")
-
-
-class Clock:
-    """Stands still unless told to move."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def pass_by(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
 
 
 class World:
@@ -160,7 +146,7 @@ def run_to_the_end(world: World, disorder: random.Random) -> None:
                 world.perform(name)
             if fate > 0.7:
                 waiting.append(name)
-        world.clock.pass_by(7)
+        world.clock.pass_by(seconds=7)
     raise AssertionError("the campaign does not end")
 
 
@@ -212,7 +198,7 @@ class TestPublishing:
     def test_again_when_nobody_began_it(self, world: World) -> None:
         world.worker()
         first = world.publish()
-        world.clock.pass_by(61)
+        world.clock.pass_by(seconds=61)
         world.worker()
         assert world.publish() == first
 
@@ -220,7 +206,7 @@ class TestPublishing:
         world.worker("one")
         first = world.publish()
         world.tasks.begin(first[0], "one", MODEL)
-        world.clock.pass_by(16)
+        world.clock.pass_by(seconds=16)
         world.worker("two")
         assert first[0] in world.publish()
 
@@ -229,10 +215,10 @@ class TestPublishing:
         first = world.publish()
         for name in first:
             world.tasks.begin(name, "one", MODEL)
-        world.clock.pass_by(299)
+        world.clock.pass_by(seconds=299)
         world.worker()
         assert world.publish() == []
-        world.clock.pass_by(2)
+        world.clock.pass_by(seconds=2)
         assert world.publish() == first
 
     def test_not_while_paused(self, world: World) -> None:
@@ -328,7 +314,7 @@ class TestGroups:
         self.finish(world)
 
     def finish(self, world: World) -> None:
-        world.clock.pass_by(301)
+        world.clock.pass_by(seconds=301)
         run_to_the_end(world, random.Random(1))
         assert {what: found[:3] for what, found in world.findings().items()} == EXPECTED
         assert world.fleets.status(world.campaign).tasks == ()
@@ -388,7 +374,7 @@ def test_what_was_set_aside_may_come_all_the_same(world: World, kind: TaskKind) 
             break
     assert world.dispatch() is not None, "it goes on beyond what was set aside"
     world.end(*late[0])
-    world.clock.pass_by(301)
+    world.clock.pass_by(seconds=301)
     run_to_the_end(world, random.Random(1))
     assert {what: found[:3] for what, found in world.findings().items()} == EXPECTED
     assert world.fleets.status(world.campaign).tasks == ()
@@ -422,16 +408,16 @@ def test_the_first_regression_ends_it(engine: Engine) -> None:
 
 def test_seconds_count_while_it_runs(engine: Engine) -> None:
     world = World(engine)
-    world.clock.pass_by(1000)
+    world.clock.pass_by(seconds=1000)
     world.worker()
     world.publish()
-    world.clock.pass_by(5)
+    world.clock.pass_by(seconds=5)
     world.fleets.pause(world.campaign)
-    world.clock.pass_by(1000)
+    world.clock.pass_by(seconds=1000)
     world.fleets.resume(world.campaign)
     world.worker()
     world.publish()
-    world.clock.pass_by(2)
+    world.clock.pass_by(seconds=2)
     assert world.fleets.status(world.campaign).ran_seconds == 7
 
 
