@@ -113,6 +113,8 @@ def prepared(wish: Wish) -> Prepared:
     for strategy in wish.strategies or ():
         if strategy not in STRATEGIES:
             raise BadWish(f"strategies: {strategy!r} is none of {', '.join(STRATEGIES)}")
+    if len(wish.name) > _NAME_CHARS_MAX or not wish.name.isprintable():
+        raise BadWish(f"name: expected at most {_NAME_CHARS_MAX} printable characters")
     seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
     searched = NewCampaign(
         name=wish.name or f"{wish.profile} --seed {seed}",
@@ -133,7 +135,7 @@ def launch(fleets: Fleets, wish: Wish, request: str | None = None) -> int:
     """Store the campaign, which workers of this model begin at once, and return its number.
 
     `request` is what the sender calls this request: the same wish under the same name is one campaign, however often it
-    comes.  Raises BadWish, and StoreError for a name that is not one line.
+    comes.  Raises BadWish and StoreError.
     """
     digest = None
     if request is not None:

@@ -112,7 +112,7 @@ class TestPages:
             ({"new": "old+nosuch"}, "new: unknown patch 'nosuch'"),
             ({"old": "new", "new": "old"}, "new: it lacks"),
             ({"profile": "nosuch"}, "profile: 'nosuch' is none of"),
-            ({"name": "a\x07b"}, "name: expected 1 to 4096 printable characters"),
+            ({"name": "a\x07b"}, "name: expected at most 200 printable characters"),
             ({"nosuch": "1"}, "object contains unknown field nosuch"),
         ):
             answer = self.submit(own, "/campaigns", **FORM | changed)

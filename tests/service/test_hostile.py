@@ -97,7 +97,8 @@ def test_names_that_draw_on_terminals_are_refused(fleet: Fleet) -> None:
             fleet.create(5, name=name)
     refused = fleet.mmufuzz("campaign", "create", "--programs", "5", "--name", NAMES_REFUSED[1])
     assert refused.returncode == 2
-    assert refused.stderr == "mmufuzz: name: expected 1 to 4096 printable characters; give another --name\n"
+    told = "mmufuzz: name: expected at most 200 printable characters; see 'mmufuzz campaign create --help'\n"
+    assert refused.stderr == told
     assert fleet.fleets.statuses(10) == []
 
 

@@ -23,6 +23,8 @@ from workers.options import STRATEGY_WORDS
         (Wish(programs=1, old="old-nosuch"), "old: unknown patch 'nosuch'"),
         (Wish(programs=1, new="newer"), "new: unknown semantics 'newer'"),
         (Wish(programs=1, strategies=("nosuch",)), r"strategies: 'nosuch' is none of random-walk, pct, burst"),
+        (Wish(programs=1, name="x" * 201), "name: expected at most 200 printable characters"),
+        (Wish(programs=1, name="\x1b[2J"), "name: expected at most 200 printable characters"),
         (Wish(programs=1, profile="nosuch\n"), r"profile: 'nosuch\n' is none of aging, "),
     ],
 )

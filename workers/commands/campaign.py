@@ -177,7 +177,7 @@ def create(
     with refuse(BadWish, advice="see 'mmufuzz campaign create --help'"):
         asked = prepared(wish)
     fleets = Fleets(open_engine(database))
-    with refuse(StoreError, advice="give another --name"):
+    with refuse(StoreError, advice=_ADVICE):
         there = fleets.newest(asked.searched.model_version) if if_none else None
         number = there or fleets.create(asked.plan, asked.searched)
         status = fleets.status(number)
