@@ -161,7 +161,7 @@ def _starts(connection: Connection, name: TaskName) -> int | None:
     """How often an open task was begun, None if there is none; its row is locked, before it the campaign's if the task
     may have to be split."""
     open_task = select(TaskTable.starts).where(is_task(name), TaskTable.state == TaskState.OPEN.value)
-    if connection.execute(open_task).scalar():
+    if name.kind is not TaskKind.BATCH and connection.execute(open_task).scalar():
         lock_fleet(connection, name.campaign)
     return connection.execute(open_task.with_for_update()).scalar()
 
