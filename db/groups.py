@@ -38,7 +38,7 @@ def grouped(judgements: Sequence[tuple[int, int]], kind: TaskKind, slots: int) -
 def members(name: TaskName) -> ColumnElement[bool]:
     """The judgements that a task is still to make, or to minimize."""
     mine = (JudgementTable.campaign_id == name.campaign) & (JudgementTable.task == name.number)
-    return mine & _is_to_do(name.kind)
+    return mine & is_to_do(name.kind)
 
 
 def split(connection: Connection, name: TaskName) -> None:
@@ -62,13 +62,13 @@ def close_group(connection: Connection, name: TaskName, numbers: Sequence[int]) 
     The caller holds the lock of the campaign.
     """
     table = JudgementTable
-    these = (table.campaign_id == name.campaign) & table.number.in_(numbers) & _is_to_do(name.kind)
+    these = (table.campaign_id == name.campaign) & table.number.in_(numbers) & is_to_do(name.kind)
     tasks = connection.execute(select(table.task).where(these).distinct()).scalars()
     for task in sorted({name.number, *tasks}):
         close_task(connection, TaskName(name.campaign, name.kind, task))
 
 
-def _is_to_do(kind: TaskKind) -> ColumnElement[bool]:
+def is_to_do(kind: TaskKind) -> ColumnElement[bool]:
     """Of a judgement: is it still to be made or, if it leads, to be minimized?"""
     table = JudgementTable
     if kind is TaskKind.JUDGE:

@@ -100,8 +100,9 @@ def settle(connection: Connection, campaign: int, slots: int, now: datetime) -> 
     reached = end if len(judged) < _SETTLED_MAX else judged[-1].number + 1
     if reached != settled:
         connection.execute(update(FleetTable).where(fleet).values(next_settled=reached))
-    for number in sorted(_set_aside(connection, campaign, TaskKind.MINIMIZE)):
-        keep_unminimized(connection, TaskName(campaign, TaskKind.MINIMIZE, number), now)
+    given_up = _set_aside(connection, campaign, TaskKind.MINIMIZE)
+    if given_up:
+        keep_unminimized(connection, campaign, given_up, now)
 
 
 def _set_aside(connection: Connection, campaign: int, kind: TaskKind) -> set[int]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Minimals: what minimization makes of a leader is the finding of all judgements that follow it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from db.campaigns import check_campaign, lock_fleet
 from db.findings import Shown, check_size, count_shown, keep_better, show_findings, stored_signatures
-from db.groups import close_group, members
+from db.groups import close_group, is_to_do
 from db.handout import TaskName
-from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable
+from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable, TaskKind
 from db.session import transaction, utc_now
 from fuzzer.finding import Finding, FoundFinding, signature
 
@@ -56,12 +56,13 @@ def store_minimals(
         return tuple(finding for name, finding in by_signature.items() if name not in known)
 
 
-def keep_unminimized(connection: Connection, name: TaskName, now: datetime) -> None:
-    """Store the findings of a minimize task that was given up: they are findings, too."""
+def keep_unminimized(connection: Connection, campaign: int, tasks: Collection[int], now: datetime) -> None:
+    """Store the findings of minimize tasks that were given up: they are findings, too."""
     table = JudgementTable
-    rows = connection.execute(select(table.id, table.seed, table.finding).where(members(name)).order_by(table.number))
+    these = (table.campaign_id == campaign) & table.task.in_(tasks) & is_to_do(TaskKind.MINIMIZE)
+    rows = connection.execute(select(table.id, table.seed, table.finding).where(these).order_by(table.number))
     found = {row.id: FoundFinding(msgspec.convert(row.finding, Finding), 1, row.seed, None) for row in rows}
-    _show(connection, name.campaign, found, now)
+    _show(connection, campaign, found, now)
 
 
 def attach(connection: Connection, judgements: Mapping[int, Sequence[int]], now: datetime) -> None:
