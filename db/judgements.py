@@ -10,6 +10,7 @@ What a Hunt does one after the other is thereby done by many, with the same outc
 what was before, and these two keep the order.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -71,10 +72,12 @@ def fold(connection: Connection, campaign: int, slots: int, now: datetime) -> No
     done = {batch.number: batch.id for batch in connection.execute(query)}
     aside = _set_aside(connection, campaign, TaskKind.BATCH)
     first = number
+    counted: _Counted = Counter()
     while number in done or number in aside:
         if number in done:
-            judgement += _fold_batch(connection, _Folding(campaign, done[number], judgement, slots), now)
+            judgement += _fold_batch(connection, _Folding(campaign, done[number], judgement, slots), counted, now)
         number += 1
+    _count_folded(connection, counted)
     if number > first:
         connection.execute(update(FleetTable).where(fleet).values(next_folded=number, next_judgement=judgement))
 
@@ -122,12 +125,16 @@ class _Folding(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """A sighting as stored, with how many programs are counted for its trace before."""
+    """A sighting as stored, with how many programs were counted for its trace before this fold."""
 
     trace: int
     key: str
     folded: int
     seeds: list[int]
+
+
+_Counted = Counter[tuple[str, int]]
+"""Programs by key and id of their trace."""
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -146,8 +153,8 @@ class _Judge(msgspec.Struct, frozen=True):
     finding: int | None
 
 
-def _fold_batch(connection: Connection, folding: _Folding, now: datetime) -> int:
-    """Fold one batch; returns how many judgements it asks for."""
+def _fold_batch(connection: Connection, folding: _Folding, counted: _Counted, now: datetime) -> int:
+    """Fold one batch, and add what it counts for its traces; returns how many judgements it asks for."""
     batch = folding.batch
     query = (
         select(SightingTable.trace_id, TraceTable.key, TraceTable.folded, SightingTable.seeds)
@@ -162,7 +169,7 @@ def _fold_batch(connection: Connection, folding: _Folding, now: datetime) -> int
         (seed, order)
         for order, one in enumerate(seen)
         for place, seed in enumerate(one.seeds)
-        if is_judged(one.folded + place + 1)
+        if is_judged(one.folded + counted[one.key, one.trace] + place + 1)
     )
     ids = _ask(connection, folding, [(seen[order].trace, seed) for seed, order in asked])
     fresh = {
@@ -176,13 +183,18 @@ def _fold_batch(connection: Connection, folding: _Folding, now: datetime) -> int
             assert judge is not None, "the first program of a trace is judged"
             shown.setdefault(judge, []).append(seed)
     _count(connection, batch, shown, now)
-    # In the order in which db.batches locks these rows.
-    folded = [{"trace": one.trace, "more": len(one.seeds)} for one in sorted(seen, key=lambda one: one.key)]
-    if folded:
-        this = TraceTable.id == bindparam("trace")
-        connection.execute(update(TraceTable).where(this).values(folded=TraceTable.folded + bindparam("more")), folded)
+    counted.update({(one.key, one.trace): len(one.seeds) for one in seen})
     connection.execute(delete(SightingTable).where(SightingTable.batch_id == batch))
     return len(asked)
+
+
+def _count_folded(connection: Connection, counted: _Counted) -> None:
+    """At the end, and not batch by batch: in the order in which db.batches locks these rows, or each would wait for the
+    other."""
+    rows = [{"trace": trace, "more": more} for (_key, trace), more in sorted(counted.items())]
+    if rows:
+        this = TraceTable.id == bindparam("trace")
+        connection.execute(update(TraceTable).where(this).values(folded=TraceTable.folded + bindparam("more")), rows)
 
 
 def _ask(connection: Connection, folding: _Folding, asked: list[tuple[int, int]]) -> list[int]:

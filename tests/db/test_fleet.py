@@ -249,7 +249,7 @@ class TestBegin:
     def test_the_second_message_of_a_task_that_waited(self, world: World) -> None:
         world.worker()
         name = world.publish()[0]
-        world.clock.pass_by(61)
+        world.clock.pass_by(seconds=61)
         world.worker()
         assert name in world.publish()
         assert world.tasks.begin(name, "one", MODEL) is not None
@@ -260,7 +260,7 @@ class TestBegin:
         world.worker("one")
         name = world.publish()[0]
         assert world.tasks.begin(name, "one", MODEL) is not None
-        world.clock.pass_by(16)
+        world.clock.pass_by(seconds=16)
         world.worker("two")
         assert name in world.publish()
         assert world.tasks.begin(name, "two", MODEL) is not None
