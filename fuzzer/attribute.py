@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from fuzzer.compare import Comparison, Drive, Outcome
+from fuzzer.compare import Comparison, Drive
 from fuzzer.execute import Model
 from fuzzer.finding import Direction
-from fuzzer.program import Program
+from fuzzer.outcome import Outcome
+from fuzzer.script import Script
 from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.semantics import Semantics
 
@@ -41,9 +42,9 @@ UNATTRIBUTED = Attribution((), "none")
 class Attributor:
     """Experiments on one program and one interleaving; outcomes are kept, so further questions are cheap."""
 
-    def __init__(self, comparison: Comparison, program: Program, drive: Drive) -> None:
+    def __init__(self, comparison: Comparison, script: Script, drive: Drive) -> None:
         self.comparison = comparison
-        self.program = program
+        self.script = script
         self.drive = drive
         old, new = comparison.old.patches, comparison.new.patches
         self.candidates = [p for p in (*PATCHES, *PLACEBOS) if (p in old) != (p in new)]
@@ -109,7 +110,7 @@ class Attributor:
         """The leader's run with a follower in which `changed` are as on the other side."""
         known = self.outcomes.get(changed)
         if known is None:
-            known = self.varied(changed).run(self.program, self.drive)
+            known = self.varied(changed).run_script(self.script, self.drive)
             self.outcomes[changed] = known
         return known
 

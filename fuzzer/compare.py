@@ -8,15 +8,14 @@ from typing import Literal
 
 import msgspec
 
-from fuzzer.differential import divergences
-from fuzzer.divergence import Divergence
 from fuzzer.execute import Model
 from fuzzer.flows import SHIPPED
 from fuzzer.lockstep import Pair
-from fuzzer.oracle.judge import Violation
+from fuzzer.outcome import Outcome
 from fuzzer.program import Program
 from fuzzer.schedule import Switch, Turn
 from fuzzer.schedulers import make_scheduler
+from fuzzer.script import Script, script_of
 from reference_mmu.semantics import Semantics
 
 Side = Literal["old", "new"]
@@ -43,34 +42,22 @@ class Comparison(msgspec.Struct, frozen=True):
 
     def run(self, program: Program, drive: Drive) -> Outcome:
         """Run both in lockstep under the interleaving that `drive` makes of a fresh Pair."""
+        return self.run_script(script_of(program), drive)
+
+    def run_script(self, script: Script, drive: Drive) -> Outcome:
+        """The same of a program that is not written down."""
         models = (self.models.old, self.models.new)
         if self.leader == "old":
-            pair = Pair(program, self.old, self.new, models)
+            pair = Pair(script, self.old, self.new, models)
         else:
-            pair = Pair(program, self.new, self.old, (models[1], models[0]))
+            pair = Pair(script, self.new, self.old, (models[1], models[0]))
         drive(pair)
-        return Outcome(self, pair)
-
-
-class Outcome:
-    """A finished pair, seen as old and new."""
-
-    def __init__(self, comparison: Comparison, pair: Pair) -> None:
-        old_leads = comparison.leader == "old"
-        self.comparison = comparison
-        self.pair = pair
-        self.old, self.new = (pair.leader, pair.follower) if old_leads else (pair.follower, pair.leader)
-        self.turns: list[Turn] = pair.turns
-        self.steps = int(pair.leader.steps + pair.follower.steps)
-        self.divergences: list[Divergence] = divergences(pair, old_leads)
-
-    def violations(self, side: Side) -> dict[str, Violation]:
-        return self.old.judge.violations if side == "old" else self.new.judge.violations
+        return Outcome(self, pair, self.leader == "old")
 
 
 def by_scheduler(strategy: str, seed: int) -> Drive:
     """The leader is scheduled by a named strategy."""
-    return lambda pair: pair.run(make_scheduler(strategy, seed, int(pair.leader.n)))
+    return lambda pair: pair.run(make_scheduler(strategy, seed, len(pair.script.calls)))
 
 
 def by_turns(turns: list[Turn]) -> Drive:

@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How much of the interleaving space a search has seen: which point was left for which other actor's point."""
+"""Which interleavings a search has met: pairs of points where one actor was preempted and another went on."""
 
 from __future__ import annotations
 
-from fuzzer.schedule import Turn
+from librt.vecs import vec
+from mypy_extensions import i64
+
+from fuzzer.turns import Turns
 
 
 class Coverage:
-    """Pairs (point an actor was preempted at, point the next actor then reached). A curve that still grows means that
-    the search still finds new interleavings."""
+    """`pairs`: (point an actor was preempted at, point the next actor then reached), as one number each. A curve that
+    still grows means that the search still finds new interleavings."""
 
     def __init__(self) -> None:
+        self.seen: vec[i64] = vec[i64]([0] * (1 << 16))  # 1: the pair is among `pairs`
         self.pairs: set[int] = set()
 
-    def add(self, turns: list[Turn]) -> None:
-        last: Turn | None = None
-        for turn in turns:
-            if last is not None and turn.actor != last.actor:
-                self.pairs.add(last.point << 8 | turn.point)
-            last = turn
+    def add(self, turns: Turns) -> None:
+        """What a leader did."""
+        for number in range(1, len(turns)):
+            if turns.actor(number) != turns.actor(number - 1):
+                pair = turns.point(number - 1) << 8 | turns.point(number)
+                if self.seen[pair] == 0:
+                    self.seen[pair] = 1
+                    self.pairs.add(int(pair))
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import i64
+
 from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.execute import Execution
 from fuzzer.lockstep import Pair
 from fuzzer.oracle.walk import leaf_of, pages_of, roots_of
 from reference_mmu.effects import OUTCOMES
-from reference_mmu.machine import (
+from reference_mmu.machine import Machine
+from reference_mmu.observed import (
     COUNT_CHANGES,
     COUNT_CHECKS,
     COUNT_PML,
@@ -27,13 +30,11 @@ from reference_mmu.machine import (
     EV_SHIFT,
     EV_WARN,
     EV_YOUNG,
-    OP_COUNTERS,
     PF_FAST,
     PF_FIXED,
     PF_READ_ONLY,
     PF_RETRY,
     PF_SPURIOUS,
-    Machine,
 )
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import (
@@ -61,22 +62,28 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
     if pair.truncated and pair.drift_turn < 0:
         return []
     found: list[Divergence] = []
-    for uid in sorted(pair.comparable):
-        if pair.drift_turn >= 0 and pair.turns[pair.drift_turn].uid == uid:
+    for number in range(len(pair.comparable)):
+        if pair.comparable[number] == 0 or not pair.differs(number):
+            continue
+        uid = int(number)
+        if pair.drift_turn >= 0 and pair.turns.uid(pair.drift_turn) == number:
             effects = compare_drifted(pair, old.m, new.m, uid)
         else:
             effects = compare_operation(old.m, new.m, uid)
-        found.extend(Divergence(effect, uid) for effect in effects)
+        for effect in effects:
+            found.append(Divergence(effect, uid))
     for uid, lengths in pair.prefixes.items():
         old_length, new_length = lengths if old_leads else lengths[::-1]
-        index, was, now = difference(old.m.events[uid][:old_length], new.m.events[uid][:new_length])
+        index, was, now = difference(old.m.observed.events(uid)[:old_length], new.m.observed.events(uid)[:new_length])
         if index >= 0:
-            found.extend(Divergence(effect, uid) for effect in event_effects(was, now))
+            for effect in event_effects(was, now):
+                found.append(Divergence(effect, uid))
     for effect, uid in new.judge.facts.items():
         if effect not in old.judge.facts:
             found.append(Divergence(effect, uid))
     if pair.drift_turn < 0:
-        found.extend(Divergence(effect, WHOLE_RUN) for effect in compare_final(old, new))
+        for effect in compare_final(old, new):
+            found.append(Divergence(effect, WHOLE_RUN))
     return found
 
 
@@ -95,13 +102,13 @@ def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
 def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
     """The effects by which an operation differs that both completed before the drift: the first event, or if all
     events agree, what it cost."""
-    index, was, now = difference(old.events[uid], new.events[uid])
+    index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
     if index >= 0:
         return event_effects(was, now)
     effects = []
     for counter, name in _COUNTERS:
-        was = int(old.counters[uid * OP_COUNTERS + counter])
-        now = int(new.counters[uid * OP_COUNTERS + counter])
+        was = int(old.observed.counted(uid, counter))
+        now = int(new.observed.counted(uid, counter))
         if was != now:
             effects.append(f"fewer-{name}" if now < was else f"more-{name}")
     return effects
@@ -110,7 +117,7 @@ def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
 def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> list[str]:
     """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
     which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
-    index, was, now = difference(old.events[uid], new.events[uid])
+    index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
     if index < 0:
         return []
     kinds = (was >> EV_SHIFT, now >> EV_SHIFT)
@@ -177,24 +184,27 @@ def compare_final(old: Execution, new: Execution) -> list[str]:
         if old.m.host.contents(hva) != new.m.host.contents(hva):
             effects.append("memory-differs")
             break
-    if host_flags(old.m) != host_flags(new.m):
-        effects.append("host-flags-differ")
+    for hva in range(old.m.host.n):
+        if host_flags(old.m, hva) != host_flags(new.m, hva):
+            effects.append("host-flags-differ")
+            break
     effects.extend(compare_tables(old.m, new.m))
     return effects
 
 
-def host_flags(m: Machine) -> list[tuple[int, bool]]:
-    """(host PTE flags, PG_dirty) by hva. Accessed counts are too loose to compare."""
-    flags = []
-    for hva in range(m.host.n):
-        pfn = m.host.pte[hva] if m.host.pte[hva] >= 0 else m.host.swap_cache[hva]
-        flags.append((int(m.host.flags[hva]), pfn >= 0 and m.host.pages[pfn].dirty))
-    return flags
+def host_flags(m: Machine, hva: i64) -> i64:
+    """Host PTE flags, and PG_dirty above them. Accessed counts are too loose to compare."""
+    host = m.host
+    pfn = host.pte[hva] if host.pte[hva] >= 0 else host.swap_cache[hva]
+    dirty: i64 = 1 if pfn >= 0 and host.pages[pfn].dirty else 0
+    return host.flags[hva] | dirty << 32
 
 
 def compare_tables(old: Machine, new: Machine) -> list[str]:
     """Compare the leaves of the valid roots, slot by slot."""
     effects: list[str] = []
+    if same_tables(old, new):
+        return effects
     old_roots = [root for root in roots_of(old) if not root.invalid]
     new_roots = [root for root in roots_of(new) if not root.invalid]
     if len(old_roots) != len(new_roots):
@@ -205,6 +215,23 @@ def compare_tables(old: Machine, new: Machine) -> list[str]:
                 if effect not in effects:
                     effects.append(effect)
     return effects
+
+
+def same_tables(old: Machine, new: Machine) -> bool:
+    """Are all page tables, and which of them are roots, the same?"""
+    if len(old.page_tables) != len(new.page_tables):
+        return False
+    for number in range(len(old.page_tables)):
+        was, now = old.page_tables[number], new.page_tables[number]
+        if was.invalid != now.invalid or was.freed != now.freed:
+            return False
+        for index in range(old.entries):
+            if was.spt[index] != now.spt[index]:
+                return False
+    old_roots, new_roots = roots_of(old), roots_of(new)
+    if len(old_roots) != len(new_roots):
+        return False
+    return all(old_roots[number].pt == new_roots[number].pt for number in range(len(old_roots)))
 
 
 def compare_leaf(old: Machine, old_root: KvmMmuPage, new: Machine, new_root: KvmMmuPage, gfn: int) -> list[str]:

@@ -372,8 +372,8 @@ def everything(execution: Execution) -> tuple[object, ...]:
     m = execution.m
     return (
         int(execution.steps),
-        [list(events) for events in m.events],
-        [int(count) for count in m.counters],
+        m.observed.all_events(),
+        [int(count) for count in m.observed.counters],
         sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()),
         [[int(spte) for spte in sp.spt] for sp in m.page_tables],
         [int(m.host.contents(hva)) for hva in range(m.host.n)],

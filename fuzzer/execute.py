@@ -3,151 +3,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Final
 
 from librt.vecs import vec
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
-from fuzzer.ops import RESCHEDULED, Operation
 from fuzzer.oracle.judge import Judge
-from fuzzer.program import Program
+from fuzzer.running_actor import END, Flow, RunningActor
+from fuzzer.script import Script
+from reference_mmu.config import Config
 from reference_mmu.machine import Machine
-from reference_mmu.points import FAULT_ENTER, FAULT_RETRY, PRIVATE
+from reference_mmu.operations import Call, start_operation
+from reference_mmu.points import FAULT_RETRY, N_POINTS, PRIVATE
 from reference_mmu.semantics import Semantics
 
-Flow = Generator[int, None, object]
-StartOperation = Callable[[Machine, int, Operation], Flow]
-MakeMachine = Callable[..., Machine]
-
-END: Final = 0  # what step() returns when the operation ended
+__all__ = ["END", "Execution", "Flow", "LoadedModel", "Model", "private_points"]
 
 
 class Model:
-    """A copy of reference_mmu to run on: the shipped one, or one with a user's change applied."""
+    """A copy of reference_mmu to run on: the shipped one."""
 
-    def __init__(
-        self, make_machine: MakeMachine, make_semantics: Callable[[frozenset[str]], Semantics], start: StartOperation
-    ) -> None:
+    def machine(self, config: Config, semantics: Semantics, actors: i64, operations: i64, judge: Judge) -> Machine:
+        """A machine of its own."""
+        return Machine(config, semantics, actors, operations, judge)
+
+    def start(self, m: Machine, actor: i64, call: Call) -> Flow:
+        """The flow of an operation."""
+        return start_operation(m, actor, call)
+
+
+class LoadedModel(Model):
+    """One that was loaded beside the shipped one, by the functions that make its machines and flows."""
+
+    def __init__(self, make_machine: Callable[..., Machine], start_flow: Callable[[Machine, int, Call], Flow]) -> None:
         self.make_machine = make_machine
-        self.make_semantics = make_semantics
-        self.start = start
+        self.start_flow = start_flow
+
+    def machine(self, config: Config, semantics: Semantics, actors: i64, operations: i64, judge: Judge) -> Machine:
+        return self.make_machine(config, semantics, int(actors), int(operations), judge)
+
+    def start(self, m: Machine, actor: i64, call: Call) -> Flow:
+        return self.start_flow(m, int(actor), call)
 
 
 class Execution:
-    """A machine in the middle of a program.
+    """A machine in the middle of a program. `n_live`: how many actors have not finished. `ready`: the first `n_ready`
+    are those that can run, ascending, as of the last find_ready()."""
 
-    `at[a]`: the point actor a stands at, END between operations. Its position is (place[a], faults[a], lap[a], at[a]):
-    the number of the operation, the page faults it has taken so far, how often since then the flow went back to an
-    earlier point, and the rank of the point. Faults count apart: a walk that is repeated because a flush threw the
-    vCPU out of the guest must not look like one that is repeated after a fault.
-    """
-
-    def __init__(self, program: Program, semantics: Semantics, model: Model) -> None:
+    def __init__(self, script: Script, semantics: Semantics, model: Model) -> None:
         self.model = model
         self.semantics = semantics
-        self.ops: list[list[Operation]] = [list(actor.ops) for actor in program.actors]
-        n = len(self.ops)
-        self.n: i64 = n
-        self.judge = Judge(n)
-        self.m = model.make_machine(program.config, semantics, n, program.uid_limit(), self.judge)
-        self.flows: list[Flow | None] = [None] * n
-        self.at: vec[i64] = vec[i64]([0] * n)
-        self.place: vec[i64] = vec[i64]([0] * n)
-        self.faults: vec[i64] = vec[i64]([0] * n)
-        self.ended_faults: vec[i64] = vec[i64]([0] * n)  # of the operation that each actor ended last
-        self.lap: vec[i64] = vec[i64]([0] * n)
-        self.resched: vec[i64] = vec[i64]([0] * n)
-        # uid of the operation that each actor is in, or will start next; -1: it has finished.
-        self.uids: vec[i64] = vec[i64]([ops[0].uid if ops else -1 for ops in self.ops])
-        self.live: list[int] = [a for a in range(n) if self.ops[a]]
+        self.script = script
+        self.actors = [RunningActor(number, calls) for number, calls in enumerate(script.calls)]
+        self.judge = Judge()
+        self.reports = self.judge.reports
+        self.m = model.machine(script.config, semantics, len(self.actors), script.uid_limit, self.judge)
         self.steps: i64 = 0
-        self.judge.watch(self.at)
+        self.n_live: i64 = len(self.live())
+        self.ready: vec[i64] = vec[i64]([0] * len(self.actors))
+        self.n_ready: i64 = 0
 
-    def can_run(self, actor: i64) -> bool:
-        return self.m.can_run(actor, self.at[actor])
+    # --- who can run ----------------------------------------------------------------------------------------
+
+    def can_run(self, running: RunningActor) -> bool:
+        """Has it something left to do, and does not wait for a lock?"""
+        return running.uid >= 0 and (running.wants == 0 or self.m.can_run(running.number, running.wants))
+
+    def find_ready(self) -> i64:
+        """Find those that can run; returns how many."""
+        found: i64 = 0
+        for running in self.actors:
+            if self.can_run(running):
+                self.ready[found] = running.number
+                found += 1
+        self.n_ready = found
+        return found
+
+    def is_ready(self, actor: i64) -> bool:
+        """Is the actor among those that the last find_ready() found?"""
+        return any(self.ready[place] == actor for place in range(self.n_ready))
 
     def runnable(self) -> list[int]:
-        """Actors with something left to do that do not wait for a lock."""
-        m = self.m
-        at = self.at
-        return [a for a in self.live if m.can_run(a, at[a])]
+        """Those that can run, as a list."""
+        return [int(self.ready[place]) for place in range(self.find_ready())]
 
-    def step(self, actor: int) -> int:
-        """Run `actor` to its next point and return it, END if its operation ended."""
+    def live(self) -> list[int]:
+        """Actors with something left to do."""
+        return [int(running.number) for running in self.actors if running.uid >= 0]
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    def step(self, running: RunningActor) -> i64:
+        """Run an actor to its next point and return it, END if its operation ended."""
         m = self.m
-        a: i64 = actor
-        m.actor = a
-        m.uid = self.uids[a]
-        flow = self.flows[actor]
-        if flow is None:
-            op = self.ops[actor][self.place[a]]
-            # Not getattr() with a default: where there is none, raising and forgetting AttributeError costs a flow.
-            self.resched[a] = getattr(op, "resched") if type(op) in RESCHEDULED else 0  # noqa: B009
-            m.resched = self.resched[a]
-            flow = self.model.start(m, actor, op)
-            self.flows[actor] = flow
-        else:
-            m.resched = self.resched[a]
+        m.actor = running.number
+        m.uid = running.uid
+        if running.flow is None:
+            call = running.calls[running.place]
+            running.resched = call.resched
+            running.flow = self.model.start(m, running.number, call)
+        m.resched = running.resched
         self.steps += 1
-        self.judge.turn_of(a)
-        for point in flow:
-            self.resched[a] = m.resched
-            if point == FAULT_ENTER:
-                self.faults[a] += 1
-                self.lap[a] = 0
-            elif point <= self.at[a]:
-                self.lap[a] += 1
-            self.at[a] = point
-            return point
-        self.flows[actor] = None
-        self.at[a] = END
-        self.ended_faults[a] = self.faults[a]
-        self.faults[a] = 0
-        self.lap[a] = 0
-        self.place[a] += 1
-        if self.place[a] == len(self.ops[actor]):
-            self.uids[a] = -1
-            self.live.remove(actor)
-        else:
-            self.uids[a] = self.ops[actor][self.place[a]].uid
+        self.reports.begin_turn(running.number, running.uid, running.at)
+        for point in running.flow:
+            running.resched = m.resched
+            running.come_to(point)
+            running.wants = m.wants(running.at)
+            self.reports.here = running.at
+            return running.at
+        running.end_operation()
+        self.reports.here = END
+        if running.uid < 0:
+            self.n_live -= 1
         return END
-
-    def uid_of(self, actor: i64) -> i64:
-        """The uid of the operation actor is in, or will start next; -1 if it has finished."""
-        return self.uids[actor]
-
-    def is_live(self, actor: i64) -> bool:
-        """Has it something left to do? The same as `in live`, without a search."""
-        return self.uids[actor] >= 0
 
     def give_up(self) -> None:
         """Nobody runs any more."""
-        self.live.clear()
-        for actor in range(self.n):
-            self.uids[actor] = -1
+        self.n_live = 0
+        for running in self.actors:
+            running.give_up()
 
     def drain(self, max_steps: i64) -> bool:
         """Run everybody to the end in turn, each until it ends an operation, waits, or retries. False: stuck."""
-        while self.live:
+        while self.n_live != 0:
             progressed = False
-            for actor in list(self.live):
-                while self.can_run(actor):
+            for running in self.actors:
+                while self.can_run(running):
                     if self.steps >= max_steps:
                         return False
                     progressed = True
-                    point = self.step(actor)
-                    if point in (END, FAULT_RETRY):
+                    if self.step(running) in (END, FAULT_RETRY):
                         break
             if not progressed:
                 return False
         return True
 
 
-def private_points(here: Semantics, there: Semantics) -> frozenset[int]:
+@mypyc_attr(acyclic=True)
+class PrivatePoints:
     """Points that can exist under `here` and cannot under `there`."""
-    private = []
-    for point, (patch, with_patch) in PRIVATE.items():
-        if (patch in here.patches) == with_patch and (patch in there.patches) != with_patch:
-            private.append(point)
-    return frozenset(private)
+
+    def __init__(self, here: Semantics, there: Semantics) -> None:
+        self.flags: vec[i64] = vec[i64]([0] * N_POINTS)
+        for point, (patch, with_patch) in PRIVATE.items():
+            if (patch in here.patches) == with_patch and (patch in there.patches) != with_patch:
+                self.flags[point] = 1
+
+    def has(self, point: i64) -> bool:
+        """Is this one of them?"""
+        return self.flags[point] != 0
+
+
+_KNOWN: Final[dict[tuple[Semantics, Semantics], PrivatePoints]] = {}
+
+
+def private_points(here: Semantics, there: Semantics) -> PrivatePoints:
+    """Those of a pair, made once for each."""
+    known = _KNOWN.get((here, there))
+    if known is None:
+        known = PrivatePoints(here, there)
+        _KNOWN[here, there] = known
+    return known

@@ -50,8 +50,10 @@ def film(comparison: Comparison, story: Story) -> tuple[Frame, ...]:
         return ()
     frames: list[Frame] = []
 
+    program = story.program
+
     def drive(pair: Pair) -> None:
-        lead, follow = (_Camera(execution, pair.program) for execution in (pair.leader, pair.follower))
+        lead, follow = (_Camera(execution, program) for execution in (pair.leader, pair.follower))
 
         def take(_actor: int) -> None:
             frames.append(Frame(lead.changes(), follow.changes()))
@@ -61,7 +63,7 @@ def film(comparison: Comparison, story: Story) -> tuple[Frame, ...]:
         pair.replay_switches(story.switches)
         take(-1)
 
-    comparison.run(story.program, drive)
+    comparison.run(program, drive)
     if comparison.leader == "new":
         return tuple(Frame(frame.new, frame.old) for frame in frames)
     return tuple(frames)
@@ -98,7 +100,7 @@ class _Camera:
                 yield f"SRCU of {name}", "reading"
             if m.rcu.inside[actor]:
                 yield f"RCU of {name}", "reading"
-            at = int(execution.at[actor])
+            at = int(execution.actors[actor].at)
             if "flush" in NAMES[at] or at == COLLAPSE_FROZEN:
                 yield f"flush by {name}", f"at {NAMES[at]}, vCPUs may still use what they have cached"
         for vcpu in m.vcpus:

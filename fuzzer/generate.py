@@ -7,24 +7,62 @@ turns can hit the window that matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
-from fuzzer import ops
-from fuzzer.ops import AnyOperation
+from librt.vecs import vec
+from mypy_extensions import i64
+
 from fuzzer.profile import PROFILES, Profile
-from fuzzer.program import Actor, Program
+from fuzzer.program import Program
 from fuzzer.rng import Rng
+from fuzzer.script import Script
+from reference_mmu.bits import bit_ull
 from reference_mmu.config import Config, GuestPaging, GuestPte, SlotConfig
+from reference_mmu.operations import (
+    CLEAR_FLUSH_YOUNG,
+    CLEAR_LOG,
+    CLEAR_YOUNG,
+    COLLAPSE_HUGE,
+    CREATE_SLOT,
+    DELETE_SLOT,
+    DISABLE_LOG,
+    DISCARD,
+    ENABLE_LOG,
+    GET_LOG,
+    INVLPG,
+    LOAD_CR3,
+    MIGRATE,
+    MOVE_SLOT,
+    NESTED,
+    NUMA_HINT,
+    PREFETCH,
+    READ,
+    RECLAIM,
+    SHARE,
+    STORED_ACCESSED,
+    STORED_DIRTY,
+    STORED_EXECUTABLE,
+    STORED_SHIFT,
+    STORED_WRITABLE,
+    TEST_YOUNG,
+    TRACK,
+    UNTRACK,
+    WRITE,
+    WRITE_PTE,
+    WRITEBACK,
+    ZAP_RANGE,
+    Call,
+)
 
 _MIXED: Final = 0x3C6EF372  # keeps the draw of a profile apart from the program's
-_OF_A_RANGE: Final[dict[str, Callable[..., AnyOperation]]] = {"numa-hint": ops.NumaHint, "discard": ops.Discard}
-_OF_A_PAGE: Final[dict[str, Callable[..., AnyOperation]]] = {
-    "migrate": ops.Migrate,
-    "reclaim": ops.Reclaim,
-    "writeback": ops.Writeback,
-    "share": ops.Share,
-    "collapse-huge": ops.CollapseHuge,
+_INVALIDATIONS: Final = {
+    "numa-hint": NUMA_HINT,
+    "discard": DISCARD,
+    "migrate": MIGRATE,
+    "reclaim": RECLAIM,
+    "writeback": WRITEBACK,
+    "share": SHARE,
+    "collapse-huge": COLLAPSE_HUGE,
 }
 
 
@@ -34,21 +72,38 @@ class _Builder:
     def __init__(self, seed: int, profile: Profile) -> None:
         self.rng = Rng(seed)
         self.profile = profile
-        self.next_uid = 0
+        self.next_uid: i64 = 0
+        self.calls: list[Call] = []  # of the actor in hand
+        self.logging: i64 = profile.logging
+        self.slots: i64 = profile.slots
+        self.hot: i64 = profile.hot
+        self.readonly: i64 = profile.readonly
+        self.prefetch: i64 = profile.prefetch
+        self.aging: i64 = profile.aging
+        self.invalidation_weight: i64 = profile.invalidation
         self.config = self.make_config()
+        self.script = Script(self.config)
+        slots = self.config.slots
+        self.n_slots: i64 = len(slots)
+        self.bases: vec[i64] = vec[i64]([slot.base for slot in slots])
+        self.npages: vec[i64] = vec[i64]([slot.npages for slot in slots])
+        self.hvas: vec[i64] = vec[i64]([slot.hva for slot in slots])
+        self.hva_pages: i64 = self.config.hva_pages
+        self.manual_protect = self.config.manual_protect
+        self.nested: i64 = profile.nested if self.config.nested else 0
 
-    def uid(self) -> int:
-        self.next_uid += 1
-        return self.next_uid - 1
-
-    def weighted(self, *weights: int) -> int:
+    def weighted(self, w0: i64, w1: i64, w2: i64 = 0, w3: i64 = 0, w4: i64 = 0, w5: i64 = 0) -> i64:
         """An index, drawn in proportion to the weights."""
-        at = self.rng.below(sum(weights))
-        for index, weight in enumerate(weights):
-            if at < weight:
-                return index
-            at -= weight
-        raise AssertionError("weights are positive")
+        at = self.rng.below(w0 + w1 + w2 + w3 + w4 + w5)
+        if at < w0:
+            return 0
+        if at < w0 + w1:
+            return 1
+        if at < w0 + w1 + w2:
+            return 2
+        if at < w0 + w1 + w2 + w3:
+            return 3
+        return 4 if at < w0 + w1 + w2 + w3 + w4 else 5
 
     def make_config(self) -> Config:
         rng = self.rng
@@ -92,137 +147,161 @@ class _Builder:
 
     # --- addresses ------------------------------------------------------------------------------------------
 
-    def gfn(self) -> int:
+    def gfn(self) -> i64:
         """A gfn of a slot; often the first page of a slot, so that actors meet."""
-        slots = self.config.slots
-        slot = slots[self.rng.below(len(slots))]
-        if self.rng.chance(self.profile.hot, 6):
-            return slot.base
-        return slot.base + self.rng.below(slot.npages)
+        slot = self.rng.below(self.n_slots)
+        if self.rng.chance(self.hot, 6):
+            return self.bases[slot]
+        return self.bases[slot] + self.rng.below(self.npages[slot])
 
-    def hva(self) -> int:
-        slots = self.config.slots
-        slot = slots[self.rng.below(len(slots))]
-        if self.rng.chance(self.profile.hot, 6):
-            return slot.hva
-        return slot.hva + self.rng.below(slot.npages)
+    def hva(self) -> i64:
+        slot = self.rng.below(self.n_slots)
+        if self.rng.chance(self.hot, 6):
+            return self.hvas[slot]
+        return self.hvas[slot] + self.rng.below(self.npages[slot])
 
-    def run_of(self, first: int, limit: int) -> int:
+    def run_of(self, first: i64, limit: i64) -> i64:
         """How many pages from `first`: mostly few, never past `limit`."""
         return min(1 + self.rng.below(5), limit - first)
 
-    def resched(self) -> int:
-        return int(self.rng.below(256)) if self.rng.chance(1, 2) else 0
+    def resched(self) -> i64:
+        return self.rng.below(256) if self.rng.chance(1, 2) else 0
 
     # --- operations -----------------------------------------------------------------------------------------
 
-    def vcpu_ops(self, count: int) -> tuple[AnyOperation, ...]:
-        return tuple(self.vcpu_op() for _ in range(count))
+    def add(self, kind: i64, a: i64, b: i64 = 0, c: i64 = 0, resched: i64 = 0) -> None:
+        """The next operation of the actor in hand."""
+        self.calls.append(Call(self.next_uid, kind, a, b, c, resched))
+        self.next_uid += 1
 
-    def vcpu_op(self) -> AnyOperation:
-        profile = self.profile
-        nested = profile.nested if self.config.nested else 0
-        kind = self.weighted(12, 12, profile.prefetch, nested)
+    def vcpu_ops(self, count: i64) -> None:
+        for _ in range(count):
+            self.vcpu_op()
+
+    def vcpu_op(self) -> None:
+        kind = self.weighted(12, 12, self.prefetch, self.nested)
         if kind == 0:
-            return ops.Read(self.uid(), self.gfn(), upgrade_fails=self.rng.chance(profile.readonly, 4))
-        if kind == 1:
-            return ops.Write(self.uid(), self.gfn())
-        if kind == 2:
-            return ops.Prefetch(
-                self.uid(), self.gfn(), upgrade_fails=self.rng.chance(1, 4), write=self.rng.chance(1, 3)
-            )
-        return ops.Nested(self.uid())
+            gfn = self.gfn()
+            self.add(READ, gfn, flag(self.rng.chance(self.readonly, 4)))
+        elif kind == 1:
+            self.add(WRITE, self.gfn())
+        elif kind == 2:
+            gfn = self.gfn()
+            fails = flag(self.rng.chance(1, 4))
+            self.add(PREFETCH, gfn, fails, flag(self.rng.chance(1, 3)))
+        else:
+            self.add(NESTED, 0)
 
-    def mm_op(self) -> AnyOperation:
-        if self.weighted(self.profile.aging, self.profile.invalidation) == 0:
-            hva = self.hva()
-            npages = self.run_of(hva, self.config.hva_pages)
-            kind = self.rng.below(4)
-            if kind < 2:
-                return ops.ClearFlushYoung(self.uid(), hva, npages)
-            return ops.ClearYoung(self.uid(), hva, npages) if kind == 2 else ops.TestYoung(self.uid(), hva)
-        return self.invalidation()
-
-    def invalidation(self) -> AnyOperation:
+    def mm_op(self) -> None:
+        if self.weighted(self.aging, self.invalidation_weight) != 0:
+            self.invalidation()
+            return
         hva = self.hva()
-        kind = self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]
-        if kind in _OF_A_RANGE:
-            npages = self.run_of(hva, self.config.hva_pages)
-            return _OF_A_RANGE[kind](self.uid(), hva, npages, resched=self.resched())
-        return _OF_A_PAGE[kind](self.uid(), hva, resched=self.resched())
+        npages = self.run_of(hva, self.hva_pages)
+        kind = self.rng.below(4)
+        if kind < 2:
+            self.add(CLEAR_FLUSH_YOUNG, hva, npages)
+        elif kind == 2:
+            self.add(CLEAR_YOUNG, hva, npages)
+        else:
+            self.add(TEST_YOUNG, hva)
 
-    def ioctl_ops(self, count: int) -> list[AnyOperation]:
+    def invalidation(self) -> None:
+        hva = self.hva()
+        kind: i64 = _INVALIDATIONS[self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]]
+        npages: i64 = 0
+        if kind in (NUMA_HINT, DISCARD):
+            npages = self.run_of(hva, self.hva_pages)
+        self.add(kind, hva, npages, 0, self.resched())
+
+    def ioctl_ops(self, count: i64) -> None:
         """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
-        logging = {n: slot.logging for n, slot in enumerate(self.config.slots)}
-        deleted: set[int] = set()
-        made: list[AnyOperation] = []
-        while len(made) < count:
+        logging = [slot.logging for slot in self.config.slots]
+        deleted = [False] * len(logging)
+        for _ in range(count):
             number = self.slot_number()
-            if number in deleted:
-                made.append(ops.CreateSlot(self.uid(), number))
-                deleted.remove(number)
-                logging[number] = False
-            elif self.weighted(self.profile.logging, self.profile.slots) == 1:
-                made.append(self.slot_op(number))
-                if isinstance(made[-1], ops.DeleteSlot):
-                    deleted.add(number)
+            if deleted[number]:
+                self.add(CREATE_SLOT, number)
+                deleted[number] = logging[number] = False
+            elif self.weighted(self.logging, self.slots) == 1:
+                deleted[number] = self.slot_op(number)
             elif not logging[number]:
-                made.append(ops.EnableLog(self.uid(), number, resched=self.resched()))
+                self.add(ENABLE_LOG, number, 0, 0, self.resched())
                 logging[number] = True
             elif self.rng.chance(1, 3):
-                made.append(ops.DisableLog(self.uid(), number, resched=self.resched()))
+                self.add(DISABLE_LOG, number, 0, 0, self.resched())
                 logging[number] = False
             else:
-                made.append(self.harvest(number))
-        return made
+                self.harvest(number)
 
-    def slot_number(self) -> int:
-        return int(self.rng.below(len(self.config.slots)))
+    def slot_number(self) -> i64:
+        return self.rng.below(self.n_slots)
 
-    def harvest(self, number: int) -> AnyOperation:
-        if self.config.manual_protect and self.rng.chance(2, 3):
-            slot = self.config.slots[number]
-            first = self.rng.below(slot.npages)
-            npages = 1 + self.rng.below(slot.npages)
-            return ops.ClearLog(self.uid(), number, first, npages, resched=self.resched())
-        return ops.GetLog(self.uid(), number, resched=self.resched())
+    def harvest(self, number: i64) -> None:
+        if self.manual_protect and self.rng.chance(2, 3):
+            first = self.rng.below(self.npages[number])
+            npages = 1 + self.rng.below(self.npages[number])
+            self.add(CLEAR_LOG, number, first, npages, self.resched())
+        else:
+            self.add(GET_LOG, number, 0, 0, self.resched())
 
-    def slot_op(self, number: int) -> AnyOperation:
+    def slot_op(self, number: i64) -> bool:
+        """True: the slot is gone."""
         kind = self.rng.below(3)
         if kind == 0:
-            return ops.DeleteSlot(self.uid(), number, resched=self.resched())
+            self.add(DELETE_SLOT, number, 0, 0, self.resched())
+            return True
         if kind == 1:
-            return ops.CreateSlot(self.uid(), number)
-        base = self.config.slots[number].base + 4
-        npages = self.config.slots[number].npages
-        if base + npages > 1 << (self.config.bits * self.config.levels):
+            self.add(CREATE_SLOT, number)
+            return False
+        base = self.bases[number] + 4
+        if base + self.npages[number] > bit_ull(self.config.bits * self.config.levels):
             base = 0
-        return ops.MoveSlot(self.uid(), number, base, resched=self.resched())
+        self.add(MOVE_SLOT, number, base, 0, self.resched())
+        return False
 
-    def device_op(self) -> AnyOperation:
+    def device_op(self) -> None:
         gfn = self.gfn()
         kind = self.rng.below(4)
         if kind < 2:
-            return ops.Track(self.uid(), gfn)
-        if kind == 2:
-            return ops.Untrack(self.uid(), gfn)
-        return ops.ZapRange(self.uid(), gfn, 1 + self.rng.below(4), resched=self.resched())
+            self.add(TRACK, gfn)
+        elif kind == 2:
+            self.add(UNTRACK, gfn)
+        else:
+            npages = 1 + self.rng.below(4)
+            self.add(ZAP_RANGE, gfn, npages, 0, self.resched())
 
-    def program(self) -> Program:
+    def end_actor(self, kind: str) -> None:
+        """What is added from now on is the next actor's."""
+        self.script.add_actor(kind, self.calls)
+        self.calls = []
+
+    def make_script(self) -> Script:
         rng = self.rng
-        actors: list[Actor] = []
+        profile = self.profile
         for _ in range(self.config.vcpus):
-            count = 2 + rng.below(self.profile.vcpu_ops - 1)
-            actors.append(Actor("vcpu", self.vcpu_ops(count)))
-        if self.profile.aging + self.profile.invalidation:
-            actors.append(Actor("mm", tuple(self.mm_op() for _ in range(1 + rng.below(self.profile.mm_ops)))))
-        if rng.chance(self.profile.logging + self.profile.slots, 10):
-            actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(self.profile.ioctls)))))
+            count = 2 + rng.below(profile.vcpu_ops - 1)
+            self.vcpu_ops(count)
+            self.end_actor("vcpu")
+        if self.aging + self.invalidation_weight != 0:
+            for _ in range(1 + rng.below(profile.mm_ops)):
+                self.mm_op()
+            self.end_actor("mm")
+        if rng.chance(self.logging + self.slots, 10):
+            self.ioctl_ops(1 + rng.below(profile.ioctls))
+            self.end_actor("ioctl")
             if rng.chance(1, 4):  # slots_lock is there for a reason
-                actors.append(Actor("ioctl", tuple(self.ioctl_ops(1 + rng.below(2)))))
-        if rng.chance(self.profile.tracking, 4):
-            actors.append(Actor("device", tuple(self.device_op() for _ in range(1 + rng.below(2)))))
-        return Program(self.config, tuple(actors))
+                self.ioctl_ops(1 + rng.below(2))
+                self.end_actor("ioctl")
+        if rng.chance(profile.tracking, 4):
+            for _ in range(1 + rng.below(2)):
+                self.device_op()
+            self.end_actor("device")
+        return self.script
+
+
+def flag(condition: bool) -> i64:
+    return 1 if condition else 0
 
 
 class _GuestTablesBuilder(_Builder):
@@ -233,7 +312,7 @@ class _GuestTablesBuilder(_Builder):
         rng = self.rng
         config = super().make_config()
         levels = 3 if rng.chance(self.profile.guest_roots, 4) else 2
-        size = 1 << config.bits
+        size = int(bit_ull(config.bits))
         # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
         self.gfns = len(config.backing) * size
         slots = self.guest_slots(config.slots[0].logging)
@@ -335,76 +414,88 @@ class _GuestTablesBuilder(_Builder):
         if self.recursive_pages and self.rng.chance(1, 3):
             return self.recursive_pages[self.rng.below(len(self.recursive_pages))]
         if self.rng.chance(1, 8):
-            return self.rng.below(1 << (self.config.bits + 1))
-        return self.rng.below(1 << self.config.bits)
+            return self.rng.below(bit_ull(self.config.bits + 1))
+        return self.rng.below(bit_ull(self.config.bits))
 
-    def resched(self) -> int:
+    def resched(self) -> i64:
         """Often everywhere: there are too few shadow pages for one region to come up at the right moment."""
         return 255 if self.rng.chance(1, 2) else super().resched()
 
-    def vcpu_ops(self, count: int) -> tuple[AnyOperation, ...]:
+    def vcpu_ops(self, count: i64) -> None:
         """With several roots, as of processes, the vCPUs do not all begin with the same one."""
-        if len(self.roots) == 1:
-            return super().vcpu_ops(count)
-        first = ops.LoadCr3(self.uid(), self.roots[self.rng.below(len(self.roots))])
-        return (first, *super().vcpu_ops(count))
+        if len(self.roots) != 1:
+            self.add(LOAD_CR3, self.roots[self.rng.below(len(self.roots))])
+        super().vcpu_ops(count)
 
-    def vcpu_op(self) -> AnyOperation:
+    def vcpu_op(self) -> None:
         rng = self.rng
-        flush = self.profile.guest_tables // 2
-        load = flush // 2 if len(self.roots) == 1 else self.profile.guest_tables
-        kind = self.weighted(9, 6, self.profile.prefetch, self.profile.guest_tables, flush, load)
+        tables: i64 = self.profile.guest_tables
+        flush = tables // 2
+        load = flush // 2 if len(self.roots) == 1 else tables
+        kind = self.weighted(9, 6, self.prefetch, tables, flush, load)
         if kind == 0:
-            return ops.Read(self.uid(), self.page(), upgrade_fails=rng.chance(1, 4))
-        if kind == 1:
-            return ops.Write(self.uid(), self.page())
-        if kind == 2:
-            return ops.Prefetch(self.uid(), self.page(), upgrade_fails=rng.chance(1, 4), write=rng.chance(1, 3))
-        if kind == 3:
-            return self.write_pte()
-        if kind == 4 and self.config.paging == "npt":
-            return ops.Invlpg(self.uid(), self.page())
-        table = self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
-        return ops.LoadCr3(self.uid(), table)
+            page = self.page()
+            self.add(READ, page, flag(rng.chance(1, 4)))
+        elif kind == 1:
+            self.add(WRITE, self.page())
+        elif kind == 2:
+            page = self.page()
+            fails = flag(rng.chance(1, 4))
+            self.add(PREFETCH, page, fails, flag(rng.chance(1, 3)))
+        elif kind == 3:
+            self.write_pte()
+        elif kind == 4 and self.config.paging == "npt":
+            self.add(INVLPG, self.page())
+        else:
+            table = (
+                self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
+            )
+            self.add(LOAD_CR3, table)
 
-    def slot_number(self) -> int:
+    def slot_number(self) -> i64:
         """Mostly the one that can go."""
         return 0 if self.rng.chance(1, 2) else super().slot_number()
 
-    def slot_op(self, number: int) -> AnyOperation:
+    def slot_op(self, number: i64) -> bool:
         """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""
         if self.rng.chance(1, 2):
-            return ops.DeleteSlot(self.uid(), number, resched=self.resched())
+            self.add(DELETE_SLOT, number, 0, 0, self.resched())
+            return True
         return super().slot_op(number)
 
-    def write_pte(self) -> AnyOperation:
+    def write_pte(self) -> None:
         """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
         rng = self.rng
-        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.profile.hot, 6) else self.ptes
+        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.hot, 6) else self.ptes
         pte = ptes[rng.below(len(ptes))]
         table, index, target = self.tables.index(pte.table), pte.index, pte.gfn
         if rng.chance(1, 3):
             target = rng.below(self.gfns)
         elif rng.chance(1, 6):
             target = -1
-        return ops.WritePte(
-            self.uid(),
-            self.table_pages[table],
-            index,
-            target,
-            writable=rng.chance(3, 4),
-            executable=rng.chance(3, 4),
-            accessed=rng.chance(5, 6),
-            dirty=rng.chance(3, 4),
-        )
+        stored = i64(target + 1) << STORED_SHIFT
+        if rng.chance(3, 4):
+            stored |= STORED_WRITABLE
+        if rng.chance(3, 4):
+            stored |= STORED_EXECUTABLE
+        if rng.chance(5, 6):
+            stored |= STORED_ACCESSED
+        if rng.chance(3, 4):
+            stored |= STORED_DIRTY
+        self.add(WRITE_PTE, self.table_pages[table], index, stored)
 
 
-def generate(seed: int, profile: Profile) -> Program:
-    """The program of a seed: a pure function of both arguments."""
+def generate_script(seed: int, profile: Profile) -> Script:
+    """The program of a seed as machines run it: a pure function of both arguments."""
     if profile.mixes:
         drawn = Rng(seed ^ _MIXED).below(2 * len(profile.mixes))
         if drawn < len(profile.mixes):
             profile = PROFILES[profile.mixes[drawn]]
     if profile.guest_tables:
-        return _GuestTablesBuilder(seed, profile).program()
-    return _Builder(seed, profile).program()
+        return _GuestTablesBuilder(seed, profile).make_script()
+    return _Builder(seed, profile).make_script()
+
+
+def generate(seed: int, profile: Profile) -> Program:
+    """The program of a seed, written down."""
+    return generate_script(seed, profile).program()

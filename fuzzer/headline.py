@@ -19,8 +19,9 @@ from reference_mmu.config import Config, SlotConfig
 from reference_mmu.dirty_log import disable_dirty_log
 from reference_mmu.eager_split import kvm_tdp_mmu_try_split_huge_pages
 from reference_mmu.fault import KvmPageFault, kvm_tdp_mmu_map
-from reference_mmu.machine import EV_FLUSH, EV_SHIFT, Machine
+from reference_mmu.machine import Machine
 from reference_mmu.memslots import KvmMemorySlot, alloc_lpage_info
+from reference_mmu.observed import EV_FLUSH, EV_SHIFT, Observed
 from reference_mmu.oracle import Oracle
 from reference_mmu.points import COLLAPSE_RELOCK
 from reference_mmu.roots import kvm_mmu_load
@@ -83,10 +84,10 @@ def zap_collapsible(semantics: Semantics, tables: int, every: int) -> Side:
     m.read_unlock()
     start_logging(m)
 
-    m.events[0].clear()
+    m.observed = Observed(1)
     m.resched_every = every
     yields = count_point(disable_dirty_log(m, 0), COLLAPSE_RELOCK)
-    flushes = m.events[0].count(int(EV_FLUSH << EV_SHIFT))
+    flushes = m.observed.events(0).count(int(EV_FLUSH << EV_SHIFT))
     return Side(semantics.spec(), flushes, yields, sum(sp.freed for sp in m.page_tables))
 
 

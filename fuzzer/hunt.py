@@ -13,16 +13,18 @@ from typing import Final
 import msgspec
 
 from fuzzer.attribute import Attributor
-from fuzzer.compare import Comparison, Models, Outcome, Side, by_scheduler
+from fuzzer.compare import Comparison, Models, Side, by_scheduler
 from fuzzer.coverage import Coverage
 from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding, FoundFinding, Verdict, signature
-from fuzzer.generate import generate
+from fuzzer.generate import generate_script
 from fuzzer.minimize import DEFAULT_BUDGET, Minimizer, Replay
+from fuzzer.outcome import Outcome
 from fuzzer.profile import Profile
 from fuzzer.program import Program
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 from fuzzer.schedulers import STRATEGIES, draw_strategy
+from fuzzer.script import Script
 from fuzzer.verdict import Trial, consequence_of, operation_tag
 from reference_mmu.semantics import Semantics
 
@@ -76,21 +78,25 @@ class Hunt:
         """Run the program of `seed` and judge what it shows; returns the findings that are new."""
         return self.judge(seed, self.run(seed))
 
-    def program_of(self, seed: int) -> Program:
+    def script_of(self, seed: int) -> Script:
         """The program that belongs to a seed."""
-        return generate(seed, self.profile)
+        return generate_script(seed, self.profile)
+
+    def program_of(self, seed: int) -> Program:
+        """The same, written down."""
+        return self.script_of(seed).program()
 
     def run(self, seed: int) -> Trial:
         """Run the program of `seed` on both models: a pure function of the seed, whatever has been run before."""
-        program = self.program_of(seed)
+        script = self.script_of(seed)
         comparison = self.by_leader[seed % 2]
         drive = by_scheduler(draw_strategy(seed, self.strategies), seed ^ _DISTINCT_SEEDS)
-        outcome = comparison.run(program, drive)
+        outcome = comparison.run_script(script, drive)
         self.programs += 1
         self.steps += outcome.steps
         self.truncated += outcome.pair.truncated
-        self.coverage.add(outcome.turns)
-        return Trial(comparison, program, drive, outcome)
+        self.coverage.add(outcome.pair.turns)
+        return Trial(comparison, drive, outcome)
 
     def judge(self, seed: int, trial: Trial) -> list[Found]:
         fresh: list[Found] = []
@@ -145,17 +151,19 @@ class Hunt:
 def seen_in(trial: Trial) -> list[Divergence | str]:
     """What a program shows: divergences, one per effect and kind of operation, and broken invariants."""
     outcome = trial.outcome
-    seen: list[Divergence | str] = [*first_of_each(trial.program, outcome.divergences)]
+    if not (outcome.divergences or outcome.violations("old") or outcome.violations("new")):
+        return []
+    seen: list[Divergence | str] = [*first_of_each(trial.script, outcome.divergences)]
     seen.extend(sorted({*outcome.violations("old"), *outcome.violations("new")}))
     return seen
 
 
 def trace_of(trial: Trial, what: Divergence | str) -> tuple[str, ...]:
     """What a finding looks like before anyone asked why."""
-    program, outcome, leader = trial.program, trial.outcome, trial.comparison.leader
-    mmu = program.config.mmu
+    script, outcome, leader = trial.script, trial.outcome, trial.comparison.leader
+    mmu = script.config.mmu
     if isinstance(what, Divergence):
-        return (what.effect, operation_tag(program, what.uid), leader, mmu, program.config.paging)
+        return (what.effect, operation_tag(script, what.uid), leader, mmu, script.config.paging)
     sides = "".join(side for side in ("old", "new") if what in outcome.violations(_side(side)))
     return (what, sides, leader, mmu)
 
@@ -165,11 +173,11 @@ def judged(trial: Trial, what: Divergence | str) -> Finding:
     return trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
 
 
-def first_of_each(program: Program, found: list[Divergence]) -> list[Divergence]:
+def first_of_each(script: Script, found: list[Divergence]) -> list[Divergence]:
     """One divergence per effect and kind of operation."""
     first: dict[tuple[str, str], Divergence] = {}
     for divergence in found:
-        first.setdefault((divergence.effect, operation_tag(program, divergence.uid)), divergence)
+        first.setdefault((divergence.effect, operation_tag(script, divergence.uid)), divergence)
     return list(first.values())
 
 
@@ -213,20 +221,20 @@ def minimized(trial: Trial, finding: Finding, what: Divergence | str, budget: in
 
 def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
     """The same effect of the same kind of operation, and from the attributed patches alone, too."""
-    if not has_effect(finding, program, outcome):
+    if not has_effect(finding, outcome):
         return False
     if not finding.patches:
         return True
     attributor: Attributor = trial.attributor
     alone = replay(attributor.varied(attributor.close(finding.patches)))
-    if not has_effect(finding, program, alone):
+    if not has_effect(finding, alone):
         return False
-    return not finding.after or bool(consequence_of(program, finding.what, finding.patches, alone))
+    return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
 
 
-def has_effect(finding: Finding, program: Program, outcome: Outcome) -> bool:
-    tag = finding.sites[0]
-    return any(d.effect == finding.what and tag in ("-", operation_tag(program, d.uid)) for d in outcome.divergences)
+def has_effect(finding: Finding, outcome: Outcome) -> bool:
+    tag, script = finding.sites[0], outcome.pair.script
+    return any(d.effect == finding.what and tag in ("-", operation_tag(script, d.uid)) for d in outcome.divergences)
 
 
 def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:

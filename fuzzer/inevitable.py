@@ -90,7 +90,7 @@ def _walk(turns: list[Turn], seed: int) -> Drive:
 
 
 def _shows(reproducer: Reproducer, comparison: Comparison, drive: Drive) -> bool:
-    return shows(reproducer.finding, reproducer.program, comparison.run(reproducer.program, drive))
+    return shows(reproducer.finding, comparison.run(reproducer.program, drive))
 
 
 def _seed_of(reproducer: Reproducer) -> int:

@@ -9,8 +9,9 @@ from itertools import product
 from typing import Final, Literal, NamedTuple
 
 from reference_mmu.config import Config, SlotConfig
-from reference_mmu.machine import COUNT_CHANGES, Machine
+from reference_mmu.machine import Machine
 from reference_mmu.memslots import KvmMemorySlot
+from reference_mmu.observed import COUNT_CHANGES, Observed
 from reference_mmu.oracle import Oracle
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.rmap import rmap_add
@@ -209,11 +210,9 @@ class Bench:
         for word, bits in enumerate(dirty):
             if bits:
                 bitmap[word] = 0
-        events = tuple(m.events[0])
-        if events:
-            m.events[0].clear()
-        changes, calls = m.counters[COUNT_CHANGES], m.unsync_calls
-        m.counters[COUNT_CHANGES] = m.unsync_calls = 0
+        events, changes, calls = tuple(m.observed.events(0)), m.observed.counted(0, COUNT_CHANGES), m.unsync_calls
+        m.observed = Observed(1)
+        m.unsync_calls = 0
         return events, dirty, changes, calls
 
 

@@ -18,10 +18,11 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.compare import Comparison, Drive, Outcome, by_switches, by_turns
+from fuzzer.compare import Comparison, Drive, by_switches, by_turns
 from fuzzer.execute import END
 from fuzzer.lockstep import Pair
 from fuzzer.ops import AnyOperation
+from fuzzer.outcome import Outcome
 from fuzzer.program import Actor, Program
 from fuzzer.rearrange import Arranged, rearrangements
 from fuzzer.schedule import Switch, Turn
@@ -219,14 +220,14 @@ def switches_of(comparison: Comparison, program: Program, drive: Drive) -> tuple
 
     def record(pair: Pair) -> None:
         leader = pair.leader
-        by_default = pair.default_actor(-1, leader.runnable()) if leader.live else -1
+        by_default = pair.default_actor(-1, leader.runnable()) if leader.n_live else -1
         last = Turn(-1, -1, END, 1)
 
         def note(actor: int) -> None:
             nonlocal by_default, last
             if actor != by_default:
                 switches.append(Switch(last.uid, last.point, last.occurrence, actor))
-            last = pair.turns[-1]
+            last = pair.turns.last()
             runnable = leader.runnable()
             by_default = pair.default_actor(actor, runnable) if runnable else -1
 

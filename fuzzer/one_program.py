@@ -14,6 +14,7 @@ from fuzzer.hunt import Found, Hunt
 from fuzzer.profile import PROFILES
 from fuzzer.program import Program
 from fuzzer.reproducer import Reproducer, decode_reproducer
+from fuzzer.script import Script, script_of
 from fuzzer.sighting import Sighting, cause_name, judge_sightings, minimize_sighting, sightings
 from reference_mmu.semantics import NEW, OLD
 from reference_mmu.version import model_version
@@ -56,10 +57,10 @@ class _OneProgram(Hunt):
 
     def __init__(self, program: Program) -> None:
         super().__init__(OLD, NEW, PROFILES["mixed"], budget=_MINIMIZATION)
-        self.program = program
+        self.script = script_of(program)
 
-    def program_of(self, seed: int) -> Program:
-        return self.program
+    def script_of(self, seed: int) -> Script:
+        return self.script
 
 
 def search_program(program: Program, schedules: int, go_on: Callable[[], bool]) -> Searched:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import msgspec
 
-from fuzzer.compare import Outcome
 from fuzzer.finding import Finding
 from fuzzer.hunt import has_effect
-from fuzzer.program import Program
+from fuzzer.outcome import Outcome
 from fuzzer.reproducer import Reproducer, trace_digest, trace_steps
 from reference_mmu.version import model_version
 
@@ -39,7 +38,7 @@ def recheck(reproducer: Reproducer, outcome: Outcome) -> Recheck:
     now += [""] * (length - len(now))
     first = next((index for index in range(length) if was[index] != now[index]), -1)
     return Recheck(
-        finding_shows=shows(reproducer.finding, reproducer.program, outcome),
+        finding_shows=shows(reproducer.finding, outcome),
         digest_recorded=reproducer.digest,
         digest_now=trace_digest(outcome),
         model_recorded=reproducer.model,
@@ -50,9 +49,9 @@ def recheck(reproducer: Reproducer, outcome: Outcome) -> Recheck:
     )
 
 
-def shows(finding: Finding, program: Program, outcome: Outcome) -> bool:
+def shows(finding: Finding, outcome: Outcome) -> bool:
     """The effect in the same kind of operation, or the broken invariant on the same side and on that alone."""
     if finding.kind == "divergence":
-        return has_effect(finding, program, outcome)
+        return has_effect(finding, outcome)
     old, new = finding.what in outcome.violations("old"), finding.what in outcome.violations("new")
     return {"both": old or new, "old": old and not new, "new": new and not old}[finding.side]

@@ -17,9 +17,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from fuzzer.compare import Comparison, Models, Outcome, by_switches
+from fuzzer.compare import Comparison, Models, by_switches
 from fuzzer.finding import Finding, signature
 from fuzzer.minimize import Story
+from fuzzer.outcome import Outcome
 from fuzzer.program import Program
 from fuzzer.schedule import Switch
 from fuzzer.variant import VariantError, changed_models
@@ -117,7 +118,7 @@ def trace_digest(outcome: Outcome) -> str:
     parts: list[object] = [list(trace_steps(outcome)), int(outcome.pair.drift_turn)]
     for execution in (outcome.old, outcome.new):
         m = execution.m
-        parts.append([int(execution.steps), m.events, [int(c) for c in m.counters]])
+        parts.append([int(execution.steps), m.observed.all_events(), [int(c) for c in m.observed.counters]])
         parts.append(sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()))
         parts.append([int(m.host.contents(hva)) for hva in range(m.host.n)])
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]

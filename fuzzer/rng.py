@@ -3,11 +3,12 @@
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 _MASK: Final[i64] = (1 << 62) - 1
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Rng:
     """A stream of numbers that depends on its seed alone. 62 bits of state: a left shift may wrap a compiled i64, but
     never in the bits that the mask keeps."""

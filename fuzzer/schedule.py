@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who runs when: the Scheduler contract, and the two forms in which a schedule is kept.
+"""Who runs when, in the two forms in which a schedule is kept.
 
 *Turns* are a list of (actor, uid, point, occurrence): the actor runs until it stands for the occurrence-th time at
 point of operation uid.  Replayed turn by turn and drained without preemption they survive when operations are dropped.
@@ -10,12 +10,7 @@ that the running actor goes on until its operation ends, waits, or retries.  The
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
 import msgspec
-
-if TYPE_CHECKING:
-    from fuzzer.execute import Execution
 
 
 class Turn(msgspec.Struct, frozen=True, array_like=True):
@@ -35,13 +30,3 @@ class Switch(msgspec.Struct, frozen=True, array_like=True):
     point: int
     occurrence: int
     actor: int
-
-
-class Scheduler(Protocol):
-    """Chooses the leader's next actor. One instance serves one run.
-
-    pick() is called once per turn with the actors that can run (never empty, ascending) and the leader's state; it
-    must return one of them and depend on nothing but its seed and what it was shown.
-    """
-
-    def pick(self, runnable: list[int], execution: Execution) -> int: ...

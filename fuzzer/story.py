@@ -8,16 +8,20 @@ from typing import Final, NamedTuple
 import msgspec
 
 from fuzzer.attribute import Attributor
-from fuzzer.compare import Comparison, Outcome, by_switches
+from fuzzer.compare import Comparison, by_switches
 from fuzzer.execute import END, Execution
 from fuzzer.lockstep import Pair
 from fuzzer.minimize import Story
 from fuzzer.oracle.invariants import INVARIANTS
+from fuzzer.outcome import Outcome
 from fuzzer.picture import can_be_pictured, changes, contents_words, picture
+from fuzzer.program import Program
 from fuzzer.reproducer import Reproducer
+from fuzzer.script import script_of
 from fuzzer.words import actor_names, operation_words, page_word
 from reference_mmu.effects import EFFECTS, OUTCOMES
-from reference_mmu.machine import (
+from reference_mmu.machine import Machine
+from reference_mmu.observed import (
     COUNT_CHANGES,
     COUNT_CHECKS,
     COUNT_PML,
@@ -29,9 +33,7 @@ from reference_mmu.machine import (
     EV_SHIFT,
     EV_WARN,
     EV_YOUNG,
-    OP_COUNTERS,
     PF_READ_ONLY,
-    Machine,
 )
 from reference_mmu.points import NAMES
 
@@ -88,7 +90,7 @@ def patches_alone(reproducer: Reproducer) -> Comparison:
     """The reproducer's comparison with nothing but the attributed patches, and what they require, between old and new:
     the leader is as it was."""
     comparison, story = reproducer.comparison(), reproducer.story()
-    attributor = Attributor(comparison, story.program, by_switches(story.switches))
+    attributor = Attributor(comparison, script_of(story.program), by_switches(story.switches))
     return attributor.varied(attributor.close(reproducer.finding.patches))
 
 
@@ -107,15 +109,16 @@ class _Teller:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.rows: list[Row] = []
-        self.names = actor_names(pair.program)
-        self.page = page_word(pair.program.config)
-        self.watches = (_Watch(pair.leader), _Watch(pair.follower))
+        self.program = pair.script.program()
+        self.names = actor_names(self.program)
+        self.page = page_word(self.program.config)
+        self.watches = (_Watch(pair.leader, self.program), _Watch(pair.follower, self.program))
 
     def after_turn(self, actor: int) -> None:
         turns, leader = self.pair.turns, self.pair.leader
         # A turn that broke a rule of the model is not recorded; its operation has not ended.
-        uid = turns[-1].uid if len(turns) > len(self.rows) else leader.uid_of(actor)
-        operation = next(op for op in leader.ops[actor] if op.uid == uid)
+        uid = int(turns.uid(-1) if len(turns) > len(self.rows) else leader.actors[actor].uid)
+        operation = next(op for op in self.program.actors[actor].ops if op.uid == uid)
         cells = [watch.after_turn(actor, uid) for watch in self.watches]
         self.rows.append(Row(len(self.rows) + 1, self.names[actor], operation_words(operation, self.page), *cells))
 
@@ -126,10 +129,11 @@ class _Teller:
 class _Watch:
     """Tells what one execution did since it was last asked."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, program: Program) -> None:
         self.execution = execution
+        self.program = program
         self.pictured = can_be_pictured(execution.m.config)
-        self.operations = [op.uid for ops in execution.ops for op in ops]
+        self.operations = [op.uid for actor in program.actors for op in actor.ops]
         self.events = dict.fromkeys(self.operations, 0)
         self.counters = self.count()
         self.broken: set[str] = set()
@@ -151,13 +155,14 @@ class _Watch:
         execution = self.execution
         moved = int(execution.steps) > self.steps
         self.steps = int(execution.steps)
-        uids = [op.uid for op in execution.ops[actor]]
-        place, at = int(execution.place[actor]), int(execution.at[actor])
+        uids = [op.uid for op in self.program.actors[actor].ops]
+        running = execution.actors[actor]
+        place, at = int(running.place), int(running.at)
         if place > uids.index(uid):
             return "ends" if moved else "has ended"
         if at == END:
             return f"has not begun #{uids[place]}"
-        verb = "to" if moved else "stays at" if execution.can_run(actor) else "waits at"
+        verb = "to" if moved else "stays at" if execution.can_run(running) else "waits at"
         return f"{verb} {NAMES[at]}" + (f" of #{uids[place]}" if uids[place] != uid else "")
 
     def seen(self) -> tuple[str, ...]:
@@ -167,19 +172,19 @@ class _Watch:
         m = self.execution.m
         words: list[str] = []
         for uid in self.operations:
-            events = m.events[uid]
+            events = m.observed.events(uid)
             words.extend(event_words(m, self.slot_of(uid), event) for event in events[self.events[uid] :])
             self.events[uid] = len(events)
         return words
 
     def slot_of(self, uid: int) -> int:
         """The memslot an operation names, -1 if none."""
-        ops = (op for ops in self.execution.ops for op in ops if op.uid == uid)
+        ops = (op for actor in self.program.actors for op in actor.ops if op.uid == uid)
         return int(getattr(next(ops), "slot", -1))
 
     def count(self) -> list[int]:
-        counters = self.execution.m.counters
-        return [sum(int(counters[uid * OP_COUNTERS + which]) for uid in self.operations) for which, _ in _COUNTED]
+        observed = self.execution.m.observed
+        return [sum(int(observed.counted(uid, which)) for uid in self.operations) for which, _ in _COUNTED]
 
     def new_counts(self) -> list[str]:
         was, self.counters = self.counters, self.count()

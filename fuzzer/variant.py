@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -24,14 +24,14 @@ import msgspec
 
 import reference_mmu
 from fuzzer.compare import Models
-from fuzzer.execute import Flow, Model
-from fuzzer.flows import model_of
-from fuzzer.ops import Operation
+from fuzzer.execute import Flow, LoadedModel, Model
+from fuzzer.flows import load_model
 from fuzzer.oracle.judge import Judge
 from reference_mmu import machine
 from reference_mmu.config import Config
 from reference_mmu.locks import ModelBug
 from reference_mmu.machine import Machine
+from reference_mmu.operations import Call
 from reference_mmu.points import NAMES, NUMBERS
 from reference_mmu.semantics import Semantics
 
@@ -89,7 +89,8 @@ def load_variant(sources: Mapping[str, str]) -> Model:
         for name, text in sources.items():
             (copy / name).write_text(text, encoding="utf-8")
         try:
-            return _guarded(_import_copy(copy))
+            _import_copy(copy)
+            return _guarded(load_model(_COPY), import_module(f"{_COPY}.semantics").Semantics)
         except (Exception, SystemExit) as error:
             raise VariantError(f"the changed model does not load: {type(error).__name__}: {error}") from error
         finally:
@@ -102,7 +103,7 @@ def _copy_original(target: Path) -> None:
     shutil.copytree(_ORIGINAL, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _import_copy(copy: Path) -> Model:
+def _import_copy(copy: Path) -> None:
     spec = spec_from_file_location(_COPY, copy / "__init__.py", submodule_search_locations=[str(copy)])
     assert spec is not None
     assert spec.loader is not None
@@ -114,20 +115,19 @@ def _import_copy(copy: Path) -> Model:
     # Fuzzer, lockstep and reproducers know the points of the shipped model, by number.
     if import_module(f"{_COPY}.points").NAMES != NAMES:
         raise ValueError("a change may move preemption points, but not add, rename or renumber them in points.py")
-    return model_of(_COPY)
 
 
-def _guarded(model: Model) -> Model:
+def _guarded(model: LoadedModel, make_semantics: Callable[[frozenset[str]], Semantics]) -> Model:
     """Semantics of the copy's own class, so that a change may read a field it adds; and whatever else than ModelBug a
     flow raises becomes one, and so does a `yield` of anything but a point: a change that crashes the model has broken
     it."""
 
     def make_machine(config: Config, sem: Semantics, actors: int, operations: int, judge: Judge) -> Machine:
-        return model.make_machine(config, model.make_semantics(sem.patches), actors, operations, judge)
+        return model.make_machine(config, make_semantics(sem.patches), actors, operations, judge)
 
-    def start(m: Machine, actor: int, op: Operation) -> Flow:
+    def start_flow(m: Machine, actor: int, call: Call) -> Flow:
         try:
-            for point in model.start(m, actor, op):
+            for point in model.start_flow(m, actor, call):
                 if point not in _POINTS:
                     raise ModelBug(f"yields {point!r}, which is no preemption point")
                 yield point
@@ -137,7 +137,7 @@ def _guarded(model: Model) -> Model:
         except (Exception, SystemExit) as error:
             raise ModelBug(f"{type(error).__name__}: {error}") from error
 
-    return Model(make_machine, model.make_semantics, start)
+    return LoadedModel(make_machine, start_flow)
 
 
 def apply_diff(diff: str) -> dict[str, str]:

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from fuzzer.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor
-from fuzzer.compare import Comparison, Drive, Outcome, Side, by_turns
+from fuzzer.compare import Comparison, Drive, Side, by_turns
 from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.finding import Finding, Sides, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
-from fuzzer.oracle.judge import Violation
+from fuzzer.oracle.reports import Violation
+from fuzzer.outcome import Outcome
 from fuzzer.program import Program
 from fuzzer.rng import Rng
 from fuzzer.schedule import Turn
+from fuzzer.script import Script, script_of
 from reference_mmu.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.patches import PATCHES, PLACEBOS
 from reference_mmu.points import NAMES
@@ -24,24 +27,34 @@ NEIGHBOURS = 60
 class Trial:
     """One program under one interleaving, with all that is asked about it."""
 
-    def __init__(self, comparison: Comparison, program: Program, drive: Drive, outcome: Outcome) -> None:
+    def __init__(self, comparison: Comparison, drive: Drive, outcome: Outcome) -> None:
         self.comparison = comparison
-        self.program = program
+        self.drive = drive
         self.outcome = outcome
-        self.attributor = Attributor(comparison, program, drive)
+        self.script = outcome.pair.script
         self._neighbours: dict[str, set[str]] | None = None
+
+    # Most programs show nothing that anybody asks about.
+
+    @cached_property
+    def program(self) -> Program:
+        return self.script.program()
+
+    @cached_property
+    def attributor(self) -> Attributor:
+        return Attributor(self.comparison, self.script, self.drive)
 
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect."""
         effect = divergence.effect
         attribution = self.attribution(divergence)
         verdict = effect_verdict(effect, attribution.patches, self.comparison)
-        tag = operation_tag(self.program, divergence.uid)
+        tag = operation_tag(self.script, divergence.uid)
         story = f"{EFFECTS[effect]} ({tag})"
         after = ""
         if verdict == Verdict.UNEXPLAINED and effect not in NEVER_CONSEQUENCES:
             alone = self.attributor.outcome(self.attributor.close(attribution.patches))
-            after = consequence_of(self.program, effect, attribution.patches, alone)
+            after = consequence_of(effect, attribution.patches, alone)
         if after:
             verdict = Verdict.DOCUMENTED
             story = f"{story}, a consequence of {after}"
@@ -127,13 +140,13 @@ class Trial:
             swapped = Comparison(
                 comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
             )
-            near = [(self.program, turns) for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS)]
+            near = [(self.script, turns) for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS)]
             for uid in sorted({op.uid for actor in self.program.actors for op in actor.ops}):
                 fewer = [turn for turn in self.outcome.turns if turn.uid != uid]
-                near.extend([(self.program.without(uid), fewer)] * 2)
-            for number, (program, turns) in enumerate(near):
+                near.extend([(script_of(self.program.without(uid)), fewer)] * 2)
+            for number, (script, turns) in enumerate(near):
                 led = comparison if number % 2 else swapped
-                outcome = led.run(program, by_turns(turns))
+                outcome = led.run_script(script, by_turns(turns))
                 broken["old"].update(outcome.violations("old"))
                 broken["new"].update(outcome.violations("new"))
             self._neighbours = broken
@@ -164,7 +177,7 @@ def announced(patches: tuple[str, ...], comparison: Comparison) -> tuple[set[str
     return allowed, forbidden
 
 
-def consequence_of(program: Program, effect: str, patches: tuple[str, ...], alone: Outcome) -> str:
+def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> str:
     """The documented effect that `effect` follows from, "" if there is none.
 
     A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
@@ -182,18 +195,12 @@ def consequence_of(program: Program, effect: str, patches: tuple[str, ...], alon
     if not causes:
         return ""
     first = min(causes, key=lambda d: alone.pair.since(d.uid))
-    return f"{first.effect} ({operation_tag(program, first.uid)})"
+    return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
 
 
-def operation_tag(program: Program, uid: int) -> str:
-    """The kind of operation `uid` is, e.g. "clear-flush-young"."""
-    if uid == WHOLE_RUN:
-        return "end-of-run"
-    for actor in program.actors:
-        for op in actor.ops:
-            if op.uid == uid:
-                return str(op.__struct_config__.tag)
-    return "end-of-run"
+def operation_tag(script: Script, uid: int) -> str:
+    """The kind of an operation, e.g. "clear-flush-young"; "end-of-run" for WHOLE_RUN."""
+    return "end-of-run" if uid == WHOLE_RUN else script.tag(uid)
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mypy_extensions import i64
 
 from .flush import kvm_flush_remote_tlbs
-from .machine import EV_YOUNG
 from .memslots import memslots_in_hva_range
+from .observed import EV_YOUNG
 from .page_table import KvmMmuPage
 from .points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, PLACEBO_AGE_FLUSH
 from .rmap import kvm_rmap_age_gfn_range
@@ -33,7 +33,7 @@ def kvm_mmu_notifier_clear_flush_young(m: Machine, hva_start: i64, hva_end: i64)
     """Was any page of the range accessed? Forget it, and let the next access be seen."""
     # KVM_ELIDE_TLB_FLUSH_IF_YOUNG, which x86 selects with age-elides-tlb-flush.
     elide_tlb_flush_if_young = m.sem.age_elides_tlb_flush
-    m.oracle.flush_young()
+    m.oracle.flush_young(m)
     flush_on_ret = not elide_tlb_flush_if_young if m.sem.age_flush_elision_kconfig else True
     return (yield from kvm_handle_hva_range(m, hva_start, hva_end, False, flush_on_ret))
 
@@ -58,10 +58,10 @@ def kvm_handle_hva_range(
     if ranges:
         yield AGE_LOCK
         m.write_lock()
-        for _, start, end in ranges:
-            found = yield from kvm_age_gfn(m, start, end, test_only)
+        for gfns in ranges:
+            found = yield from kvm_age_gfn(m, gfns.start, gfns.end, test_only)
             young = young or found
-            m.oracle.aged(start, end, found, not test_only)
+            m.oracle.aged(m, gfns.start, gfns.end, found, not test_only)
         if young and flush_on_ret:
             yield from kvm_flush_remote_tlbs(m, AGE_FLUSH)
         if m.sem.placebo_flush:

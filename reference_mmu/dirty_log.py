@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from .bits import bit_ull
 from .eager_split import kvm_mmu_slot_try_split_huge_pages, kvm_mmu_try_split_huge_pages
 from .flush import kvm_flush_remote_tlbs
-from .machine import EV_HARVEST
 from .memslot_update import id_to_memslot, kvm_mmu_update_cpu_dirty_logging, replace_slot
 from .memslots import KvmMemorySlot
+from .observed import EV_HARVEST
 from .page_table import KvmMmuPage
 from .points import (
     COLLAPSE_LOCK_R,
@@ -78,8 +79,8 @@ def enable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
         yield from kvm_swap_flags(m, slot)
         yield from kvm_mmu_update_cpu_dirty_logging(m, old, slot)
         yield from kvm_mmu_slot_apply_flags(m, slot)
-        m.oracle.dirty_log_returned(slot)
-        m.oracle.logging_enabled(slot)
+        m.oracle.dirty_log_returned(m, slot)
+        m.oracle.logging_enabled(m, slot)
         yield USER_COPY
     m.slots_lock = False
 
@@ -204,7 +205,7 @@ def kvm_get_dirty_log_protect(m: Machine, number: i64) -> Generator[int, None, N
     m.slots_lock = True
     slot = id_to_memslot(m, number)
     if slot is not None and slot.log_dirty_pages:
-        m.oracle.harvest_begun()
+        m.oracle.harvest_begun(m)
         yield from kvm_arch_sync_dirty_log(m)
         if m.manual_dirty_log_protect:
             reported = read_bitmap(m, slot)
@@ -212,7 +213,7 @@ def kvm_get_dirty_log_protect(m: Machine, number: i64) -> Generator[int, None, N
             reported = yield from take_dirty_bits(m, slot, all_words(m, slot))
         for first, mask in reported:
             m.record(EV_HARVEST, harvest_value(m, slot, first, mask))
-        m.oracle.dirty_log_returned(slot)
+        m.oracle.dirty_log_returned(m, slot)
         m.slots_lock = False
         if not m.manual_dirty_log_protect:
             yield from user_copy(m, slot, reported)
@@ -233,7 +234,7 @@ def kvm_clear_dirty_log_protect(m: Machine, number: i64, first: i64, npages: i64
         cleared = yield from take_dirty_bits(m, slot, wanted)
         for offset, mask in cleared:
             m.record(EV_HARVEST, harvest_value(m, slot, offset, mask))
-        m.oracle.dirty_log_returned(slot)
+        m.oracle.dirty_log_returned(m, slot)
         m.slots_lock = False
         yield from user_copy(m, slot, cleared)
         return
@@ -250,7 +251,7 @@ def kvm_arch_sync_dirty_log(m: Machine) -> Generator[int, None, None]:
 
 def read_bitmap(m: Machine, slot: KvmMemorySlot) -> list[tuple[int, int]]:
     """(offset of the word's first gfn in the slot, bits) of every non-zero word."""
-    m.oracle.bitmap_read(slot)
+    m.oracle.bitmap_read(m, slot)
     words = []
     for word in range(len(slot.dirty_bitmap)):
         if slot.dirty_bitmap[word] != 0:
@@ -259,7 +260,7 @@ def read_bitmap(m: Machine, slot: KvmMemorySlot) -> list[tuple[int, int]]:
 
 
 def all_words(m: Machine, slot: KvmMemorySlot) -> list[tuple[int, int]]:
-    return [(int(word * m.word_gfns), int((1 << m.word_gfns) - 1)) for word in range(len(slot.dirty_bitmap))]
+    return [(int(word * m.word_gfns), int(bit_ull(m.word_gfns) - 1)) for word in range(len(slot.dirty_bitmap))]
 
 
 def harvest_value(m: Machine, slot: KvmMemorySlot, offset: i64, mask: i64) -> i64:
@@ -275,7 +276,7 @@ def take_dirty_bits(
     taken: list[tuple[int, int]] = []
     yield GET_LOCK
     m.write_lock()
-    m.oracle.bitmap_read(slot)
+    m.oracle.bitmap_read(m, slot)
     for offset, want in wanted:
         word: i64 = offset // m.word_gfns
         mask: i64 = slot.dirty_bitmap[word] & want
@@ -357,7 +358,7 @@ def clear_dirty_pt_masked(
             continue
         if it.level > PG_LEVEL_4K or (mask >> (it.gfn - gfn)) & 1 == 0:
             continue
-        mask &= ~(1 << (it.gfn - gfn))
+        mask &= ~bit_ull(it.gfn - gfn)
         if (it.old_spte & dbit) == 0:
             continue
         yield GET_PROTECT
@@ -374,7 +375,7 @@ def disable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
         slot = old.copy()
         slot.log_dirty_pages = False
         yield from kvm_swap_flags(m, slot)
-        m.oracle.logging_disabled(slot)
+        m.oracle.logging_disabled(m, slot)
         yield from kvm_mmu_update_cpu_dirty_logging(m, old, slot)
         yield from kvm_mmu_zap_collapsible_sptes(m, slot)
         slot.dirty_bitmap = m.no_bitmap()
@@ -398,4 +399,4 @@ def user_copy(m: Machine, slot: KvmMemorySlot, reported: list[tuple[int, int]]) 
     """Userspace (a migration) copies the reported pages, some time after the ioctl returned."""
     for offset, mask in reported:
         yield USER_COPY
-        m.oracle.pages_copied(slot, offset, mask)
+        m.oracle.pages_copied(m, slot, offset, mask)

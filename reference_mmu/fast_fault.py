@@ -53,7 +53,7 @@ def fast_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
         spte = sp.spt[index]
         yield FPF_READ
         if sp.freed:
-            m.oracle.walked_freed_table(vcpu, sp, fault.gfn)
+            m.oracle.walked_freed_table(m, vcpu, sp, fault.gfn)
             break
         # The same fault may have been handled by another vCPU, or the exit been taken on a stale entry.
         if is_access_allowed(m, fault, spte):
@@ -79,7 +79,7 @@ def fast_pf_get_last_sp(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage | None:
     sp = root
     while True:
         if sp.freed:
-            m.oracle.walked_freed_table(vcpu, sp, gfn)
+            m.oracle.walked_freed_table(m, vcpu, sp, gfn)
             return None
         spte = sp.spt[m.spte_index(gfn, sp.level)]
         if not is_shadow_present_pte(spte):

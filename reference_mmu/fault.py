@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from .fast_fault import fast_page_fault
 from .flush import kvm_flush_remote_tlbs
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from .tlb import Vcpu
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class KvmPageFault:
     """struct kvm_page_fault: what is known about one fault so far."""
 
@@ -205,7 +206,7 @@ def kvm_mmu_finish_page_fault(m: Machine, fault: KvmPageFault, r: int) -> None:
         page.accessed += 1
         if fault.map_writable:
             page.dirty = True
-        m.oracle.page_marked(pfn, fault.map_writable)
+        m.oracle.page_marked(m, pfn, fault.map_writable)
     fault.refcounted_page = -1
     m.kvm_put_page(pfn)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from .machine import EV_FLUSH
+from .observed import EV_FLUSH
 
 if TYPE_CHECKING:
     from .machine import Machine

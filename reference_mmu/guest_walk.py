@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
+from librt.vecs import vec
+from mypy_extensions import i64, mypyc_attr
 
 from .gpte import gfn_to_hva_prot, gpte_access, gpte_to_gfn, guest_has_ad, is_present_gpte, protect_clean_gpte
 from .gup import faultin_page
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
     from .tlb import Vcpu
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class GuestWalker:
-    """struct guest_walker: what the walk saw, level by level. Lists are indexed by level, place 0 is unused."""
+    """struct guest_walker: what the walk saw, by level; place 0 is unused."""
 
     def __init__(self, levels: i64) -> None:
-        self.table_gfn: list[int] = [0] * (int(levels) + 1)
-        self.ptes: list[int] = [0] * (int(levels) + 1)
-        self.pt_access: list[int] = [0] * (int(levels) + 1)  # what the levels above allow
+        self.table_gfn: vec[i64] = vec[i64]([0] * (levels + 1))
+        self.ptes: vec[i64] = vec[i64]([0] * (levels + 1))
+        self.pt_access: vec[i64] = vec[i64]([0] * (levels + 1))  # what the levels above allow
         self.pte_access: i64 = 0
         self.gfn: i64 = 0
-        self.prefetch_ptes: list[int] = []  # the 4K entries around the one of the fault
+        self.prefetch_ptes: vec[i64] = vec[i64]([])  # the 4K entries around the one of the fault
 
 
 def walk_addr(m: Machine, vcpu: Vcpu, addr: i64, write_fault: bool) -> Generator[int, None, GuestWalker | None]:
@@ -44,7 +46,7 @@ def walk_addr(m: Machine, vcpu: Vcpu, addr: i64, write_fault: bool) -> Generator
         walker = yield from read_gptes(m, vcpu, addr)
         if walker is None:
             return None
-        gpte: i64 = walker.ptes[PG_LEVEL_4K]
+        gpte = walker.ptes[PG_LEVEL_4K]
         if write_fault and (walker.pte_access & ACC_WRITE_MASK) == 0:
             return None
         walker.gfn = gpte_to_gfn(gpte)
@@ -72,9 +74,9 @@ def read_gptes(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, GuestW
         gpte = m.host.words[hva * m.entries + m.spte_index(addr, level)]
         if not is_present_gpte(gpte):
             return None
-        walker.table_gfn[level] = int(table_gfn)
-        walker.ptes[level] = int(gpte)
-        walker.pt_access[level] = int(access)
+        walker.table_gfn[level] = table_gfn
+        walker.ptes[level] = gpte
+        walker.pt_access[level] = access
         access &= gpte_access(gpte)
         table_gfn = gpte_to_gfn(gpte)
         level -= 1
@@ -90,14 +92,14 @@ def update_accessed_dirty_bits(
     if not guest_has_ad(m):
         return True
     for level in range(m.levels, 0, -1):
-        orig_pte: i64 = walker.ptes[level]
+        orig_pte = walker.ptes[level]
         gpte = orig_pte | PT_ACCESSED_MASK
         if level == PG_LEVEL_4K and write_fault:
             gpte |= PT_DIRTY_MASK
         if gpte == orig_pte:
             continue
         yield GPTE_UPDATE
-        table_gfn: i64 = walker.table_gfn[level]
+        table_gfn = walker.table_gfn[level]
         slot = gfn_to_memslot(m, table_gfn)
         hva = gfn_to_hva_prot(m, table_gfn)
         if slot is None or hva < 0:
@@ -112,5 +114,5 @@ def update_accessed_dirty_bits(
         m.host.words[word] = gpte
         m.host.flags[hva] |= HOST_D
         m.mark_page_dirty_in_slot(slot, table_gfn)
-        walker.ptes[level] = int(gpte)
+        walker.ptes[level] = gpte
     return True

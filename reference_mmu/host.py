@@ -13,6 +13,8 @@ from typing import Final
 from librt.vecs import vec
 from mypy_extensions import i64
 
+from .bits import bit_ull
+
 PTE_NONE: Final[i64] = -1  # not present: contents in swap cache or backing store
 PTE_BUSY: Final[i64] = -2  # migration entry or locked page: a fault on it waits
 
@@ -40,7 +42,7 @@ class Host:
     """The process that owns the VM: host PTEs by hva (in pages), pages by pfn."""
 
     def __init__(self, backing: tuple[str, ...], bits: i64) -> None:
-        self.block: i64 = 1 << bits
+        self.block: i64 = bit_ull(bits)
         self.backing = list(backing)
         n = len(backing) << bits
         self.n: i64 = n

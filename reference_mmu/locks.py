@@ -6,13 +6,14 @@ Waiting is the scheduler's business: an actor whose point wants a lock is not ru
 """
 
 from librt.vecs import vec
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 
 class ModelBug(Exception):
     """A flow broke a rule of the model itself (not of KVM): the run means nothing."""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class RwLock:
     """mmu_lock, an rwlock_t; `state` is -1 for a writer, else the number of readers."""
 
@@ -45,6 +46,15 @@ class RwLock:
         self.held[actor] = 0
 
 
+@mypyc_attr(acyclic=True)
+class GracePeriod:
+    """`inside`: by actor, the read-side section that it was in when the grace period started, 0: none."""
+
+    def __init__(self, inside: vec[i64]) -> None:
+        self.inside = inside
+
+
+@mypyc_attr(acyclic=True)
 class ReadSections:
     """SRCU or RCU: which actors are in a read-side section, told apart by a number that never repeats."""
 
@@ -64,14 +74,16 @@ class ReadSections:
             raise ModelBug("read section left twice")
         self.inside[actor] = 0
 
-    def snapshot(self) -> list[int]:
-        """The sections in progress now: what a grace period starting here waits for."""
-        return [int(token) for token in self.inside]
+    def start_grace_period(self) -> GracePeriod:
+        """One that waits for the sections in progress now."""
+        return GracePeriod(self.inside[:])
 
-    def passed(self, snapshot: list[int]) -> bool:
-        """Has every section of the snapshot ended?"""
+    def passed(self, grace_period: GracePeriod | None) -> bool:
+        """Has every section ended that was in progress when it started? None: nobody waits."""
+        if grace_period is None:
+            return True
         for actor in range(self.n):
-            token = snapshot[actor]
+            token = grace_period.inside[actor]
             if token != 0 and self.inside[actor] == token:
                 return False
         return True

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from librt.vecs import vec
 from mypy_extensions import i64
 
+from .bits import bit_ull
 from .config import Config
 from .gpte import make_gpte
 from .host import PTE_BUSY, Host
-from .locks import ReadSections, RwLock
+from .locks import GracePeriod, ReadSections, RwLock
 from .memslots import KvmMemorySlot, alloc_lpage_info, search_memslots
+from .observed import COUNT_CHANGES, COUNT_CHECKS, COUNT_PML, COUNT_VISITS, EV_READ, EV_WARN, Observed
 from .oracle import Oracle
 from .page_table import KvmMmuPage
 from .points import (
@@ -36,34 +36,6 @@ from .spte import (
 from .tlb import Vcpu
 from .unsync import mmu_try_to_unsync_pages
 
-# What an operation did, in order: kind << 40 | value.
-EV_PF: Final[i64] = 1  # fault outcome, PF_*
-EV_FLUSH: Final[i64] = 2
-EV_READ: Final[i64] = 3  # stamp read
-EV_YOUNG: Final[i64] = 4
-EV_HARVEST: Final[i64] = 5  # gfns reported dirty by one word
-EV_WARN: Final[i64] = 6
-EV_SHIFT: Final[i64] = 40
-
-# Fault outcomes as observed from outside: places in effects.OUTCOMES, 0 is "no fault".
-PF_FIXED: Final[i64] = 1
-PF_FAST: Final[i64] = 2
-PF_SPURIOUS: Final[i64] = 3
-PF_RETRY: Final[i64] = 4
-PF_FROZEN: Final[i64] = 5
-PF_WRITE_PROTECTED: Final[i64] = 6
-PF_EMULATE: Final[i64] = 7
-PF_ERROR: Final[i64] = 8
-PF_INJECTED: Final[i64] = 9
-# Added to PF_FIXED and PF_SPURIOUS if the SPTE in question may not be made writable.
-PF_READ_ONLY: Final[i64] = 16
-
-OP_COUNTERS: Final = 4
-COUNT_CHECKS: Final[i64] = 0  # sanity and resched checks of the TDP iterator
-COUNT_VISITS: Final[i64] = 1  # SPTEs looked at while aging
-COUNT_CHANGES: Final[i64] = 2  # SPTEs stored
-COUNT_PML: Final[i64] = 3  # gfns logged by hardware
-
 
 class Machine:
     """A run's whole state. `actor` and `uid` say who runs now and which operation; the executor sets them.
@@ -78,7 +50,7 @@ class Machine:
         self.masks = SpteMasks(config.paging, sem)
         self.bits: i64 = config.bits
         self.levels: i64 = config.levels
-        self.entries: i64 = 1 << self.bits
+        self.entries: i64 = bit_ull(self.bits)
         # The root level holds no leaves, and hardware has none above 1G.
         self.max_huge_level: i64 = min(3, config.levels - 1)
         self.word_gfns: i64 = config.word_gfns
@@ -96,13 +68,12 @@ class Machine:
         self.resched: i64 = 0  # of the running operation: regions at which need_resched() is true
         self.resched_every: i64 = 0  # or else, for a long walk: true whenever it has come so many regions further
         self.resched_region: i64 = 0  # where it last was
-        self.events: list[list[int]] = [[] for _ in range(operations)]
-        self.counters: vec[i64] = vec[i64]([0] * (operations * OP_COUNTERS))
+        self.observed = Observed(operations)
 
         self.mmu_lock = RwLock(actors)
         self.srcu = ReadSections(actors)
         self.rcu = ReadSections(actors)
-        self.srcu_waiters: list[list[int]] = [[] for _ in range(actors)]
+        self.srcu_waiters: list[GracePeriod | None] = [None] * actors
         self.hva_waiters: vec[i64] = vec[i64]([0] * actors)
         self.slots_lock = False
         self.rcu_callbacks: list[KvmMmuPage] = []
@@ -169,10 +140,10 @@ class Machine:
 
     def pages_per_hpage(self, level: i64) -> i64:
         """KVM_PAGES_PER_HPAGE(level)"""
-        return 1 << ((level - 1) * self.bits)
+        return bit_ull((level - 1) * self.bits)
 
     def gfn_round_for_level(self, gfn: i64, level: i64) -> i64:
-        return gfn & ~((1 << ((level - 1) * self.bits)) - 1)
+        return gfn & ~(bit_ull((level - 1) * self.bits) - 1)
 
     def spte_index(self, gfn: i64, level: i64) -> i64:
         """SPTE_INDEX()"""
@@ -188,11 +159,12 @@ class Machine:
 
     # --- waiting --------------------------------------------------------------------------------------------
 
-    def can_run(self, actor: i64, point: i64) -> bool:
-        """Is what `actor` waits for at `point` there? Waiting for a lock means: not runnable."""
-        want: i64 = WANTS[point]
-        if want == 0:
-            return True
+    def wants(self, point: i64) -> i64:
+        """What an actor waits for at a point, WANT_*; 0: nothing."""
+        return WANTS[point]
+
+    def can_run(self, actor: i64, want: i64) -> bool:
+        """Is there what `actor` waits for, WANT_*? Waiting for a lock means: not runnable."""
         if want == WANT_READ:
             return self.mmu_lock.state >= 0
         if want == WANT_WRITE:
@@ -212,7 +184,7 @@ class Machine:
     def synchronize_srcu(self) -> None:
         """Start of a grace period; the caller yields a point that waits for it."""
         self.might_sleep()
-        self.srcu_waiters[self.actor] = self.srcu.snapshot()
+        self.srcu_waiters[self.actor] = self.srcu.start_grace_period()
 
     # --- locks ----------------------------------------------------------------------------------------------
 
@@ -220,36 +192,36 @@ class Machine:
         self.mmu_lock.read_lock(self.actor)
 
     def read_unlock(self) -> None:
-        self.oracle.mmu_unlocking(self.actor)
+        self.oracle.mmu_unlocking(self, self.actor)
         self.mmu_lock.read_unlock(self.actor)
 
     def write_lock(self) -> None:
         self.mmu_lock.write_lock(self.actor)
 
     def write_unlock(self) -> None:
-        self.oracle.mmu_unlocking(self.actor)
+        self.oracle.mmu_unlocking(self, self.actor)
         self.mmu_lock.write_unlock(self.actor)
 
     def rcu_read_lock(self) -> None:
         self.rcu.lock(self.actor)
 
     def rcu_read_unlock(self) -> None:
-        self.oracle.rcu_unlocking(self.actor)
+        self.oracle.rcu_unlocking(self, self.actor)
         self.rcu.unlock(self.actor)
         if self.rcu_callbacks:
             self.rcu_do_batch()
 
     def call_rcu(self, sp: KvmMmuPage) -> None:
         """call_rcu(&sp->rcu_head, tdp_mmu_free_sp_rcu_callback)"""
-        sp.rcu_snapshot = self.rcu.snapshot()
+        sp.grace_period = self.rcu.start_grace_period()
         self.rcu_callbacks.append(sp)
         self.rcu_do_batch()
 
     def rcu_do_batch(self) -> None:
-        """Free what has waited long enough. A section that the oldest callback waits for is in every later snapshot,
-        too, so the first that has to wait ends it."""
+        """Free what has waited long enough. Every later grace period waits for the sections that the oldest one waits
+        for, too, so the first that has to wait ends it."""
         done = 0
-        while done < len(self.rcu_callbacks) and self.rcu.passed(self.rcu_callbacks[done].rcu_snapshot):
+        while done < len(self.rcu_callbacks) and self.rcu.passed(self.rcu_callbacks[done].grace_period):
             self.free_table(self.rcu_callbacks[done])
             done += 1
         del self.rcu_callbacks[:done]
@@ -259,7 +231,7 @@ class Machine:
     def lockdep_assert(self, held: bool) -> None:
         """lockdep_assert_held() and the like: the oracle is told if what must be held is not."""
         if not held:
-            self.oracle.lockdep()
+            self.oracle.lockdep(self)
 
     def might_sleep(self) -> None:
         """might_sleep(): neither in an RCU section nor under mmu_lock, a spinning lock."""
@@ -282,7 +254,7 @@ class Machine:
     def free_table(self, sp: KvmMmuPage) -> None:
         self.bug_on(sp.freed, "free_table: page table is free already")
         sp.freed = True
-        self.oracle.table_freed(sp)
+        self.oracle.table_freed(self, sp)
 
     def kvm_memslots_have_rmaps(self) -> bool:
         """Only the shadow MMU has rmaps; under the TDP MMU they come with nested shadow pages, not modelled."""
@@ -294,13 +266,13 @@ class Machine:
 
     def spte_changed(self, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
         """KVM has just stored new_spte. Checks what is wrong in itself and tells the oracle."""
-        self.counters[self.uid * OP_COUNTERS + COUNT_CHANGES] += 1
+        self.observed.count(self.uid, COUNT_CHANGES)
         if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
             self.warn_on(
                 not check_spte_writable_invariants(self.masks, new_spte),
                 "spte: MMU_WRITABLE without HOST_WRITABLE, or W without MMU_WRITABLE",
             )
-        self.oracle.spte_changed(sp, index, old_spte, new_spte)
+        self.oracle.spte_changed(self, sp, index, old_spte, new_spte)
 
     def mmu_try_to_unsync_pages(self, slot: KvmMemorySlot, gfn: i64, synchronizing: bool, prefetch: bool) -> bool:
         """True: `gfn` must stay write-protected."""
@@ -319,7 +291,7 @@ class Machine:
     def set_all_dirty(self, slot: KvmMemorySlot) -> None:
         """bitmap_set(): userspace learns that all has to be copied, KVM protects lazily, at each CLEAR."""
         for offset in range(slot.npages):
-            slot.dirty_bitmap[offset // self.word_gfns] |= 1 << (offset % self.word_gfns)
+            slot.dirty_bitmap[offset // self.word_gfns] |= bit_ull(offset % self.word_gfns)
 
     def no_bitmap(self) -> vec[i64]:
         return vec[i64]([])
@@ -327,7 +299,7 @@ class Machine:
     def mark_page_dirty_in_slot(self, slot: KvmMemorySlot, gfn: i64) -> None:
         if slot.log_dirty_pages and len(slot.dirty_bitmap) != 0:
             offset = gfn - slot.base_gfn
-            slot.dirty_bitmap[offset // self.word_gfns] |= 1 << (offset % self.word_gfns)
+            slot.dirty_bitmap[offset // self.word_gfns] |= bit_ull(offset % self.word_gfns)
 
     def is_dirty(self, slot: KvmMemorySlot, gfn: i64) -> bool:
         """Is the gfn's bit set in the slot's bitmap?"""
@@ -341,16 +313,16 @@ class Machine:
             if slot is not None:
                 self.mark_page_dirty_in_slot(slot, gfn)
         vcpu.pml_buffer.clear()
-        self.oracle.pml_drained(vcpu)
+        self.oracle.pml_drained(self, vcpu)
 
     def count_pml(self) -> None:
-        self.counters[self.uid * OP_COUNTERS + COUNT_PML] += 1
+        self.observed.count(self.uid, COUNT_PML)
 
     def count_check(self) -> None:
-        self.counters[self.uid * OP_COUNTERS + COUNT_CHECKS] += 1
+        self.observed.count(self.uid, COUNT_CHECKS)
 
     def count_visit(self) -> None:
-        self.counters[self.uid * OP_COUNTERS + COUNT_VISITS] += 1
+        self.observed.count(self.uid, COUNT_VISITS)
 
     # --- guest and vCPUs ------------------------------------------------------------------------------------
 
@@ -366,8 +338,8 @@ class Machine:
             gfn = self.gfn_of_hva(page.hva)
             if write and vcpu.store_index >= 0:
                 self.host.words[page.hva * self.entries + vcpu.store_index] = vcpu.store_gpte
-                self.oracle.gpte_written(page.hva, vcpu.store_index)
-        self.oracle.guest_accessed(vcpu, gfn, pfn, write)
+                self.oracle.gpte_written(self, page.hva, vcpu.store_index)
+        self.oracle.guest_accessed(self, vcpu, gfn, pfn, write)
 
     def gfn_of_hva(self, hva: i64) -> i64:
         """The gfn that a host page backs, -1: none."""
@@ -397,13 +369,13 @@ class Machine:
         self.kick_all()
         for vcpu in self.vcpus:
             vcpu.flush()
-        self.oracle.flushed()
+        self.oracle.flushed(self)
 
     # --- host pages -----------------------------------------------------------------------------------------
 
     def kvm_put_page(self, pfn: i64) -> None:
         """Drop a reference that GUP took."""
-        self.oracle.page_put(pfn)
+        self.oracle.page_put(self, pfn)
         self.host.pages[pfn].kvm_refs -= 1
         self.put_page(pfn)
 
@@ -411,21 +383,21 @@ class Machine:
         """Drop a reference to a host page."""
         self.host.put(pfn)
         if self.host.pages[pfn].freed:
-            self.oracle.page_freed(pfn)
+            self.oracle.page_freed(self, pfn)
 
     # --- what is observed -----------------------------------------------------------------------------------
 
     def record(self, kind: i64, value: i64) -> None:
         """Append to what the running operation did."""
-        self.events[self.uid].append(kind << EV_SHIFT | value)
+        self.observed.record(self.uid, kind, value)
 
     def warn_on(self, condition: bool, text: str) -> bool:
         """WARN_ON_ONCE(condition)"""
         if condition:
             self.record(EV_WARN, 0)
-            self.oracle.warned(text)
+            self.oracle.warned(self, text)
         return condition
 
     def bug_on(self, condition: bool, text: str) -> None:
         if condition:
-            self.oracle.bug(text)
+            self.oracle.bug(self, text)

@@ -62,7 +62,7 @@ def kvm_delete_memslot(m: Machine, number: i64) -> Generator[int, None, None]:
         yield from kvm_invalidate_memslot(m, slot)
         yield from kvm_swap_active_memslots(m, number, None)
         drop_write_tracking(m, slot)
-        m.oracle.slot_removed(slot)
+        m.oracle.slot_removed(m, slot)
         yield from kvm_mmu_update_cpu_dirty_logging(m, slot, None)
     m.slots_lock = False
 
@@ -99,7 +99,7 @@ def drop_write_tracking(m: Machine, slot: KvmMemorySlot) -> None:
     for gfn in range(slot.base_gfn, slot.end_gfn()):
         m.gfns_tracked_for_device.pop(gfn, None)
         if m.tracked_gfns.pop(gfn, 0) != 0:
-            m.oracle.untracked(gfn)
+            m.oracle.untracked(m, gfn)
 
 
 def overlaps(m: Machine, number: i64, base_gfn: i64, npages: i64) -> bool:
@@ -128,7 +128,7 @@ def kvm_invalidate_memslot(m: Machine, slot: KvmMemorySlot) -> Generator[int, No
         yield from kvm_mmu_zap_all_fast(m)
     else:
         yield from kvm_mmu_zap_memslot(m, slot)
-    m.oracle.slot_zapped(slot)
+    m.oracle.slot_zapped(m, slot)
 
 
 def kvm_mmu_zap_all_fast(m: Machine) -> Generator[int, None, None]:

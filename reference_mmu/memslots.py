@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from librt.vecs import vec
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 if TYPE_CHECKING:
     from .machine import Machine
 
 
+@mypyc_attr(acyclic=True)
 class KvmMemorySlot:
     """gfns [base_gfn, base_gfn + npages) backed by host pages from `hva` on."""
 
@@ -47,6 +48,16 @@ class KvmMemorySlot:
     def kvm_slot_dirty_track_enabled(self) -> bool:
         """kvm_slot_dirty_track_enabled()"""
         return self.log_dirty_pages
+
+
+@mypyc_attr(acyclic=True)
+class KvmGfnRange:
+    """struct kvm_gfn_range: gfns [start, end) of a slot."""
+
+    def __init__(self, slot: KvmMemorySlot, start: i64, end: i64) -> None:
+        self.slot = slot
+        self.start = start
+        self.end = end
 
 
 def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
@@ -99,13 +110,13 @@ def search_memslots(m: Machine, gfn: i64) -> KvmMemorySlot | None:
     return None
 
 
-def memslots_in_hva_range(m: Machine, hva_start: i64, hva_end: i64) -> list[tuple[KvmMemorySlot, int, int]]:
-    """The (slot, gfn start, gfn end) triples an mmu_notifier range [hva_start, hva_end) touches: what
+def memslots_in_hva_range(m: Machine, hva_start: i64, hva_end: i64) -> list[KvmGfnRange]:
+    """What an mmu_notifier range [hva_start, hva_end) touches of each slot: what
     __kvm_handle_hva_range() walks with kvm_for_each_memslot_in_hva_range()."""
     ranges = []
     for slot in m.memslots:
         start = max(hva_start, slot.hva)
         end = min(hva_end, slot.hva + slot.npages)
         if start < end:
-            ranges.append((slot, int(start - slot.hva + slot.base_gfn), int(end - slot.hva + slot.base_gfn)))
+            ranges.append(KvmGfnRange(slot, start - slot.hva + slot.base_gfn, end - slot.hva + slot.base_gfn))
     return ranges

@@ -33,14 +33,14 @@ def kvm_mmu_notifier_invalidate_range_start(m: Machine, hva_start: i64, hva_end:
         m.write_lock()
         kvm_mmu_invalidate_begin(m)
         flush = False
-        for _, start, end in ranges:
-            kvm_mmu_invalidate_range_add(m, start, end)
-            zapped = yield from kvm_unmap_gfn_range(m, start, end)
+        for gfns in ranges:
+            kvm_mmu_invalidate_range_add(m, gfns.start, gfns.end)
+            zapped = yield from kvm_unmap_gfn_range(m, gfns.start, gfns.end)
             flush = flush or zapped
         if flush:
             yield from kvm_flush_remote_tlbs(m, INV_FLUSH)
         m.write_unlock()
-    m.oracle.invalidate_started(hva_start, hva_end)
+    m.oracle.invalidate_started(m, hva_start, hva_end)
     yield INV_PRIMARY
 
 
@@ -49,11 +49,11 @@ def kvm_mmu_notifier_invalidate_range_end(m: Machine, hva_start: i64, hva_end: i
     if memslots_in_hva_range(m, hva_start, hva_end):
         yield INV_END_LOCK
         m.write_lock()
-        m.oracle.invalidate_ended(hva_start, hva_end)
+        m.oracle.invalidate_ended(m, hva_start, hva_end)
         kvm_mmu_invalidate_end(m)
         m.write_unlock()
     else:
-        m.oracle.invalidate_ended(hva_start, hva_end)
+        m.oracle.invalidate_ended(m, hva_start, hva_end)
     m.mn_active_invalidate_count -= 1
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from librt.vecs import vec
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
+
+from .locks import GracePeriod
 
 # A handle of kvm_mmu_page in the pfn field of a non-leaf SPTE is its number, `pt`: page tables and guest pages are
 # numbered apart, the level of an entry says which of the two a pfn means.
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
+@mypyc_attr(acyclic=True)
 class KvmMmuPage:
     """One page table. Its SPTEs are `spt`; the other fields are the kernel's, or say what hardware may still hold."""
 
@@ -44,7 +47,7 @@ class KvmMmuPage:
         # Life after unlinking.
         self.unlinked = False
         self.freed = False
-        self.rcu_snapshot: list[int] = []  # RCU readers that must leave before it is freed
+        self.grace_period: GracePeriod | None = None  # what must pass before it is freed
 
     def top(self) -> KvmMmuPage:
         """The root this table belongs, or belonged, to."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
+from librt.vecs import vec
 from mypy_extensions import i64
 
 from .fault import (
@@ -78,14 +79,16 @@ def gpte_changed(m: Machine, walker: GuestWalker, addr: i64, level: i64) -> bool
     """Is the guest's entry of `level` another than the walk saw, or out of reach? At 4K the neighbours are read along,
     for the prefetch."""
     index = m.spte_index(addr, level)
-    table_gfn: i64 = walker.table_gfn[level]
+    table_gfn = walker.table_gfn[level]
     gpte = kvm_vcpu_read_guest_atomic(m, table_gfn, index)
     if gpte == GPTE_UNREADABLE:
         return True
     if level == PG_LEVEL_4K:
         window = min(PTE_PREFETCH_NUM, m.entries)
         first = index & ~(window - 1)
-        walker.prefetch_ptes = [int(kvm_vcpu_read_guest_atomic(m, table_gfn, i)) for i in range(first, first + window)]
+        walker.prefetch_ptes = vec[i64]([0] * window)
+        for i in range(window):
+            walker.prefetch_ptes[i] = kvm_vcpu_read_guest_atomic(m, table_gfn, first + i)
     return gpte != walker.ptes[level]
 
 
@@ -106,7 +109,7 @@ def fetch(m: Machine, vcpu: Vcpu, fault: KvmPageFault, walker: GuestWalker) -> G
     while sp.level > PG_LEVEL_4K:
         index = m.spte_index(fault.addr, sp.level)
         sp.write_flooding_count = 0
-        table_gfn: i64 = walker.table_gfn[sp.level - 1]
+        table_gfn = walker.table_gfn[sp.level - 1]
         child = yield from kvm_mmu_get_child_sp(m, sp, index, table_gfn, walker.pt_access[sp.level - 1])
         # Before it is linked: a change from non-present to present needs no flush by the guest. A 4K table was
         # synchronized when it was found.

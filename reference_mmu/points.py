@@ -11,6 +11,9 @@ Numbers stay below 256: CPython does not allocate such integers, so yielding one
 
 from typing import Final
 
+from librt.vecs import vec
+from mypy_extensions import i64
+
 # --- guest access: entering the guest, the hardware walk -------------------------------------------------------
 VCPU_UNLOAD: Final = 1  # kvm_mmu_free_roots(): takes mmu_lock to drop a root
 VCPU_FREE_FLUSH: Final = 2  # flush before the last user of a zapped shadow root frees it
@@ -206,6 +209,18 @@ BREAKS: Final = (
 )
 
 
+def _by_point(values: dict[int, int]) -> vec[i64]:
+    """The value of each point, 0 for one that has none."""
+    by_point: vec[i64] = vec[i64]([0] * N_POINTS)
+    for point, value in values.items():
+        by_point[point] = value
+    return by_point
+
+
+WANTS: Final[vec[i64]] = _by_point(_WANTS)
+IS_BREAK: Final[vec[i64]] = _by_point(dict.fromkeys(BREAKS, 1))
+
+
 def _names() -> list[str]:
     names = [""] * N_POINTS
     for name, value in globals().items():
@@ -216,5 +231,4 @@ def _names() -> list[str]:
 
 
 NAMES: Final[list[str]] = _names()
-WANTS: Final[list[int]] = [_WANTS.get(point, 0) for point in range(N_POINTS)]
 NUMBERS: Final[dict[str, int]] = {name: point for point, name in enumerate(NAMES) if name}

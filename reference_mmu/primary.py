@@ -158,7 +158,7 @@ def discard(m: Machine, start: i64, end: i64) -> Generator[int, None, None]:
         host.swap[hva] = 0
         host.reference[hva] = 0
         host.clear_words(hva)
-        m.oracle.discarded(hva)
+        m.oracle.discarded(m, hva)
         if pfn >= 0:
             m.put_page(pfn)
     yield from kvm_mmu_notifier_invalidate_range_end(m, start, end)

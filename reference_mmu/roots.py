@@ -75,12 +75,11 @@ def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
 
 def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS before entering the guest."""
-    if vcpu.free_obsolete_roots:
-        root = vcpu.root
-        if root is not None and (root is m.dummy_root or is_obsolete_sp(m, root)):
-            yield from kvm_mmu_free_roots(m, vcpu)
-        # The kernel clears the request first; here it stays up as long as the vCPU must not enter the guest.
-        vcpu.free_obsolete_roots = False
+    root = vcpu.root
+    if root is not None and (root is m.dummy_root or is_obsolete_sp(m, root)):
+        yield from kvm_mmu_free_roots(m, vcpu)
+    # The kernel clears the request first; here it stays up as long as the vCPU must not enter the guest.
+    vcpu.free_obsolete_roots = False
 
 
 def kvm_mmu_free_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:

@@ -198,5 +198,5 @@ def kvm_release_page_dirty(m: Machine, pfn: i64) -> None:
     page = m.host.pages[pfn]
     page.dirty = True
     page.accessed += 1
-    m.oracle.page_marked(pfn, True)
+    m.oracle.page_marked(m, pfn, True)
     m.kvm_put_page(pfn)

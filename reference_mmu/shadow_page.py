@@ -75,7 +75,7 @@ def drop_parent_pte(m: Machine, child: KvmMmuPage, sp: KvmMmuPage, index: i64) -
     mmu_spte_clear_no_track(m, sp, index)
     if not child.parents:
         child.unlinked = True
-        m.oracle.table_unlinked(child)
+        m.oracle.table_unlinked(m, child)
 
 
 def mmu_page_zap_pte(m: Machine, sp: KvmMmuPage, index: i64, invalid_list: list[KvmMmuPage] | None) -> i64:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from .page_table import KvmMmuPage
 
@@ -65,6 +65,7 @@ ACC_USER_MASK: Final[i64] = 4
 ACC_ALL: Final[i64] = 7
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class SpteMasks:
     """The shadow_*_mask globals of spte.c for one configuration, set as kvm_mmu_set_ept_masks() or, for NPT and
     shadow paging, kvm_mmu_reset_all_pte_masks() would."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from .page_table import KvmMmuPage
 from .spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class TdpIter:
     """struct tdp_iter. `sp.spt[index]` is *sptep.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from .bits import bit_ull
 from .flush import kvm_flush_remote_tlbs
 from .page_table import KvmMmuPage
 from .points import MAP_FROZEN_CHILD
@@ -42,7 +43,9 @@ def tdp_mmu_set_spte_atomic(m: Machine, it: TdpIter, new_spte: i64) -> Generator
     Returns True on success (the kernel returns 0, or -EBUSY)."""
     if not __tdp_mmu_set_spte_atomic(m, it, new_spte):
         return False
-    yield from handle_changed_spte(m, it.old_spte, new_spte, it.level, True)
+    removed = handle_changed_spte(m, it.old_spte, new_spte, it.level)
+    if removed is not None:
+        yield from handle_removed_pt(m, removed, True)
     return True
 
 
@@ -53,7 +56,9 @@ def tdp_mmu_iter_set_spte(m: Machine, it: TdpIter, new_spte: i64) -> Generator[i
     old_spte = kvm_tdp_mmu_write_spte(m, it.sp, it.index, it.old_spte, new_spte)
     it.old_spte = old_spte
     m.spte_changed(it.sp, it.index, old_spte, new_spte)
-    yield from handle_changed_spte(m, old_spte, new_spte, it.level, False)
+    removed = handle_changed_spte(m, old_spte, new_spte, it.level)
+    if removed is not None:
+        yield from handle_removed_pt(m, removed, False)
 
 
 def kvm_tdp_mmu_write_spte(m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> i64:
@@ -79,10 +84,9 @@ def tdp_mmu_clear_spte_bits(m: Machine, it: TdpIter, mask: i64) -> i64:
     return old_spte
 
 
-def handle_changed_spte(
-    m: Machine, old_spte: i64, new_spte: i64, level: i64, shared: bool
-) -> Generator[int, None, None]:
-    """What follows from the change: a page table that was unlinked is torn down."""
+def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64) -> KvmMmuPage | None:
+    """What follows from the change, but for its end: returns the page table that was unlinked, for the caller to tear
+    down by handle_removed_pt(), None if none was."""
     was_present = is_shadow_present_pte(old_spte)
     is_present = is_shadow_present_pte(new_spte)
     was_leaf = was_present and is_last_spte(old_spte, level)
@@ -95,7 +99,8 @@ def handle_changed_spte(
         and not was_leaf
         and (is_leaf or not is_present or m.warn_on(pfn_changed, "table replaced by table"))
     ):
-        yield from handle_removed_pt(m, m.page_tables[spte_to_pfn(old_spte)], shared)
+        return m.page_tables[spte_to_pfn(old_spte)]
+    return None
 
 
 def handle_removed_pt(m: Machine, sp: KvmMmuPage, shared: bool) -> Generator[int, None, None]:
@@ -103,7 +108,7 @@ def handle_removed_pt(m: Machine, sp: KvmMmuPage, shared: bool) -> Generator[int
     inside it: every child becomes FROZEN, so that their cmpxchg fails; a child that already is FROZEN belongs to
     somebody else, who is waited for."""
     sp.unlinked = True
-    m.oracle.table_unlinked(sp)
+    m.oracle.table_unlinked(m, sp)
     for index in range(m.entries):
         if shared:
             while is_frozen_spte(sp.spt[index]):
@@ -112,7 +117,9 @@ def handle_removed_pt(m: Machine, sp: KvmMmuPage, shared: bool) -> Generator[int
             continue
         old_spte = sp.spt[index]
         sp.spt[index] = FROZEN_SPTE
-        yield from handle_changed_spte(m, old_spte, FROZEN_SPTE, sp.level, shared)
+        removed = handle_changed_spte(m, old_spte, FROZEN_SPTE, sp.level)
+        if removed is not None:
+            yield from handle_removed_pt(m, removed, shared)
     m.call_rcu(sp)
 
 
@@ -150,7 +157,7 @@ def tdp_mmu_iter_cond_resched(
             return it.yielded
 
     m.resched_region = it.next_last_level_gfn >> m.bits
-    m.resched &= ~(1 << (m.resched_region & 31))
+    m.resched &= ~bit_ull(m.resched_region & 31)
     if flush:
         yield from kvm_flush_remote_tlbs(m, flush_point)
     m.rcu_read_unlock()

@@ -24,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
+from librt.vecs import append, vec
+from mypy_extensions import i64, mypyc_attr
 
 from .page_table import KvmMmuPage
 from .points import WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
@@ -46,14 +47,67 @@ PML_FULL: Final = 3
 KICKED: Final = 4  # forced out of guest mode by a request
 
 
+@mypyc_attr(acyclic=True)
+class TlbEntries:
+    """What is cached, by key. Few at a time, so they are searched one after the other; the last one takes the place of
+    one that is dropped."""
+
+    def __init__(self) -> None:
+        self.n: i64 = 0
+        self.keys: vec[i64] = vec[i64](capacity=8)
+        self.values: vec[i64] = vec[i64](capacity=8)
+
+    def find(self, key: i64) -> i64:
+        """Its place, -1: not cached."""
+        for at in range(self.n):
+            if self.keys[at] == key:
+                return at
+        return -1
+
+    def get(self, key: i64) -> i64:
+        """Its value, -1: not cached."""
+        for at in range(self.n):
+            if self.keys[at] == key:
+                return self.values[at]
+        return -1
+
+    def put(self, key: i64, value: i64) -> None:
+        at = self.find(key)
+        if at >= 0:
+            self.values[at] = value
+        elif self.n < len(self.keys):
+            self.keys[self.n] = key
+            self.values[self.n] = value
+            self.n += 1
+        else:
+            self.keys = append(self.keys, key)
+            self.values = append(self.values, value)
+            self.n += 1
+
+    def drop(self, key: i64) -> None:
+        at = self.find(key)
+        if at >= 0:
+            self.n -= 1
+            self.keys[at] = self.keys[self.n]
+            self.values[at] = self.values[self.n]
+
+    def clear(self) -> None:
+        self.n = 0
+
+    def items(self) -> list[tuple[int, int]]:
+        """(key, value) of each."""
+        return [(int(self.keys[at]), int(self.values[at])) for at in range(self.n)]
+
+
+@mypyc_attr(acyclic=True)
 class Vcpu:
     """One virtual CPU: its root, its TLB, its paging-structure cache, its PML buffer, its pending requests."""
 
     def __init__(self, number: i64) -> None:
         self.number = number
         self.root: KvmMmuPage | None = None
-        self.tlb: dict[int, int] = {}  # tlb_key() -> pfn << 12 | rights
-        self.structure_cache: dict[int, KvmMmuPage] = {}  # table_key() -> the table of that level
+        self.tlb = TlbEntries()  # tlb_key() -> pfn << 12 | rights
+        self.structure_cache = TlbEntries()  # table_key() -> the table of that level, by its number
         self.exits: i64 = 0  # forced exits so far; a walk that sees it move is void
         self.accessing = False  # in the middle of hardware_access()
         self.kicked = False  # out of guest mode, exit handler still to run
@@ -68,23 +122,21 @@ class Vcpu:
 
     def flush(self) -> None:
         """Drop everything: a local flush, or this vCPU's part of a remote one."""
-        if self.tlb:
-            self.tlb.clear()
-        if self.structure_cache:
-            self.structure_cache.clear()
+        self.tlb.clear()
+        self.structure_cache.clear()
 
     def invalidate(self, m: Machine, gfn: i64) -> None:
         """T5, T6: drop the entries used to translate `gfn`."""
         for level in range(1, m.levels + 1):
-            self.tlb.pop(m.tlb_key(gfn, level), None)
-            self.structure_cache.pop(m.table_key(gfn, level), None)
+            self.tlb.drop(m.tlb_key(gfn, level))
+            self.structure_cache.drop(m.table_key(gfn, level))
 
     def lookup(self, m: Machine, gfn: i64) -> i64:
         """The entry the CPU would use, its pfn moved to that of `gfn` itself; smallest page first, 0: none."""
-        if self.tlb:
+        if self.tlb.n != 0:
             for level in range(1, m.levels + 1):
-                entry: i64 = self.tlb.get(m.tlb_key(gfn, level), 0)
-                if entry != 0:
+                entry = self.tlb.get(m.tlb_key(gfn, level))
+                if entry >= 0:
                     return entry + ((gfn & (m.pages_per_hpage(level) - 1)) << TLB_PFN_SHIFT)
         return 0
 
@@ -123,7 +175,7 @@ def walk(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, 
         if vcpu.exits != exits:
             return KICKED
         if table.freed:
-            m.oracle.walked_freed_table(vcpu, table, gfn)
+            m.oracle.walked_freed_table(m, vcpu, table, gfn)
             return KICKED
         spte = table.spt[m.spte_index(gfn, level)]
         if not hw_present(m.masks, spte):
@@ -133,7 +185,7 @@ def walk(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, 
             break
         table = m.page_tables[spte_to_pfn(spte)]
         level -= 1
-        vcpu.structure_cache[m.table_key(gfn, level)] = table
+        vcpu.structure_cache.put(m.table_key(gfn, level), table.pt)
     if write and not is_writable_pte(spte):
         vcpu.fault_present = True
         return VIOLATION
@@ -144,11 +196,11 @@ def walk_start(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage:
     """T1: the lowest table the CPU has a cached pointer to, else the root."""
     root = vcpu.root
     assert root is not None
-    if vcpu.structure_cache:
+    if vcpu.structure_cache.n != 0:
         for level in range(1, root.level):
             cached = vcpu.structure_cache.get(m.table_key(gfn, level))
-            if cached is not None:
-                return cached
+            if cached >= 0:
+                return m.page_tables[cached]
     return root
 
 
@@ -176,5 +228,5 @@ def fill(m: Machine, vcpu: Vcpu, table: KvmMmuPage, gfn: i64, write: bool) -> in
         entry |= TLB_D
     if is_writable_pte(spte):
         entry |= TLB_W
-    vcpu.tlb[m.tlb_key(gfn, level)] = entry | (spte_to_pfn(spte) << TLB_PFN_SHIFT)
+    vcpu.tlb.put(m.tlb_key(gfn, level), entry | (spte_to_pfn(spte) << TLB_PFN_SHIFT))
     return FILLED

@@ -26,7 +26,7 @@ def kvm_mmu_track_write(m: Machine, gfn: i64, index: i64) -> Generator[int, None
     The next fault reads the new entry."""
     # The store came first, see account_shadowed().
     if m.indirect_shadow_pages == 0:
-        m.oracle.gpte_write_emulated(gfn, index)
+        m.oracle.gpte_write_emulated(m, gfn, index)
         return
     yield PTE_WRITE_LOCK
     m.write_lock()
@@ -41,7 +41,7 @@ def kvm_mmu_track_write(m: Machine, gfn: i64, index: i64) -> Generator[int, None
             mmu_page_zap_pte(m, sp, index, None)
             flush = True
     yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, PTE_WRITE_FLUSH)
-    m.oracle.gpte_write_emulated(gfn, index)
+    m.oracle.gpte_write_emulated(m, gfn, index)
     m.write_unlock()
 
 

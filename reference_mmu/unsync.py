@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from .bits import bit_ull
 from .page_table import KvmMmuPage, is_obsolete_sp
 from .spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
 
@@ -66,7 +67,7 @@ def kvm_mmu_mark_parents_unsync(sp: KvmMmuPage) -> None:
 
 def mark_unsync(sp: KvmMmuPage, index: i64) -> None:
     """Below entry `index` there is an unsync page."""
-    bit: i64 = 1 << index
+    bit = bit_ull(index)
     if (sp.unsync_child_bitmap & bit) != 0:
         return
     sp.unsync_child_bitmap |= bit
@@ -79,7 +80,7 @@ def mark_unsync(sp: KvmMmuPage, index: i64) -> None:
 def clear_unsync_child_bit(m: Machine, sp: KvmMmuPage, index: i64) -> None:
     sp.unsync_children -= 1
     m.warn_on(sp.unsync_children < 0, "clear_unsync_child_bit: more cleared than marked")
-    sp.unsync_child_bitmap &= ~(1 << index)
+    sp.unsync_child_bitmap &= ~bit_ull(index)
 
 
 def mmu_unsync_walk(m: Machine, sp: KvmMmuPage) -> list[tuple[KvmMmuPage, UnsyncPath]]:

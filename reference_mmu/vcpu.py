@@ -12,7 +12,8 @@ from .fault import KvmPageFault, kvm_tdp_page_fault
 from .guest_walk import walk_addr
 from .gup import faultin_page
 from .host import HOST_D
-from .machine import (
+from .memslots import gfn_to_memslot
+from .observed import (
     EV_PF,
     PF_EMULATE,
     PF_FAST,
@@ -24,7 +25,6 @@ from .machine import (
     PF_SPURIOUS,
     PF_WRITE_PROTECTED,
 )
-from .memslots import gfn_to_memslot
 from .paging_tmpl import page_fault
 from .points import EMULATE, FAULT_ENTER, FAULT_EXIT, FAULT_RETRY, PLACEBO_EXIT
 from .ret_pf import RET_PF_EMULATE, RET_PF_FIXED, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
@@ -68,12 +68,14 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     if vcpu.kicked:
         m.vm_exit(vcpu)
     while True:
-        yield from kvm_mmu_free_obsolete_roots(m, vcpu)
-        yield from kvm_mmu_reload(m, vcpu)
+        if vcpu.free_obsolete_roots:
+            yield from kvm_mmu_free_obsolete_roots(m, vcpu)
+        if vcpu.root is None:  # as kvm_mmu_reload() asks, inline, since there nearly always is one
+            yield from kvm_mmu_reload(m, vcpu)
         # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
         if not vcpu.free_obsolete_roots:
             break
-    m.oracle.guest_entered(vcpu)
+    m.oracle.guest_entered(m, vcpu)
 
 
 def handle_ept_violation(
@@ -138,7 +140,7 @@ def emulate_write(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, None
     m.host.reference[hva] = m.uid + 1
     if vcpu.store_index >= 0:
         m.host.words[hva * m.entries + vcpu.store_index] = vcpu.store_gpte
-        m.oracle.gpte_write_begun(gfn, vcpu.store_index)
+        m.oracle.gpte_write_begun(m, gfn, vcpu.store_index)
     m.mark_page_dirty_in_slot(slot, gfn)
     if not m.root_role_direct:
         yield from kvm_mmu_track_write(m, gfn, vcpu.store_index)
@@ -175,11 +177,11 @@ def invlpg(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, None]:
     yield from vcpu_enter_guest(m, vcpu)
     vcpu.exits += 1
     m.vm_exit(vcpu)
-    m.oracle.guest_flush_begun(vcpu)
+    m.oracle.guest_flush_begun(m, vcpu)
     m.srcu.lock(m.actor)
     yield from kvm_mmu_invalidate_addr(m, vcpu, addr)
     m.srcu.unlock(m.actor)
-    m.oracle.guest_flush_ended(vcpu, addr, addr + 1)
+    m.oracle.guest_flush_ended(m, vcpu, addr, addr + 1)
 
 
 def load_cr3(m: Machine, vcpu: Vcpu, cr3: i64) -> Generator[int, None, None]:
@@ -188,7 +190,7 @@ def load_cr3(m: Machine, vcpu: Vcpu, cr3: i64) -> Generator[int, None, None]:
     always dropped."""
     m.vm_exit(vcpu)
     vcpu.exits += 1
-    m.oracle.guest_flush_begun(vcpu)
+    m.oracle.guest_flush_begun(m, vcpu)
     root = vcpu.root
     if root is not None and vcpu.cr3 == cr3 and not vcpu.guest_mode:
         m.srcu.lock(m.actor)
@@ -200,4 +202,4 @@ def load_cr3(m: Machine, vcpu: Vcpu, cr3: i64) -> Generator[int, None, None]:
             yield from kvm_mmu_free_roots(m, vcpu)
         vcpu.cr3 = cr3
     yield from vcpu_enter_guest(m, vcpu)
-    m.oracle.guest_flush_ended(vcpu, 0, m.pages_per_hpage(m.levels + 1))
+    m.oracle.guest_flush_ended(m, vcpu, 0, m.pages_per_hpage(m.levels + 1))

@@ -76,7 +76,7 @@ def __kvm_write_track_add_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> Gene
     write_protected = yield from kvm_mmu_slot_gfn_write_protect(m, slot, gfn, PG_LEVEL_4K)
     if write_protected:
         yield from kvm_flush_remote_tlbs(m, TRACK_FLUSH)
-    m.oracle.tracked(gfn)
+    m.oracle.tracked(m, gfn)
 
 
 def kvm_write_track_remove_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
@@ -99,7 +99,7 @@ def __kvm_write_track_remove_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> N
     """mmu_lock held for write."""
     if m.tracked_gfns.get(gfn, 0) <= 1:
         m.tracked_gfns.pop(gfn, None)
-        m.oracle.untracked(gfn)
+        m.oracle.untracked(m, gfn)
     else:
         m.tracked_gfns[gfn] -= 1
     update_gfn_disallow_lpage_count(m, slot, gfn, -1)

@@ -37,6 +37,7 @@ from .tdp_iter import TdpIter
 from .tdp_mmu import (
     __tdp_mmu_set_spte_atomic,
     handle_changed_spte,
+    handle_removed_pt,
     kvm_tdp_mmu_put_root,
     tdp_mmu_iter_cond_resched,
     tdp_mmu_iter_set_spte,
@@ -130,7 +131,9 @@ def tdp_mmu_zap_spte_atomic(m: Machine, it: TdpIter) -> Generator[int, None, boo
     yield from kvm_flush_remote_tlbs(m, COLLAPSE_FROZEN)
     it.sp.spt[it.index] = SHADOW_NONPRESENT_VALUE
     m.spte_changed(it.sp, it.index, FROZEN_SPTE, SHADOW_NONPRESENT_VALUE)
-    yield from handle_changed_spte(m, it.old_spte, SHADOW_NONPRESENT_VALUE, it.level, True)
+    removed = handle_changed_spte(m, it.old_spte, SHADOW_NONPRESENT_VALUE, it.level)
+    if removed is not None:
+        yield from handle_removed_pt(m, removed, True)
     return True
 
 

@@ -11,9 +11,10 @@ import msgspec
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.walk import leaf_of
 from reference_mmu.config import Config
-from reference_mmu.machine import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, OP_COUNTERS, PF_READ_ONLY, Machine
+from reference_mmu.machine import Machine
+from reference_mmu.observed import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, PF_READ_ONLY
 from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.points import NAMES
+from reference_mmu.points import NAMES, WANTS
 from reference_mmu.semantics import OLD, Semantics
 from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
 from reference_mmu.vcpu import vcpu_access
@@ -45,9 +46,13 @@ class Thread:
         self.ended = False
         self.result: Any = None
 
+    @property
+    def at(self) -> int:
+        """The point it stands at, 0 before the first and after the end."""
+        return self.points[-1] if self.points and not self.ended else 0
+
     def can_run(self) -> bool:
-        at = self.points[-1] if self.points else 0
-        return not self.ended and self.stage.m.can_run(self.actor, at)
+        return not self.ended and self.stage.m.can_run(self.actor, WANTS[self.at])
 
     def step(self) -> None:
         """To the next point, or the end."""
@@ -55,14 +60,14 @@ class Thread:
         m = self.stage.m
         m.actor = self.actor
         m.uid = self.uid
-        self.stage.judge.turn_of(self.actor)
+        reports = self.stage.judge.reports
+        reports.begin_turn(self.actor, self.uid, self.at)
         try:
             self.points.append(next(self.flow))
         except StopIteration as stop:
             self.ended = True
             self.result = stop.value
-        # Where each actor stands, which the executor keeps for the judge.
-        self.stage.judge.at[self.actor] = 0 if self.ended else self.points[-1]
+        reports.here = self.at
 
     def to(self, point: int) -> Thread:
         """Until it stands at `point` for the next time."""
@@ -79,8 +84,11 @@ class Thread:
 
     # --- what it did ----------------------------------------------------------------------------------------
 
+    def events(self) -> list[int]:
+        return self.stage.m.observed.events(self.uid)
+
     def kinds(self) -> list[int]:
-        return [event >> EV_SHIFT for event in self.stage.m.events[self.uid]]
+        return [event >> EV_SHIFT for event in self.events()]
 
     @property
     def flushes(self) -> int:
@@ -93,22 +101,22 @@ class Thread:
     @property
     def faults(self) -> list[int]:
         """PF_* of every fault, in order, without PF_READ_ONLY."""
-        return [event & (PF_READ_ONLY - 1) for event in self.stage.m.events[self.uid] if event >> EV_SHIFT == EV_PF]
+        return [event & (PF_READ_ONLY - 1) for event in self.events() if event >> EV_SHIFT == EV_PF]
 
     @property
     def young(self) -> bool:
-        (answer,) = [event & VALUE for event in self.stage.m.events[self.uid] if event >> EV_SHIFT == EV_YOUNG]
+        (answer,) = [event & VALUE for event in self.events() if event >> EV_SHIFT == EV_YOUNG]
         return bool(answer)
 
     def count(self, counter: int) -> int:
-        return int(self.stage.m.counters[self.uid * OP_COUNTERS + counter])
+        return int(self.stage.m.observed.counted(self.uid, counter))
 
 
 class Stage:
     """A machine, its judge, and threads on it. Keywords are fields of Config; `semantics` OLD unless said."""
 
     def __init__(self, semantics: Semantics = OLD, **config: Any) -> None:
-        self.judge = Judge(ACTORS)
+        self.judge = Judge()
         self.m = Machine(msgspec.structs.replace(Config(), **config).check(), semantics, ACTORS, OPERATIONS, self.judge)
         self.operations = 0
 
@@ -161,6 +169,10 @@ class Stage:
     def cached(self, vcpu: int, gfn: int) -> int:
         """The TLB entry of a vCPU for gfn, 0 if there is none."""
         return int(self.m.vcpus[vcpu].lookup(self.m, gfn))
+
+    def cached_tables(self, vcpu: int) -> list[KvmMmuPage]:
+        """The page tables that the structure cache of a vCPU points to."""
+        return [self.m.page_tables[number] for _, number in self.m.vcpus[vcpu].structure_cache.items()]
 
     def dirty(self, gfn: int, slot: int = 0) -> bool:
         """Is gfn's bit set in the dirty bitmap?"""

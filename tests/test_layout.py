@@ -5,9 +5,12 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from fuzzer.compiled import PACKAGES, _core_files
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("reference_mmu", "fuzzer", "db", "workers", "dashboard", "deploy", "tests", "benchmarks", "docs", ".ci")
@@ -84,6 +87,81 @@ def test_functions_fit_a_screen() -> None:
                 if length > FUNCTION_LINES_MAX:
                     too_long.append(f"{name_of(module)}:{node.lineno}: {node.name} has {length} lines")
     assert too_long == []
+
+
+def is_literal(node: ast.AST) -> bool:
+    """A number as written, its sign included."""
+    match node:
+        case ast.Constant(value=int()):
+            return True
+        case ast.UnaryOp(operand=operand):
+            return is_literal(operand)
+        case ast.BinOp(left=left, right=right):
+            return is_literal(left) and is_literal(right)
+    return False
+
+
+def is_constant(node: ast.AST) -> bool:
+    """A literal, or the name of one."""
+    match node:
+        case ast.Name(id=name):
+            return name.isupper()
+        case ast.UnaryOp(operand=operand):
+            return is_constant(operand)
+        case ast.BinOp(left=left, right=right):
+            return is_constant(left) and is_constant(right)
+    return is_literal(node)
+
+
+def narrow_shifts(text: str) -> Iterator[str]:
+    """Shifts of a literal, also of a named one, by what is none. In a C source the literal is an int of 32 bits, which
+    loses what is shifted further. Between two constants of a module there is nothing left to shift for C."""
+    tree = ast.parse(text)
+    of_module = {
+        node
+        for statement in tree.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for node in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.BinOp(left=left, op=ast.LShift() | ast.RShift(), right=right) if is_constant(left):
+                if not is_literal(right) and not (node in of_module and is_constant(right)):
+                    yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+def test_what_is_compiled_shifts_no_literal_by_a_variable() -> None:
+    """reference_mmu.bits.bit_ull() is for that."""
+    files = _core_files({package: ROOT / package for package in PACKAGES})
+    names = {file.as_posix() for file in files}
+    assert {"reference_mmu/machine.py", "reference_mmu/bits.py", "fuzzer/lockstep.py"} <= names
+    assert "reference_mmu/config.py" not in names  # has Structs, and so is not compiled
+    found = {file: [*narrow_shifts((ROOT / file).read_text(encoding="utf-8"))] for file in files}
+    assert {file.as_posix(): shifts for file, shifts in found.items() if shifts} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "narrow"),
+    [
+        ("def f(n): return 1 << n", True),
+        ("def f(n): return x | -1 << n + 2", True),
+        ("def f(n): return (1 << 3) << n", True),
+        ("def f(n): return 5 >> n", True),
+        ("def f(n): return ONE << n", True),
+        ("def f(): return 1 << SHIFT", True),
+        ("X = [1 << n for n in range(64)]", True),
+        ("class C:\n    x = 1 << n", True),
+        ("x = 1 << n", True),
+        ("MASK: Final = (1 << SHIFT) - 1", False),
+        ("MASK: Final[i64] = SAVED << SHIFT", False),
+        ("def f(): return 1 << 40", False),
+        ("def f(n): return n << 40 | n >> SHIFT", False),
+        ("def f(one, n): return one << n", False),
+        ("def f(n): return bit_ull(n)", False),
+    ],
+)
+def test_a_shift_is_known_to_be_narrow(text: str, narrow: bool) -> None:
+    assert bool([*narrow_shifts(text)]) == narrow
 
 
 def test_imports_keep_their_layers() -> None:

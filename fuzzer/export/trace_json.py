@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import msgspec
 
-from fuzzer.compare import Outcome
 from fuzzer.export.envelope import REPLAY_COMMAND
 from fuzzer.film import Frame, film
+from fuzzer.outcome import Outcome
 from fuzzer.program import Program
 from fuzzer.recheck import Recheck, recheck
 from fuzzer.reproducer import Reproducer

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from mypy_extensions import i64, mypyc_attr
 
-from mypy_extensions import i64
-
+from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import leaf_gfns
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_last_spte, is_shadow_present_pte
 
-if TYPE_CHECKING:
-    from fuzzer.oracle.judge import Judge
 
-
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Accesses:
     """Which gfns the guest touched since they were last aged, and how often aging said "old" all the same.
 
@@ -23,8 +20,8 @@ class Accesses:
     what is noted as an effect is one after a clear_flush_young, whose flush makes the next access set the bit again.
     """
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
         self.touched: dict[int, bool] = {}
         self.false_negatives: i64 = 0
         self.false_negative_uids: list[int] = []
@@ -64,4 +61,4 @@ class Accesses:
             self.false_negatives += 1
             self.false_negative_uids.append(int(m.uid))
             if noted:
-                self.judge.note("young-false-negative")
+                self.reports.note("young-false-negative")

@@ -3,44 +3,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from mypy_extensions import i64, mypyc_attr
 
-from mypy_extensions import i64
-
+from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import entry_gfns, usable
 from reference_mmu.host import HOST_D
 from reference_mmu.machine import Machine
 from reference_mmu.tlb import TLB_W
 
-if TYPE_CHECKING:
-    from fuzzer.oracle.judge import Judge
 
-
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Contents:
     """`protected`: gfns whose write tracking is complete, i.e. whose adder has flushed."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
         self.protected: dict[int, bool] = {}
 
     def accessed(self, m: Machine, gfn: i64, pfn: i64, write: bool) -> None:
-        page = m.host.pages[pfn]
-        if page.freed:
-            self.judge.report("freed-page-access")
-        elif not write and page.data != m.host.reference[page.hva]:
-            self.judge.report("stale-read")
+        if m.host.pages[pfn].freed:
+            self.reports.report("freed-page-access")
+        elif not write and m.host.pages[pfn].data != m.host.reference[m.host.pages[pfn].hva]:
+            self.reports.report("stale-read")
         if write and gfn in self.protected:
-            self.judge.report("untracked-write")
+            self.reports.report("untracked-write")
 
     def tracked(self, m: Machine, gfn: i64) -> None:
         """E3 for the one who added tracking: nobody may still be able to write."""
         for vcpu in m.vcpus:
-            if not vcpu.tlb or not usable(m, vcpu):
+            if vcpu.tlb.n == 0 or not usable(m, vcpu):
                 continue
-            for key, entry in vcpu.tlb.items():
+            for at in range(vcpu.tlb.n):
+                key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
                 first, end = entry_gfns(m, key, entry)
                 if first <= gfn < end and (entry & TLB_W) != 0:
-                    self.judge.report("writable-after-tracking")
+                    self.reports.report("writable-after-tracking")
         self.protected[int(gfn)] = True
 
     def untracked(self, gfn: i64) -> None:
@@ -52,9 +49,9 @@ class Contents:
         host = m.host
         for hva in range(host.n):
             if host.contents(hva) != host.reference[hva]:
-                self.judge.report("lost-write")
+                self.reports.report("lost-write")
             if host.contents(hva) != host.swap[hva] and not known_dirty(m, hva):
-                self.judge.report("unsaved-write")
+                self.reports.report("unsaved-write")
 
 
 def known_dirty(m: Machine, hva: i64) -> bool:

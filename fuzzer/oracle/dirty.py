@@ -8,10 +8,9 @@ copy and memory must agree.  Only under-reporting is wrong: over-reporting costs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from mypy_extensions import i64, mypyc_attr
 
-from mypy_extensions import i64
-
+from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import entry_gfns, leaf_of, obsolete, pages_mapping, roots_of, usable
 from reference_mmu.machine import Machine
 from reference_mmu.memslot_update import find_slot
@@ -20,15 +19,13 @@ from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_writable_pte
 from reference_mmu.tlb import TLB_D, TLB_W, Vcpu
 
-if TYPE_CHECKING:
-    from fuzzer.oracle.judge import Judge
 
-
+@mypyc_attr(acyclic=True, free_list_len=1)
 class DirtyLog:
     """Userspace's copies, by slot number: contents by offset in the slot."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
         self.copies: dict[int, list[int]] = {}
         # By actor in a harvest: what each PML buffer has held since before, by vCPU.
         self.owed: dict[int, dict[int, list[int]]] = {}
@@ -66,7 +63,7 @@ class DirtyLog:
         wait for the exit. What was logged since is the next harvest's."""
         for number, gfns in self.owed.pop(int(m.actor), {}).items():
             if not m.vcpus[number].kicked and any(slot.contains(g) and not m.is_dirty(slot, g) for g in gfns):
-                self.judge.report("late-dirty-report")
+                self.reports.report("late-dirty-report")
 
     def returned(self, m: Machine, slot: KvmMemorySlot) -> None:
         """E4: an ioctl returns; no usable entry, and no SPTE, may let a clean page be written unseen."""
@@ -77,15 +74,16 @@ class DirtyLog:
         ]
         for root in roots_of(m):
             if not obsolete(m, root) and any(silent(m, root, page) for page in pages_mapping(m, root, clean)):
-                self.judge.report("writable-after-dirty-log")
+                self.reports.report("writable-after-dirty-log")
         for vcpu in m.vcpus:
-            if not vcpu.tlb or not usable(m, vcpu):
+            if vcpu.tlb.n == 0 or not usable(m, vcpu):
                 continue
             rights = silent_rights(m, vcpu)
-            for key, entry in vcpu.tlb.items():
+            for at in range(vcpu.tlb.n):
+                key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
                 first, end = entry_gfns(m, key, entry)
                 if entry & rights == rights and any(first <= gfn < end for gfn in clean):
-                    self.judge.report("writable-after-dirty-log")
+                    self.reports.report("writable-after-dirty-log")
 
     def finish(self, m: Machine) -> None:
         """The last harvest, with all vCPUs stopped."""
@@ -99,7 +97,7 @@ class DirtyLog:
                 if m.is_dirty(slot, slot.base_gfn + offset):
                     continue
                 if copy[offset] != image(m, slot.hva + offset):
-                    self.judge.report("lost-dirty-page")
+                    self.reports.report("lost-dirty-page")
 
 
 def image(m: Machine, hva: i64) -> int:

@@ -8,10 +8,10 @@ are those of the guest's entries, and after INVLPG or a load of CR3 nothing is o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from librt.vecs import vec
+from mypy_extensions import i64, mypyc_attr
 
-from mypy_extensions import i64
-
+from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import entry_gfns, entry_range, hva_of_gfn, usable
 from reference_mmu.gpte import (
     gpte_access,
@@ -32,67 +32,77 @@ from reference_mmu.spte import (
 )
 from reference_mmu.tlb import TLB_W, Vcpu
 
-if TYPE_CHECKING:
-    from fuzzer.oracle.judge import Judge
 
-
+@mypyc_attr(acyclic=True, free_list_len=1)
 class GuestTables:
-    """`stored`: word of a guest page table -> the turn in which the last store to it was complete. A word is in
-    `emulating` as long as emulated stores to it are not, and in `foreign` if the host process changed it: KVM is not
-    told of that."""
+    """Of each word of guest memory: `stored`, the turn in which the last store to it was complete; `emulating`, how
+    many emulated stores to it are not; `foreign`, 1 if the host process changed it: KVM is not told of that."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
-        self.stored: dict[int, int] = {}
-        self.emulating: list[int] = []
-        self.foreign: dict[int, bool] = {}
-        self.flush_begun: dict[int, int] = {}  # by vCPU number
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
+        self.stored: vec[i64] = vec[i64]([])
+        self.emulating: vec[i64] = vec[i64]([])
+        self.foreign: vec[i64] = vec[i64]([])
+        self.flush_begun: vec[i64] = vec[i64]([])  # by vCPU: the turn
+
+    def attach(self, m: Machine) -> None:
+        words = len(m.host.words)
+        self.stored = vec[i64]([0] * words)
+        self.emulating = vec[i64]([0] * words)
+        self.foreign = vec[i64]([0] * words)
+        self.flush_begun = vec[i64]([0] * len(m.vcpus))
 
     def written(self, m: Machine, hva: i64, index: i64) -> None:
-        self.stored[int(hva * m.entries + index)] = int(self.judge.turns)
+        self.stored[hva * m.entries + index] = self.reports.turns
 
     def write_begun(self, m: Machine, gfn: i64, index: i64) -> None:
-        self.emulating.append(int(hva_of_gfn(m, gfn) * m.entries + index))
+        first = first_word(m, gfn)
+        if first >= 0:
+            self.emulating[first + index] += 1
 
     def write_emulated(self, m: Machine, gfn: i64, index: i64) -> None:
         """The slot may have gone meanwhile, and its shadow pages with it."""
-        hva = hva_of_gfn(m, gfn)
-        if index < 0 or hva < 0:
+        first = first_word(m, gfn)
+        if index < 0 or first < 0:
             return
-        word = int(hva * m.entries + index)
-        self.stored[word] = int(self.judge.turns)
-        if word in self.emulating:
-            self.emulating.remove(word)
+        word = first + index
+        self.stored[word] = self.reports.turns
+        if self.emulating[word] > 0:
+            self.emulating[word] -= 1
 
     def discarded(self, m: Machine, hva: i64) -> None:
         if not m.root_role_direct:
             for word in range(hva * m.entries, (hva + 1) * m.entries):
-                self.foreign[word] = True
+                self.foreign[word] = 1
 
     def flush_begins(self, vcpu: Vcpu) -> None:
-        self.flush_begun[int(vcpu.number)] = int(self.judge.turns)
+        self.flush_begun[vcpu.number] = self.reports.turns
 
     def flush_ends(self, m: Machine, vcpu: Vcpu, first: i64, end: i64) -> None:
         """What the vCPU can use from now on is no older than when its flush began."""
-        begun = self.flush_begun[int(vcpu.number)]
-        for key in vcpu.tlb:
-            start, stop = entry_range(m, key)
+        for at in range(vcpu.tlb.n):
+            start, stop = entry_range(m, vcpu.tlb.keys[at])
             if start < end and first < stop:
-                self.judge.report("stale-after-guest-flush")
+                self.reports.report("stale-after-guest-flush")
         for addr in range(first, end):
-            sp = vcpu.root
-            while sp is not None and not sp.direct:
-                index = m.spte_index(addr, sp.level)
-                word = word_of(m, sp, index)
-                if not is_shadow_present_pte(sp.spt[index]) or word < 0 or word in self.foreign:
-                    break
-                if not agrees(m, sp, index):
-                    if word not in self.emulating and self.stored.get(word, 0) < begun:
-                        self.judge.report("stale-after-guest-flush")
-                    break
-                if is_last_spte(sp.spt[index], sp.level):
-                    break
-                sp = m.page_tables[spte_to_pfn(sp.spt[index])]
+            self.judge_walk(m, vcpu, addr)
+
+    def judge_walk(self, m: Machine, vcpu: Vcpu, addr: i64) -> None:
+        """Down the tables that translate `addr`, as long as they agree with the guest's."""
+        sp = vcpu.root
+        while sp is not None and not sp.direct:
+            index = m.spte_index(addr, sp.level)
+            first = first_word(m, sp.gfn)
+            word = first + index
+            if not is_shadow_present_pte(sp.spt[index]) or first < 0 or self.foreign[word] != 0:
+                return
+            if not agrees(m, sp, index, m.host.words[word]):
+                if self.emulating[word] == 0 and self.stored[word] < self.flush_begun[vcpu.number]:
+                    self.reports.report("stale-after-guest-flush")
+                return
+            if is_last_spte(sp.spt[index], sp.level):
+                return
+            sp = m.page_tables[spte_to_pfn(sp.spt[index])]
 
     def mmu_unlocking(self, m: Machine) -> None:
         """Whoever holds mmu_lock next takes a shadow page that is not unsync for the guest's table."""
@@ -100,32 +110,35 @@ class GuestTables:
             if sp.direct or sp.unsync or is_obsolete_sp(m, sp):
                 continue
             self.judge_protection(m, sp)
+            first = first_word(m, sp.gfn)
+            if first < 0:
+                continue
             for index in range(m.entries):
-                word = word_of(m, sp, index)
-                if not is_shadow_present_pte(sp.spt[index]) or word < 0 or word in self.foreign:
+                word = first + index
+                if not is_shadow_present_pte(sp.spt[index]) or self.foreign[word] != 0:
                     continue
-                if not agrees(m, sp, index) and word not in self.emulating:
-                    self.judge.report("shadow-page-differs")
+                if self.emulating[word] == 0 and not agrees(m, sp, index, m.host.words[word]):
+                    self.reports.report("shadow-page-differs")
 
     def judge_protection(self, m: Machine, sp: KvmMmuPage) -> None:
         for vcpu in m.vcpus:
-            if not vcpu.tlb or not usable(m, vcpu):
+            if vcpu.tlb.n == 0 or not usable(m, vcpu):
                 continue
-            for key, entry in vcpu.tlb.items():
+            for at in range(vcpu.tlb.n):
+                key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
                 first, end = entry_gfns(m, key, entry)
                 if (entry & TLB_W) != 0 and first <= sp.gfn < end:
-                    self.judge.report("writable-guest-table")
+                    self.reports.report("writable-guest-table")
 
 
-def word_of(m: Machine, sp: KvmMmuPage, index: i64) -> int:
-    """The word of guest memory that an entry of a shadow page was made from, -1: its memslot is gone."""
-    hva = hva_of_gfn(m, sp.gfn)
-    return int(hva * m.entries + index) if hva >= 0 else -1
+def first_word(m: Machine, gfn: i64) -> i64:
+    """The first word of guest memory in a page table of the guest, -1: its memslot is gone."""
+    hva = hva_of_gfn(m, gfn)
+    return hva * m.entries if hva >= 0 else -1
 
 
-def agrees(m: Machine, sp: KvmMmuPage, index: i64) -> bool:
+def agrees(m: Machine, sp: KvmMmuPage, index: i64, gpte: i64) -> bool:
     """Does a present SPTE allow no more than the guest's entry, and lead to the same place?"""
-    gpte = m.host.words[word_of(m, sp, index)]
     if not is_present_gpte(gpte) or (guest_has_ad(m) and (gpte & PT_ACCESSED_MASK) == 0):
         return False
     spte = sp.spt[index]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from librt.vecs import vec
 from mypy_extensions import i64
 
 from fuzzer.oracle.aging import Accesses
@@ -11,6 +10,7 @@ from fuzzer.oracle.contents import Contents
 from fuzzer.oracle.dirty import DirtyLog
 from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.mappings import Mappings
+from fuzzer.oracle.reports import Reports, Violation
 from fuzzer.oracle.translations import Translations
 from reference_mmu.machine import Machine
 from reference_mmu.memslots import KvmMemorySlot
@@ -22,185 +22,154 @@ from reference_mmu.tlb import Vcpu
 ANNOUNCED_WARN = "tdp_mmu_map: fault cleared MMU_WRITABLE"
 
 
-class Violation:
-    """The first time an invariant broke: in which operation, where that actor last stood, and where the actor stood
-    that ran before it (the other half of the race). `detail`: what the model itself said, if it was the one to find
-    out."""
-
-    def __init__(self, invariant: str, uid: int, point: int, other_point: int, step: int, detail: str) -> None:
-        self.invariant = invariant
-        self.uid = uid
-        self.point = point
-        self.other_point = other_point
-        self.step = step
-        self.detail = detail
-
-
 class Judge(Oracle):
     """All oracles of one machine."""
 
-    def __init__(self, actors: int) -> None:
-        self.violations: dict[str, Violation] = {}
-        self.facts: dict[str, int] = {}  # effect -> uid of the first operation that showed it; legal, but worth saying
-        self.translations = Translations(self, actors)
-        self.dirty = DirtyLog(self)
-        self.contents = Contents(self)
-        self.mappings = Mappings(self)
-        self.accesses = Accesses(self)
-        self.guest_tables = GuestTables(self)
-        self.at: vec[i64] = vec[i64]([0] * actors)
-        self.current: i64 = 0
-        self.previous: i64 = 0
-        self.turns: i64 = 0
+    def __init__(self) -> None:
+        self.reports = Reports()
+        self.translations = Translations(self.reports)
+        self.dirty = DirtyLog(self.reports)
+        self.contents = Contents(self.reports)
+        self.mappings = Mappings(self.reports)
+        self.accesses = Accesses(self.reports)
+        self.guest_tables = GuestTables(self.reports)
+
+    @property
+    def violations(self) -> dict[str, Violation]:
+        return self.reports.violations
+
+    @property
+    def facts(self) -> dict[str, int]:
+        return self.reports.facts
+
+    def report(self, invariant: str, detail: str = "") -> None:
+        self.reports.report(invariant, detail)
 
     def attach(self, m: Machine) -> None:
-        self.m = m
+        self.guest_tables.attach(m)
         for slot in m.memslots:
             if slot.log_dirty_pages:
                 self.dirty.start(m, slot)
 
-    def watch(self, at: vec[i64]) -> None:
-        """`at` is the executor's own table of where each actor stands."""
-        self.at = at
-
-    def turn_of(self, actor: i64) -> None:
-        """`actor` is about to run to its next point."""
-        self.turns += 1
-        if actor != self.current:
-            self.previous = self.current
-            self.current = actor
-
-    def report(self, invariant: str, detail: str = "") -> None:
-        """An invariant broke now; only the first time counts."""
-        if invariant not in self.violations:
-            point = int(self.at[self.current])
-            other = int(self.at[self.previous])
-            self.violations[invariant] = Violation(invariant, int(self.m.uid), point, other, int(self.turns), detail)
-
-    def note(self, effect: str) -> None:
-        """A legal but remarkable thing happened, seen in this model alone."""
-        if effect not in self.facts:
-            self.facts[effect] = int(self.m.uid)
-
-    def finish(self) -> None:
+    def finish(self, m: Machine) -> None:
         """The program has ended: judge what is left."""
-        self.dirty.finish(self.m)
-        self.contents.finish(self.m)
-        self.mappings.finish(self.m)
+        self.dirty.finish(m)
+        self.contents.finish(m)
+        self.mappings.finish(m)
 
-    def spte_changed(self, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
-        self.translations.spte_changed(self.m, sp, index, old_spte, new_spte)
-        self.mappings.spte_changed(self.m, sp, index, old_spte, new_spte)
-        self.accesses.spte_changed(self.m, sp, index, old_spte, new_spte)
+    def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
+        self.translations.spte_changed(m, sp, index, old_spte, new_spte)
+        self.mappings.spte_changed(m, sp, index, old_spte, new_spte)
+        self.accesses.spte_changed(m, sp, index, old_spte, new_spte)
 
-    def table_unlinked(self, sp: KvmMmuPage) -> None:
-        self.translations.table_unlinked(self.m, sp)
+    def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
+        self.translations.table_unlinked(m, sp)
 
-    def table_freed(self, sp: KvmMmuPage) -> None:
-        self.translations.table_freed(self.m, sp)
+    def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
+        self.translations.table_freed(m, sp)
         self.mappings.table_freed(sp)
 
-    def flushed(self) -> None:
+    def flushed(self, m: Machine) -> None:
         self.translations.flushed()
 
-    def mmu_unlocking(self, actor: i64) -> None:
-        self.translations.mmu_unlocking(self.m, actor)
-        self.mappings.mmu_unlocking(self.m, actor)
-        if self.m.indirect_shadow_pages:
-            self.guest_tables.mmu_unlocking(self.m)
+    def mmu_unlocking(self, m: Machine, actor: i64) -> None:
+        self.translations.mmu_unlocking(m, actor)
+        self.mappings.mmu_unlocking(m, actor)
+        if m.indirect_shadow_pages:
+            self.guest_tables.mmu_unlocking(m)
 
-    def rcu_unlocking(self, actor: i64) -> None:
-        self.translations.rcu_unlocking(self.m, actor)
+    def rcu_unlocking(self, m: Machine, actor: i64) -> None:
+        self.translations.rcu_unlocking(m, actor)
 
-    def walked_freed_table(self, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:
+    def walked_freed_table(self, m: Machine, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:
         self.report("freed-table-walk")
 
-    def guest_entered(self, vcpu: Vcpu) -> None:
-        self.mappings.guest_entered(self.m, vcpu)
+    def guest_entered(self, m: Machine, vcpu: Vcpu) -> None:
+        self.mappings.guest_entered(m, vcpu)
 
-    def guest_accessed(self, vcpu: Vcpu, gfn: i64, pfn: i64, write: bool) -> None:
+    def guest_accessed(self, m: Machine, vcpu: Vcpu, gfn: i64, pfn: i64, write: bool) -> None:
         self.accesses.accessed(gfn)
-        self.contents.accessed(self.m, gfn, pfn, write)
+        self.contents.accessed(m, gfn, pfn, write)
 
-    def invalidate_started(self, hva_start: i64, hva_end: i64) -> None:
-        self.mappings.invalidate_started(self.m, hva_start, hva_end)
+    def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
+        self.mappings.invalidate_started(m, hva_start, hva_end)
 
-    def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
+    def invalidate_ended(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
         self.mappings.invalidate_ended(hva_start, hva_end)
 
-    def page_freed(self, pfn: i64) -> None:
-        self.mappings.page_freed(self.m, pfn)
+    def page_freed(self, m: Machine, pfn: i64) -> None:
+        self.mappings.page_freed(m, pfn)
 
-    def discarded(self, hva: i64) -> None:
-        self.dirty.discarded(self.m, hva)
-        self.guest_tables.discarded(self.m, hva)
+    def discarded(self, m: Machine, hva: i64) -> None:
+        self.dirty.discarded(m, hva)
+        self.guest_tables.discarded(m, hva)
 
-    def page_marked(self, pfn: i64, dirty: bool) -> None:
-        self.mappings.page_marked(self.m, pfn)
+    def page_marked(self, m: Machine, pfn: i64, dirty: bool) -> None:
+        self.mappings.page_marked(m, pfn)
 
-    def page_put(self, pfn: i64) -> None:
-        self.mappings.page_put(self.m, pfn)
+    def page_put(self, m: Machine, pfn: i64) -> None:
+        self.mappings.page_put(m, pfn)
 
-    def flush_young(self) -> None:
-        self.accesses.flush_young(self.m)
+    def flush_young(self, m: Machine) -> None:
+        self.accesses.flush_young(m)
 
-    def aged(self, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
-        self.accesses.aged(self.m, gfn_start, gfn_end, young, clear)
+    def aged(self, m: Machine, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
+        self.accesses.aged(m, gfn_start, gfn_end, young, clear)
 
-    def harvest_begun(self) -> None:
-        self.dirty.harvest_begun(self.m)
+    def harvest_begun(self, m: Machine) -> None:
+        self.dirty.harvest_begun(m)
 
-    def bitmap_read(self, slot: KvmMemorySlot) -> None:
-        self.dirty.bitmap_read(self.m, slot)
+    def bitmap_read(self, m: Machine, slot: KvmMemorySlot) -> None:
+        self.dirty.bitmap_read(m, slot)
 
-    def pml_drained(self, vcpu: Vcpu) -> None:
+    def pml_drained(self, m: Machine, vcpu: Vcpu) -> None:
         self.dirty.drained(vcpu)
 
-    def dirty_log_returned(self, slot: KvmMemorySlot) -> None:
-        self.dirty.returned(self.m, slot)
+    def dirty_log_returned(self, m: Machine, slot: KvmMemorySlot) -> None:
+        self.dirty.returned(m, slot)
 
-    def logging_enabled(self, slot: KvmMemorySlot) -> None:
-        self.dirty.start(self.m, slot)
+    def logging_enabled(self, m: Machine, slot: KvmMemorySlot) -> None:
+        self.dirty.start(m, slot)
 
-    def pages_copied(self, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
-        self.dirty.copied(self.m, slot, first, mask)
+    def pages_copied(self, m: Machine, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
+        self.dirty.copied(m, slot, first, mask)
 
-    def logging_disabled(self, slot: KvmMemorySlot) -> None:
+    def logging_disabled(self, m: Machine, slot: KvmMemorySlot) -> None:
         self.dirty.stop(slot)
 
-    def slot_zapped(self, slot: KvmMemorySlot) -> None:
-        self.mappings.slot_zapped(self.m, slot)
+    def slot_zapped(self, m: Machine, slot: KvmMemorySlot) -> None:
+        self.mappings.slot_zapped(m, slot)
 
-    def slot_removed(self, slot: KvmMemorySlot) -> None:
+    def slot_removed(self, m: Machine, slot: KvmMemorySlot) -> None:
         self.dirty.stop(slot)
 
-    def tracked(self, gfn: i64) -> None:
-        self.contents.tracked(self.m, gfn)
+    def tracked(self, m: Machine, gfn: i64) -> None:
+        self.contents.tracked(m, gfn)
 
-    def untracked(self, gfn: i64) -> None:
+    def untracked(self, m: Machine, gfn: i64) -> None:
         self.contents.untracked(gfn)
 
-    def lockdep(self) -> None:
+    def lockdep(self, m: Machine) -> None:
         self.report("lockdep")
 
-    def gpte_written(self, hva: i64, index: i64) -> None:
-        self.guest_tables.written(self.m, hva, index)
+    def gpte_written(self, m: Machine, hva: i64, index: i64) -> None:
+        self.guest_tables.written(m, hva, index)
 
-    def gpte_write_begun(self, gfn: i64, index: i64) -> None:
-        self.guest_tables.write_begun(self.m, gfn, index)
+    def gpte_write_begun(self, m: Machine, gfn: i64, index: i64) -> None:
+        self.guest_tables.write_begun(m, gfn, index)
 
-    def gpte_write_emulated(self, gfn: i64, index: i64) -> None:
-        self.guest_tables.write_emulated(self.m, gfn, index)
+    def gpte_write_emulated(self, m: Machine, gfn: i64, index: i64) -> None:
+        self.guest_tables.write_emulated(m, gfn, index)
 
-    def guest_flush_begun(self, vcpu: Vcpu) -> None:
+    def guest_flush_begun(self, m: Machine, vcpu: Vcpu) -> None:
         self.guest_tables.flush_begins(vcpu)
 
-    def guest_flush_ended(self, vcpu: Vcpu, first: i64, end: i64) -> None:
-        self.guest_tables.flush_ends(self.m, vcpu, first, end)
+    def guest_flush_ended(self, m: Machine, vcpu: Vcpu, first: i64, end: i64) -> None:
+        self.guest_tables.flush_ends(m, vcpu, first, end)
 
-    def warned(self, text: str) -> None:
+    def warned(self, m: Machine, text: str) -> None:
         if text != ANNOUNCED_WARN:
             self.report("warn", text)
 
-    def bug(self, text: str) -> None:
+    def bug(self, m: Machine, text: str) -> None:
         self.report("bug", text)

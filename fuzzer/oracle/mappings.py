@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from mypy_extensions import i64, mypyc_attr
 
-from mypy_extensions import i64
-
+from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import (
     entry_gfns,
     entry_range,
@@ -34,31 +33,30 @@ from reference_mmu.spte import (
 )
 from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
 
-if TYPE_CHECKING:
-    from fuzzer.oracle.judge import Judge
 
-
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Mappings:
     """`invalidating`: hva ranges between the return of invalidate_range_start and the end."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
         self.invalidating: list[tuple[int, int]] = []
         self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
 
     def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
         """O6: nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
-        for _, start, end in memslots_in_hva_range(m, hva_start, hva_end):
+        for gfns in memslots_in_hva_range(m, hva_start, hva_end):
             for root in roots_of(m):
-                if maps_gfn(m, root, start, end):
-                    self.judge.report("mapped-during-invalidation")
+                if maps_gfn(m, root, gfns.start, gfns.end):
+                    self.reports.report("mapped-during-invalidation")
             for vcpu in m.vcpus:
-                if vcpu.tlb and usable(m, vcpu):
-                    for key, entry in vcpu.tlb.items():
+                if vcpu.tlb.n != 0 and usable(m, vcpu):
+                    for at in range(vcpu.tlb.n):
+                        key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
                         first, stop = entry_gfns(m, key, entry)
-                        if first < end and start < stop:
-                            self.judge.report("mapped-during-invalidation")
+                        if first < gfns.end and gfns.start < stop:
+                            self.reports.report("mapped-during-invalidation")
 
     def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
         self.invalidating.remove((int(hva_start), int(hva_end)))
@@ -79,36 +77,36 @@ class Mappings:
         if not is_last_spte(new_spte, sp.level):
             # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
             if obsolete(m, m.page_tables[spte_to_pfn(new_spte)]) and not obsolete(m, sp.top()):
-                self.judge.report("obsolete-child")
+                self.reports.report("obsolete-child")
             return
         if not self.invalidating:
             return
         first, stop = leaf_gfns(m, sp, index, new_spte)
         for hva_start, hva_end in self.invalidating:
-            for _, start, end in memslots_in_hva_range(m, hva_start, hva_end):
-                if first < end and start < stop:
-                    self.judge.report("mapped-during-invalidation")
+            for gfns in memslots_in_hva_range(m, hva_start, hva_end):
+                if first < gfns.end and gfns.start < stop:
+                    self.reports.report("mapped-during-invalidation")
 
     def judge_locks(self, m: Machine, sp: KvmMmuPage) -> None:
         """Every store to a page table needs mmu_lock, for write in the shadow MMU, and in the TDP MMU an RCU section;
         fast_page_fault() has RCU alone."""
         held = m.mmu_lock.held[m.actor]
         if sp.tdp_mmu_page and m.rcu.inside[m.actor] == 0:
-            self.judge.report("unlocked-store")
-        if self.judge.at[m.actor] != FPF_READ and (held == 0 or (held > 0 and not sp.tdp_mmu_page)):
-            self.judge.report("unlocked-store")
+            self.reports.report("unlocked-store")
+        if self.reports.here != FPF_READ and (held == 0 or (held > 0 and not sp.tdp_mmu_page)):
+            self.reports.report("unlocked-store")
 
     def judge_slot(self, m: Machine, gfn: i64) -> None:
         """A fault that began before its slot became INVALID must not map it after the zap."""
         slot = search_memslots(m, gfn)
         if slot is None or (slot.invalid and slot in self.zapped):
-            self.judge.report("slot-still-mapped")
+            self.reports.report("slot-still-mapped")
 
     def table_freed(self, sp: KvmMmuPage) -> None:
         """A freed page table must be empty: no zap can reach what it still maps."""
         for spte in sp.spt:
             if is_shadow_present_pte(spte):
-                self.judge.report("table-leak")
+                self.reports.report("table-leak")
 
     def mmu_unlocking(self, m: Machine, actor: i64) -> None:
         """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever. One
@@ -119,18 +117,18 @@ class Mappings:
             if vcpu.root is None or not obsolete(m, vcpu.root):
                 continue
             if not vcpu.free_obsolete_roots or (vcpu.accessing and not vcpu.kicked):
-                self.judge.report("obsolete-root")
+                self.reports.report("obsolete-root")
 
     def guest_entered(self, m: Machine, vcpu: Vcpu) -> None:
         """Whoever made the root obsolete has kicked the vCPU already, and will not do so again."""
         if vcpu.root is not None and obsolete(m, vcpu.root):
-            self.judge.report("obsolete-root")
+            self.reports.report("obsolete-root")
 
     def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:
         for gfn in range(first, first + m.pages_per_hpage(level)):
             slot = search_memslots(m, gfn)
             if slot is not None and (m.host.flags[slot.hva + gfn - slot.base_gfn] & HOST_W) == 0:
-                self.judge.report("illegal-spte")
+                self.reports.report("illegal-spte")
 
     def page_freed(self, m: Machine, pfn: i64) -> None:
         """O7: nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
@@ -139,23 +137,24 @@ class Mappings:
             for spte in sp.spt:
                 leaf = is_shadow_present_pte(spte) and is_last_spte(spte, sp.level)
                 if leaf and spte_to_pfn(spte) <= pfn < spte_to_pfn(spte) + pages:
-                    self.judge.report("mapped-freed-page")
+                    self.reports.report("mapped-freed-page")
         for vcpu in m.vcpus:
-            if vcpu.tlb and usable(m, vcpu):
-                for key, entry in vcpu.tlb.items():
+            if vcpu.tlb.n != 0 and usable(m, vcpu):
+                for at in range(vcpu.tlb.n):
+                    key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
                     first, end = entry_range(m, key)  # how many pages it covers
                     if entry >> TLB_PFN_SHIFT <= pfn < (entry >> TLB_PFN_SHIFT) + end - first:
-                        self.judge.report("mapped-freed-page")
+                        self.reports.report("mapped-freed-page")
 
     def page_marked(self, m: Machine, pfn: i64) -> None:
         """O2, O3: marks belong under mmu_lock, on a page that is held."""
         if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
-            self.judge.report("late-page-mark")
+            self.reports.report("late-page-mark")
 
     def page_put(self, m: Machine, pfn: i64) -> None:
         """O1"""
         if m.host.pages[pfn].kvm_refs <= 0:
-            self.judge.report("refcount-underflow")
+            self.reports.report("refcount-underflow")
 
     def slot_zapped(self, m: Machine, slot: KvmMemorySlot) -> None:
         """A deleted or moved slot must be gone from every root somebody can load."""
@@ -164,24 +163,25 @@ class Mappings:
             if obsolete(m, root):
                 continue
             if maps_gfn(m, root, slot.base_gfn, slot.end_gfn()):
-                self.judge.report("slot-still-mapped")
+                self.reports.report("slot-still-mapped")
         for vcpu in m.vcpus:
-            if vcpu.tlb and usable(m, vcpu):
-                for key, entry in vcpu.tlb.items():
+            if vcpu.tlb.n != 0 and usable(m, vcpu):
+                for at in range(vcpu.tlb.n):
+                    key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
                     first, end = entry_gfns(m, key, entry)
                     if first < slot.end_gfn() and slot.base_gfn < end:
-                        self.judge.report("slot-still-mapped")
+                        self.reports.report("slot-still-mapped")
 
     def finish(self, m: Machine) -> None:
         """References and counts at rest, and SPTEs no flow may leave behind."""
         if m.mmu_invalidate_in_progress != 0 or m.mn_active_invalidate_count != 0:
-            self.judge.report("invalidation-imbalance")
+            self.reports.report("invalidation-imbalance")
         for sp in m.page_tables:
             if sp.invalid and sp.root_count == 0 and not sp.freed:
-                self.judge.report("table-leak")
+                self.reports.report("table-leak")
         for page in m.host.pages:
             if page.kvm_refs > 0:
-                self.judge.report("refcount-leak")
+                self.reports.report("refcount-leak")
         for root in roots_of(m):
             if not root.invalid:
                 self.judge_form(m, root)
@@ -192,11 +192,11 @@ class Mappings:
         while stack:
             sp = stack.pop()
             if sp.freed or sp.unlinked:
-                self.judge.report("illegal-spte")
+                self.reports.report("illegal-spte")
                 continue
             for spte in sp.spt:
                 if is_frozen_spte(spte):
-                    self.judge.report("illegal-spte")
+                    self.reports.report("illegal-spte")
                 elif is_shadow_present_pte(spte) and not is_last_spte(spte, sp.level):
                     stack.append(m.page_tables[spte_to_pfn(spte)])
         if not m.root_role_direct:
@@ -207,11 +207,11 @@ class Mappings:
                 spte, level = leaf_of(m, root, gfn)
                 hva = slot.hva + gfn - slot.base_gfn
                 if level != 0 and not slot.invalid and pfn_in_leaf(m, spte, level, gfn) != m.host.pte[hva]:
-                    self.judge.report("illegal-spte")
+                    self.reports.report("illegal-spte")
 
     def judge_pfns(self, m: Machine, root: KvmMmuPage) -> None:
         """The same for virtual pages: the leaf maps a page that the host still has there."""
         for addr in pages_of(m):
             spte, level = leaf_of(m, root, addr)
             if level != 0 and m.host.pte[m.host.pages[spte_to_pfn(spte)].hva] != spte_to_pfn(spte):
-                self.judge.report("illegal-spte")
+                self.reports.report("illegal-spte")

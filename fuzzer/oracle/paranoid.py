@@ -11,7 +11,7 @@ from __future__ import annotations
 from fuzzer.execute import Execution
 from fuzzer.oracle.translations import staleness
 from fuzzer.oracle.walk import entry_range, usable
-from fuzzer.schedule import Scheduler
+from fuzzer.scheduler import Scheduler
 from reference_mmu.machine import Machine
 from reference_mmu.points import GET_FLUSH, GET_WORD
 from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
@@ -29,13 +29,12 @@ class Paranoid:
     def run(self, scheduler: Scheduler, max_steps: int) -> None:
         """Run the program to its end, or for max_steps."""
         execution = self.execution
-        while execution.live and execution.steps < max_steps:
-            runnable = execution.runnable()
-            if not runnable:
+        while execution.n_live and execution.steps < max_steps:
+            if not execution.find_ready():
                 return
-            actor = scheduler.pick(runnable, execution)
-            execution.step(actor)
-            self.look(actor)
+            actor = scheduler.pick(execution)
+            execution.step(execution.actors[actor])
+            self.look(int(actor))
 
     def look(self, actor: int) -> None:
         """`actor` has just made a step."""
@@ -48,8 +47,8 @@ class Paranoid:
         for vcpu in m.vcpus:
             if not usable(m, vcpu):
                 continue
-            for table in vcpu.structure_cache.values():
-                if table.freed:
+            for _, pt in vcpu.structure_cache.items():
+                if m.page_tables[pt].freed:
                     self.report("freed-table-reference")
             if not self.changed:
                 self.scan(m, vcpu)
@@ -75,7 +74,7 @@ class Paranoid:
     def harvest_protects_huge(self) -> bool:
         """A harvest takes MMU_WRITABLE from huge pages and flushes only after mmu_lock is released (rule E3 exempts
         it): true from there to its flush."""
-        return any(GET_WORD <= point <= GET_FLUSH for point in self.execution.at)
+        return any(GET_WORD <= running.at <= GET_FLUSH for running in self.execution.actors)
 
     def report(self, invariant: str) -> None:
         self.found.setdefault(invariant, int(self.execution.steps))

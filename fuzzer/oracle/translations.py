@@ -10,34 +10,52 @@ SPTE may be compared with the guest's own entry is another question, see guest_t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from mypy_extensions import i64, mypyc_attr
 
-from mypy_extensions import i64
-
+from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, reach, usable
+from reference_mmu.locks import GracePeriod
 from reference_mmu.machine import Machine
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_frozen_spte, is_last_spte, is_mmu_writable_spte, is_shadow_present_pte, spte_to_pfn
 from reference_mmu.tlb import TLB_PFN_SHIFT, TLB_W, Vcpu
 
-if TYPE_CHECKING:
-    from fuzzer.oracle.judge import Judge
+
+@mypyc_attr(acyclic=True)
+class Taken:
+    """What an actor took away while holding mmu_lock: the translations of [first, end) under `root`. `settled`: a flush
+    has followed, and entries made since then may be somebody else's to flush."""
+
+    def __init__(self, actor: i64, root: KvmMmuPage, first: i64, end: i64) -> None:
+        self.actor = actor
+        self.root = root
+        self.first = first
+        self.end = end
+        self.settled = False
 
 
+@mypyc_attr(acyclic=True)
+class Unlinked:
+    """A table that `actor` has unlinked. `grace_period`: a lockless walker may be in it until that has passed.  `owed`:
+    the actor must see to it that nobody uses it any more when its read section ends."""
+
+    def __init__(self, sp: KvmMmuPage, actor: i64, grace_period: GracePeriod, owed: bool) -> None:
+        self.sp = sp
+        self.actor = actor
+        self.grace_period = grace_period
+        self.owed = owed
+
+
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Translations:
-    """Remembers, per actor, what it took away while holding mmu_lock, and judges the TLBs when it lets go."""
+    """Remembers what was taken away under mmu_lock, and judges the TLBs when whoever did it lets go."""
 
-    def __init__(self, judge: Judge, actors: int) -> None:
-        self.judge = judge
-        self.taken: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
-        # The part of `taken` that a flush has followed: entries made since then may be somebody else's to flush.
-        self.settled: list[list[tuple[KvmMmuPage, int, int]]] = [[] for _ in range(actors)]
-        self.unlinked: list[list[KvmMmuPage]] = [[] for _ in range(actors)]
-        # Who was in an RCU section when a table was unlinked, by table: a lockless walker may be in it.
-        self.walkers: dict[int, list[int]] = {}
-        # (actor, root, first, end) of ranges whose table an actor zapped since the last flush.
-        self.unflushed: list[tuple[int, KvmMmuPage, int, int]] = []
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
+        self.taken: list[Taken] = []
+        self.unlinked: list[Unlinked] = []
+        # Ranges whose table an actor zapped since the last flush.
+        self.unflushed: list[Taken] = []
 
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
         if self.unflushed and sp.level > 1 and is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
@@ -47,87 +65,92 @@ class Translations:
         if not takes_away(m, sp.level, old_spte, new_spte) or m.harvest_protects_huge:
             return
         first, end = reach(m, sp, index)
-        self.taken[m.actor].append((sp.top(), int(first), int(end)))
+        taken = Taken(m.actor, sp.top(), first, end)
+        self.taken.append(taken)
         if not is_last_spte(old_spte, sp.level) and not is_shadow_present_pte(new_spte):
-            self.unflushed.append((int(m.actor), sp.top(), int(first), int(end)))
+            self.unflushed.append(taken)
 
     def note_huge_before_flush(self, m: Machine, sp: KvmMmuPage, index: i64) -> None:
         """A huge leaf where a table that somebody else zapped may still be cached: the same translations, so legal."""
-        first = sp.gfn + index * m.pages_per_hpage(sp.level)
-        for actor, root, start, end in self.unflushed:
-            if actor != m.actor and root is sp.top() and start < first + m.pages_per_hpage(sp.level) and first < end:
-                self.judge.note("huge-before-flush")
+        pages = m.pages_per_hpage(sp.level)
+        first = sp.gfn + index * pages
+        for taken in self.unflushed:
+            if taken.actor != m.actor and taken.root is sp.top() and taken.first < first + pages and first < taken.end:
+                self.reports.note("huge-before-flush")
 
     def flushed(self) -> None:
         """Every entry is gone: from now on what was taken counts only against entries that are nobody else's duty."""
         if self.unflushed:
             self.unflushed = []
-        for actor, taken in enumerate(self.taken):
-            if taken:
-                self.settled[actor].extend(taken)
-                self.taken[actor] = []
+        for taken in self.taken:
+            taken.settled = True
 
     def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
         """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those."""
-        self.walkers[int(sp.pt)] = m.rcu.snapshot()
-        if sp.tdp_mmu_page and not sp.top().invalid:
-            self.unlinked[m.actor].append(sp)
+        self.forget(sp)
+        owed = sp.tdp_mmu_page and not sp.top().invalid
+        self.unlinked.append(Unlinked(sp, m.actor, m.rcu.start_grace_period(), owed))
+
+    def forget(self, sp: KvmMmuPage) -> Unlinked | None:
+        """Take out what is remembered of an unlinked table, if anything is."""
+        for place, unlinked in enumerate(self.unlinked):
+            if unlinked.sp is sp:
+                return self.unlinked.pop(place)
+        return None
 
     def mmu_unlocking(self, m: Machine, actor: i64) -> None:
         """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now. An entry made after
         a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it unlocks.
         """
-        taken, settled = self.taken[actor], self.settled[actor]
-        self.taken[actor], self.settled[actor] = [], []
-        if not taken and not settled:
+        if not self.taken:
             return
+        mine = [taken for taken in self.taken if taken.actor == actor]
+        if not mine:
+            return
+        self.taken = [taken for taken in self.taken if taken.actor != actor]
         for vcpu in m.vcpus:
-            if vcpu.tlb and usable(m, vcpu):
-                for root, first, end in taken:
-                    if vcpu.root is root or not root.tdp_mmu_page:
-                        self.judge_range(m, vcpu, range(first, end))
-                for root, first, end in settled:
-                    if vcpu.root is root or not root.tdp_mmu_page:
-                        self.judge_range(m, vcpu, [gfn for gfn in range(first, end) if not self.owed(root, gfn)])
+            if vcpu.tlb.n != 0 and usable(m, vcpu):
+                for taken in mine:
+                    if vcpu.root is taken.root or not taken.root.tdp_mmu_page:
+                        for gfn in range(taken.first, taken.end):
+                            if not taken.settled or not self.owed(taken.root, gfn):
+                                self.judge_gfn(m, vcpu, gfn)
 
-    def owed(self, root: KvmMmuPage, gfn: int) -> bool:
+    def owed(self, root: KvmMmuPage, gfn: i64) -> bool:
         """Does anybody still owe a flush for gfn?"""
-        return any(other is root and first <= gfn < end for taken in self.taken for other, first, end in taken)
+        return any(not taken.settled and taken.root is root and taken.first <= gfn < taken.end for taken in self.taken)
 
-    def judge_range(self, m: Machine, vcpu: Vcpu, gfns: Iterable[int]) -> None:
+    def judge_gfn(self, m: Machine, vcpu: Vcpu, gfn: i64) -> None:
         root = vcpu.root
         assert root is not None
-        for gfn in gfns:
-            for key, entry in vcpu.tlb.items():
-                start, stop = entry_range(m, key)
-                if start <= gfn < stop:
-                    invariant = staleness(m, root, gfn, entry + ((gfn - start) << TLB_PFN_SHIFT))
-                    if invariant:
-                        self.judge.report(invariant)
+        for at in range(vcpu.tlb.n):
+            start, stop = entry_range(m, vcpu.tlb.keys[at])
+            if start <= gfn < stop:
+                invariant = staleness(m, root, gfn, vcpu.tlb.values[at] + ((gfn - start) << TLB_PFN_SHIFT))
+                if invariant:
+                    self.reports.report(invariant)
 
     def rcu_unlocking(self, m: Machine, actor: i64) -> None:
         """E2: once the read section ends the unlinked tables may be freed and reused."""
-        unlinked = self.unlinked[actor]
-        if not unlinked:
-            return
-        self.unlinked[actor] = []
-        for sp in unlinked:
-            self.judge_references(m, sp)
+        for unlinked in self.unlinked:
+            if unlinked.owed and unlinked.actor == actor:
+                unlinked.owed = False
+                self.judge_references(m, unlinked.sp)
 
     def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
         """E2 again, for what KVM itself walks without mmu_lock. A root is never unlinked: its users hold references."""
-        walkers = self.walkers.pop(int(sp.pt), None)
-        if walkers is not None and not m.rcu.passed(walkers):
-            self.judge.report("early-free")
+        unlinked = self.forget(sp)
+        if unlinked is not None and not m.rcu.passed(unlinked.grace_period):
+            self.reports.report("early-free")
         if not sp.tdp_mmu_page or not sp.top().invalid:
             self.judge_references(m, sp)
 
     def judge_references(self, m: Machine, sp: KvmMmuPage) -> None:
         for vcpu in m.vcpus:
-            if vcpu.structure_cache and usable(m, vcpu):
-                for cached in vcpu.structure_cache.values():
-                    if cached is sp:
-                        self.judge.report("freed-table-reference")
+            if vcpu.structure_cache.n != 0 and usable(m, vcpu):
+                for at in range(vcpu.structure_cache.n):
+                    if vcpu.structure_cache.values[at] == sp.pt:
+                        self.reports.report("freed-table-reference")
 
 
 def takes_away(m: Machine, level: i64, old_spte: i64, new_spte: i64) -> bool:

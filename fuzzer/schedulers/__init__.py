@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from fuzzer.rng import Rng
-from fuzzer.schedule import Scheduler
+from fuzzer.scheduler import Scheduler
 from fuzzer.schedulers.burst import Burst
 from fuzzer.schedulers.pct import Pct
 from fuzzer.schedulers.random_walk import RandomWalk

@@ -9,45 +9,53 @@ given up mmu_lock, which it does for the sake of others, most of them end the op
 
 from __future__ import annotations
 
-from fuzzer.execute import END, Execution
+from mypy_extensions import i64
+
+from fuzzer.execute import Execution
 from fuzzer.rng import Rng
-from reference_mmu.points import BREAKS, FAULT_RETRY, WANTS
+from fuzzer.running_actor import END
+from fuzzer.scheduler import Scheduler
+from reference_mmu.points import FAULT_RETRY, IS_BREAK, WANTS
 
 
-class Burst:
+class Burst(Scheduler):
     """Keeps the running actor with probability 1 - 1/period; the period is drawn once, 3 to 34 turns, or 2 to 9 waits
     for a lock. `visitors` run next, each until its operation ends or waits."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: i64) -> None:
         self.rng = Rng(seed)
         self.at_locks = self.rng.chance(1, 2)
         self.period = 2 + self.rng.below(8) if self.at_locks else 3 + self.rng.below(32)
-        self.running = -1
+        self.running: i64 = -1
         self.visiting = False
         self.visitors: list[int] = []
 
-    def pick(self, runnable: list[int], execution: Execution) -> int:
-        if self.running in runnable:
-            point = execution.at[self.running]
-            if point in BREAKS:
-                self.visitors = [actor for actor in runnable if actor != self.running and self.rng.chance(3, 4)]
-            elif self.goes_on(int(point)):
+    def pick(self, execution: Execution) -> i64:
+        if execution.is_ready(self.running):
+            point = execution.actors[self.running].at
+            if IS_BREAK[point] != 0:
+                self.visitors = [
+                    int(execution.ready[k])
+                    for k in range(execution.n_ready)
+                    if execution.ready[k] != self.running and self.rng.chance(3, 4)
+                ]
+            elif self.goes_on(point):
                 return self.running
-        self.running = self.next_of(runnable)
+        self.running = self.next_of(execution)
         return self.running
 
-    def goes_on(self, point: int) -> bool:
+    def goes_on(self, point: i64) -> bool:
         if point == FAULT_RETRY:  # what it waits for may be the visited one's to do
             return self.visiting and self.rng.chance(1, 2)
         if self.visiting:
             return point != END
         return (self.at_locks and WANTS[point] == 0) or self.rng.below(self.period) != 0
 
-    def next_of(self, runnable: list[int]) -> int:
+    def next_of(self, execution: Execution) -> i64:
         while self.visitors:
             actor = self.visitors.pop(self.rng.below(len(self.visitors)))
-            if actor in runnable:
+            if execution.is_ready(actor):
                 self.visiting = True
                 return actor
         self.visiting = False
-        return runnable[self.rng.below(len(runnable))]
+        return execution.ready[self.rng.below(execution.n_ready)]

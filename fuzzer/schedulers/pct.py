@@ -9,39 +9,53 @@ that spins on a FROZEN entry or an INVALID memslot would starve whoever it waits
 
 from __future__ import annotations
 
+from typing import Final
+
+from librt.vecs import vec
+from mypy_extensions import i64
+
 from fuzzer.execute import Execution
 from fuzzer.rng import Rng
+from fuzzer.scheduler import Scheduler
 from reference_mmu.points import FAULT_RETRY
 
-_TURNS = 160  # k: a typical program's length; change points beyond the end are simply not reached
+_TURNS: Final = 160  # k: a typical program's length; change points beyond the end are simply not reached
 
 
-class Pct:
+class Pct(Scheduler):
     """Priorities are all distinct: initial ones >= d, demotions below, each new one below the last."""
 
-    def __init__(self, seed: int, actors: int) -> None:
+    def __init__(self, seed: i64, actors: i64) -> None:
         rng = Rng(seed)
         depth = 2 + rng.below(7)
-        self.priority = [depth + a for a in range(actors)]
-        for a in range(actors - 1, 0, -1):
-            b = rng.below(a + 1)
-            self.priority[a], self.priority[b] = self.priority[b], self.priority[a]
-        self.change_turns = {int(rng.below(_TURNS)) for _ in range(depth - 1)}
-        self.turn = 0
-        self.lowest = 0
+        self.priority: vec[i64] = vec[i64]([0] * actors)
+        for a in range(actors):
+            self.priority[a] = depth + a
+        for b in range(actors - 1):
+            last = actors - 1 - b
+            other = rng.below(last + 1)
+            was = self.priority[last]
+            self.priority[last] = self.priority[other]
+            self.priority[other] = was
+        self.changes: vec[i64] = vec[i64]([0] * _TURNS)
+        for _ in range(depth - 1):
+            self.changes[rng.below(_TURNS)] = 1
+        self.turn: i64 = 0
+        self.lowest: i64 = 0
 
-    def pick(self, runnable: list[int], execution: Execution) -> int:
-        actor = self.highest(runnable)
-        if self.turn in self.change_turns or execution.at[actor] == FAULT_RETRY:
+    def pick(self, execution: Execution) -> i64:
+        actor = self.highest(execution)
+        if (self.turn < _TURNS and self.changes[self.turn] != 0) or execution.actors[actor].at == FAULT_RETRY:
             self.lowest -= 1
             self.priority[actor] = self.lowest
-            actor = self.highest(runnable)
+            actor = self.highest(execution)
         self.turn += 1
         return actor
 
-    def highest(self, runnable: list[int]) -> int:
-        best = runnable[0]
-        for actor in runnable:
+    def highest(self, execution: Execution) -> i64:
+        best = execution.ready[0]
+        for k in range(execution.n_ready):
+            actor = execution.ready[k]
             if self.priority[actor] > self.priority[best]:
                 best = actor
         return best

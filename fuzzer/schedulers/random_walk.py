@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from mypy_extensions import i64
+
 from fuzzer.execute import Execution
 from fuzzer.rng import Rng
+from fuzzer.scheduler import Scheduler
 
 
-class RandomWalk:
+class RandomWalk(Scheduler):
     """A coin for every turn."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: i64) -> None:
         self.rng = Rng(seed)
 
-    def pick(self, runnable: list[int], execution: Execution) -> int:
-        return runnable[self.rng.below(len(runnable))]
+    def pick(self, execution: Execution) -> i64:
+        return execution.ready[self.rng.below(execution.n_ready)]

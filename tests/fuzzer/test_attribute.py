@@ -9,6 +9,7 @@ from fuzzer.finding import Direction
 from fuzzer.ops import ClearFlushYoung, Read, Write
 from fuzzer.program import Actor, Program
 from fuzzer.schedule import Switch
+from fuzzer.script import script_of
 from reference_mmu.config import Config
 from reference_mmu.patches import PATCHES, closure, dependents
 from reference_mmu.points import FAULT_PFN
@@ -24,7 +25,7 @@ BOTH_LEADERS = pytest.mark.parametrize("leader", ["old", "new"])
 
 
 def attributor(program: Program, leader: Side, switches: tuple[Switch, ...] = (), old: str = "old") -> Attributor:
-    return Attributor(Comparison(parse_semantics(old), NEW, leader), program, by_switches(switches))
+    return Attributor(Comparison(parse_semantics(old), NEW, leader), script_of(program), by_switches(switches))
 
 
 def effect_of(program: Program, leader: Side, effect: str) -> Attribution:

@@ -6,15 +6,16 @@ from collections.abc import Iterable
 import pytest
 
 from fuzzer import ops  # TestYoung by name would be collected as a test
-from fuzzer.compare import Comparison, Outcome, Side, by_switches
+from fuzzer.compare import Comparison, Side, by_switches
 from fuzzer.differential import event_effect, harvest_effect
 from fuzzer.divergence import WHOLE_RUN, Divergence
 from fuzzer.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, Read, Write
+from fuzzer.outcome import Outcome
 from fuzzer.program import Actor, Program
 from fuzzer.schedule import Switch
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.effects import EFFECTS, OUTCOMES
-from reference_mmu.machine import (
+from reference_mmu.observed import (
     EV_FLUSH,
     EV_HARVEST,
     EV_PF,

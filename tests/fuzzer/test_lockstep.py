@@ -6,22 +6,26 @@ from itertools import pairwise
 
 import pytest
 
-from fuzzer.compare import Comparison, Outcome, by_scheduler, by_switches, by_turns
-from fuzzer.execute import END, Execution, Flow, Model
+from fuzzer.compare import Comparison, by_scheduler, by_switches, by_turns
+from fuzzer.execute import END, Execution, Flow, LoadedModel, Model
 from fuzzer.flows import SHIPPED
 from fuzzer.generate import generate
 from fuzzer.lockstep import MAX_LONE_RETRIES, Pair
 from fuzzer.minimize import switches_of, turn_by_turn
-from fuzzer.ops import ClearFlushYoung, DeleteSlot, NumaHint, Operation, Read, Write
+from fuzzer.ops import ClearFlushYoung, DeleteSlot, NumaHint, Read, Write
+from fuzzer.outcome import Outcome
 from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import trace_digest
 from fuzzer.schedule import Switch, Turn
+from fuzzer.scheduler import Scheduler
 from fuzzer.schedulers import STRATEGIES, draw_strategy
+from fuzzer.script import script_of
 from reference_mmu.config import Config
 from reference_mmu.machine import Machine
+from reference_mmu.operations import NUMA_HINT, Call
 from reference_mmu.patches import PLACEBOS
-from reference_mmu.points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, FAULT_RETRY, PLACEBO_FAULT, SLOTS_SRCU
+from reference_mmu.points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, FAULT_RETRY, N_POINTS, PLACEBO_FAULT, SLOTS_SRCU
 from reference_mmu.semantics import NEW, OLD, Semantics, parse_semantics
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
@@ -124,24 +128,30 @@ AGED = program_of(Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1,
 
 
 def pair_of(program: Program, lead: Semantics, follow: Semantics, models: tuple[Model, Model] | None = None) -> Pair:
-    return Pair(program, lead, follow, models or (SHIPPED, SHIPPED))
+    return Pair(script_of(program), lead, follow, models or (SHIPPED, SHIPPED))
 
 
 def lead_to(pair: Pair, actor: int, point: int) -> None:
     """Turns of `actor` until the leader stands at `point`."""
     for _ in range(100):
-        if pair.turn(actor).point == point:
+        pair.turn(actor)
+        if pair.turns.point(-1) == point:
             return
     raise AssertionError("never got there")
 
 
+def comparable(pair: Pair) -> set[int]:
+    """uids of the operations whose raw results may be compared."""
+    return {uid for uid in range(len(pair.comparable)) if pair.comparable[uid]}
+
+
 def test_the_follower_stands_where_the_leader_stands() -> None:
     pair = pair_of(AGED, OLD, OLD)
-    while pair.leader.live:
+    while pair.leader.live():
         actor = pair.leader.runnable()[0]
         pair.turn(actor)
-        assert int(pair.follower.at[actor]) == int(pair.leader.at[actor])
-        assert int(pair.follower.place[actor]) == int(pair.leader.place[actor])
+        assert int(pair.follower.actors[actor].at) == int(pair.leader.actors[actor].at)
+        assert int(pair.follower.actors[actor].place) == int(pair.leader.actors[actor].place)
 
 
 def test_at_a_point_the_follower_lacks_it_goes_on_to_the_next_it_has() -> None:
@@ -149,7 +159,7 @@ def test_at_a_point_the_follower_lacks_it_goes_on_to_the_next_it_has() -> None:
     lead_to(pair, 0, END)
     lead_to(pair, 1, AGE_FLUSH)
     # It has aged the page, found nothing to do but to end, and holds mmu_lock no longer.
-    assert 1 not in pair.follower.live
+    assert 1 not in pair.follower.live()
     assert pair.follower.m.mmu_lock.state == 0
     assert pair.leader.m.mmu_lock.state == -1
     assert pair.drift_turn == -1  # the point is private to the pair
@@ -161,19 +171,19 @@ def test_a_point_only_the_follower_has_is_passed_with_the_next_that_both_have() 
     pair = pair_of(AGED, NEW, OLD)
     lead_to(pair, 0, END)
     lead_to(pair, 1, AGE_SPTE)
-    assert int(pair.follower.at[1]) == AGE_SPTE
+    assert int(pair.follower.actors[1].at) == AGE_SPTE
     lead_to(pair, 1, END)
-    assert 1 not in pair.follower.live
+    assert 1 not in pair.follower.live()
     assert pair.drift_turn == -1
 
 
 def test_points_are_private_to_a_pair_only_where_one_side_cannot_have_them() -> None:
-    assert pair_of(AGED, OLD, OLD).leader_private == frozenset()
-    assert AGE_FLUSH in pair_of(AGED, OLD, NEW).leader_private
-    assert AGE_FLUSH in pair_of(AGED, NEW, OLD).follower_private
+    assert not any(map(pair_of(AGED, OLD, OLD).leader_private.has, range(N_POINTS)))
+    assert pair_of(AGED, OLD, NEW).leader_private.has(AGE_FLUSH)
+    assert pair_of(AGED, NEW, OLD).follower_private.has(AGE_FLUSH)
     placebo = parse_semantics("old+placebo-points")
-    assert PLACEBO_FAULT in pair_of(AGED, placebo, OLD).leader_private
-    assert pair_of(AGED, placebo, placebo).leader_private == frozenset()
+    assert pair_of(AGED, placebo, OLD).leader_private.has(PLACEBO_FAULT)
+    assert not any(map(pair_of(AGED, placebo, placebo).leader_private.has, range(N_POINTS)))
 
 
 def test_a_blocked_follower_owes_the_rest_and_pays_with_the_actors_next_turn() -> None:
@@ -188,12 +198,12 @@ def test_a_blocked_follower_owes_the_rest_and_pays_with_the_actors_next_turn() -
     # The other actor may run up to mmu_lock and no further, in both.
     while 0 in pair.leader.runnable():
         pair.turn(0)
-    assert not pair.leader.can_run(0)
-    assert not pair.follower.can_run(0)
+    assert 0 not in pair.leader.runnable()
+    assert 0 not in pair.follower.runnable()
     pair.turn(1)
     assert 0 in pair.leader.runnable()
     lead_to(pair, 0, END)
-    assert pair.follower.live == pair.leader.live == []
+    assert pair.follower.live() == pair.leader.live() == []
 
 
 # --- drift -----------------------------------------------------------------------------------------------------
@@ -214,7 +224,7 @@ def test_drift_begins_where_one_walks_and_the_other_hits_its_tlb() -> None:
     pair.turn(0)
     assert pair.drift_turn == len(pair.turns) - 1
     # The two that ended before in both, and the one in which it began.
-    assert pair.comparable == {0, 1, 2}
+    assert comparable(pair) == {0, 1, 2}
 
 
 def test_what_both_ended_stays_comparable_and_what_began_later_does_not() -> None:
@@ -225,24 +235,24 @@ def test_what_both_ended_stays_comparable_and_what_began_later_does_not() -> Non
     pair = pair_of(program, OLD, NEW)
     pair.replay_switches((Switch(0, END, 1, 1),))
     assert pair.drift_turn >= 0
-    assert pair.comparable == {0, 1, 2}
+    assert comparable(pair) == {0, 1, 2}
 
 
 def test_without_drift_everything_is_comparable() -> None:
     pair = pair_of(HIT_OR_WALK, NEW, NEW)
     pair.replay_switches((Switch(0, END, 1, 1),))
     assert pair.drift_turn == -1
-    assert pair.comparable == {0, 1, 2}
+    assert comparable(pair) == {0, 1, 2}
 
 
 # --- no progress, broken models --------------------------------------------------------------------------------
 
 
-class Unfair:
+class Unfair(Scheduler):
     """Runs actor 0 whenever it can."""
 
-    def pick(self, runnable: list[int], execution: Execution) -> int:
-        return runnable[0]
+    def pick(self, execution: Execution) -> int:
+        return int(execution.ready[0])
 
 
 def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
@@ -257,7 +267,7 @@ def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
     assert pair.stuck
     assert list(pair.leader.judge.violations) == ["no-progress"]
     assert pair.follower.judge.violations == {}
-    assert [turn.point for turn in pair.turns].count(FAULT_RETRY) == MAX_LONE_RETRIES + 1
+    assert [turn.point for turn in pair.turns.written()].count(FAULT_RETRY) == MAX_LONE_RETRIES + 1
 
 
 def test_replay_without_preemption_lets_the_others_run_at_a_retry() -> None:
@@ -269,13 +279,13 @@ def test_replay_without_preemption_lets_the_others_run_at_a_retry() -> None:
     lead_to(pair, 1, SLOTS_SRCU)
     pair.replay_switches(())
     assert not pair.stuck
-    assert pair.leader.live == []
+    assert pair.leader.live() == []
 
 
-def lock_twice(m: Machine, actor: int, op: Operation) -> Flow:
+def lock_twice(m: Machine, actor: int, call: Call) -> Flow:
     """A flow that takes mmu_lock where it already holds it."""
-    if not isinstance(op, NumaHint):
-        return SHIPPED.start(m, actor, op)
+    if call.kind != NUMA_HINT:
+        return SHIPPED.start(m, actor, call)
     return locked_twice(m)
 
 
@@ -285,7 +295,7 @@ def locked_twice(m: Machine) -> Generator[int, None, None]:
     m.write_lock()
 
 
-BROKEN = Model(Machine, Semantics, lock_twice)
+BROKEN = LoadedModel(Machine, lock_twice)
 HINTED = program_of(Actor("vcpu", (Read(0, 1),)), Actor("mm", (NumaHint(1, 1, 1),)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from fuzzer.compare import Comparison, Drive, Outcome, by_scheduler, by_switches
+from fuzzer.compare import Comparison, Drive, by_scheduler, by_switches
 from fuzzer.generate import generate
 from fuzzer.hunt import Hunt, minimized, shows_divergence, shows_violation
 from fuzzer.lockstep import Pair
@@ -25,6 +25,7 @@ from fuzzer.minimize import (
     uids_of,
 )
 from fuzzer.ops import ClearFlushYoung, GetLog, Nested, Read, Write
+from fuzzer.outcome import Outcome
 from fuzzer.profile import PROFILES
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import Reproducer
@@ -40,7 +41,7 @@ def shown(reproducer: Reproducer, story: Story) -> bool:
     comparison = reproducer.comparison()
     drive = by_switches(story.switches)
     outcome = comparison.run(story.program, drive)
-    trial = Trial(comparison, story.program, drive, outcome)
+    trial = Trial(comparison, drive, outcome)
     shows = shows_divergence if reproducer.finding.kind == "divergence" else shows_violation
 
     def replay(varied: Comparison) -> Outcome:
@@ -126,9 +127,9 @@ def test_what_anything_shows_shrinks_to_nothing() -> None:
 def test_the_same_search_gives_the_same_story() -> None:
     drive: Drive = by_scheduler("random-walk", 3)
     comparison = Comparison(OLD, NEW, "old")
-    programs = (generate(seed, PROFILES["aging"]) for seed in range(50))
-    program, outcome = next((p, o) for p in programs if (o := comparison.run(p, drive)).divergences)
-    trial = Trial(comparison, program, drive, outcome)
+    outcomes = (comparison.run(generate(seed, PROFILES["aging"]), drive) for seed in range(50))
+    outcome = next(outcome for outcome in outcomes if outcome.divergences)
+    trial = Trial(comparison, drive, outcome)
     divergence = outcome.divergences[0]
     finding = trial.divergence(divergence)
     once = minimized(trial, finding, divergence, DEFAULT_BUDGET, 1)

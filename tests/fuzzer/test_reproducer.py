@@ -46,7 +46,7 @@ def test_every_file_replays_to_its_digest_and_its_steps() -> None:
         assert recheck(reproducer, outcome).reproduced()
         assert reproducer.model == model_version()
         if reproducer.finding.kind == "divergence":
-            assert has_effect(reproducer.finding, reproducer.program, outcome)
+            assert has_effect(reproducer.finding, outcome)
 
 
 def test_the_digest_covers_what_both_did() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from fuzzer.execute import Execution
 from fuzzer.flows import SHIPPED
-from fuzzer.generate import generate
+from fuzzer.generate import generate_script
 from fuzzer.profile import PROFILES
-from fuzzer.schedule import Scheduler
+from fuzzer.scheduler import Scheduler
 from fuzzer.schedulers import STRATEGIES, draw_strategy, make_scheduler
 from fuzzer.schedulers.burst import Burst
 from fuzzer.schedulers.pct import Pct
@@ -20,15 +20,16 @@ from reference_mmu.semantics import OLD
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
-class Watched:
+class Watched(Scheduler):
     """Hands on what another scheduler picks, and notes it."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.picked: list[int] = []
 
-    def pick(self, runnable: list[int], execution: Execution) -> int:
-        actor = self.scheduler.pick(runnable, execution)
+    def pick(self, execution: Execution) -> int:
+        runnable = execution.runnable()
+        actor = int(self.scheduler.pick(execution))
         assert actor in runnable
         self.picked.append(actor)
         return actor
@@ -36,12 +37,12 @@ class Watched:
 
 def picks(strategy: str, seed: int) -> list[int]:
     """Who ran in the program of `seed`, turn by turn."""
-    program = generate(seed, PROFILES["mixed"])
-    execution = Execution(program, OLD, SHIPPED)
-    watched = Watched(make_scheduler(strategy, seed, len(program.actors)))
-    while execution.live and execution.steps < 6000:
-        execution.step(watched.pick(execution.runnable(), execution))
-    assert execution.live == [], f"seed {seed} was not finished"
+    script = generate_script(seed, PROFILES["mixed"])
+    execution = Execution(script, OLD, SHIPPED)
+    watched = Watched(make_scheduler(strategy, seed, len(script.calls)))
+    while execution.live() and execution.steps < 6000:
+        execution.step(execution.actors[watched.pick(execution)])
+    assert execution.live() == [], f"seed {seed} was not finished"
     return watched.picked
 
 
@@ -84,7 +85,15 @@ def test_bursts_switch_seldom_and_random_walks_often() -> None:
 
 def idle() -> Execution:
     """Something to show to a scheduler: everybody stands before the first operation."""
-    return Execution(generate(0, PROFILES["mixed"]), OLD, SHIPPED)
+    return Execution(generate_script(0, PROFILES["mixed"]), OLD, SHIPPED)
+
+
+def pick(scheduler: Scheduler, execution: Execution, *ready: int) -> int:
+    """Who goes on if these can run, in ascending order."""
+    for place, actor in enumerate(ready):
+        execution.ready[place] = actor
+    execution.n_ready = len(ready)
+    return int(scheduler.pick(execution))
 
 
 def test_pct_runs_the_highest_until_it_is_demoted() -> None:
@@ -93,24 +102,25 @@ def test_pct_runs_the_highest_until_it_is_demoted() -> None:
     for seed in range(50):
         pct = Pct(seed, 4)
         assert len(set(pct.priority)) == 4
-        run = [pct.pick([0, 1, 2, 3], execution) for _ in range(200)]
+        run = [pick(pct, execution, 0, 1, 2, 3) for _ in range(200)]
         assert sum(a != b for a, b in pairwise(run)) <= 7
 
 
 def test_pct_demotes_who_retries() -> None:
     execution = idle()
     pct = Pct(1, 2)
-    pct.change_turns = set()
-    first = pct.pick([0, 1], execution)
-    execution.at[first] = FAULT_RETRY
-    assert pct.pick([0, 1], execution) == 1 - first
+    for turn in range(len(pct.changes)):
+        pct.changes[turn] = 0
+    first = pick(pct, execution, 0, 1)
+    execution.actors[first].at = FAULT_RETRY
+    assert pick(pct, execution, 0, 1) == 1 - first
 
 
 def test_a_burst_ends_at_a_retry_or_when_the_actor_waits() -> None:
     execution = idle()
     burst = Burst(0)
-    running = burst.pick([0, 1], execution)
-    assert burst.pick([1 - running], execution) == 1 - running
+    running = pick(burst, execution, 0, 1)
+    assert pick(burst, execution, 1 - running) == 1 - running
 
 
 @pytest.mark.parametrize("point", BREAKS)
@@ -119,23 +129,23 @@ def test_a_burst_lets_others_end_an_operation_where_mmu_lock_was_given_up(point:
     visited = 0
     for seed in range(50):
         burst = Burst(seed)
-        execution.at[burst.pick([0], execution)] = point
-        execution.at[1] = FAULT_ENTER
-        burst.pick([0, 1], execution)
+        execution.actors[pick(burst, execution, 0)].at = point
+        execution.actors[1].at = FAULT_ENTER
+        pick(burst, execution, 0, 1)
         if burst.visiting:
-            assert [burst.pick([0, 1], execution) for _ in range(20)] == [1] * 20
+            assert [pick(burst, execution, 0, 1) for _ in range(20)] == [1] * 20
             visited += 1
-        execution.at[0] = execution.at[1] = 0
+        execution.actors[0].at = execution.actors[1].at = 0
     assert visited > 25
 
 
 def test_every_other_burst_switches_at_waits_only() -> None:
     execution = idle()
-    execution.at[0] = FAULT_ENTER
+    execution.actors[0].at = FAULT_ENTER
     assert WANTS[FAULT_ENTER] == 0
     bursts = [Burst(seed) for seed in range(200)]
     for burst in bursts:
-        burst.pick([0], execution)
-        run = [burst.pick([0, 1], execution) for _ in range(10)]
+        pick(burst, execution, 0)
+        run = [pick(burst, execution, 0, 1) for _ in range(10)]
         assert not burst.at_locks or run == [0] * 10
     assert 60 < sum(burst.at_locks for burst in bursts) < 140

@@ -8,7 +8,7 @@ import pytest
 
 from fuzzer import ops
 from fuzzer.compare import Comparison, Models
-from fuzzer.execute import Model
+from fuzzer.execute import LoadedModel
 from fuzzer.finding import Finding, Verdict
 from fuzzer.hunt import Found, Hunt
 from fuzzer.minimize import Story
@@ -25,8 +25,9 @@ from fuzzer.words import actor_names, config_words, operation_words, page_range,
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.locks import ModelBug
 from reference_mmu.machine import Machine
+from reference_mmu.operations import Call
 from reference_mmu.points import FAULT_ENTER, FAULT_PFN
-from reference_mmu.semantics import NEW, OLD, Semantics
+from reference_mmu.semantics import NEW, OLD
 
 # Kernel bug 219588: a read fault gets its page while it may not be mapped writable, a write fault of another vCPU maps
 # it writable, then the reader installs its read-only SPTE over the writable one without a flush.
@@ -147,11 +148,11 @@ def finding(what: str, side: str) -> Finding:
 def test_a_violation_shows_on_its_side_alone() -> None:
     outcome = tell(Comparison(OLD, NEW, "old"), RACE).outcome
     twice = tell(Comparison(OLD, OLD, "old"), RACE).outcome
-    seen = {side: shows(finding("stale-writable-mmuw", side), PROGRAM, outcome) for side in ("old", "new", "both")}
+    seen = {side: shows(finding("stale-writable-mmuw", side), outcome) for side in ("old", "new", "both")}
     assert seen == {"old": True, "new": False, "both": True}
-    assert not shows(finding("lost-write", "both"), PROGRAM, outcome)
-    assert not shows(finding("stale-writable-mmuw", "old"), PROGRAM, twice)
-    assert shows(finding("stale-writable-mmuw", "both"), PROGRAM, twice)
+    assert not shows(finding("lost-write", "both"), outcome)
+    assert not shows(finding("stale-writable-mmuw", "old"), twice)
+    assert shows(finding("stale-writable-mmuw", "both"), twice)
 
 
 @pytest.mark.parametrize(
@@ -197,11 +198,11 @@ def test_changes_of_a_picture() -> None:
 
 
 def test_a_flow_that_breaks_a_rule_of_the_model_ends_the_story_where_it_did() -> None:
-    def broken(m: Machine, actor: int, op: Operation) -> Generator[int, None, None]:
+    def broken(m: Machine, actor: int, call: Call) -> Generator[int, None, None]:
         yield FAULT_ENTER
         raise ModelBug("lock taken twice")
 
-    model = Model(Machine, Semantics, broken)
+    model = LoadedModel(Machine, broken)
     rows = tell(Comparison(OLD, NEW, "old", Models(model, model)), RACE).rows
     assert [(row.turn, row.old.where, bool(row.old.broken)) for row in rows] == [
         (1, "to fault.enter", False),

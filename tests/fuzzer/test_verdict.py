@@ -14,6 +14,7 @@ from fuzzer.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.schedule import Switch, Turn
+from fuzzer.script import script_of
 from fuzzer.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns, operation_tag
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.effects import EFFECTS, NEVER_CONSEQUENCES
@@ -34,7 +35,7 @@ def trial(
 ) -> Trial:
     comparison = Comparison(old, new, leader)
     drive = by_switches(switches)
-    return Trial(comparison, program, drive, comparison.run(program, drive))
+    return Trial(comparison, drive, comparison.run(program, drive))
 
 
 def only_divergence(tried: Trial, effect: str) -> Finding:
@@ -87,15 +88,15 @@ def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
             assert effect_verdict(effect, (allowing, patch.id), AGAINST_NEW) == Verdict.REGRESSION
 
 
-def consequence() -> tuple[Trial, Program]:
+def consequence() -> Trial:
     """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
     reproducer = decode_reproducer((Path(__file__).parents[1] / "programs" / "consequence-more-pml.json").read_bytes())
     comparison, drive = reproducer.comparison(), by_switches(reproducer.story().switches)
-    return Trial(comparison, reproducer.program, drive, comparison.run(reproducer.program, drive)), reproducer.program
+    return Trial(comparison, drive, comparison.run(reproducer.program, drive))
 
 
 def test_what_follows_from_a_documented_effect_is_documented_as_such() -> None:
-    tried, _ = consequence()
+    tried = consequence()
     finding = only_divergence(tried, "more-pml-entries")
     assert "more-pml-entries" not in PATCHES["age-elides-tlb-flush"].allowed
     assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "fewer-flushes (reclaim)")
@@ -103,13 +104,13 @@ def test_what_follows_from_a_documented_effect_is_documented_as_such() -> None:
 
 
 def test_a_consequence_needs_a_cause_that_came_before_and_is_allowed() -> None:
-    tried, program = consequence()
+    tried = consequence()
     patches = ("age-elides-tlb-flush",)
     alone = tried.attributor.outcome(tried.attributor.close(patches))
-    assert consequence_of(program, "more-pml-entries", patches, alone)
-    assert not consequence_of(program, "fewer-flushes", patches, alone)  # the first of all
-    assert not consequence_of(program, "read-differs", patches, alone)  # not in this run
-    assert not consequence_of(program, "more-pml-entries", ("sw-dirty-when-ad-off",), alone)  # which forbids it
+    assert consequence_of("more-pml-entries", patches, alone)
+    assert not consequence_of("fewer-flushes", patches, alone)  # the first of all
+    assert not consequence_of("read-differs", patches, alone)  # not in this run
+    assert not consequence_of("more-pml-entries", ("sw-dirty-when-ad-off",), alone)  # which forbids it
 
 
 def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:
@@ -176,6 +177,7 @@ def test_neighbours_begin_with_the_schedule_itself_and_stay_near() -> None:
 
 
 def test_operations_are_named_by_their_kind() -> None:
-    assert operation_tag(AGED, 0) == "write"
-    assert operation_tag(AGED, 1) == "clear-flush-young"
-    assert operation_tag(AGED, WHOLE_RUN) == "end-of-run"
+    script = script_of(AGED)
+    assert operation_tag(script, 0) == "write"
+    assert operation_tag(script, 1) == "clear-flush-young"
+    assert operation_tag(script, WHOLE_RUN) == "end-of-run"

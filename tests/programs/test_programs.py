@@ -44,7 +44,7 @@ def judged_anew(reproducer: Reproducer) -> Finding:
     comparison = reproducer.comparison()
     drive = by_switches(reproducer.story().switches)
     outcome = comparison.run(reproducer.program, drive)
-    trial = Trial(comparison, reproducer.program, drive, outcome)
+    trial = Trial(comparison, drive, outcome)
     if reproducer.finding.kind == "violation":
         return trial.violation(reproducer.finding.what)
     (divergence,) = [d for d in outcome.divergences if d.effect == reproducer.finding.what]
@@ -59,7 +59,7 @@ def test_every_program_is_expected_and_has_a_story() -> None:
 def test_it_replays_and_is_judged_as_before(file: Path) -> None:
     reproducer = decode_reproducer(file.read_bytes())
     what, verdict, patch = EXPECTED[file.stem]
-    assert shows(reproducer.finding, reproducer.program, reproducer.run())
+    assert shows(reproducer.finding, reproducer.run())
     finding = judged_anew(reproducer)
     assert (finding.what, finding.verdict, finding.patches) == (what, verdict, (patch,) if patch else ())
     assert finding.after == reproducer.finding.after
@@ -74,11 +74,11 @@ def test_nothing_in_it_can_go(file: Path) -> None:
     story = reproducer.story()
     for uid in uids_of(story.program):
         outcome = reproducer.comparison().run(story.program.without(uid), by_switches(story.switches))
-        assert not shows(reproducer.finding, story.program.without(uid), outcome), f"operation {uid}"
+        assert not shows(reproducer.finding, outcome), f"operation {uid}"
     for index in range(len(story.switches)):
         fewer = story.switches[:index] + story.switches[index + 1 :]
         outcome = reproducer.comparison().run(story.program, by_switches(fewer))
-        assert not shows(reproducer.finding, story.program, outcome), f"switch {index}"
+        assert not shows(reproducer.finding, outcome), f"switch {index}"
 
 
 @EVERY_FILE
@@ -97,7 +97,7 @@ def test_what_mainline_did_later_closes_a_hole_that_was_found() -> None:
     models = changed_models((ROOT / "docs" / "examples" / "unexpected-gfn.patch").read_text())
     comparison = Comparison(NEW, NEW, "old", models)
     drive = by_switches(reproducer.story().switches)
-    trial = Trial(comparison, reproducer.program, drive, comparison.run(reproducer.program, drive))
+    trial = Trial(comparison, drive, comparison.run(reproducer.program, drive))
     finding = trial.violation("shadow-page-differs")
     assert (finding.verdict, finding.side, finding.patches) == (Verdict.FIXED_SILENTLY, "old", (OWN_CHANGE,))
     assert trial.outcome.violations("new") == {}

@@ -95,9 +95,9 @@ def labelled(label: str, seed: int, broad: Comparison, program: Program, drive: 
     divergences = narrow(label, broad.leader).run(program, drive).divergences
     if not divergences:
         return
-    trial = Trial(broad, program, drive, broad.run(program, drive))
+    trial = Trial(broad, drive, broad.run(program, drive))
     for divergence in divergences:
-        kind = divergence.effect, operation_tag(program, divergence.uid)
+        kind = divergence.effect, operation_tag(trial.script, divergence.uid)
         # What the other patches hide, or change into something else, is no longer the labelled difference.
         if kind not in seen and divergence in trial.outcome.divergences:
             seen.add(kind)

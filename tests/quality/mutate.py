@@ -30,9 +30,10 @@ os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
 import msgspec
 import yaml
 
-from fuzzer.compare import Comparison, Drive, Models, Outcome, Side, by_scheduler
+from fuzzer.compare import Comparison, Drive, Models, Side, by_scheduler
 from fuzzer.finding import Verdict
 from fuzzer.generate import generate
+from fuzzer.outcome import Outcome
 from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Program
 from fuzzer.rng import Rng
@@ -121,7 +122,7 @@ def search(mutant: Mutant, first_seed: int, last_seed: int, seconds: float) -> R
         program, comparison, drive = experiment(seed, models, favourite_of(mutant))
         signal.setitimer(signal.ITIMER_REAL, PROGRAM_SECONDS, PROGRAM_SECONDS)
         outcome = comparison.run(program, drive)
-        invariant = regression(comparison, program, drive, outcome, judged)
+        invariant = regression(comparison, drive, outcome, judged)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if invariant:
             return Result(mutant.id, "regression", invariant, time.monotonic() - began, seed + 1 - first_seed, seed)
@@ -160,7 +161,7 @@ def experiment(seed: int, models: Models, favourite: Profile | None) -> tuple[Pr
     return generate(seed, profile), Comparison(semantics, semantics, leader, models), drive
 
 
-def regression(comparison: Comparison, program: Program, drive: Drive, outcome: Outcome, judged: Counter[str]) -> str:
+def regression(comparison: Comparison, drive: Drive, outcome: Outcome, judged: Counter[str]) -> str:
     """The invariant that the mutant alone breaks, "" if there is none."""
     old, new = outcome.violations("old"), outcome.violations("new")
     for invariant in NEVER_SHIPPED:
@@ -169,7 +170,7 @@ def regression(comparison: Comparison, program: Program, drive: Drive, outcome: 
     for invariant in new:
         if invariant not in old and judged[invariant] < _JUDGED_MAX:
             judged[invariant] += 1
-            finding = Trial(comparison, program, drive, outcome).violation(invariant)
+            finding = Trial(comparison, drive, outcome).violation(invariant)
             if finding.verdict is Verdict.REGRESSION:
                 return invariant
     return ""

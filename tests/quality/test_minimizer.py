@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from fuzzer import ops
-from fuzzer.compare import Comparison, Drive, Outcome, by_scheduler
+from fuzzer.compare import Comparison, Drive, by_scheduler
 from fuzzer.hunt import shows_divergence, shows_violation
 from fuzzer.minimize import Minimizer, Replay
+from fuzzer.outcome import Outcome
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import Reproducer, decode_reproducer
 from fuzzer.verdict import Trial
@@ -37,7 +38,7 @@ def minimal_size(reproducer: Reproducer, program: Program) -> tuple[int, int]:
     for seed in range(4000):
         drive = by_scheduler("random-walk", seed)
         outcome = comparison.run(program, drive)
-        trial = Trial(comparison, program, drive, outcome)
+        trial = Trial(comparison, drive, outcome)
 
         def still(program: Program, outcome: Outcome, replay: Replay, trial: Trial = trial) -> bool:
             return shows(trial, finding, program, outcome, replay)

@@ -9,8 +9,8 @@ from reference_mmu.aging import (
     kvm_mmu_notifier_test_young,
 )
 from reference_mmu.config import SlotConfig
-from reference_mmu.machine import COUNT_CHANGES, COUNT_VISITS, PF_FAST, PF_FIXED
 from reference_mmu.memslot_update import kvm_delete_memslot
+from reference_mmu.observed import COUNT_CHANGES, COUNT_VISITS, PF_FAST, PF_FIXED
 from reference_mmu.points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, BACK_LOCK
 from reference_mmu.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.spte import is_access_track_spte, is_mmu_writable_spte, is_writable_pte

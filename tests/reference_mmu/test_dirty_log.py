@@ -13,7 +13,7 @@ from reference_mmu.dirty_log import (
     kvm_get_dirty_log_protect,
     lowest_bit,
 )
-from reference_mmu.machine import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
+from reference_mmu.observed import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
 from reference_mmu.points import (
     GET_FLUSH,
     GET_KICK,
@@ -48,7 +48,7 @@ UNALIGNED = (SlotConfig(base=3, npages=7, hva=1, logging=True),)
 
 def harvested(thread: Thread) -> list[tuple[int, int]]:
     """(word, bits) that an ioctl reported."""
-    values = [event & VALUE for event in thread.stage.m.events[thread.uid] if event >> EV_SHIFT == EV_HARVEST]
+    values = [event & VALUE for event in thread.events() if event >> EV_SHIFT == EV_HARVEST]
     return [(value >> 32, value & (1 << 32) - 1) for value in values]
 
 
@@ -251,7 +251,7 @@ def test_words_count_from_the_slots_own_first_gfn(paging: str, semantics: Semant
     assert harvest.points.count(GET_PROTECT) == 5
     stage.write(0, 7)
     assert harvested(get(stage)) == [(1, 0b0001)]
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -280,7 +280,7 @@ def test_clear_takes_only_bits_that_userspace_has_seen(semantics: Semantics) -> 
     clear.finish()
     assert harvested(clear) == [(0, 0b0010)]
     assert stage.dirty(2)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -324,7 +324,7 @@ def test_the_first_clear_splits_or_protects_the_huge_page(semantics: Semantics) 
             assert not is_mmu_writable_spte(stage.m.masks, stage.leaf(1))
         stage.write(0, 1)
         assert stage.level(1) == 1
-        stage.judge.finish()
+        stage.judge.finish(stage.m)
         assert stage.violations == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from reference_mmu.aging import kvm_mmu_notifier_clear_young
 from reference_mmu.config import SlotConfig
 from reference_mmu.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
-from reference_mmu.machine import PF_FAST, PF_FIXED, PF_SPURIOUS
+from reference_mmu.observed import PF_FAST, PF_FIXED, PF_SPURIOUS
 from reference_mmu.points import FAULT_ENTER, FAULT_SEQ, FPF_MARK, FPF_READ
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import SHADOW_NONPRESENT_VALUE, is_accessed_spte, is_writable_pte

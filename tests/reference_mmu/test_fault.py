@@ -4,9 +4,9 @@
 import pytest
 
 from reference_mmu.config import SlotConfig
-from reference_mmu.machine import PF_EMULATE, PF_FIXED, PF_RETRY, PF_SPURIOUS, PF_WRITE_PROTECTED
 from reference_mmu.memslot_update import kvm_delete_memslot
 from reference_mmu.notifier import kvm_mmu_notifier_invalidate_range_end, kvm_mmu_notifier_invalidate_range_start
+from reference_mmu.observed import PF_EMULATE, PF_FIXED, PF_RETRY, PF_SPURIOUS, PF_WRITE_PROTECTED
 from reference_mmu.points import FAULT_GUP, FAULT_LOCK_R, FAULT_PFN, MAP_LINK, MAP_TARGET, SLOTS_SRCU
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
@@ -66,7 +66,7 @@ def test_an_invalidation_that_came_since_the_snapshot_makes_it_stale(point: int,
     stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2))
     stage.run(MM, kvm_mmu_notifier_invalidate_range_end(stage.m, 1, 2))
     assert reader.finish().faults == [PF_RETRY, PF_FIXED]
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -109,7 +109,7 @@ def test_who_loses_the_cmpxchg_tries_again(point: int, semantics: Semantics) -> 
     stage.write(1, 1)
     loser.finish()
     assert loser.faults[0] == PF_RETRY
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from reference_mmu.guest_walk import walk_addr
 from reference_mmu.host import HOST_D, HOST_PROTNONE, HOST_W
-from reference_mmu.machine import PF_INJECTED
+from reference_mmu.observed import PF_INJECTED
 from reference_mmu.points import GPTE_READ, GPTE_UPDATE, GUP_FAULT
 from reference_mmu.spte import ACC_ALL, ACC_EXEC_MASK, ACC_USER_MASK, PT_ACCESSED_MASK, PT_DIRTY_MASK
 from tests.guest_tables import DATA, LEAF, PTES, ROOT, THIRD, GuestStage, gpte
@@ -22,7 +22,7 @@ def test_the_way_and_what_it_allows() -> None:
     stage = GuestStage()
     stage.set_word(ROOT, 0, gpte(LEAF, writable=False))
     walker = stage.run(0, walk_addr(stage.m, stage.m.vcpus[0], DATA, False)).result
-    assert (walker.gfn, walker.table_gfn[1:], walker.pt_access[1:]) == (4, [LEAF, ROOT], [5, ACC_ALL])
+    assert (walker.gfn, list(walker.table_gfn[1:]), list(walker.pt_access[1:])) == (4, [LEAF, ROOT], [5, ACC_ALL])
     assert walker.pte_access == ACC_EXEC_MASK | ACC_USER_MASK
 
 

@@ -80,7 +80,7 @@ def test_a_moved_slot_is_found_at_its_new_place_only(semantics: Semantics) -> No
     stage.write(0, 17)
     assert [stage.level(gfn) for gfn in (1, 17)] == [0, 1]
     assert stage.m.host.reference[1] == 3  # operation 2 wrote what operation 0 had
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 

@@ -50,7 +50,10 @@ def test_concurrent_ranges_share_their_hull() -> None:
 
 def test_gfns_are_those_of_the_slots_the_range_touches() -> None:
     stage = Stage(slots=TWO)
-    assert [(int(s.number), a, b) for s, a, b in memslots_in_hva_range(stage.m, 2, 6)] == [(0, 2, 4), (1, 8, 10)]
+    assert [(int(r.slot.number), r.start, r.end) for r in memslots_in_hva_range(stage.m, 2, 6)] == [
+        (0, 2, 4),
+        (1, 8, 10),
+    ]
     assert memslots_in_hva_range(stage.m, 4, 4) == []
 
 

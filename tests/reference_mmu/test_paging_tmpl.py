@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.machine import PF_FIXED, PF_RETRY, PF_WRITE_PROTECTED
+from reference_mmu.observed import PF_FIXED, PF_RETRY, PF_WRITE_PROTECTED
 from reference_mmu.points import FAULT_LOCK_W, FAULT_SEQ, SHADOW_SET, TRACK_FLUSH
 from reference_mmu.primary import migrate_page
 from reference_mmu.rmap import kvm_mmu_page_get_access, kvm_mmu_page_get_gfn

@@ -98,7 +98,7 @@ def test_a_shared_page_is_copied_by_the_next_write(semantics: Semantics) -> None
     stage.write(0, 1)
     assert int(stage.m.host.pte[1]) != shared
     assert not stage.m.host.pages[shared].freed  # the other process has it
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -125,5 +125,5 @@ def test_a_huge_page_is_made_and_split(semantics: Semantics) -> None:
     stage.run(MM, discard(stage.m, 1, 2))
     assert stage.m.host.huge == [False, False]
     assert [int(stage.m.host.contents(hva)) for hva in range(4)] == [1, 0, 3, 4]
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []

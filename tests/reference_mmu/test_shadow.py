@@ -13,10 +13,11 @@ from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.fast_fault import fast_page_fault
 from reference_mmu.fault import KvmPageFault, kvm_tdp_page_fault
 from reference_mmu.host import HOST_PROTNONE
-from reference_mmu.machine import COUNT_VISITS, EV_FLUSH, EV_SHIFT, EV_WARN, Machine
+from reference_mmu.machine import Machine
 from reference_mmu.memslot_update import kvm_delete_memslot
 from reference_mmu.mmu_spte import mmu_spte_update, mmu_spte_update_needs_flush
 from reference_mmu.notifier import kvm_mmu_notifier_invalidate_range_end, kvm_mmu_notifier_invalidate_range_start
+from reference_mmu.observed import COUNT_VISITS, EV_FLUSH, EV_SHIFT, EV_WARN
 from reference_mmu.oracle import Oracle
 from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.patches import closure
@@ -94,20 +95,17 @@ class Recorder(Oracle):
         self.freed: list[KvmMmuPage] = []
         self.marked: list[tuple[int, bool]] = []
 
-    def attach(self, m: Machine) -> None:
-        self.m = m
-
-    def page_marked(self, pfn: int, dirty: bool) -> None:
-        assert self.m.mmu_lock.state < 0
+    def page_marked(self, m: Machine, pfn: int, dirty: bool) -> None:
+        assert m.mmu_lock.state < 0
         self.marked.append((int(pfn), dirty))
 
-    def warned(self, text: str) -> None:
+    def warned(self, m: Machine, text: str) -> None:
         self.warnings.append(text)
 
-    def bug(self, text: str) -> None:
+    def bug(self, m: Machine, text: str) -> None:
         raise AssertionError(text)
 
-    def table_freed(self, sp: KvmMmuPage) -> None:
+    def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
         self.freed.append(sp)
 
 
@@ -202,7 +200,7 @@ def mapped(m: Machine, gfns: int) -> list[int]:
 
 
 def flushes(m: Machine) -> int:
-    return [event >> EV_SHIFT for event in m.events[m.uid]].count(EV_FLUSH)
+    return [event >> EV_SHIFT for event in m.observed.events(m.uid)].count(EV_FLUSH)
 
 
 def check_rmaps(m: Machine) -> None:
@@ -256,7 +254,7 @@ def test_vcpus_share_the_page_tables() -> None:
     tables = len(m.page_tables)
     access(m, 1, 2, write=False)
     assert len(m.page_tables) == tables
-    assert m.vcpus[1].tlb
+    assert m.vcpus[1].tlb.items() != []
 
 
 def test_a_second_fault_on_the_same_page_is_spurious() -> None:
@@ -311,7 +309,7 @@ def test_another_pfn_replaces_the_leaf_and_flushes(semantics: Semantics) -> None
     points, ret = locked(m, mmu_set_spte(m, m.memslots[0], sp, index, ACC_ALL, 1, other, replacing))
     assert ret == RET_PF_FIXED
     assert SHADOW_FLUSH in points
-    assert not m.vcpus[0].tlb
+    assert m.vcpus[0].tlb.items() == []
     assert spte_to_pfn(spte_of(m, 1)) == other
     check_rmaps(m)
     assert oracle.warnings == []
@@ -656,7 +654,7 @@ def test_a_test_for_young_stops_at_the_first_and_changes_nothing(semantics: Sema
         access(m, 0, gfn, write=False)
     before = [spte_of(m, gfn) for gfn in range(4)]
     assert locked(m, kvm_rmap_age_gfn_range(m, 0, 4, True)) == ([], True)
-    assert m.counters[COUNT_VISITS] == 2  # gfn 0, prefetched and old, then gfn 1
+    assert m.observed.counted(0, COUNT_VISITS) == 2  # gfn 0, prefetched and old, then gfn 1
     assert [spte_of(m, gfn) for gfn in range(4)] == before
 
 
@@ -769,7 +767,7 @@ def test_an_update_may_neither_zap_nor_change_the_pfn(new_spte: int, warning: st
     mmu_spte_update(m, sp, 0, LEAF | A)
     mmu_spte_update(m, sp, 0, new_spte)
     assert warning in oracle.warnings
-    assert EV_WARN in [event >> EV_SHIFT for event in m.events[0]]
+    assert EV_WARN in [event >> EV_SHIFT for event in m.observed.events(0)]
 
 
 # --- write protection and the dirty log ------------------------------------------------------------------------

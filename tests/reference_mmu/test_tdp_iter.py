@@ -4,8 +4,8 @@
 import pytest
 
 from reference_mmu.config import SlotConfig
-from reference_mmu.machine import COUNT_CHECKS
 from reference_mmu.notifier import kvm_unmap_gfn_range
+from reference_mmu.observed import COUNT_CHECKS
 from reference_mmu.points import ITER_FLUSH, ITER_RELOCK_W, ZAP_LEAF
 from reference_mmu.primary import change_protection_numa
 from reference_mmu.semantics import NEW, OLD, Semantics, parse_semantics

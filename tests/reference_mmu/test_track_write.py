@@ -4,8 +4,8 @@
 import pytest
 
 from reference_mmu.config import GuestPte
-from reference_mmu.machine import PF_FIXED, PF_INJECTED, PF_WRITE_PROTECTED
 from reference_mmu.memslot_update import kvm_create_memslot, kvm_delete_memslot
+from reference_mmu.observed import PF_FIXED, PF_INJECTED, PF_WRITE_PROTECTED
 from reference_mmu.page_table import is_obsolete_sp
 from reference_mmu.points import EMULATE, GPTE_READ, PTE_WRITE_LOCK, PTE_WRITE_ZAP
 from reference_mmu.semantics import NEW, OLD, Semantics

@@ -4,7 +4,7 @@
 import pytest
 
 from reference_mmu.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.machine import PF_FIXED, PF_WRITE_PROTECTED
+from reference_mmu.observed import PF_FIXED, PF_WRITE_PROTECTED
 from reference_mmu.points import TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import is_mmu_writable_spte, is_writable_pte

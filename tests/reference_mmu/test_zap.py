@@ -5,8 +5,8 @@ import pytest
 
 from reference_mmu.config import SlotConfig
 from reference_mmu.dirty_log import disable_dirty_log
-from reference_mmu.machine import COUNT_CHANGES, PF_FIXED, PF_FROZEN
 from reference_mmu.memslot_update import kvm_delete_memslot
+from reference_mmu.observed import COUNT_CHANGES, PF_FIXED, PF_FROZEN
 from reference_mmu.points import (
     BACK_ZAP,
     COLLAPSE_FLUSH,
@@ -214,7 +214,7 @@ def test_a_fault_meets_a_frozen_entry_in_old_and_maps_the_huge_page_in_new() -> 
     # vCPU 1 still has the 4K entry; both translations lead to the same page.
     stage.write(1, 3)
     collapse.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 

@@ -105,8 +105,8 @@ def test_a_database_that_is_gone_for_a_while(fleet: Fleet, alone: dict[str, tupl
 def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(
     fleet: Fleet, tmp_path: Path, planted: str, error: str
 ) -> None:
-    head = "def generate(seed: int, profile: Profile) -> Program:\n"
-    doc = '    """The program of a seed: a pure function of both arguments."""\n'
+    head = "def generate_script(seed: int, profile: Profile) -> Script:\n"
+    doc = '    """The program of a seed as machines run it: a pure function of both arguments."""\n'
     sources = changed_sources(tmp_path / "sources", "fuzzer/generate.py", head + doc, f"{head}    {planted}\n")
     campaign = fleet.create(8, batch_programs=2, seed=9, task_seconds=4, memory_mib=256)
     worker = fleet.start_worker(sources=sources)

@@ -142,8 +142,8 @@ def listening(port: int) -> bool:
 
 
 def test_failures_are_counted(fleet: Fleet, tmp_path: Path) -> None:
-    head = "def generate(seed: int, profile: Profile) -> Program:\n"
-    doc = '    """The program of a seed: a pure function of both arguments."""\n'
+    head = "def generate_script(seed: int, profile: Profile) -> Script:\n"
+    doc = '    """The program of a seed as machines run it: a pure function of both arguments."""\n'
     planted = f"{head}    assert seed != 3, 'planted'\n"
     sources = changed_sources(tmp_path / "sources", "fuzzer/generate.py", head + doc, planted)
     port = free_port()

@@ -99,8 +99,8 @@ def test_unexplained_finding_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_search_process_that_dies_is_reported_and_the_rest_is_kept(tmp_path: Path) -> None:
-    head = "def generate(seed: int, profile: Profile) -> Program:\n"
-    doc = '    """The program of a seed: a pure function of both arguments."""\n'
+    head = "def generate_script(seed: int, profile: Profile) -> Script:\n"
+    doc = '    """The program of a seed as machines run it: a pure function of both arguments."""\n'
     sources = changed_sources(
         tmp_path / "sources", "fuzzer/generate.py", head + doc, head + "    assert seed != 16, 'planted'\n"
     )

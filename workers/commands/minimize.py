@@ -95,9 +95,9 @@ def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
     comparison, story, finding = reproducer.comparison(), reproducer.story(), reproducer.finding
     drive = by_switches(story.switches)
     outcome = comparison.run(story.program, drive)
-    if not shows(finding, story.program, outcome):
+    if not shows(finding, outcome):
         return None
-    trial = Trial(comparison, story.program, drive, outcome)
+    trial = Trial(comparison, drive, outcome)
     what: Divergence | str = finding.what
     if finding.kind == "divergence":
         what = next(shown for shown in outcome.divergences if shown.effect == finding.what)

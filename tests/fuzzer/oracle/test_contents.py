@@ -11,15 +11,9 @@ from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.tlb import TLB_W
 from reference_mmu.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, MM, Stage
+from tests.deaf import Deaf
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
-
-class Deaf(dict[int, int]):
-    """The TLB of a vCPU that does not hear remote flushes."""
-
-    def clear(self) -> None:
-        pass
 
 
 def make_old(stage: Stage, hva: int) -> None:
@@ -45,7 +39,7 @@ def test_accepts_contents_that_survive_everything(backing: str, semantics: Seman
         stage.run(MM, change(stage.m, 1))
         stage.read(1, 1)
         stage.read(0, 2)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -73,7 +67,7 @@ def test_rejects_an_access_to_a_freed_page() -> None:
         *["stale-translation", "mapped-during-invalidation"],
         *["mapped-freed-page", "freed-page-access"],
     ]
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert "lost-write" in stage.violations
 
 
@@ -84,7 +78,7 @@ def test_rejects_a_dirty_page_that_reclaim_took_for_clean() -> None:
     stage.m.host.flags[1] &= ~HOST_D
     stage.m.host.pages[int(stage.m.host.pte[1])].dirty = False
     stage.run(MM, shrink_folio(stage.m, 1))
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["lost-write"]
 
 
@@ -93,10 +87,10 @@ def test_rejects_a_page_that_reclaim_would_take_for_clean() -> None:
     stage = Stage()
     stage.write(0, 1)
     stage.m.host.pages[int(stage.m.host.pte[1])].dirty = False
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []  # the host PTE knows
     stage.m.host.flags[1] &= ~HOST_D
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["unsaved-write"]
 
 
@@ -123,7 +117,7 @@ def test_legal_a_write_to_a_page_that_is_being_written_out() -> None:
     reclaim.to(INV_IO)
     reclaim.finish()
     writer.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -132,7 +126,7 @@ def test_legal_zeroes_after_a_discard() -> None:
     stage.write(0, 1)
     stage.run(MM, discard(stage.m, 1, 2))
     stage.read(0, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -154,7 +148,7 @@ def test_legal_an_emulated_write_to_a_tracked_page(semantics: Semantics) -> None
     stage.write(1, 1)
     assert stage.cached(1, 1) & TLB_W == 0
     stage.read(0, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 

@@ -27,17 +27,11 @@ from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import PT_WRITABLE_MASK, is_writable_pte
 from reference_mmu.tlb import TLB_D, TLB_W
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
+from tests.deaf import Deaf
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 EVERY_PAGING = pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
 LOGGING = (SlotConfig(base=0, npages=8, hva=0, logging=True),)
-
-
-class Deaf(dict[int, int]):
-    """The TLB of a vCPU that does not hear remote flushes."""
-
-    def clear(self) -> None:
-        pass
 
 
 def logged_by_pml(semantics: Semantics, manual: bool) -> Stage:
@@ -69,7 +63,7 @@ def test_accepts_a_whole_migration(mmu: str, paging: str, semantics: Semantics) 
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not any(stage.dirty(gfn) for gfn in range(8))
     stage.write(1, 2)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -81,7 +75,7 @@ def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> N
     stage.run(MM, migrate_page(stage.m, 1))
     stage.write(0, 1)
     stage.run(MM, discard(stage.m, 1, 2))
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -91,7 +85,7 @@ def test_accepts_a_report_of_what_pml_had_logged(manual: bool, semantics: Semant
     stage = logged_by_pml(semantics, manual)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.m.vcpus[0].pml_buffer == []
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -116,7 +110,7 @@ def test_rejects_what_such_a_vcpu_then_writes() -> None:
     stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.write(1, 1).points == []
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["writable-after-dirty-log", "lost-dirty-page"]
 
 
@@ -124,7 +118,7 @@ def test_rejects_a_bit_that_got_lost() -> None:
     stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
     stage.write(0, 1)
     stage.m.memslots[0].dirty_bitmap[0] = 0
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["lost-dirty-page"]
 
 
@@ -145,7 +139,7 @@ def test_rejects_a_write_that_w_given_back_by_hand_hides() -> None:
     stage.run(IOCTL, enable_dirty_log(stage.m, 0))
     stage.store(1, stage.leaf(1) | PT_WRITABLE_MASK)
     stage.write(0, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["lost-dirty-page"]
 
 
@@ -185,7 +179,7 @@ def test_legal_a_page_reported_that_nobody_wrote(paging: str) -> None:
     stage.read(0, 1)
     assert stage.dirty(1)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -202,7 +196,7 @@ def test_legal_a_gfn_that_is_still_in_a_pml_buffer() -> None:
     assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
     harvest.finish()
     assert not stage.dirty(1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -219,7 +213,7 @@ def test_legal_the_window_of_the_fast_fault_between_store_and_bit() -> None:
     assert not stage.dirty(1)
     writer.finish()
     assert stage.dirty(1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -230,7 +224,7 @@ def test_legal_a_write_between_the_taken_bit_and_the_flush() -> None:
     harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_FLUSH)
     assert stage.write(0, 1).points == []
     harvest.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -241,7 +235,7 @@ def test_legal_a_write_between_the_ioctl_and_the_copy() -> None:
     assert stage.write(0, 1).faults != []
     assert stage.dirty(1)
     harvest.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -255,7 +249,7 @@ def test_legal_a_stale_bit_between_its_taking_and_the_protection() -> None:
     writer = stage.access(1, 1, write=True).to(WALK_FILL)
     harvest.finish()
     writer.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -270,7 +264,7 @@ def test_legal_initially_set_leaves_everything_writable() -> None:
     stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4))
     assert stage.cached(0, 1) == 0
     stage.write(0, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -288,7 +282,7 @@ def test_legal_nothing_is_owed_once_logging_is_off() -> None:
     stage = Stage(slots=LOGGING)
     stage.run(IOCTL, disable_dirty_log(stage.m, 0))
     stage.write(0, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -303,7 +297,7 @@ def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() 
     assert not stage.dirty(1)
     writer.finish()
     assert stage.dirty(1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -326,5 +320,5 @@ def test_legal_a_writable_spte_of_a_root_that_nobody_can_load() -> None:
     assert not stage.dirty(1)
     assert is_writable_pte(leaf_of(stage.m, obsolete, 1)[0])
     zap.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []

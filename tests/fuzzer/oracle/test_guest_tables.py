@@ -11,16 +11,10 @@ from reference_mmu.tlb import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
 from reference_mmu.vcpu import invlpg
 from reference_mmu.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, MM
+from tests.deaf import Deaf
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, OTHER, ROOT_PAGE, THIRD, GuestStage, gpte
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
-
-class Deaf(dict[int, int]):
-    """The TLB of a vCPU that does not hear remote flushes."""
-
-    def clear(self) -> None:
-        pass
 
 
 def unlock_by_somebody(stage: GuestStage) -> None:
@@ -106,9 +100,10 @@ def test_rejects_a_flush_that_synchronizes_nothing() -> None:
 def test_rejects_a_flush_that_leaves_the_own_tlb_alone() -> None:
     stage = GuestStage()
     stage.read(0, DATA)
-    entries = dict(stage.m.vcpus[0].tlb)
+    entries = stage.m.vcpus[0].tlb.items()
     flush = stage.thread(0, invlpg(stage.m, stage.m.vcpus[0], DATA)).to(SYNC_LOCK)
-    stage.m.vcpus[0].tlb.update(entries)
+    for key, entry in entries:
+        stage.m.vcpus[0].tlb.put(key, entry)
     flush.finish()
     assert stage.violations == ["stale-after-guest-flush"]
 
@@ -194,7 +189,7 @@ def test_bits_that_kvm_sets_in_a_guest_table_belong_into_the_copy() -> None:
     stage.set_word(LEAF, DATA, gpte(4, dirty=False))
     stage.judge.attach(stage.m)
     stage.write(0, DATA)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -204,5 +199,5 @@ def test_rejects_a_bit_set_in_a_guest_table_without_a_trace() -> None:
     stage.judge.attach(stage.m)
     stage.m.memslots[0].dirty_bitmap[0] = stage.m.memslots[0].dirty_bitmap[1] = 0
     stage.set_word(LEAF, DATA, gpte(4) | 1 << 11)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["lost-dirty-page"]

@@ -38,7 +38,7 @@ def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str) -> None:
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
     stage.run(IOCTL, kvm_create_memslot(stage.m, 0))
     stage.write(1, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -133,7 +133,7 @@ def test_rejects_a_vcpu_that_enters_the_guest_on_an_obsolete_root(mmu: str) -> N
     vcpu = stage.m.vcpus[0]
     stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
     assert stage.violations == []
-    stage.m.oracle.guest_entered(vcpu)
+    stage.m.oracle.guest_entered(stage.m, vcpu)
     assert stage.violations == ["obsolete-root"]
 
 
@@ -185,7 +185,7 @@ def test_legal_an_obsolete_root_that_is_being_dropped(mmu: str) -> None:
     drop = stage.thread(0, kvm_mmu_free_obsolete_roots(stage.m, stage.m.vcpus[0])).to(VCPU_UNLOAD)
     stage.read(1, 1)
     drop.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 

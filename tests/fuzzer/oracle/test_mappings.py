@@ -15,15 +15,9 @@ from reference_mmu.ret_pf import RET_PF_FIXED
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
 from tests.by_hand import IOCTL, MM, Stage
+from tests.deaf import Deaf
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
-
-class Deaf(dict[int, int]):
-    """The TLB of a vCPU that does not hear remote flushes."""
-
-    def clear(self) -> None:
-        pass
 
 
 # --- accepts ---------------------------------------------------------------------------------------------------
@@ -41,7 +35,7 @@ def test_accepts_what_the_primary_mmu_does(change: object, mmu: str, semantics: 
         stage.run(MM, change(stage.m, gfn))
         stage.read(0, gfn)
         stage.write(1, gfn)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -55,7 +49,7 @@ def test_accepts_a_slot_that_goes_moves_and_comes_back(quirk: bool, semantics: S
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
     stage.run(IOCTL, kvm_create_memslot(stage.m, 0))
     stage.write(1, 1)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -141,7 +135,7 @@ def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
 def test_rejects_a_reference_that_is_never_dropped() -> None:
     stage = Stage()
     stage.m.host.get(int(stage.m.host.pte[1]))
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["refcount-leak"]
 
 
@@ -178,7 +172,7 @@ def test_legal_a_reference_held_while_the_page_is_unmapped() -> None:
     stage.run(MM, migrate_page(stage.m, 1))
     assert int(stage.m.host.pte[1]) == pfn
     reader.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -206,7 +200,7 @@ def test_legal_a_page_freed_while_another_slot_maps_its_neighbour() -> None:
     stage.write(0, 4)
     stage.run(MM, discard(stage.m, 0, 4))
     assert stage.level(4) == 1
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -217,5 +211,5 @@ def test_legal_a_missing_host_page_under_a_missing_spte() -> None:
     reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_CLEAN)
     assert stage.leaf(1) == 0
     reclaim.finish()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []

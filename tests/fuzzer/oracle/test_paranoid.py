@@ -6,12 +6,12 @@ import pytest
 
 from fuzzer.execute import Execution
 from fuzzer.flows import SHIPPED
-from fuzzer.generate import generate
+from fuzzer.generate import generate_script
 from fuzzer.oracle.paranoid import Paranoid
 from fuzzer.profile import PROFILES, Profile
 from fuzzer.schedulers import draw_strategy, make_scheduler
-from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.semantics import NEW, OLD, Semantics
+from tests.deaf import Deaf
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 STALENESS = ("stale-translation", "stale-writable-mmuw")
@@ -19,27 +19,13 @@ MAX_STEPS = 1000  # the longest program takes half of it; a vCPU may get lost in
 PROGRAMS = 100
 
 
-class DeafTlb(dict[int, int]):
-    """Of a vCPU that does not hear flushes."""
-
-    def clear(self) -> None:
-        pass
-
-
-class DeafCache(dict[int, KvmMmuPage]):
-    """The same for page tables."""
-
-    def clear(self) -> None:
-        pass
-
-
 def execution_of(seed: int, profile: Profile, semantics: Semantics) -> Execution:
-    return Execution(generate(seed, profile), semantics, SHIPPED)
+    return Execution(generate_script(seed, profile), semantics, SHIPPED)
 
 
 def watch(seed: int, execution: Execution) -> Paranoid:
     paranoid = Paranoid(execution)
-    paranoid.run(make_scheduler(draw_strategy(seed), seed, int(execution.n)), MAX_STEPS)
+    paranoid.run(make_scheduler(draw_strategy(seed), seed, len(execution.actors)), MAX_STEPS)
     return paranoid
 
 
@@ -70,7 +56,7 @@ def test_both_find_a_missed_flush_at_the_same_step(profile: Profile) -> None:
     found = 0
     for seed in range(PROGRAMS):
         execution = execution_of(seed, one_root, NEW)
-        execution.m.vcpus[0].tlb = DeafTlb()
+        execution.m.vcpus[0].tlb = Deaf()
         paranoid = watch(seed, execution)
         slow, fast = first(paranoid.found), first(judged(execution))
         if slow != fast:
@@ -90,7 +76,7 @@ def test_the_event_driven_judge_sees_a_kept_page_table_first() -> None:
     found = 0
     for seed in range(4 * PROGRAMS):
         execution = execution_of(seed, logging, NEW)
-        execution.m.vcpus[0].structure_cache = DeafCache()
+        execution.m.vcpus[0].structure_cache = Deaf()
         paranoid = watch(seed, execution)
         if "freed-table-reference" in paranoid.found:
             found += 1

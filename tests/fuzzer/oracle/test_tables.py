@@ -6,7 +6,6 @@ import pytest
 from reference_mmu.config import SlotConfig
 from reference_mmu.dirty_log import disable_dirty_log
 from reference_mmu.memslot_update import kvm_delete_memslot
-from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.points import (
     BACK_ZAP,
     COLLAPSE_FLUSH,
@@ -27,15 +26,9 @@ from reference_mmu.spte import (
     is_frozen_spte,
 )
 from tests.by_hand import IOCTL, Stage, is_freed
+from tests.deaf import Deaf
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
-
-class Deaf(dict[int, KvmMmuPage]):
-    """The structure cache of a vCPU that does not hear remote flushes."""
-
-    def clear(self) -> None:
-        pass
 
 
 def collapsible(semantics: Semantics) -> Stage:
@@ -54,10 +47,10 @@ def collapsible(semantics: Semantics) -> Stage:
 def test_accepts_a_table_freed_after_the_flush(semantics: Semantics) -> None:
     stage = collapsible(semantics)
     table, _ = stage.entry(1)
-    assert table in stage.m.vcpus[0].structure_cache.values()
+    assert table in stage.cached_tables(0)
     stage.run(IOCTL, disable_dirty_log(stage.m, 0))
     assert table.freed
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -103,7 +96,7 @@ def test_rejects_a_frozen_entry_left_behind() -> None:
     stage.m.flush_all()
     stage.m.write_unlock()
     assert stage.violations == []
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["illegal-spte"]
 
 
@@ -112,7 +105,7 @@ def test_rejects_a_link_to_a_freed_table() -> None:
     stage.write(0, 1)
     table, _ = stage.entry(1)
     table.freed = True
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["illegal-spte"]
 
 
@@ -121,7 +114,7 @@ def test_rejects_a_leaf_that_maps_another_page_at_the_end() -> None:
     stage.write(0, 1)
     sp, index = stage.entry(1)
     sp.spt[index] += 1 << PAGE_SHIFT
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == ["illegal-spte"]
 
 
@@ -159,7 +152,7 @@ def test_legal_references_of_a_root_that_cannot_be_entered() -> None:
     table, _ = stage.entry(1)
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
     assert table.freed
-    assert table in stage.m.vcpus[0].structure_cache.values()
+    assert table in stage.cached_tables(0)
     assert stage.violations == []
 
 
@@ -169,7 +162,7 @@ def test_legal_frozen_entries_in_an_unlinked_table() -> None:
     deletion = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(BACK_ZAP)
     deletion.finish()
     kvm_mmu_free_roots(stage.m, stage.m.vcpus[0])
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -195,7 +188,7 @@ def test_legal_an_empty_table_that_stays() -> None:
     stage.store(1, SHADOW_NONPRESENT_VALUE)
     stage.m.flush_all()
     stage.m.write_unlock()
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []
 
 
@@ -207,5 +200,5 @@ def test_legal_a_table_freed_under_a_walker_that_came_after_it_was_unlinked() ->
     collapse.finish()
     assert is_freed(table)
     stage.m.rcu.unlock(0)
-    stage.judge.finish()
+    stage.judge.finish(stage.m)
     assert stage.violations == []

@@ -30,15 +30,9 @@ from reference_mmu.spte import (
 from reference_mmu.tlb import TLB_W
 from reference_mmu.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
+from tests.deaf import Deaf
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
-
-class Deaf(dict[int, int]):
-    """The TLB of a vCPU that does not hear remote flushes."""
-
-    def clear(self) -> None:
-        pass
 
 
 # --- accepts ---------------------------------------------------------------------------------------------------
@@ -113,7 +107,7 @@ def test_rejects_a_flush_that_comes_before_the_last_zap() -> None:
     stage.m.flush_all()
     stage.store(2, SHADOW_NONPRESENT_VALUE)
     # Whatever filled it again before the second zap.
-    stage.m.vcpus[0].tlb[int(stage.m.tlb_key(2, 1))] = 2 << PAGE_SHIFT | TLB_W
+    stage.m.vcpus[0].tlb.put(stage.m.tlb_key(2, 1), 2 << PAGE_SHIFT | TLB_W)
     stage.m.write_unlock()
     assert stage.violations == ["stale-translation"]
 

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""include/linux/bits.h"""
+
+from mypy_extensions import i64
+
+
+def bit_ull(nr: i64, one: i64 = 1) -> i64:
+    """BIT_ULL(nr).
+
+    Shift this, never a literal, by a number that is not known beforehand. mypyc writes a literal into the C source as
+    it stands, where `1` is an int of 32 bits: from nr = 31 on, compiled code would compute something else than
+    interpreted code does, and nobody would say so (docs/decisions/0015). `one` is there to be no literal.
+    """
+    return one << nr

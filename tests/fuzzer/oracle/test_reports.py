@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is reported: the first time only, with the operation, the turn, and where both halves of a race stood."""
+
+from fuzzer.oracle.reports import Reports
+from fuzzer.running_actor import END
+from reference_mmu.points import AGE_LOCK, FAULT_ENTER, FAULT_PFN, WALK_LEAF
+
+
+def reported(reports: Reports, invariant: str = "stale-read") -> tuple[int, int, int, int]:
+    """uid, turn, where the actor stood, where the one before it stood."""
+    reports.report(invariant)
+    found = reports.violations[invariant]
+    return found.uid, found.step, found.point, found.other_point
+
+
+def turn(reports: Reports, actor: int, uid: int, at: int, to: int) -> None:
+    """The actor runs from one point to another."""
+    reports.begin_turn(actor, uid, at)
+    reports.here = to
+
+
+def test_a_violation_names_both_halves_of_a_race() -> None:
+    reports = Reports()
+    turn(reports, 0, 3, END, FAULT_PFN)
+    reports.begin_turn(1, 7, AGE_LOCK)
+    assert reported(reports) == (7, 2, AGE_LOCK, FAULT_PFN)
+
+
+def test_the_other_half_stays_who_ran_before() -> None:
+    """However many turns the actor has taken since."""
+    reports = Reports()
+    turn(reports, 2, 3, END, FAULT_PFN)
+    turn(reports, 0, 4, END, FAULT_ENTER)
+    for point in (WALK_LEAF, AGE_LOCK):
+        turn(reports, 1, 7, END, point)
+    reports.begin_turn(1, 7, AGE_LOCK)
+    assert reported(reports) == (7, 5, AGE_LOCK, FAULT_ENTER)
+
+
+def test_one_that_ended_its_operation_stands_at_the_end() -> None:
+    reports = Reports()
+    turn(reports, 0, 3, FAULT_PFN, END)
+    reports.begin_turn(1, 7, WALK_LEAF)
+    assert reported(reports) == (7, 2, WALK_LEAF, END)
+
+
+def test_while_nobody_else_has_run_both_are_the_actor() -> None:
+    reports = Reports()
+    turn(reports, 0, 3, END, FAULT_PFN)
+    reports.begin_turn(0, 3, FAULT_PFN)
+    assert reported(reports) == (3, 2, FAULT_PFN, FAULT_PFN)
+
+
+def test_only_the_first_time_counts() -> None:
+    reports = Reports()
+    reports.begin_turn(0, 3, END)
+    reports.report("warn", "the first")
+    reports.note("huge-before-flush")
+    reports.begin_turn(1, 7, END)
+    reports.report("warn", "the second")
+    reports.report("bug")
+    reports.note("huge-before-flush")
+    reports.note("young-false-negative")
+    assert {name: (v.invariant, v.uid, v.detail) for name, v in reports.violations.items()} == {
+        "warn": ("warn", 3, "the first"),
+        "bug": ("bug", 7, ""),
+    }
+    assert reports.facts == {"huge-before-flush": 3, "young-false-negative": 7}
