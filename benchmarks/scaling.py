@@ -5,9 +5,10 @@
     .venv/bin/python -m benchmarks.scaling --pairs 5 --seconds 60 --json scaling.json
 
 Each search has the same seconds, so what all processes have to find out for themselves weighs the same on both sides.
-The clock needs an idle machine: as many cores as jobs, and a little of one more.  So processor time is told, too: that
-of the parent, which stores and shows and so is what the jobs share, and programs per second of a search process's own,
-which falls where jobs are in each other's way though none of them waits.
+The clock needs an idle machine, which is one where each job had nearly all of a core.
+
+What jobs share is the parent, which stores and shows.  Its processor time, beside that of the jobs, is told on any
+machine, and so is the most that it leaves them: where there are as many cores as jobs, what it takes they do not have.
 """
 
 import os
@@ -45,8 +46,12 @@ class Measured(msgspec.Struct, frozen=True):
             f"  {self.jobs} jobs, load {self.load:.1f}: {self.programs} programs, "
             f"{self.programs / self.seconds:.0f}/s, {self.programs / self.jobs_seconds:.0f} per second of a job, "
             f"each had {self.jobs_seconds / self.jobs / self.seconds:.0%} of a core, "
-            f"the parent {self.parent_seconds / self.seconds:.1%}"
+            f"the parent {self.parent_share():.1%} of their time"
         )
+
+    def parent_share(self) -> float:
+        """Processor time of the parent for each second of the jobs."""
+        return self.parent_seconds / self.jobs_seconds
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -59,10 +64,9 @@ class Pair(msgspec.Struct, frozen=True):
         """How often the programs of one job."""
         return self.more.programs / self.more.seconds / (self.one.programs / self.one.seconds)
 
-    def by_processor(self) -> float:
-        """The same if every job had had a core for itself."""
-        each = self.more.programs / self.more.jobs_seconds / (self.one.programs / self.one.jobs_seconds)
-        return each * self.more.jobs
+    def at_most(self) -> float:
+        """The same as far as the parent goes, with as many cores as jobs."""
+        return self.more.jobs / (1 + self.more.parent_share())
 
 
 @click.command()
@@ -82,7 +86,7 @@ def main(pairs: int, seconds: int, jobs: int, profile: str, json_file: Path | No
         measured.append(Pair(found[1], found[jobs]))
         print(found[1].line(), found[jobs].line(), sep="\n", flush=True)
     print(spread(f"{jobs} jobs / 1 job by the clock", [pair.by_clock() for pair in measured]))
-    print(spread(f"{jobs} jobs / 1 job by processor time", [pair.by_processor() for pair in measured]))
+    print(spread("the parent allows", [pair.at_most() for pair in measured]))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n")
 
