@@ -2,7 +2,7 @@
 """What a fleet costs: the same seeds by `mmufuzz run` and by a worker with its servers, on the same cores.
 
     make compile
-    .venv/bin/python -m benchmarks.overhead --programs 20000 --slots 2
+    .venv/bin/python -m benchmarks.overhead --programs 200000 --slots 1 --pairs 3
 
 Told are the whole, with start and end of all processes, and what is left of it when a campaign of a single program is
 taken off, which is start and end and nothing else. Seconds of the clock tell what a user waits for; they need an idle
@@ -12,6 +12,7 @@ machine. Seconds of processor time are told for both, those of PostgreSQL and of
 import os
 import resource
 import signal
+import statistics
 import subprocess
 import tempfile
 import time
@@ -56,28 +57,35 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--programs", type=click.IntRange(2), default=20_000, show_default=True)
+@click.option("--programs", type=click.IntRange(2), default=200_000, show_default=True)
 @click.option("--batch-programs", type=click.IntRange(1), default=BATCH_PROGRAMS, show_default=True)
 @click.option("--slots", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--profile", default="tdp", show_default=True)
-def main(programs: int, batch_programs: int, slots: int, profile: str) -> None:
+@click.option("--pairs", type=click.IntRange(1), default=1, show_default=True, help="How often both are run, in turn.")
+def main(programs: int, batch_programs: int, slots: int, profile: str, pairs: int) -> None:
     """Compare a fleet with one embedded search."""
-    print(f"{programs} programs of {profile}, {slots} at a time, load {os.getloadavg()[0]:.1f}")
-    with running_servers() as servers:
-        embedded = [run_embedded(count, profile, slots) for count in (1, programs)]
-        fleet = [run_fleet(servers, count, profile, batch_programs, slots) for count in (1, programs)]
-    compare("start and end", embedded[0], fleet[0])
-    compare("without them", embedded[1].without(embedded[0]), fleet[1].without(fleet[0]))
-    compare("whole", embedded[1], fleet[1])
+    without = []
+    for _ in range(pairs):
+        print(f"{programs} programs of {profile}, {slots} at a time, load {os.getloadavg()[0]:.1f}")
+        with running_servers() as servers:
+            embedded = [run_embedded(count, profile, slots) for count in (1, programs)]
+            fleet = [run_fleet(servers, count, profile, batch_programs, slots) for count in (1, programs)]
+        compare("start and end", embedded[0], fleet[0])
+        without.append(compare("without them", embedded[1].without(embedded[0]), fleet[1].without(fleet[0])))
+        compare("whole", embedded[1], fleet[1])
+    for name, ratios in zip(("by the clock", "by processor time"), zip(*without, strict=True), strict=True):
+        told = f"{statistics.median(ratios):.1%} (from {min(ratios):.1%} to {max(ratios):.1%})"
+        print(f"without start and end, {name}: {told}")
 
 
-def compare(what: str, embedded: Measured, fleet: Measured) -> None:
-    """Print both, and how much of the embedded throughput the fleet has."""
+def compare(what: str, embedded: Measured, fleet: Measured) -> tuple[float, float]:
+    """Print both, and how much of the embedded throughput the fleet has: by the clock, and by processor time."""
     print(f"{what}:")
     print(embedded.line("  embedded"))
     print(fleet.line("  fleet"))
     wall, cpu = embedded.wall_seconds / fleet.wall_seconds, embedded.cpu_seconds / fleet.cpu_seconds
-    print(f"  fleet / embedded  {wall:.1%} of the throughput by the clock, {cpu:.1%} by processor time")
+    print(f"  fleet / embedded  {wall:.1%} of the throughput by the clock, {cpu:.1%} by processor time", flush=True)
+    return wall, cpu
 
 
 def run_embedded(programs: int, profile: str, jobs: int) -> Measured:

@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, upd
 from db.handout import TaskName, close_task, new_task
 from db.schema import JudgementState, JudgementTable, TaskKind, TaskTable
 
-# A program is judged in some hundredths of a second, compiled, and minimized in a few more; a task costs about one.
-# Interpreted, such a task is still far from the time limits.
-_PROGRAMS_MAX: Final = {TaskKind.JUDGE: 32, TaskKind.MINIMIZE: 16}
+# A program is judged in some milliseconds, compiled, and minimized in some hundredths of a second; a task costs up to a
+# tenth of one, servers included.  Interpreted, such a task is still far from the time limits.
+_PROGRAMS_MAX: Final = {TaskKind.JUDGE: 128, TaskKind.MINIMIZE: 48}
 
 
 def grouped(judgements: Sequence[tuple[int, int]], kind: TaskKind, slots: int) -> dict[int, int]:

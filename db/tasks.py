@@ -29,6 +29,8 @@ class Begun(msgspec.Struct, frozen=True):
     """How often it was begun, this time included."""
     memory_mib: int | None
     """What it may take, see db.fleets.FleetPlan."""
+    task_seconds: int | None
+    """How long it may take, as well."""
 
 
 class BatchWork(Begun, frozen=True):
@@ -117,8 +119,8 @@ class Tasks:
             connection.execute(update(TaskTable).where(is_task(name)).values(begun))
             if starts and name.kind is not TaskKind.BATCH:
                 split(connection, name)
-            memory = select(FleetTable.memory_mib).where(FleetTable.campaign_id == campaign.id)
-            return _work(connection, name, Begun(campaign, starts + 1, connection.execute(memory).scalar()))
+            fleet = select(FleetTable.memory_mib, FleetTable.task_seconds).where(FleetTable.campaign_id == campaign.id)
+            return _work(connection, name, Begun(campaign, starts + 1, *connection.execute(fleet).one()))
 
     def set_aside(self, name: TaskName, error: str) -> None:
         """Give a task up, so that it no longer blocks the rest."""
@@ -174,7 +176,7 @@ def _is_in_hand(connection: Connection, name: TaskName) -> bool:
 
 
 def _work(connection: Connection, name: TaskName, begun: Begun) -> Work:
-    common = (begun.campaign, begun.starts, begun.memory_mib)
+    common = (begun.campaign, begun.starts, begun.memory_mib, begun.task_seconds)
     if name.kind is TaskKind.BATCH:
         size = connection.execute(
             select(FleetTable.batch_programs).where(FleetTable.campaign_id == name.campaign)

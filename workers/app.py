@@ -13,6 +13,7 @@ from db.schema import TaskKind
 from reference_mmu.version import model_version
 from workers.logs import configure_logs
 from workers.settings import Settings, settings
+from workers.turns import TURN_SECONDS
 
 CONTROL_QUEUE: Final = "mmufuzz-control"
 """Pulses of the dispatcher: any worker takes them."""
@@ -45,8 +46,15 @@ def time_limits(chosen: Settings, task_seconds: int | None) -> tuple[int, int]:
     return ceil(shorter), ceil(shorter + hard - soft)
 
 
+def message_limits(chosen: Settings, task_seconds: int | None = None) -> tuple[int, int]:
+    """Soft and hard limit of a message: Celery's clock runs while the task waits for its turn, too."""
+    soft, hard = time_limits(chosen, task_seconds)
+    return soft + TURN_SECONDS, hard + TURN_SECONDS
+
+
 def make_app(chosen: Settings) -> Celery:
     """The application for these settings."""
+    soft, hard = message_limits(chosen)
     app = Celery("mmufuzz", broker=chosen.broker.get_secret_value(), include=["workers.tasks", "workers.chores"])
     app.conf.update(
         # JSON alone: a pickle is code that the sender runs here.
@@ -60,13 +68,13 @@ def make_app(chosen: Settings) -> Celery:
         task_reject_on_worker_lost=True,
         # Not after a hard time limit, either.  Endless redelivery is stopped by db.tasks.STARTS_MAX.
         task_acks_on_failure_or_timeout=True,
-        # One message in hand per process: what waits here could be run elsewhere.
+        # One message in hand per process, and so one more than slots: what waits here could be run elsewhere.
         worker_prefetch_multiplier=1,
         # After a lost connection Celery takes fewer messages until those in hand are acknowledged; but the broker may
         # have forgotten them, and then it would take none for ever.
         worker_enable_prefetch_count_reduction=False,
-        task_soft_time_limit=chosen.soft_limit_seconds,
-        task_time_limit=chosen.hard_limit_seconds,
+        task_soft_time_limit=soft,
+        task_time_limit=hard,
         # Longer than any task may take, or the broker would hand out what is still being run.
         broker_transport_options={
             "visibility_timeout": chosen.visibility_seconds,

@@ -3,9 +3,10 @@
 
 import os
 import time
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from celery import Task
 from kombu.exceptions import OperationalError
 
 from db.notifications import Notifications
@@ -17,9 +18,10 @@ from workers import metrics
 from workers.app import CONTROL_QUEUE, app, queue_of
 from workers.logs import log
 from workers.metrics import Delivery
+from workers.overtime import overtime
 from workers.rechecking import rechecked
 from workers.settings import settings
-from workers.tasks import PULSE_EXPIRES_SECONDS, WORKER_NAME, Bench
+from workers.tasks import PULSE_EXPIRES_SECONDS, WORKER_NAME, Bench, put_back
 from workers.webhook import NotDelivered, post
 
 _RECHECKS_AT_A_TIME: Final = 16
@@ -38,8 +40,8 @@ def chores() -> None:
         log().warning("broker gone, chores will be done later", error=str(error))
 
 
-@app.task(name="mmufuzz.recheck")
-def recheck(message: object) -> None:
+@app.task(bind=True, name="mmufuzz.recheck")
+def recheck(self: Task[Any, Any], message: object) -> None:
     """Run the reproducer of a finding with this model version."""
     try:
         finding = msgspec.convert(message, Natural)
@@ -51,7 +53,12 @@ def recheck(message: object) -> None:
     if body is None:
         log().info("nothing to recheck any more", finding=finding)
         return
-    seen = rechecked(body)
+    turn = Bench.turn()
+    if turn is None:
+        put_back(self)
+        return
+    with turn, overtime(settings().soft_limit_seconds):
+        seen = rechecked(body)
     moved = rechecks.store(finding, seen, os.environ[WORKER_NAME])
     if moved is not None:
         metrics.RECHECKS.labels(moved.after.value).inc()

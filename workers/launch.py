@@ -17,8 +17,8 @@ from reference_mmu.version import model_version
 from workers.options import SEED_MAX
 
 # Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
-# lost; interpreted it is a minute or two, which is still within the time limits.
-BATCH_PROGRAMS: Final = 2000
+# lost; interpreted it is half a minute or, on a slow machine, two, which is still within the time limits.
+BATCH_PROGRAMS: Final = 10_000
 PROGRAMS_MAX: Final = 10**12
 SECONDS_MAX: Final = 10**8
 BATCH_PROGRAMS_MAX: Final = 10**6

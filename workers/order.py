@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a search is told, and what it sends back."""
 
+from typing import Final
+
 import msgspec
 
 from fuzzer.finding import FoundFinding
 
-BATCH_PROGRAMS = 50
+BATCH_PROGRAMS: Final = 50
+
+# Storing a batch takes about a hundredth of a second, in which a search process runs as many programs as a first batch
+# has.  So batches grow: after so many of a size each process's are twice as large, up to so many times.  A larger one
+# is at most an eighth of what its process has run before, so that no process ends long after the others.
+_BATCHES_PER_SIZE: Final = 16
+_DOUBLINGS: Final = 7
 
 
 class Order(msgspec.Struct, frozen=True):
     """A search over the seeds from `seed` on, for `programs` programs or, if 0, until it is stopped.
 
-    Batch n has the seeds seed + n * batch_programs ...; process number p of `jobs` hunts the batches n with
-    n mod jobs = p, so that who hunts what does not depend on how fast anybody is.
+    Batch n has the seeds that follow those of batch n - 1; the first ones have `batch_programs`, later ones more.
+    Process number p of `jobs` hunts the batches n with n mod jobs = p, so that who hunts what does not depend on how
+    fast anybody is.
     """
 
     old: str
@@ -31,8 +40,16 @@ class Order(msgspec.Struct, frozen=True):
 
     def batch(self, number: int) -> range:
         """Seeds of a batch, none if it lies beyond the last program."""
-        first = self.seed + number * self.batch_programs
-        end = first + self.batch_programs
+        first, size = self.seed, self.batch_programs
+        alike = _BATCHES_PER_SIZE * self.jobs
+        for _ in range(_DOUBLINGS):
+            if number < alike:
+                break
+            number -= alike
+            first += alike * size
+            size *= 2
+        first += number * size
+        end = first + size
         return range(first, min(end, self.seed + self.programs) if self.programs else end)
 
 
@@ -61,5 +78,5 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def batch_size(programs: int, jobs: int) -> int:
-    """Programs per batch: BATCH_PROGRAMS, but so few that no job is left without one."""
+    """Programs of a first batch: BATCH_PROGRAMS, but so few that no job is left without one."""
     return min(BATCH_PROGRAMS, -(-programs // jobs)) if programs else BATCH_PROGRAMS

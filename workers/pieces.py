@@ -24,6 +24,7 @@ from workers import metrics
 from workers.allowance import allowance
 from workers.glimpses import Glimpses
 from workers.metrics import BatchEnd, count_sightings
+from workers.turns import Turn
 
 
 class Reached:
@@ -32,16 +33,16 @@ class Reached:
     coverage = 0
 
 
-def perform(engine: Engine, name: TaskName, work: Work) -> None:
-    """Do the work and store its result in one transaction.  Raises StoreError."""
+def perform(engine: Engine, name: TaskName, work: Work, turn: Turn) -> None:
+    """Do the work, end the turn, and store the result in one transaction.  Raises StoreError."""
     hunt = hunt_of(work.campaign)
     match work:
         case BatchWork():
-            _run_batch(engine, name, hunt, work)
+            _run_batch(engine, name, hunt, work, turn)
         case JudgeWork():
-            _judge(engine, name, hunt, work)
+            _judge(engine, name, hunt, work, turn)
         case MinimizeWork():
-            _minimize(engine, name, hunt, work)
+            _minimize(engine, name, hunt, work, turn)
 
 
 def hunt_of(campaign: CampaignRow) -> Hunt:
@@ -50,7 +51,7 @@ def hunt_of(campaign: CampaignRow) -> Hunt:
     return Hunt(old, new, PROFILES[campaign.profile], strategies=campaign.strategies or STRATEGIES)
 
 
-def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork) -> None:
+def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn: Turn) -> None:
     started = time.monotonic()
     gathering, glimpses = Gathering(hunt), Glimpses(engine, name.campaign)
     with allowance(work.memory_mib):
@@ -67,6 +68,7 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork) -> N
         coverage=len(hunt.coverage),
         findings=(),
     )
+    turn.end()
     fresh = store_batch(engine, result, seen)
     metrics.BATCHES.labels((BatchEnd.DONE if fresh else BatchEnd.REPEATED).value).inc()
     if fresh:
@@ -78,19 +80,21 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork) -> N
         count_sightings(seen)
 
 
-def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork) -> None:
+def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork, turn: Turn) -> None:
     with allowance(work.memory_mib):
         minimals = [_minimal(hunt, leader) for leader in work.leaders]
+    turn.end()
     for finding in store_minimals(engine, name, minimals):
         metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
-def _judge(engine: Engine, name: TaskName, hunt: Hunt, work: JudgeWork) -> None:
+def _judge(engine: Engine, name: TaskName, hunt: Hunt, work: JudgeWork, turn: Turn) -> None:
     findings: list[Finding] = []
     with allowance(work.memory_mib):
         for seed, together in groupby(work.asked, key=lambda one: one.seed):
             findings += judge_sightings(hunt, seed, [one.trace for one in together])
+    turn.end()
     store_judged(engine, name, [one.number for one in work.asked], findings)
 
 

@@ -3,6 +3,8 @@
 
 import os
 
+from celery.signals import worker_shutting_down
+
 from db.session import StoreError, StoreUnavailable, open_database
 from workers.app import app, queue_names
 from workers.heartbeat import Heartbeat, new_name
@@ -10,7 +12,8 @@ from workers.logs import configure_logs, log
 from workers.mailbox import use_mailbox
 from workers.refusal import refuse
 from workers.settings import settings
-from workers.tasks import WORKER_NAME
+from workers.tasks import WORKER_NAME, Bench
+from workers.turns import SPARE_PROCESSES, Turns
 
 
 def serve(slots: int) -> int:
@@ -22,11 +25,13 @@ def serve(slots: int) -> int:
         except StoreUnavailable as error:
             log().warning("waiting for the database", error=str(error))
     name = os.environ[WORKER_NAME] = new_name()
+    turns = Bench.turns = Turns(slots)
+    worker_shutting_down.connect(lambda **_signal: turns.close(), weak=False)
     app.steps["worker"].add(Heartbeat)
     use_mailbox()
     worker = app.Worker(
         hostname=f"mmufuzz@{name}",
-        concurrency=slots,
+        concurrency=slots + SPARE_PROCESSES,
         pool="prefork",
         queues=queue_names(),
         loglevel="INFO",

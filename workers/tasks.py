@@ -27,11 +27,22 @@ from db.session import StoreError, StoreUnavailable, open_database
 from db.tasks import OtherModel, Tasks
 from reference_mmu.version import model_version
 from workers import metrics, pieces
-from workers.app import ERROR_RETRIES, OUTAGE_RETRIES, RETRY_SECONDS_MAX, app, patience, queue_of, time_limits
+from workers.app import (
+    ERROR_RETRIES,
+    OUTAGE_RETRIES,
+    RETRY_SECONDS_MAX,
+    app,
+    message_limits,
+    patience,
+    queue_of,
+    time_limits,
+)
 from workers.exposition import Exposition
 from workers.logs import log
 from workers.metrics import BatchEnd, count_error
+from workers.overtime import overtime
 from workers.settings import settings
+from workers.turns import Turn, Turns
 
 # A pulse that could not be run for so long is one that others have replaced.
 PULSE_EXPIRES_SECONDS: Final = 10
@@ -40,9 +51,11 @@ WORKER_NAME: Final = "MMUFUZZ_WORKER_NAME"
 
 
 class Bench:
-    """The database connection of this process; forked ones must not share one."""
+    """What the tasks of this process have in common: its own database connection, and the turns of all processes of its
+    worker."""
 
     engine: Engine | None = None
+    turns: Turns | None = None
 
     @classmethod
     def database(cls) -> Engine:
@@ -50,6 +63,17 @@ class Bench:
         if cls.engine is None:
             cls.engine = open_database(settings().database.get_secret_value())
         return cls.engine
+
+    @classmethod
+    def shared_turns(cls) -> Turns:
+        """The turns of this worker."""
+        assert cls.turns is not None, "made by workers.station before anything is forked"
+        return cls.turns
+
+    @classmethod
+    def turn(cls) -> Turn | None:
+        """A turn to search; None after a vain wait."""
+        return cls.shared_turns().take()
 
 
 @worker_process_init.connect
@@ -93,7 +117,12 @@ def perform(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         log().error("message dropped", error=str(error))
         return
     with bound_contextvars(campaign=name.campaign, task=name.kind.value, number=name.number), retried(self):
-        begin_and_perform(name, redelivered=is_redelivered(self))
+        turn = Bench.turn()
+        if turn is None:
+            put_back(self)
+            return
+        with turn:
+            begin_and_perform(name, turn, redelivered=is_redelivered(self))
         # What was just stored makes work sooner or later.  Later is soon enough while there is work: dispatching after
         # every task would cost more than some tasks, and the next pulse does it anyway.
         if not Tasks(Bench.database()).are_waiting(name.campaign):
@@ -111,8 +140,21 @@ def is_redelivered(task: Task[Any, Any]) -> bool:
     return bool(told.get("redelivered")) or task.request.retries > 0
 
 
-def begin_and_perform(name: TaskName, *, redelivered: bool) -> None:
-    """Do a task that may have been done, or may not be for this worker.  Raises StoreError."""
+def put_back(task: Task[Any, Any]) -> None:
+    """Send the message of a task that waited for its turn in vain to the end of its queue; nothing has begun."""
+    # That it was redelivered is not sent along; that it is a retry says the same.
+    retries = task.request.retries or int(is_redelivered(task))
+    try:
+        task.signature_from_request(retries=retries).apply_async()
+    except OperationalError as error:
+        log().warning("broker gone, the task will be published later", error=str(error))
+
+
+def begin_and_perform(name: TaskName, turn: Turn, *, redelivered: bool) -> None:
+    """Do a task that may have been done, or may not be for this worker.  The turn ends before anything is stored.
+
+    Raises StoreError, and SoftTimeLimitExceeded.
+    """
     engine = Bench.database()
     try:
         work = Tasks(engine).begin(name, os.environ[WORKER_NAME], model_version(), redelivered=redelivered)
@@ -124,7 +166,8 @@ def begin_and_perform(name: TaskName, *, redelivered: bool) -> None:
         return
     if work.starts > 1:
         metrics.REDELIVERIES.labels(name.kind.value).inc()
-    pieces.perform(engine, name, work)
+    with overtime(time_limits(settings(), work.task_seconds)[0]):
+        pieces.perform(engine, name, work, turn)
     log().info("task done")
 
 
@@ -150,7 +193,7 @@ def move_on(campaign: int) -> None:
 
 def publish(moved: Dispatched) -> None:
     """Send the tasks to the broker; what does not go out now is published again later."""
-    soft, hard = time_limits(settings(), moved.task_seconds)
+    soft, hard = message_limits(settings(), moved.task_seconds)
     try:
         for name in moved.publish:
             perform.apply_async(

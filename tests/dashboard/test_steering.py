@@ -15,7 +15,7 @@ from fuzzer.schedulers import STRATEGIES
 from reference_mmu.version import model_version
 from tests.dashboard.site import SECRET, Site, started
 from tests.dashboard.test_access import csrf_of
-from workers.launch import Wish
+from workers.launch import BATCH_PROGRAMS, Wish
 
 FORM = {"old": "old", "new": "new", "profile": "tdp", "seed": "7", "programs": "100", "seconds": "", "name": "mine"}
 
@@ -64,7 +64,7 @@ class TestPages:
         assert self.submit(own, "/campaigns", **chosen).status_code == 303
         status = Fleets(own.engine).status(2)
         assert status.campaign.strategies == ("burst", "pct")
-        assert status.plan == FleetPlan(2000, True, 3, 40, 64)
+        assert status.plan == FleetPlan(BATCH_PROGRAMS, True, 3, 40, 64)
         page = unescape(own.get("/campaigns/2").text)
         assert "<dd>burst, pct</dd>" in page
         assert "<dd>at most 40 s, at most 64 MiB more than its process has</dd>" in page

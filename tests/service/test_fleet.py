@@ -139,6 +139,19 @@ def test_limits_and_strategies_of_a_campaign(fleet: Fleet, tmp_path: Path) -> No
     assert "limits       1 batches at a time, 60 seconds a task, 512 MiB a task" in shown
 
 
+def test_a_task_that_waits_in_vain_is_another_workers(fleet: Fleet) -> None:
+    """The first worker has one slot and two tasks in hand, of which one takes for ever."""
+
+    def begun() -> list[int]:
+        return [len(worker.tasks) for worker in roster(fleet.engine, utc_now())]
+
+    fleet.create(2 * 10**6, 10**6)
+    fleet.start_worker(MMUFUZZ_RESEND_SECONDS="600")
+    wait_until(lambda: begun() == [1], "the first batch runs", seconds=60)
+    fleet.start_worker(MMUFUZZ_RESEND_SECONDS="600")
+    wait_until(lambda: begun() == [1, 1], "the second batch runs", seconds=90)
+
+
 def test_another_model_refuses(fleet: Fleet, tmp_path: Path) -> None:
     sources = changed_sources(
         tmp_path / "sources", "reference_mmu/oracle.py", '# SPDX-License-Identifier: GPL-2.0-only\n"""', '"""'

@@ -18,7 +18,8 @@ from tests.workers.shell import changed_sources
 from workers.app import queue_names
 from workers.heartbeat import Heartbeat
 from workers.mailbox import Letter, Mailbox
-from workers.tasks import WORKER_NAME
+from workers.tasks import WORKER_NAME, Bench
+from workers.turns import Turns
 
 pytestmark = pytest.mark.xdist_group("service")
 MEGABYTE = 2**20
@@ -121,6 +122,7 @@ def test_an_acknowledgement_that_the_broker_never_got(fleet: Fleet, monkeypatch:
     """Kombu logs it and waits for it for ever; the heartbeat sees to it that the worker connects again."""
     monkeypatch.setattr(redis.Transport, "Channel", Mailbox)
     monkeypatch.setenv(WORKER_NAME, "deaf")
+    monkeypatch.setattr(Bench, "turns", Turns(1))
     broker = fleet.servers.broker
     with Connection(broker.url) as connection:
         queue = connection.SimpleQueue("letters")
@@ -134,5 +136,5 @@ def test_an_acknowledgement_that_the_broker_never_got(fleet: Fleet, monkeypatch:
         broker.start()
         assert Letter.unacknowledged == 1
         with pytest.raises(ConnectionResetError):
-            Heartbeat(SimpleNamespace(concurrency=1)).listen()
+            Heartbeat(SimpleNamespace()).listen()
         assert Letter.unacknowledged == 0

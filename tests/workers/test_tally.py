@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Parts of several processes add up to one campaign, in any order, with the best reproducer of each signature."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -92,8 +93,18 @@ def test_batches_divide_the_programs() -> None:
         50,
         50,
     ]
+
+
+def test_batches_grow_and_leave_no_seed_out() -> None:
     endless = msgspec.structs.replace(ORDER, programs=0)
-    assert len(endless.batch(10**9)) == 5
+    batches = [endless.batch(number) for number in range(400)]
+    assert all(one.stop == next_one.start for one, next_one in pairwise(batches))
+    sizes = [len(batch) for batch in batches]
+    assert sizes[:34] == [5] * 32 + [10] * 2, "16 of each size for each of 2 jobs"
+    assert sizes[-1] == len(endless.batch(10**9)) == 5 * 2**7
+    for number in range(32, 400):
+        before = sum(sizes[number % 2 : number : 2])
+        assert sizes[number] * 8 <= before
 
 
 def test_file_names_are_safe() -> None:
