@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the processor time of a search goes, stage by stage."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import Engine
+
+from db.campaigns import NewCampaign
+from db.session import open_database
+from db.store import Store
+from fuzzer.compare import Models, Outcome
+from fuzzer.execute import Model
+from fuzzer.flows import SHIPPED
+from fuzzer.hunt import Hunt
+from fuzzer.profile import PROFILES
+from reference_mmu.machine import Machine
+from reference_mmu.oracle import Oracle
+from reference_mmu.semantics import NEW, OLD
+from reference_mmu.version import model_version
+from workers.hunting import Hunter
+from workers.order import BATCH_PROGRAMS, Order, Part
+from workers.tally import Tally
+
+STAGES: Final = {
+    "generation": "a program is made from its seed",
+    "model": "OLD and NEW run it in lockstep",
+    "oracles": "each run is watched for broken invariants",
+    "comparison": "what the two did differently is put into words",
+    "judgement": "what is new is attributed, judged and shrunk to its smallest story",
+    "storage": "findings and counts are written to the database and to files",
+}
+
+_Made = TypeVar("_Made")
+
+
+class Share(msgspec.Struct, frozen=True):
+    """One stage: seconds of processor time, and percent of all."""
+
+    stage: str
+    about: str
+    seconds: float
+    percent: float
+
+
+class Shares(msgspec.Struct, frozen=True):
+    """All stages of a search over `programs` programs."""
+
+    programs: int
+    workload: str
+    seconds: float
+    shares: tuple[Share, ...]
+
+
+class Clock:
+    """Adds up processor time by what it was spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, what: str, work: Callable[[], _Made]) -> _Made:
+        began = time.process_time()
+        made = work()
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.process_time() - began
+        return made
+
+
+def silent_models() -> Models:
+    """The shipped model with an oracle that ignores every event: what a run costs without anybody watching."""
+
+    def make_machine(*arguments: Any) -> Machine:
+        machine = SHIPPED.make_machine(*arguments)
+        machine.oracle = Oracle()
+        return machine
+
+    silent = Model(make_machine, SHIPPED.make_semantics, SHIPPED.start)
+    return Models(silent, silent)
+
+
+def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
+    """The shares after every batch of a search that writes into a folder of its own."""
+    order = Order("old", "new", workload, seed, programs, BATCH_PROGRAMS, 1)
+    hunter = Hunter(order)
+    silent = Hunt(OLD, NEW, PROFILES[workload], silent_models())
+    clock = Clock()
+    with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
+        engine = open_database(f"sqlite:///{Path(name, 'bench.db')}")
+        tally = make_tally(order, engine, Path(name))
+        for number in range(-(-programs // BATCH_PROGRAMS)):
+            for program in order.batch(number):
+                run_one(clock, hunter, silent, program)
+            clock.timed("storage", partial(store_batch, tally, hunter, number))
+            yield shares_of(clock.seconds, tally.programs, workload)
+        engine.dispose()
+
+
+def run_one(clock: Clock, hunter: Hunter, silent: Hunt, seed: int) -> None:
+    """One seed, with what cannot be told apart in it done once more by itself."""
+    search = hunter.search
+    trial = clock.timed("run", lambda: search.run(seed))
+    clock.timed("comparison", lambda: Outcome(trial.comparison, trial.outcome.pair))
+    clock.timed("judgement", lambda: search.judge(seed, trial))
+    clock.timed("silent run", lambda: silent.run(seed))
+    clock.timed("generation", lambda: search.program_of(seed))
+    clock.timed("storage", lambda: hunter.count(seed))
+
+
+def shares_of(measured: dict[str, float], programs: int, workload: str) -> Shares:
+    """`measured` has the run as a whole and without oracles; generation and comparison are part of both."""
+    run, silent = measured["run"], min(measured["silent run"], measured["run"])
+    seconds = {
+        "generation": measured["generation"],
+        "model": max(0.0, silent - measured["generation"] - measured["comparison"]),
+        "oracles": run - silent,
+        "comparison": measured["comparison"],
+        "judgement": measured["judgement"],
+        "storage": measured["storage"],
+    }
+    whole = sum(seconds.values())
+    shares = tuple(Share(stage, about, seconds[stage], 100 * seconds[stage] / whole) for stage, about in STAGES.items())
+    return Shares(programs, workload, whole, shares)
+
+
+def store_batch(tally: Tally, hunter: Hunter, number: int) -> None:
+    """A batch on its way from a search process through a pipe to the one that stores."""
+    sent = msgspec.msgpack.encode(hunter.part(number, last=True))
+    tally.add(msgspec.msgpack.decode(sent, type=Part))
+
+
+def make_tally(order: Order, engine: Engine, folder: Path) -> Tally:
+    """With a campaign, as `mmufuzz run` makes one."""
+    store = Store(engine)
+    searched = NewCampaign(
+        name="bench",
+        old_spec=order.old,
+        new_spec=order.new,
+        profile=order.profile,
+        seed_first=order.seed,
+        model_version=model_version(),
+        budget_seconds=None,
+        budget_programs=order.programs,
+    )
+    return Tally(store, store.create_campaign(searched), order, folder)
