@@ -86,41 +86,48 @@ def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     """The shares after every batch of a search that writes into a folder of its own."""
     order = Order("old", "new", workload, seed, programs, BATCH_PROGRAMS, 1)
     hunter = Hunter(order)
+    watched = Hunt(OLD, NEW, PROFILES[workload])
     silent = Hunt(OLD, NEW, PROFILES[workload], silent_models())
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
         engine = open_database(f"sqlite:///{Path(name, 'bench.db')}")
         tally = make_tally(order, engine, Path(name))
         for number in range(-(-programs // BATCH_PROGRAMS)):
-            for program in order.batch(number):
-                run_one(clock, hunter, silent, program)
+            seeds = order.batch(number)
+            clock.timed("run", partial(run_all, watched, seeds))
+            clock.timed("silent run", partial(run_all, silent, seeds))
+            for program in seeds:
+                take_apart(clock, hunter.search, silent, program)
+                clock.timed("storage", partial(hunter.count, program))
             clock.timed("storage", partial(store_batch, tally, hunter, number))
             yield shares_of(clock.seconds, tally.programs, workload)
         engine.dispose()
 
 
-def run_one(clock: Clock, hunter: Hunter, silent: Hunt, seed: int) -> None:
-    """One seed, with what cannot be told apart in it done once more by itself."""
-    search = hunter.search
-    trial = clock.timed("run", lambda: search.run(seed))
-    clock.timed("comparison", lambda: Outcome(trial.comparison, trial.outcome.pair))
-    clock.timed("judgement", lambda: search.judge(seed, trial))
-    clock.timed("silent run", lambda: silent.run(seed))
-    clock.timed("generation", lambda: search.program_of(seed))
-    clock.timed("storage", lambda: hunter.count(seed))
+def run_all(search: Hunt, seeds: range) -> None:
+    for seed in seeds:
+        search.run(seed)
+
+
+def take_apart(clock: Clock, search: Hunt, silent: Hunt, seed: int) -> None:
+    """What a run consists of, each by itself, and what follows it."""
+    clock.timed("generation", partial(search.program_of, seed))
+    unwatched = silent.run(seed).outcome
+    # At the end oracles are asked even if nobody told them anything.
+    for side in (unwatched.old, unwatched.new):
+        clock.timed("silent end", side.judge.finish)
+    trial = search.run(seed)
+    clock.timed("comparison", partial(Outcome, trial.comparison, trial.outcome.pair))
+    clock.timed("judgement", partial(search.judge, seed, trial))
 
 
 def shares_of(measured: dict[str, float], programs: int, workload: str) -> Shares:
     """`measured` has the run as a whole and without oracles; generation and comparison are part of both."""
-    run, silent = measured["run"], min(measured["silent run"], measured["run"])
-    seconds = {
-        "generation": measured["generation"],
-        "model": max(0.0, silent - measured["generation"] - measured["comparison"]),
-        "oracles": run - silent,
-        "comparison": measured["comparison"],
-        "judgement": measured["judgement"],
-        "storage": measured["storage"],
-    }
+    run = measured["run"]
+    silent = min(measured["silent run"] - measured["silent end"], run)
+    model = max(0.0, silent - measured["generation"] - measured["comparison"])
+    seconds = {"generation": 0.0, "model": model, "oracles": run - silent}
+    seconds |= {stage: measured[stage] for stage in STAGES if stage in measured}
     whole = sum(seconds.values())
     shares = tuple(Share(stage, about, seconds[stage], 100 * seconds[stage] / whole) for stage, about in STAGES.items())
     return Shares(programs, workload, whole, shares)
