@@ -21,13 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from fuzzer.compare import Comparison, Drive, Outcome
-from fuzzer.execute import Model
-from fuzzer.flows import SHIPPED
 from fuzzer.lockstep import Pair
 from fuzzer.program import Program
 from fuzzer.strategies import programs, schedules
 from reference_mmu.semantics import NEW, OLD
 from workers.bench.drawn import drawn_programs
+from workers.bench.runner import fresh_pair, outcome_of
 
 Watcher = Callable[[Outcome], None]
 Programs = st.SearchStrategy[Program]
@@ -35,7 +34,6 @@ Programs = st.SearchStrategy[Program]
 # Of what was tried (1, 8 or 20 points; 30, 50 or 120 rules) these find most in the same time.
 _POINTS_MAX: Final = 8  # that an actor runs for in a row
 _RULES_MAX: Final = 50
-_MODELS: Final[tuple[Model, Model]] = (SHIPPED, SHIPPED)
 _COMPARISONS: Final = st.sampled_from((Comparison(OLD, NEW, "old"), Comparison(OLD, NEW, "new")))
 _PICKS: Final = st.integers(min_value=0, max_value=7)
 _RUNS: Final = st.integers(min_value=1, max_value=_POINTS_MAX)
@@ -104,7 +102,7 @@ def run_machine(program_of: Programs, seed: int, watch: Watcher) -> None:
         @initialize(program=program_of, comparison=_COMPARISONS)
         def begin(self, program: Program, comparison: Comparison) -> None:
             self.comparison = comparison
-            self.pair = fresh_pair(program, comparison)
+            self.pair = fresh_pair(comparison, program)
 
         @precondition(lambda self: self.pair is not None and can_run(self.pair))
         @rule(pick=_PICKS, points=_RUNS)
@@ -120,7 +118,7 @@ def run_machine(program_of: Programs, seed: int, watch: Watcher) -> None:
         def teardown(self) -> None:
             if self.pair is not None:
                 self.pair.replay_switches(())
-                watch(Outcome(self.comparison, self.pair))
+                watch(outcome_of(self.comparison, self.pair))
 
     run_state_machine_as_test(seeded(seed)(Interleaving), settings=fastest())
 
@@ -136,12 +134,6 @@ def by_runs(runs: list[tuple[int, int]]) -> Drive:
         pair.replay_switches(())
 
     return drive
-
-
-def fresh_pair(program: Program, comparison: Comparison) -> Pair:
-    if comparison.leader == "old":
-        return Pair(program, comparison.old, comparison.new, _MODELS)
-    return Pair(program, comparison.new, comparison.old, _MODELS)
 
 
 def can_run(pair: Pair) -> bool:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any, Final, Self
 
 from workers.refusal import BadInput
 
+_ERROR: Final = re.compile(r"[\w.]+(Error|Exception|NotFound|Interrupt)\b")
 RUNNER: Final = Path(__file__).with_name("runner.py")
 
 
@@ -70,6 +72,8 @@ class ArmProcess:
             return answer
         self._process.wait()
         self._errors.seek(0)
-        last = (self._errors.read().strip().splitlines() or ["it said nothing"])[-1]
+        said = self._errors.read().strip().splitlines() or ["it said nothing"]
         self.close()
-        raise BadInput(f"{self.directory} cannot be measured: {last}")
+        # What follows the line of an error are notes on it.
+        errors = [line for line in said if _ERROR.match(line)]
+        raise BadInput(f"{self.directory} cannot be measured: {(errors or said)[-1]}")

@@ -19,6 +19,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -133,18 +134,71 @@ def digest(trial: Any) -> list[str]:
     return [hashlib.sha256(repr(part).encode()).hexdigest()[:12] for part in parts]
 
 
-def events_of(m: Any, uid: int) -> list[int]:
-    """A machine holds the events of an operation, or makes a list of them when asked."""
-    events: Iterable[int] = m.events_of(uid) if hasattr(m, "events_of") else m.events[uid]
-    return [int(event) for event in events]
-
-
 def violation(seen: Any) -> tuple[object, ...]:
     places = int(seen.uid), int(seen.point), int(seen.other_point), int(seen.step)
     return seen.invariant, *places, seen.detail
 
 
 REQUESTS: Final[dict[str, Callable[..., dict[str, Any]]]] = {"measure": measure, "digests": digests}
+
+
+# --- what differs between checkouts: first how it is in newer ones ------------------------------------------------
+
+
+def events_of(m: Any, uid: int) -> list[int]:
+    """The events of an operation."""
+    events: Iterable[int] = m.observed.events(uid) if hasattr(m, "observed") else m.events[uid]
+    return [int(event) for event in events]
+
+
+class Begun(Exception):
+    """A pair was made, and is not to be run by whom it was made."""
+
+
+def fresh_pair(comparison: Any, program: Any) -> Any:
+    """A pair for somebody else to run, turn by turn."""
+    pairs: list[Any] = []
+
+    def keep(pair: Any) -> None:
+        pairs.append(pair)
+        raise Begun
+
+    with suppress(Begun):
+        comparison.run(program, keep)
+    return pairs[0]
+
+
+def outcome_of(comparison: Any, pair: Any) -> Any:
+    """What came out of a pair that has been run: judged and compared."""
+    outcome = import_module("fuzzer.compare").Outcome
+    old_leads = comparison.leader == "old"
+    return outcome(comparison, pair, old_leads) if hasattr(pair, "script") else outcome(comparison, pair)
+
+
+def silent_models() -> Any:
+    """The shipped model with an oracle that ignores every event: what a run costs without anybody watching."""
+    execute, shipped = import_module("fuzzer.execute"), import_module("fuzzer.flows").SHIPPED
+    oracle = import_module("reference_mmu.oracle").Oracle
+    newer = hasattr(execute, "LoadedModel")
+
+    def make_machine(*arguments: Any) -> Any:
+        machine = shipped.machine(*arguments) if newer else shipped.make_machine(*arguments)
+        machine.oracle = oracle()
+        return machine
+
+    if newer:
+        silent = execute.LoadedModel(make_machine, shipped.start)
+    else:
+        silent = execute.Model(make_machine, shipped.make_semantics, shipped.start)
+    return import_module("fuzzer.compare").Models(silent, silent)
+
+
+def end(side: Any) -> None:
+    """Ask the oracles of a machine what they ask when its program has ended."""
+    if hasattr(side.judge, "m"):
+        side.judge.finish()
+    else:
+        side.judge.finish(side.m)
 
 
 # --- the process -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from sqlalchemy import Engine
@@ -14,15 +14,11 @@ from sqlalchemy import Engine
 from db.campaigns import NewCampaign
 from db.session import open_database
 from db.store import Store
-from fuzzer.compare import Models, Outcome
-from fuzzer.execute import Model
-from fuzzer.flows import SHIPPED
 from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES
-from reference_mmu.machine import Machine
-from reference_mmu.oracle import Oracle
 from reference_mmu.semantics import NEW, OLD
 from reference_mmu.version import model_version
+from workers.bench.runner import end, outcome_of, silent_models
 from workers.hunting import Hunter
 from workers.order import BATCH_PROGRAMS, Order, Part
 from workers.tally import Tally
@@ -70,18 +66,6 @@ class Clock:
         return made
 
 
-def silent_models() -> Models:
-    """The shipped model with an oracle that ignores every event: what a run costs without anybody watching."""
-
-    def make_machine(*arguments: Any) -> Machine:
-        machine = SHIPPED.make_machine(*arguments)
-        machine.oracle = Oracle()
-        return machine
-
-    silent = Model(make_machine, SHIPPED.make_semantics, SHIPPED.start)
-    return Models(silent, silent)
-
-
 def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     """The shares after every batch of a search that writes into a folder of its own."""
     order = Order("old", "new", workload, seed, programs, BATCH_PROGRAMS, 1)
@@ -115,9 +99,9 @@ def take_apart(clock: Clock, search: Hunt, silent: Hunt, seed: int) -> None:
     unwatched = silent.run(seed).outcome
     # At the end oracles are asked even if nobody told them anything.
     for side in (unwatched.old, unwatched.new):
-        clock.timed("silent end", side.judge.finish)
+        clock.timed("silent end", partial(end, side))
     trial = search.run(seed)
-    clock.timed("comparison", partial(Outcome, trial.comparison, trial.outcome.pair))
+    clock.timed("comparison", partial(outcome_of, trial.comparison, trial.outcome.pair))
     clock.timed("judgement", partial(search.judge, seed, trial))
 
 
@@ -126,8 +110,8 @@ def shares_of(measured: dict[str, float], programs: int, workload: str) -> Share
     run = measured["run"]
     silent = min(measured["silent run"] - measured["silent end"], run)
     model = max(0.0, silent - measured["generation"] - measured["comparison"])
-    seconds = {"generation": 0.0, "model": model, "oracles": run - silent}
-    seconds |= {stage: measured[stage] for stage in STAGES if stage in measured}
+    seconds = {"model": model, "oracles": run - silent}
+    seconds |= {stage: measured[stage] for stage in ("generation", "comparison", "judgement", "storage")}
     whole = sum(seconds.values())
     shares = tuple(Share(stage, about, seconds[stage], 100 * seconds[stage] / whole) for stage, about in STAGES.items())
     return Shares(programs, workload, whole, shares)
