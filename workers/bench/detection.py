@@ -60,11 +60,11 @@ class Overall(msgspec.Struct, frozen=True):
 
 
 def search_for_bugs(
-    copy: Path, arms: Mapping[str, str], seeds: int, seed: int, limit: float, workload: str
+    copy: Path, bugs: Sequence[Bug], arms: Mapping[str, str], seeds: int, seed: int, limit: float, workload: str
 ) -> Iterator[Attempt]:
     """Every arm (its name -> a function of workers/bench/runner.py or hypothesis_arms.py) searches for every bug from
     `seeds` seeds, for `limit` seconds at most; arms take turns, bug after bug."""
-    for bug in BUGS:
+    for bug in bugs:
         with ExitStack() as stack:
             variables = {VARIABLE: str(number_of(bug))}
             processes = {name: stack.enter_context(ArmProcess(copy, variables)) for name in arms}

@@ -39,9 +39,9 @@ class ArmProcess:
         started = self._answer()
         self.compiled = bool(started["compiled"])
         self.core = str(started["core"])
-        if Path(str(started["sources"])) != self.directory:
+        if started["sources"] != [str(self.directory)]:
             self.close()
-            raise BadInput(f"{directory} is no checkout: it has no package reference_mmu")
+            raise BadInput(f"{directory} is no checkout: it lacks the packages fuzzer and reference_mmu")
 
     def ask(self, do: str, **arguments: object) -> dict[str, Any]:
         """The answer to a request of workers/bench/runner.py. Raises BadInput if the process ends instead."""

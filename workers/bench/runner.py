@@ -220,9 +220,12 @@ def choose_sources(directory: str) -> dict[str, Any]:
     # The folder of this script, which holds no packages, is what Python puts first.
     sys.path[0] = directory
     sys.path.append(str(OWN_ROOT))
-    state = import_module("fuzzer.compiled").use_compiled_core()
-    model = Path(import_module("reference_mmu").__path__[0]).resolve()
-    return {"compiled": state.compiled, "core": state.reason, "sources": str(model.parent)}
+    chooser = import_module("fuzzer.compiled")
+    state = chooser.use_compiled_core()
+    # What the directory lacks may be found where mmufuzz is installed.
+    files = (import_module("reference_mmu").__file__, chooser.__file__)
+    sources = {str(Path(str(file)).resolve().parent.parent) for file in files}
+    return {"compiled": state.compiled, "core": state.reason, "sources": sorted(sources)}
 
 
 def main() -> None:

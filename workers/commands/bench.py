@@ -14,6 +14,7 @@ from rich.console import Console
 import reference_mmu
 from fuzzer.compiled import use_compiled_core
 from fuzzer.profile import PROFILES
+from workers.bench.bugs import BY_NAME
 from workers.bench.detection import Attempt, bug_times, overall, search_for_bugs
 from workers.bench.planted import copies, planted_copy, ready_copy
 from workers.bench.process import ArmProcess
@@ -60,6 +61,7 @@ class Request(msgspec.Struct, frozen=True):
     seconds: float
     seeds: int
     limit: float
+    bugs: tuple[str, ...]
     workload: str
     seed: int
     against: Path | None
@@ -106,6 +108,14 @@ class Measured(msgspec.Struct):
     help="Processor time after which a search that has not found its bug is cut off.",
 )
 @click.option(
+    "--bug",
+    "bugs",
+    type=click.Choice(list(BY_NAME)),
+    metavar="NAME",
+    multiple=True,
+    help="Search for this planted bug only; may be repeated (default: all ten).",
+)
+@click.option(
     "--workload",
     type=click.Choice(sorted(PROFILES)),
     metavar="NAME",
@@ -135,6 +145,7 @@ def bench(
     seconds: float,
     seeds: int,
     limit: float,
+    bugs: tuple[str, ...],
     workload: str,
     seed: int,
     against: Path | None,
@@ -159,15 +170,30 @@ def bench(
       mmufuzz bench --seeds 30 --limit 10 --repetitions 9 --json bench.json     some hours: figures
       mmufuzz bench --seeds 0 --against ../before       is this checkout faster than that one?
       mmufuzz bench --profile                           where the time goes
+      mmufuzz bench --repetitions 0 --bug harvest-without-kick --seeds 10 --limit 5
 
     Ctrl-C ends it after the measurement in hand, and reports what there is.
 
     Exit codes: 0 measured, 2 bad input, 130 stopped by Ctrl-C.
     """
     console = document.console()
-    request = Request(repetitions, seconds, seeds, limit, workload, seed, against, programs if profiled else 0)
+    if against is not None and not is_checkout(against):
+        raise BadInput(f"--against {against} is no checkout: it lacks the packages fuzzer and reference_mmu")
+    request = Request(
+        repetitions=repetitions,
+        seconds=seconds,
+        seeds=seeds,
+        limit=limit,
+        bugs=bugs or tuple(BY_NAME),
+        workload=workload,
+        seed=seed,
+        against=against,
+        profile_programs=programs if profiled else 0,
+    )
     measured = Measured()
     with Interrupts() as interrupts:
+        console.print("measuring; Ctrl-C ends it early and reports what there is")
+        console.file.flush()
         with console.status("starting") as status:
             for step in steps(request, measured, console):
                 status.update(step)
@@ -201,8 +227,11 @@ def steps(request: Request, measured: Measured, console: Console) -> Iterator[st
             copies().mkdir(parents=True, exist_ok=True)
             copy = planted_copy(copies())
         searching = {name: ARMS[name][0] for name in arms if name != INTERPRETED or COMPILED not in arms}
-        total = len(searching) * request.seeds * 10
-        for attempt in search_for_bugs(copy, searching, request.seeds, request.seed, request.limit, request.workload):
+        bugs = [BY_NAME[name] for name in request.bugs]
+        total = len(searching) * request.seeds * len(bugs)
+        for attempt in search_for_bugs(
+            copy, bugs, searching, request.seeds, request.seed, request.limit, request.workload
+        ):
             measured.attempts.append(attempt)
             yield f"{attempt.bug}, {attempt.name} ({len(measured.attempts)} of {total} searches)"
 
@@ -251,6 +280,11 @@ def compare(request: Request, against: Path, measured: Measured) -> Iterator[str
         ):
             measured.against.append(sample)
             yield f"{sample.workload} in both checkouts ({len(measured.against)} of {total} measurements)"
+
+
+def is_checkout(folder: Path) -> bool:
+    """Does it look like one?"""
+    return all((folder / package / "__init__.py").exists() for package in ("fuzzer", "reference_mmu"))
 
 
 def own_directory() -> Path:
