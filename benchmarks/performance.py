@@ -7,11 +7,14 @@ mmufuzz bench --profile --programs 20000 --json profile.json
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from workers.bench.detection import BugTimes
 from workers.bench.report import BenchReport, overall_lines, ratio_words
@@ -21,6 +24,7 @@ from workers.progress import spaced
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 PAGE: Final = "performance.md"
 PICTURE: Final = "images/performance.svg"
+SHARES_PICTURE: Final = "images/shares.svg"
 
 
 @click.command()
@@ -35,6 +39,7 @@ def main(measured: Path, profile: Path, docs: Path) -> None:
         raise click.UsageError(f"{profile} has no shares; it is made by 'mmufuzz bench --profile --json {profile}'")
     (docs / PAGE).write_text(page(report, shares), encoding="utf-8")
     draw(report, docs / PICTURE)
+    draw_shares(shares, docs / SHARES_PICTURE)
 
 
 def page(report: BenchReport, shares: Shares) -> str:
@@ -149,7 +154,13 @@ def shares_lines(shares: Shares) -> Iterator[str]:
     yield from ("", "## Where the time goes", "")
     programs = f"{spaced(shares.programs)} programs of profile {shares.workload}"
     yield f"Of a search over {programs} that knows nothing before, {shares.seconds:.1f} s:"
-    yield from ("", "| stage | percent | what is done |", "|---|---:|---|")
+    yield from (
+        "",
+        f"![Shares of the stages]({SHARES_PICTURE})",
+        "",
+        "| stage | percent | what is done |",
+        "|---|---:|---|",
+    )
     for share in shares.shares:
         yield f"| {share.stage} | {share.percent:.1f} | {share.about} |"
     yield ""
@@ -157,33 +168,41 @@ def shares_lines(shares: Shares) -> Iterator[str]:
 
 
 def draw(report: BenchReport, file: Path) -> None:
-    """The mean time to each bug by arm, as an SVG that is the same for the same figures."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mmufuzz"
-    matplotlib.rcParams["svg.fonttype"] = "none"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    """The mean time to each bug by arm, the quickest on top."""
+    names = names_of(report.bugs)
     bugs = sorted(report.bugs, key=lambda bug: -bug.arms[0].time.mean)
-    for name in names_of(report.bugs):
-        times = [next((arm.time for arm in bug.arms if arm.name == name), None) for bug in bugs]
-        for found, marker in ((True, "o"), (False, ">")):
-            places = [n for n, time in enumerate(times) if time is not None and time.at_least is not found]
-            label = name if found else None
-            color = f"C{names_of(report.bugs).index(name)}"
-            means = [time.mean for n in places if (time := times[n]) is not None]
-            axes.plot(means, places, marker, label=label, color=color, alpha=0.8)
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(bugs)), [bug.bug for bug in bugs])
-    axes.set_xlabel("seconds of processor time until found (mean); > : never found in that time")
-    axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.tight_layout()
+    with drawing(file, (8, 4.5)) as axes:
+        for number, name in enumerate(names):
+            times = [(place, arm.time) for place, bug in enumerate(bugs) for arm in bug.arms if arm.name == name]
+            for marker, label, bound in (("o", name, False), (">", None, True)):
+                shown = [(time.mean, place) for place, time in times if time.at_least is bound]
+                means, places = [mean for mean, _ in shown], [place for _, place in shown]
+                axes.plot(means, places, marker, label=label, color=f"C{number}", alpha=0.8)
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(bugs)), [bug.bug for bug in bugs])
+        axes.set_xlabel("seconds of processor time until found (mean); > : never found in that time")
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(fontsize="small")
+
+
+def draw_shares(shares: Shares, file: Path) -> None:
+    """A bar for each stage, in the order in which a program goes through them."""
+    stages = shares.shares[::-1]
+    with drawing(file, (8, 2.2)) as axes:
+        bars = axes.barh([share.stage for share in stages], [share.percent for share in stages])
+        axes.bar_label(bars, [f"{share.percent:.1f} %" for share in stages], padding=3)
+        axes.set_xlim(0, 110)
+        axes.set_xlabel("percent of the processor time")
+
+
+@contextmanager
+def drawing(file: Path, inches: tuple[float, float]) -> Iterator[Any]:
+    """Axes to draw on, saved as an SVG that is the same for the same figures."""
+    figure = Figure(figsize=inches, layout="tight")
+    yield figure.subplots()
     file.parent.mkdir(exist_ok=True)
-    figure.savefig(file, metadata={"Date": None, "Creator": None})
-    pyplot.close(figure)
+    with rc_context({"svg.hashsalt": "mmufuzz", "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from benchmarks.performance import draw, page
+from benchmarks.performance import draw, draw_shares, page
 from workers.bench.detection import Attempt, bug_times, overall
 from workers.bench.report import BenchReport
 from workers.bench.shares import shares_of
@@ -63,4 +63,6 @@ def test_the_picture_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
     text = (tmp_path / "one.svg").read_text(encoding="utf-8")
     assert text == (tmp_path / "other.svg").read_text(encoding="utf-8")
     assert "notifier-without-flush" in text
+    draw_shares(SHARES, tmp_path / "shares.svg")
+    assert "40.0 %" in (tmp_path / "shares.svg").read_text(encoding="utf-8")
     assert "<dc:date>" not in text

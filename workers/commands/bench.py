@@ -161,16 +161,19 @@ def bench(
     found. A bug is found when one side breaks an invariant that the other one keeps, for every arm alike, without
     judging or shrinking what was found. A search that is cut off counts with its time and as no detection.
 
+    Hypothesis is there in two forms, a state machine and @given(program, schedule), each with strategies that draw
+    everything, and each with mmufuzz's own generator of which it draws the seeds.
+
     The first run compiles a core with the planted bugs (a minute or two; kept in build/bench). Hypothesis comes with
     pip install 'mmufuzz[bench]'.
 
     \b
     Examples:
-      mmufuzz bench                                     a minute: the picture, roughly
-      mmufuzz bench --seeds 30 --limit 10 --repetitions 9 --json bench.json     some hours: figures
-      mmufuzz bench --seeds 0 --against ../before       is this checkout faster than that one?
+      mmufuzz bench                               a minute: roughly how it is
+      mmufuzz bench --seeds 30 --limit 10 --json bench.json    hours: figures
+      mmufuzz bench --seeds 0 --against ../before       faster than that one?
       mmufuzz bench --profile                           where the time goes
-      mmufuzz bench --repetitions 0 --bug harvest-without-kick --seeds 10 --limit 5
+      mmufuzz bench --repetitions 0 --bug notifier-without-flush --seeds 10
 
     Ctrl-C ends it after the measurement in hand, and reports what there is.
 
