@@ -74,6 +74,7 @@ Ratios are medians of paired repetitions, with the lowest and the highest. Progr
 Every arm runs the same models in the same lockstep under the same oracles, and the same lines of code count what it
 does and decide whether it has found something (`workers/bench/runner.py`). What differs is who makes programs and
 interleavings:
+
 """
 
 MADE: Final = """
