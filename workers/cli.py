@@ -19,7 +19,7 @@ from workers.refusal import BadInput, one_line_errors
 from workers.secret_files import read_secret_files
 
 COMMANDS: Final = (
-    *("run", "replay", "export", "minimize", "findings", "patches", "prove", "expose", "headline"),
+    *("run", "replay", "export", "minimize", "findings", "patches", "prove", "expose", "headline", "bench"),
     *("recheck", "prune", "campaign", "worker", "doctor", "migrate"),
 )
 
