@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What waits to be judged, or to be told in a small story, and what of it comes next.
+
+A program that shows a trace for the first time comes before all others: nobody may have seen its cause.  Among these,
+what only NEW breaks comes first, then effects that no commit allows, then the rest.  Then come small stories of what
+is not documented, then programs whose trace has been judged before, then small stories of what is documented.
+
+Whatever the order, cases that can have the same cause, which are those of one invariant or effect, are judged as they
+were filed: so the first program of a cause is the same, and with it what is found, however long cases had to wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Set
+from typing import Final
+
+from fuzzer.divergence import Divergence
+from fuzzer.verdict import Trial
+
+# Trials that are kept until they are judged; the machines of one take some hundred kilobytes. Others are run again.
+_TRIALS_KEPT: Final = 16
+
+_FIRST, _STORY, _AGAIN, _DOCUMENTED_STORY = range(4)
+
+
+class Case:
+    """Program `seed`, as far as it shows `what`, leaving `trace` as the `round`-th that is judged (0: the first).
+
+    `shown`: programs that are counted for it, of which it is the first, until it is judged.  `name`: the signature it
+    was then found to have, "" before.
+    """
+
+    def __init__(self, seed: int, what: Divergence | str, trace: tuple[str, ...], round_: int, grade: int) -> None:
+        self.seed: Final = seed
+        self.what: Final = what
+        self.trace: Final = trace
+        self.round: Final = round_
+        self.grade: Final = grade
+        self.number = 0
+        self.shown = 1
+        self.name = ""
+
+
+class Docket:
+    """The cases that wait."""
+
+    def __init__(self) -> None:
+        self._filed = 0
+        self._cases: dict[str, deque[Case]] = {}
+        self._stories: list[tuple[int, Case]] = []
+        self._trials: dict[int, Trial] = {}
+
+    def __len__(self) -> int:
+        return len(self._stories) + sum(len(cases) for cases in self._cases.values())
+
+    def file(self, case: Case, trial: Trial) -> None:
+        """Have a case judged."""
+        self._filed += 1
+        case.number = self._filed
+        self._cases.setdefault(case.trace[0], deque()).append(case)
+        self._keep(case, trial)
+
+    def tell(self, case: Case, trial: Trial, *, documented: bool) -> None:
+        """Have the small story of a judged case told."""
+        self._stories.append((_DOCUMENTED_STORY if documented else _STORY, case))
+        self._keep(case, trial)
+
+    def has_unseen(self) -> bool:
+        """Does a trace wait of which no program has been judged?"""
+        return any(case.round == 0 for cases in self._cases.values() for case in cases)
+
+    def next(self) -> tuple[Case, Trial | None]:
+        """Take out what comes next, with its trial if that was kept.  Raises IndexError if nothing waits."""
+        story = min(self._stories, key=_story_urgency, default=None)
+        what = min(self._cases, key=self._urgency, default=None)
+        if what is not None and (story is None or self._urgency(what) < _story_urgency(story)):
+            case = self._cases[what].popleft()
+            if not self._cases[what]:
+                del self._cases[what]
+        elif story is not None:
+            self._stories.remove(story)
+            case = story[1]
+        else:
+            raise IndexError("nothing waits")
+        return case, self._trials.get(case.seed)
+
+    def _urgency(self, what: str) -> tuple[int, int, int]:
+        """Of the most urgent case of an effect or invariant: those before it have to be judged for it."""
+        return min((_AGAIN if case.round else _FIRST, case.grade, case.number) for case in self._cases[what])
+
+    def _keep(self, case: Case, trial: Trial) -> None:
+        self._trials.pop(case.seed, None)
+        self._trials[case.seed] = trial
+        if len(self._trials) > _TRIALS_KEPT:
+            del self._trials[next(iter(self._trials))]
+
+
+def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:
+    urgency, case = story
+    return urgency, 0, case.number
+
+
+def grade_of(what: Divergence | str, *, new_alone: bool, allowed: Set[str]) -> int:
+    """How bad it may turn out to be, 0 for the worst: what NEW alone breaks, an effect that is not among those which a
+    commit allows, what OLD breaks, and anything else."""
+    if isinstance(what, Divergence):
+        return 3 if what.effect in allowed else 1
+    return 0 if new_alone else 2
+
+
+def is_judged(kind: str, count: int) -> bool:
+    """Is the count-th program that shows a trace judged?
+
+    Of violations, at every power of two.  Of divergences, at every power of four: their traces say where the two models
+    began to differ, which tells causes apart better than judging the same again.
+    """
+    return count & (count - 1) == 0 and (kind == "violation" or count.bit_length() % 2 == 1)
