@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Judgements: from the traces that batches saw to findings, the same whatever order the workers come in.
 
-    fold     goes over the batches by number; of every trace some programs, the first and then ever fewer, are to be judged
+    fold     goes over the batches by number; of every trace the first program is to be judged, then ever fewer
     judge    tasks of a few programs, any number at a time; its result waits to be settled
     settle   goes over the judgements by number; the first of its cause leads, the others follow it
     minimize tasks of a few leaders; its result is the finding of all who follow, see db.minimals

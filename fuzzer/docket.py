@@ -16,10 +16,6 @@ from collections.abc import Set
 from typing import Final
 
 from fuzzer.divergence import Divergence
-from fuzzer.verdict import Trial
-
-# Trials that are kept until they are judged; the machines of one take some hundred kilobytes. Others are run again.
-_TRIALS_KEPT: Final = 16
 
 _FIRST, _STORY, _AGAIN, _DOCUMENTED_STORY = range(4)
 
@@ -43,39 +39,40 @@ class Case:
 
 
 class Docket:
-    """The cases that wait."""
+    """The cases that wait, without the runs that showed them: a machine is large, and running it again is one more run
+    beside the ones that judging takes."""
 
     def __init__(self) -> None:
         self._filed = 0
+        self._waiting = 0
         self._cases: dict[str, deque[Case]] = {}
         self._stories: list[tuple[int, Case]] = []
-        self._trials: dict[int, Trial] = {}
 
     def __len__(self) -> int:
-        return len(self._stories) + sum(len(cases) for cases in self._cases.values())
+        return len(self._stories) + self._waiting
 
-    def file(self, case: Case, trial: Trial) -> None:
+    def file(self, case: Case) -> None:
         """Have a case judged."""
         self._filed += 1
+        self._waiting += 1
         case.number = self._filed
         self._cases.setdefault(case.trace[0], deque()).append(case)
-        self._keep(case, trial)
 
-    def tell(self, case: Case, trial: Trial, *, documented: bool) -> None:
+    def tell(self, case: Case, *, documented: bool) -> None:
         """Have the small story of a judged case told."""
         self._stories.append((_DOCUMENTED_STORY if documented else _STORY, case))
-        self._keep(case, trial)
 
     def has_unseen(self) -> bool:
         """Does a trace wait of which no program has been judged?"""
         return any(case.round == 0 for cases in self._cases.values() for case in cases)
 
-    def next(self) -> tuple[Case, Trial | None]:
-        """Take out what comes next, with its trial if that was kept.  Raises IndexError if nothing waits."""
+    def next(self) -> Case:
+        """Take out what comes next.  Raises IndexError if nothing waits."""
         story = min(self._stories, key=_story_urgency, default=None)
         what = min(self._cases, key=self._urgency, default=None)
         if what is not None and (story is None or self._urgency(what) < _story_urgency(story)):
             case = self._cases[what].popleft()
+            self._waiting -= 1
             if not self._cases[what]:
                 del self._cases[what]
         elif story is not None:
@@ -83,17 +80,11 @@ class Docket:
             case = story[1]
         else:
             raise IndexError("nothing waits")
-        return case, self._trials.get(case.seed)
+        return case
 
     def _urgency(self, what: str) -> tuple[int, int, int]:
         """Of the most urgent case of an effect or invariant: those before it have to be judged for it."""
         return min((_AGAIN if case.round else _FIRST, case.grade, case.number) for case in self._cases[what])
-
-    def _keep(self, case: Case, trial: Trial) -> None:
-        self._trials.pop(case.seed, None)
-        self._trials[case.seed] = trial
-        if len(self._trials) > _TRIALS_KEPT:
-            del self._trials[next(iter(self._trials))]
 
 
 def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:

@@ -9,6 +9,9 @@ from fuzzer.compare import Outcome
 
 # Making two machines and comparing them in the end takes about as long as so many turns.
 _PAIR_EFFORT: Final = 100
+# In the beginning everything is new, and a few thousand programs show most of it: so much may be judged beyond the
+# share, though not faster than programs are run. 5000 programs' worth: seconds compiled, half a minute interpreted.
+_HEAD_START: Final = 1_600_000
 
 
 def effort_of(outcome: Outcome) -> int:
@@ -19,7 +22,7 @@ def effort_of(outcome: Outcome) -> int:
 class Effort:
     """How much a search has spent, on running programs and on judging what they show.
 
-    `patience`: while it searches, of so many parts at most one is spent on judging, over the whole search; what has to
+    `patience`: while it searches, of so many parts at most one is spent on judging, after a head start; what has to
     wait is judged later, or in the end.  0: nothing waits.
     """
 
@@ -30,4 +33,6 @@ class Effort:
 
     def allows(self) -> bool:
         """May something be judged now?  One judgement may take more than is left: then the next ones wait longer."""
-        return self.patience == 0 or self.judged * (self.patience - 1) <= self.searched
+        if self.patience == 0:
+            return True
+        return self.judged <= self.searched // (self.patience - 1) + min(self.searched, _HEAD_START)

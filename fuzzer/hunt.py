@@ -39,8 +39,8 @@ _DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from t
 
 class Found(msgspec.Struct):
     """A signature as one search knows it. `reproducer` is the file's content, None if minimization lost the finding;
-    `minimized` says that it is the smallest story, `operations`, `preemptions` how small that is. `effort`: what finding
-    the story cost, in turns."""
+    `minimized` says that it is the smallest story, `operations` and `preemptions` how small it is. `effort`: what the
+    story cost, in turns."""
 
     finding: Finding
     count: int
@@ -89,21 +89,27 @@ class Hunt:
         self.grown: dict[str, int] = {}
         """Signatures whose count has grown, or whose story has become smaller, since somebody emptied this; and the
         first seed that was counted."""
+        self.seed = 0
+        """Of the program in hand."""
         self.effort = Effort(patience)
         self.docket = Docket()
         self._case_of: dict[tuple[str, ...], Case] = {}
+        self._in_hand: tuple[int, Trial] | None = None
         allowed = announced(tuple(new.patches - old.patches), self.by_leader[0])[0]
         self._allowed = allowed | models.allowed
 
     def one(self, seed: int) -> list[Found]:
         """Run the program of `seed` and judge what it shows, or may now be judged of others; returns the findings that
         are new."""
+        self.seed = seed
         trial = self.run(seed)
         self.effort.searched += effort_of(trial.outcome)
         self.file(seed, trial)
+        self._in_hand = seed, trial
         fresh: list[Found] = []
         while self.docket and self.effort.allows():
             fresh += self.judge_next()
+        self._in_hand = None  # or the collector would have to look at its machines, again and again
         return fresh
 
     def settle(self) -> Iterator[list[Found]]:
@@ -145,7 +151,7 @@ class Hunt:
             grade = grade_of(what, new_alone=new_alone, allowed=self._allowed)
             case = Case(seed, what, trace, count.bit_length() - 1, grade)
             self._case_of[trace] = case
-            self.docket.file(case, trial)
+            self.docket.file(case)
 
     def _count(self, case: Case, seed: int) -> None:
         """One more program that shows what a case does."""
@@ -157,9 +163,12 @@ class Hunt:
 
     def judge_next(self) -> list[Found]:
         """Judge the case that comes next, or tell its story; returns the finding if it is new."""
-        case, kept = self.docket.next()
-        trial = kept or self.tried(case.seed)
-        self.effort.judged += 0 if kept else effort_of(trial.outcome)
+        case = self.docket.next()
+        self.seed = case.seed
+        if self._in_hand is None or self._in_hand[0] != case.seed:
+            self._in_hand = case.seed, self.tried(case.seed)
+            self.effort.judged += effort_of(self._in_hand[1].outcome)
+        trial = self._in_hand[1]
         before = trial.effort()
         fresh = []
         if case.name:
@@ -180,7 +189,7 @@ class Hunt:
             offered = self.begin(case, trial, finding)
             known = self.found.setdefault(signature(offered.finding), offered)
             if known is offered and not offered.minimized:
-                self.docket.tell(case, trial, documented=finding.verdict == Verdict.DOCUMENTED)
+                self.docket.tell(case, documented=finding.verdict == Verdict.DOCUMENTED)
         case.name = signature(known.finding)
         return known
 

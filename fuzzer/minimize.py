@@ -102,7 +102,7 @@ class Minimizer:
         return Minimized(self.best, self.outcome, not self.spent(), self.executions, self.effort)
 
     def as_it_is(self, program: Program, turns: list[Turn]) -> Minimized | None:
-        """The recorded run as a story, nothing left out; None if the finding does not survive the change to switches."""
+        """The recorded run as a story, nothing left out; None if the finding does not survive being so written."""
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
         assert self.best is not None
