@@ -46,6 +46,7 @@ class Docket:
         self._filed = 0
         self._waiting = 0
         self._cases: dict[str, deque[Case]] = {}
+        self._urgency: dict[str, tuple[int, int, int]] = {}
         self._stories: list[tuple[int, Case]] = []
 
     def __len__(self) -> int:
@@ -56,7 +57,9 @@ class Docket:
         self._filed += 1
         self._waiting += 1
         case.number = self._filed
-        self._cases.setdefault(case.trace[0], deque()).append(case)
+        what = case.trace[0]
+        self._cases.setdefault(what, deque()).append(case)
+        self._urgency[what] = min(self._urgency.get(what, _case_urgency(case)), _case_urgency(case))
 
     def tell(self, case: Case, *, documented: bool) -> None:
         """Have the small story of a judged case told."""
@@ -69,12 +72,9 @@ class Docket:
     def next(self) -> Case:
         """Take out what comes next.  Raises IndexError if nothing waits."""
         story = min(self._stories, key=_story_urgency, default=None)
-        what = min(self._cases, key=self._urgency, default=None)
-        if what is not None and (story is None or self._urgency(what) < _story_urgency(story)):
-            case = self._cases[what].popleft()
-            self._waiting -= 1
-            if not self._cases[what]:
-                del self._cases[what]
+        what = min(self._urgency, key=self._urgency.__getitem__, default=None)
+        if what is not None and (story is None or self._urgency[what] < _story_urgency(story)):
+            case = self._take(what)
         elif story is not None:
             self._stories.remove(story)
             case = story[1]
@@ -82,9 +82,20 @@ class Docket:
             raise IndexError("nothing waits")
         return case
 
-    def _urgency(self, what: str) -> tuple[int, int, int]:
-        """Of the most urgent case of an effect or invariant: those before it have to be judged for it."""
-        return min((_AGAIN if case.round else _FIRST, case.grade, case.number) for case in self._cases[what])
+    def _take(self, what: str) -> Case:
+        """The first case of an effect or invariant.  What is most urgent of the others decides when they come."""
+        cases = self._cases[what]
+        case = cases.popleft()
+        self._waiting -= 1
+        if not cases:
+            del self._cases[what], self._urgency[what]
+        elif _case_urgency(case) == self._urgency[what]:
+            self._urgency[what] = min(map(_case_urgency, cases))
+        return case
+
+
+def _case_urgency(case: Case) -> tuple[int, int, int]:
+    return _AGAIN if case.round else _FIRST, case.grade, case.number
 
 
 def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:
