@@ -65,6 +65,9 @@ class Choices:
             self.candidates,
             key=lambda p: (p in PATCHES and PATCHES[p].kind == "equivalence", len(self.closed[p])),
         )
+        equivalences = {p for p in self.candidates if p in PATCHES and PATCHES[p].kind == "equivalence"}
+        self.equivalences: Final = frozenset(p for p in equivalences if self.closed[p] <= equivalences)
+        """Equivalences that drag in nothing else: proven to make no difference, see `mmufuzz prove`."""
         before = {patch: frozenset(self.singles[:place]) for place, patch in enumerate(self.singles)}
         self.dragged: Final = {
             patch: [p for p in self.singles if p in self.closed[patch] & before[patch]] for patch in self.singles
@@ -160,6 +163,17 @@ class Attributor:
         """Did the leader's run come by the place of one of them, as far as that is known?"""
         return self.met is None or OWN_CHANGE in patches or not self.met.isdisjoint(patches)
 
+    def is_harmless(self, patch: str) -> bool:
+        """Is it one of the equivalences, and do all of these together make no difference whatever?
+
+        Then none does alone: two would have to undo each other, although each is proven.  One experiment for all of
+        them, before anybody asks which of them broke its promise.
+        """
+        if patch not in self.choices.equivalences:
+            return False
+        together = self.outcome(self.choices.equivalences)
+        return not together.divergences and together.violations("old").keys() == together.violations("new").keys()
+
     def leader(self) -> Semantics:
         return self.comparison.old if self.comparison.leader == "old" else self.comparison.new
 
@@ -205,8 +219,9 @@ class Singles:
             closed = choices.closed[patch]
             known = (
                 attributor.may_matter(closed)
-                and not any(self.is_cause(dragged) for dragged in choices.dragged[patch])
+                and not attributor.is_harmless(patch)
                 and self.shows(attributor.outcome(closed))
+                and not any(self.is_cause(dragged) for dragged in choices.dragged[patch])
             )
             self.known[patch] = known
         return known

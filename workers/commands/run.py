@@ -104,7 +104,8 @@ def run(
       mmufuzz run --apply my-change.patch   the model with your change to it
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
-    Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand.
+    Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
+    what still waits to be judged or minimized is given some seconds more.
 
     Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
     130 stopped by Ctrl-C.
