@@ -204,15 +204,14 @@ class Hunt:
         return found
 
     def shorten(self, case: Case, trial: Trial) -> None:
-        """Find the smallest story of a divergence that has been found."""
+        """Find the smallest story of a divergence that has been found; whoever has the Found has it then."""
         found = self.found[case.name]
         smaller = minimized(trial, found.finding, case.what, self.budget, case.seed)
         self.effort.judged += smaller.effort
+        found.minimized = True
         if smaller.reproducer is not None:
-            smaller.count = found.count
-            self.found[case.name] = smaller
-        else:
-            found.minimized = True
+            found.reproducer, found.executions = smaller.reproducer, smaller.executions
+            found.operations, found.preemptions = smaller.operations, smaller.preemptions
         self.grown.setdefault(case.name, case.seed)
 
     def same_cause(self, finding: Finding) -> Found | None:
