@@ -25,7 +25,7 @@ _REPORT_SECONDS: Final = 0.25
 # How often it looks whether anybody told it to stop.
 _LISTEN_SECONDS: Final = 0.02
 # While it searches, one part in so many goes into judging, see fuzzer.effort: what waits is judged in the end.
-PATIENCE: Final = 8
+PATIENCE: Final = 10
 
 
 def hunt_batches(connection: Connection, order: Order, process: int) -> None:
