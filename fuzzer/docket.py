@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What waits to be judged, or to be told in a small story, and what of it comes next.
 
-A program that shows a trace for the first time comes before all others: nobody may have seen its cause.  Among these,
-what only NEW breaks comes first, then effects that no commit allows, then the rest.  Then come small stories of what
-is not documented, then programs whose trace has been judged before, then small stories of what is documented.
+The first program that shows an invariant broken, or an effect, comes before all others: of these, what only NEW breaks
+comes first, then effects that no commit allows, then the rest.  Then come the first programs of further traces, as they
+were filed, so that what takes long to judge does not keep all else waiting; then small stories of what is not
+documented, then programs whose trace has been judged before, worst first, then small stories of what is documented.
 
 Whatever the order, cases that can have the same cause, which are those of one invariant or effect, are judged as they
 were filed: so the first program of a cause is the same, and with it what is found, however long cases had to wait.
@@ -17,12 +18,13 @@ from typing import Final
 
 from fuzzer.divergence import Divergence
 
-_FIRST, _STORY, _AGAIN, _DOCUMENTED_STORY = range(4)
+_NEWS, _FIRST, _STORY, _AGAIN, _DOCUMENTED_STORY = range(5)
 
 
 class Case:
     """Program `seed`, as far as it shows `what`, leaving `trace` as the `round`-th that is judged (0: the first).
 
+    `number`: of the cases of a docket, this one; `is_news`: nothing with its effect or invariant was filed before.
     `shown`: programs that are counted for it, of which it is the first, until it is judged.  `name`: the signature it
     was then found to have, "" before.
     """
@@ -34,6 +36,7 @@ class Case:
         self.round: Final = round_
         self.grade: Final = grade
         self.number = 0
+        self.is_news = False
         self.shown = 1
         self.name = ""
 
@@ -47,6 +50,7 @@ class Docket:
         self._waiting = 0
         self._cases: dict[str, deque[Case]] = {}
         self._urgency: dict[str, tuple[int, int, int]] = {}
+        self._known: set[str] = set()
         self._stories: list[tuple[int, Case]] = []
 
     def __len__(self) -> int:
@@ -58,6 +62,8 @@ class Docket:
         self._waiting += 1
         case.number = self._filed
         what = case.trace[0]
+        case.is_news = what not in self._known
+        self._known.add(what)
         self._cases.setdefault(what, deque()).append(case)
         self._urgency[what] = min(self._urgency.get(what, _case_urgency(case)), _case_urgency(case))
 
@@ -95,7 +101,9 @@ class Docket:
 
 
 def _case_urgency(case: Case) -> tuple[int, int, int]:
-    return _AGAIN if case.round else _FIRST, case.grade, case.number
+    if case.is_news:
+        return _NEWS, case.grade, case.number
+    return (_AGAIN, case.grade, case.number) if case.round else (_FIRST, 0, case.number)
 
 
 def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:

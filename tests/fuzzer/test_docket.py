@@ -31,7 +31,10 @@ def test_the_worst_comes_first_and_what_is_as_bad_as_it_came() -> None:
 
 
 def test_what_was_judged_before_waits_for_what_was_not() -> None:
-    docket = docket_of(case("a", 1, round_=4, grade=0), case("b", 2))
+    docket = docket_of(case("a", 1, grade=0))
+    assert docket.next().seed == 1
+    docket.file(case("a", 1, round_=4, grade=0))
+    docket.file(case("b", 2))
     assert docket.has_unseen()
     assert docket.next().seed == 2
     assert not docket.has_unseen()
@@ -40,12 +43,23 @@ def test_what_was_judged_before_waits_for_what_was_not() -> None:
 
 def test_cases_that_can_have_one_cause_stay_in_order() -> None:
     """The first of a cause is minimized, so it must not depend on how long anything waited."""
-    docket = docket_of(case("a", 1, round_=3), case("b", 2), case("a", 3, grade=0))
-    assert order_of(docket) == [1, 3, 2]
+    docket = docket_of(case("a", 1), case("b", 2))
+    assert order_of(docket) == [1, 2]
+    for one in (case("a", 3, round_=3), case("b", 4, round_=1), case("a", 5)):
+        docket.file(one)
+    assert order_of(docket) == [3, 5, 4]
+
+
+def test_further_traces_come_as_they_were_filed_after_what_is_news() -> None:
+    docket = docket_of(case("a", 1, grade=0), case("a", 2, grade=0), case("b", 3, grade=1), case("b", 4), case("a", 5))
+    assert order_of(docket) == [1, 3, 2, 4, 5]
 
 
 def test_small_stories_are_told_between_the_new_and_the_known() -> None:
-    docket = docket_of(case("a", 1), case("b", 2, round_=1))
+    docket = docket_of(case("b", 0))
+    assert docket.next().seed == 0
+    docket.file(case("a", 1))
+    docket.file(case("b", 2, round_=1))
     docket.tell(case("c", 3), documented=True)
     docket.tell(case("d", 4), documented=False)
     assert order_of(docket) == [1, 4, 2, 3]
