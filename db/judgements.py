@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Judgements: from the traces that batches saw to findings, the same whatever order the workers come in.
 
-    fold     goes over the batches by number; of every trace the programs number 1, 2, 4, 8, … are to be judged
+    fold     goes over the batches by number; of every trace the first program is to be judged, then ever fewer
     judge    tasks of a few programs, any number at a time; its result waits to be settled
     settle   goes over the judgements by number; the first of its cause leads, the others follow it
     minimize tasks of a few leaders; its result is the finding of all who follow, see db.minimals
@@ -35,8 +35,9 @@ from db.schema import (
     TraceTable,
 )
 from db.session import transaction
+from fuzzer.docket import is_judged
 from fuzzer.finding import Finding
-from fuzzer.sighting import cause_name, is_judged
+from fuzzer.sighting import Trace, cause_name
 
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100
@@ -164,12 +165,13 @@ def _fold_batch(connection: Connection, folding: _Folding, counted: _Counted, no
     )
     seen = [_Seen(*row) for row in connection.execute(query)]
     last = _last_judges(connection, [one.trace for one in seen])
+    kinds = [msgspec.json.decode(one.key, type=Trace).kind for one in seen]
     # As the programs ran: by seed, and what one program showed in the order in which it showed.
     asked = sorted(
         (seed, order)
         for order, one in enumerate(seen)
         for place, seed in enumerate(one.seeds)
-        if is_judged(one.folded + counted[one.key, one.trace] + place + 1)
+        if is_judged(kinds[order], one.folded + counted[one.key, one.trace] + place + 1)
     )
     ids = _ask(connection, folding, [(seen[order].trace, seed) for seed, order in asked])
     fresh = {

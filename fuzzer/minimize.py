@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from fuzzer.compare import Comparison, Drive, by_switches, by_turns
+from fuzzer.effort import effort_of
 from fuzzer.execute import END
 from fuzzer.lockstep import Pair
 from fuzzer.ops import AnyOperation
@@ -29,6 +30,9 @@ from fuzzer.schedule import Switch, Turn
 from reference_mmu.config import ConfigError
 
 DEFAULT_BUDGET: Final = 1000  # executions of a pair
+# An execution with more turns than this counts as several: a program that goes round in circles, up to the step limit,
+# must not take the time of ten others.
+_USUAL_STEPS: Final = 1000
 
 Shows = Callable[[Program, Outcome, "Replay"], bool]
 Replay = Callable[[Comparison], Outcome]
@@ -56,12 +60,14 @@ def oddity(program: Program) -> int:
 
 
 class Minimized(msgspec.Struct, frozen=True):
-    """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run."""
+    """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run. `effort`: what these cost,
+    in turns."""
 
     story: Story
     outcome: Outcome
     complete: bool
     executions: int
+    effort: int = 0
 
 
 class Minimizer:
@@ -73,6 +79,8 @@ class Minimizer:
         self.shows = shows
         self.budget = budget
         self.executions = 0
+        self.effort = 0
+        self._spent = 0
         self.best: Story | None = None
         self.outcome: Outcome | None = None
         self.seen: set[bytes] = set()
@@ -83,7 +91,7 @@ class Minimizer:
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
         progress = True
-        while progress and self.executions < self.budget:
+        while progress and not self.spent():
             progress = self.try_all(dropped_operations)
             progress = self.try_all(dropped_switches) or progress
             progress = self.try_all(self.recorded_anew) or progress
@@ -92,7 +100,19 @@ class Minimizer:
             progress = self.try_all(self.rearranged) or progress
         assert self.best is not None
         assert self.outcome is not None
-        return Minimized(self.best, self.outcome, self.executions < self.budget, self.executions)
+        return Minimized(self.best, self.outcome, not self.spent(), self.executions, self.effort)
+
+    def as_it_is(self, program: Program, turns: list[Turn]) -> Minimized | None:
+        """The recorded run as a story, nothing left out; None if the finding does not survive being so written."""
+        if not self.consider(self.written(program, turn_by_turn(turns))):
+            return None
+        assert self.best is not None
+        assert self.outcome is not None
+        return Minimized(self.best, self.outcome, False, self.executions, self.effort)
+
+    def spent(self) -> bool:
+        """Is the budget used up?"""
+        return self._spent >= self.budget
 
     # --- under turns ----------------------------------------------------------------------------------------
 
@@ -101,7 +121,7 @@ class Minimizer:
         for candidate in smaller_programs(program):
             # Built from the program at hand when it is tried, so that earlier cuts stay.
             smaller = candidate(program)
-            if smaller is None or self.executions >= self.budget:
+            if smaller is None or self.spent():
                 continue
             kept = uids_of(smaller)
             fewer = [turn for turn in turns if turn.uid in kept]
@@ -117,7 +137,7 @@ class Minimizer:
         if self.best is not None and story.size() >= self.best.size():
             return False
         key = msgspec.json.encode(story)
-        if key in self.seen or self.executions >= self.budget:
+        if key in self.seen or self.spent():
             return False
         self.seen.add(key)
         try:
@@ -139,10 +159,10 @@ class Minimizer:
         """
         improved = False
         start = 0
-        while self.executions < self.budget:
+        while not self.spent():
             assert self.best is not None
             for number, candidate in enumerate(candidates(self.best)):
-                if self.executions >= self.budget:
+                if self.spent():
                     break
                 if number >= start and self.consider(self.in_switches(candidate)):
                     improved, start = True, number
@@ -172,19 +192,22 @@ class Minimizer:
 
     def written(self, program: Program, drive: Drive) -> Story:
         """What a program does under `drive`, written as switches: one execution."""
-        self.executions += 1
-        return Story(program, switches_of(self.comparison, program, drive))
+        switches: list[Switch] = []
+        self.count(self.comparison.run(program, writing(switches, drive)))
+        return Story(program, tuple(switches))
 
     def run(self, program: Program, drive: Drive) -> Outcome:
-        self.executions += 1
-        return self.comparison.run(program, drive)
+        return self.count(self.comparison.run(program, drive))
 
     def replayer(self, program: Program, drive: Drive) -> Replay:
-        def replay(comparison: Comparison) -> Outcome:
-            self.executions += 1
-            return comparison.run(program, drive)
+        return lambda comparison: self.count(comparison.run(program, drive))
 
-        return replay
+    def count(self, outcome: Outcome) -> Outcome:
+        """Charge an execution to the budget."""
+        self.executions += 1
+        self.effort += effort_of(outcome)
+        self._spent += 1 + outcome.steps // _USUAL_STEPS
+        return outcome
 
 
 def uids_of(program: Program) -> set[int]:
@@ -215,8 +238,14 @@ def smaller_programs(program: Program) -> Iterator[Callable[[Program], Program |
 
 
 def switches_of(comparison: Comparison, program: Program, drive: Drive) -> tuple[Switch, ...]:
-    """Run under `drive` and write the run as switches: one wherever somebody else goes on than would by default."""
+    """Run under `drive` and write the run as switches."""
     switches: list[Switch] = []
+    comparison.run(program, writing(switches, drive))
+    return tuple(switches)
+
+
+def writing(switches: list[Switch], drive: Drive) -> Drive:
+    """`drive`, writing the run as switches: one wherever somebody else goes on than would by default."""
 
     def record(pair: Pair) -> None:
         leader = pair.leader
@@ -234,8 +263,7 @@ def switches_of(comparison: Comparison, program: Program, drive: Drive) -> tuple
         pair.observer = note
         drive(pair)
 
-    comparison.run(program, record)
-    return tuple(switches)
+    return record
 
 
 def turn_by_turn(turns: list[Turn]) -> Drive:

@@ -3,7 +3,7 @@
 
 Each piece is a pure function of semantics, profile and seed, so anybody may do it again.  What a Hunt remembers between
 programs, namely which traces have been judged and which causes have been minimized, is left to whoever puts the pieces
-together; `is_judged` and `cause_name` are its rules.
+together; `is_judged` (in fuzzer.docket) and `cause_name` are its rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from fuzzer.divergence import Divergence
 from fuzzer.finding import Finding, Seed, signature
-from fuzzer.hunt import Found, Hunt, cause_of, judged, minimized, seen_in, trace_of
+from fuzzer.hunt import Found, Hunt, cause_of, judged, kind_of, minimized, seen_in, trace_of
 from fuzzer.verdict import Trial
 
 Word = Annotated[str, msgspec.Meta(max_length=200)]
@@ -28,7 +28,7 @@ class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     what: Word
     """The effect, or the broken invariant."""
     where: tuple[Word, ...]
-    """Operation or sides, who leads, MMU, paging: what else tells two traces apart."""
+    """Operation or sides, who leads, MMU, paging, point: what else tells two traces apart."""
 
     def key(self) -> str:
         """The same for equal traces only."""
@@ -58,9 +58,8 @@ class Gathering:
         trial = self._hunt.run(seed)
         fresh = []
         for what in seen_in(trial):
-            kind = "violation" if isinstance(what, str) else "divergence"
             name, *where = trace_of(trial, what)
-            trace = Trace(kind, name, tuple(where))
+            trace = Trace(kind_of(what), name, tuple(where))
             if trace not in self._shown:
                 fresh.append(trace)
             self._shown.setdefault(trace, []).append(seed)
@@ -91,7 +90,10 @@ def judge_sightings(hunt: Hunt, seed: int, traces: Iterable[Trace]) -> list[Find
 def minimize_sighting(hunt: Hunt, seed: int, trace: Trace, finding: Finding) -> Found:
     """The smallest story of a finding that `judge_sightings` made of the same seed and trace.  Raises LostSight."""
     trial = hunt.run(seed)
-    return minimized(trial, finding, shown(trial, trace), hunt.budget, seed)
+    what = shown(trial, trace)
+    if isinstance(what, Divergence):
+        finding = trial.told(what, finding)
+    return minimized(trial, finding, what, hunt.budget, seed)
 
 
 def shown(trial: Trial, trace: Trace) -> Divergence | str:
@@ -100,11 +102,6 @@ def shown(trial: Trial, trace: Trace) -> Divergence | str:
         if trace_of(trial, what) == (trace.what, *trace.where):
             return what
     raise LostSight(f"the program does not show {trace.key()}")
-
-
-def is_judged(count: int) -> bool:
-    """Is the count-th program that shows a trace judged?  At every power of two, as a Hunt does."""
-    return count & (count - 1) == 0
 
 
 def cause_name(finding: Finding) -> str:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
-from fuzzer.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor
+import msgspec
+
+from fuzzer.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Shows
 from fuzzer.compare import Comparison, Drive, Side, by_turns
 from fuzzer.divergence import WHOLE_RUN, Divergence
+from fuzzer.effort import effort_of
 from fuzzer.finding import Finding, Sides, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
@@ -32,7 +35,10 @@ class Trial:
         self.drive = drive
         self.outcome = outcome
         self.script = outcome.pair.script
-        self._neighbours: dict[str, set[str]] | None = None
+        self.broken: dict[Side, set[str]] = {"old": set(), "new": set()}
+        """Invariants that the runs next door broke, as far as there were any."""
+        self.neighbours_effort = 0
+        self._neighbours: Iterator[Outcome] | None = None
 
     # Most programs show nothing that anybody asks about.
 
@@ -42,12 +48,12 @@ class Trial:
 
     @cached_property
     def attributor(self) -> Attributor:
-        return Attributor(self.comparison, self.script, self.drive)
+        return Attributor(self.comparison, self.script, self.drive, self.outcome)
 
     def divergence(self, divergence: Divergence) -> Finding:
-        """Judge one effect."""
+        """Judge one effect.  The story leaves out which other patches would do it, too: see told()."""
         effect = divergence.effect
-        attribution = self.attribution(divergence)
+        attribution = self.named(divergence)
         verdict = effect_verdict(effect, attribution.patches, self.comparison)
         tag = operation_tag(self.script, divergence.uid)
         story = f"{EFFECTS[effect]} ({tag})"
@@ -58,8 +64,6 @@ class Trial:
         if after:
             verdict = Verdict.DOCUMENTED
             story = f"{story}, a consequence of {after}"
-        if attribution.others:
-            story = f"{story}; {' or '.join(attribution.others)} alone would do it, too"
         return Finding(
             kind="divergence",
             what=effect,
@@ -75,8 +79,23 @@ class Trial:
             after=after,
         )
 
+    def told(self, divergence: Divergence, finding: Finding) -> Finding:
+        """The finding that divergence() made of it, with all that is worth telling once."""
+        others = self.attribution(divergence).others
+        if not others:
+            return finding
+        story = f"{finding.story}; {' or '.join(others)} alone would do it, too"
+        return msgspec.structs.replace(finding, story=story)
+
+    def named(self, divergence: Divergence) -> Attribution:
+        """The patches that make one effect, without others that would, too: a fraction of the experiments."""
+        return self._attributed(divergence, self.attributor.name)
+
     def attribution(self, divergence: Divergence) -> Attribution:
-        """The patches that make one effect."""
+        """The patches that make one effect, and others that would, too."""
+        return self._attributed(divergence, self.attributor.attribute)
+
+    def _attributed(self, divergence: Divergence, ask: Callable[[Shows, Rank], Attribution]) -> Attribution:
         effect = divergence.effect
 
         def rank(patch: str) -> int:
@@ -87,10 +106,10 @@ class Trial:
                 return 0
             return 1 if effect in PATCHES[patch].allowed else 2
 
-        attribution = self.attributor.attribute(lambda o: divergence in o.divergences, rank)
+        attribution = ask(lambda o: divergence in o.divergences, rank)
         if attribution.patches:
             return attribution
-        return self.attributor.attribute(lambda o: any(d.effect == effect for d in o.divergences), rank)
+        return ask(lambda o: any(d.effect == effect for d in o.divergences), rank)
 
     def violation(self, invariant: str) -> Finding:
         """Judge one broken invariant."""
@@ -100,9 +119,9 @@ class Trial:
         if invariant in old and invariant in new:
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         other: Side = "new" if side == "old" else "old"
-        if invariant in self.neighbours()[other]:
+        if self.is_next_door(invariant, other):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
-        attribution = self.attributor.attribute(
+        attribution = self.attributor.name(
             lambda o: invariant in o.violations(side) and invariant not in o.violations(other)
         )
         verdict = Verdict.REGRESSION
@@ -129,28 +148,47 @@ class Trial:
         """Where the actor stood that broke it, and where the one stood that had run before."""
         return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
 
-    def neighbours(self) -> dict[str, set[str]]:
-        """Invariants broken on each side close to this run: a violation that the other side shows next door is no news.
+    def is_next_door(self, invariant: str, side: Side) -> bool:
+        """Does this side break the invariant close to this run?  What the other side shows next door is no news.
+
         Close are schedules with a few turns changed, half of them led by the other model, which stops at its own
         points; and the program without any one operation, whose flush may have healed the other side by accident.
+        They are run until one shows it.
         """
         if self._neighbours is None:
-            broken: dict[str, set[str]] = {"old": set(), "new": set()}
-            comparison = self.comparison
-            swapped = Comparison(
-                comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
-            )
-            near = [(self.script, turns) for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS)]
-            for uid in sorted({op.uid for actor in self.program.actors for op in actor.ops}):
-                fewer = [turn for turn in self.outcome.turns if turn.uid != uid]
-                near.extend([(script_of(self.program.without(uid)), fewer)] * 2)
-            for number, (script, turns) in enumerate(near):
-                led = comparison if number % 2 else swapped
-                outcome = led.run_script(script, by_turns(turns))
-                broken["old"].update(outcome.violations("old"))
-                broken["new"].update(outcome.violations("new"))
-            self._neighbours = broken
-        return self._neighbours
+            self._neighbours = self.neighbours()
+        while invariant not in self.broken[side]:
+            outcome = next(self._neighbours, None)
+            if outcome is None:
+                return False
+            self.neighbours_effort += effort_of(outcome)
+            self.broken["old"].update(outcome.violations("old"))
+            self.broken["new"].update(outcome.violations("new"))
+        return True
+
+    def effort(self) -> int:
+        """What has been spent on questions about this run, in turns."""
+        return self.attributor.effort + self.neighbours_effort
+
+    def neighbours(self) -> Iterator[Outcome]:
+        """The runs next door."""
+        comparison = self.comparison
+        swapped = Comparison(
+            comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
+        )
+        for number, (script, turns) in enumerate(self.near()):
+            led = comparison if number % 2 else swapped
+            yield led.run_script(script, by_turns(turns))
+
+    def near(self) -> Iterator[tuple[Script, list[Turn]]]:
+        """What is run next door."""
+        for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS):
+            yield self.script, turns
+        for uid in sorted({op.uid for actor in self.program.actors for op in actor.ops}):
+            fewer = [turn for turn in self.outcome.turns if turn.uid != uid]
+            smaller = script_of(self.program.without(uid))
+            yield smaller, fewer
+            yield smaller, fewer
 
 
 def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison) -> Verdict:

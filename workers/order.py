@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.finding import FoundFinding
+from fuzzer.finding import Finding, FoundFinding, Natural, Seed
 
 BATCH_PROGRAMS: Final = 50
 
@@ -54,12 +54,24 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Gain(msgspec.Struct, frozen=True):
-    """A finding by how much its count grew; `found.reproducer` comes with the first gain only, minimized to
-    `operations` and `preemptions`."""
+    """A finding by how much its count grew, which is not at all if there is only a smaller story.
 
-    found: FoundFinding
+    `reproducer` comes with the first gain, and again when it has been minimized; `operations` and `preemptions` are
+    its size.  `first_seed`: of the programs that are counted now the first; one that had to wait until it was judged
+    may be of an earlier batch.
+    """
+
+    finding: Finding
+    count: Natural
+    first_seed: Seed
+    reproducer: bytes | None
     operations: int
     preemptions: int
+    minimized: bool
+
+    def found(self) -> FoundFinding:
+        """For the store, which counts: only of a count above 0."""
+        return FoundFinding(self.finding, self.count, self.first_seed, self.reproducer)
 
 
 class Part(msgspec.Struct, frozen=True):

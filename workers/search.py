@@ -81,7 +81,8 @@ class Search:
             yield part
 
     def stop(self) -> None:
-        """Ask all processes to report the batch in hand, as far as it is, and end."""
+        """Ask all processes to report the batch in hand, as far as it is, to judge what waits, and end; asked again,
+        only to judge what nobody has judged the like of, and end."""
         for pipe in self._processes:
             with suppress(BrokenPipeError, ConnectionResetError):  # it has ended by itself: parts() will notice
                 pipe.send_bytes(_STOP)

@@ -43,6 +43,8 @@ class ReportedFinding(msgspec.Struct, frozen=True):
     sites: tuple[str, str]
     operations: int
     preemptions: int
+    minimized: bool
+    """Is its story the smallest there is?"""
 
 
 class RunReport(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
             sites=tallied.finding.sites,
             operations=tallied.operations,
             preemptions=tallied.preemptions,
+            minimized=tallied.minimized,
         )
         for tallied in by_interest(tally.findings.values())
     )
@@ -116,6 +119,11 @@ def summary_lines(tally: Tally) -> list[str]:
             lines.append(f"{name}: {verdict} ({', '.join(effects)})")
         lines.extend(f"{name}: {verdict}: {story}" for story in stories)
     return lines
+
+
+def unminimized(tally: Tally) -> int:
+    """Findings whose story is still the whole program."""
+    return sum(tallied.reproducer is not None and not tallied.minimized for tallied in tally.findings.values())
 
 
 def replay_command(reproducer: Path) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from db.schema import SEVERITY
 from db.store import Store
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
+from fuzzer.finding import BatchResult, Finding, Verdict, signature
 from fuzzer.reproducer import decode_reproducer
 from workers.document import write_whole
 from workers.order import Gain, Order, Part
@@ -26,11 +26,14 @@ class Tallied(msgspec.Struct):
     preemptions: int
     size: int
     """Bytes of the reproducer."""
+    minimized: bool = True
+    """Is it the smallest story?"""
 
-    def rank(self) -> tuple[int, int, int, int, int]:
+    def rank(self) -> tuple[int, ...]:
         """What comes first where several show the same: the more severe verdict, then the smaller reproducer."""
         missing = self.reproducer is None
-        return -SEVERITY[self.finding.verdict], missing, self.operations, self.preemptions, self.size
+        size = self.operations, self.preemptions, self.size
+        return -SEVERITY[self.finding.verdict], missing, not self.minimized, *size
 
 
 class Tally:
@@ -72,11 +75,17 @@ class Tally:
 
     def _gain(self, gain: Gain) -> Iterator[Tallied]:
         """Merge one finding; yields it if it is new. A reproducer is written before anything else is done with it."""
-        found, name = gain.found, signature(gain.found.finding)
-        body = found.reproducer
+        name, body = signature(gain.finding), gain.reproducer
         path = None if body is None else self.folder / file_name(name)
         offered = Tallied(
-            found.finding, found.count, found.first_seed, path, gain.operations, gain.preemptions, len(body or b"")
+            gain.finding,
+            gain.count,
+            gain.first_seed,
+            path,
+            gain.operations,
+            gain.preemptions,
+            len(body or b""),
+            gain.minimized,
         )
         known = self.findings.get(name)
         shown = offered if known is None else min(known, offered, key=Tallied.rank)
@@ -101,24 +110,23 @@ class Tally:
                 steps=sum(part.steps for part in parts),
                 seconds=sum(part.seconds for part in parts),
                 coverage=len(self.coverage),
-                findings=tuple(gain.found for gain in gains),
+                findings=tuple(gain.found() for gain in gains if gain.count),
             )
         )
         for gain in gains:
-            if gain.found.reproducer is not None:
-                self._store_sizes(gain.found, gain)
+            if gain.minimized and gain.reproducer is not None:
+                self._store_smaller(gain, gain.reproducer)
 
-    def _store_sizes(self, found: FoundFinding, gain: Gain) -> None:
-        """Say that a stored reproducer is a minimized one, and how small it is."""
-        assert found.reproducer is not None
+    def _store_smaller(self, gain: Gain, body: bytes) -> None:
+        """Store a minimized reproducer, and how small it is."""
         self.store.improve_reproducer(
-            signature(found.finding),
-            found.reproducer,
+            signature(gain.finding),
+            body,
             gain.operations,
             gain.preemptions,
-            decode_reproducer(found.reproducer).digest,
+            decode_reproducer(body).digest,
             campaign=self.campaign,
-            verdict=found.finding.verdict,
+            verdict=gain.finding.verdict,
         )
 
 

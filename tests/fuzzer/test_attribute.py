@@ -7,6 +7,7 @@ from fuzzer.attribute import UNATTRIBUTED, Attribution, Attributor
 from fuzzer.compare import Comparison, Side, by_switches
 from fuzzer.finding import Direction
 from fuzzer.ops import ClearFlushYoung, Read, Write
+from fuzzer.outcome import Outcome
 from fuzzer.program import Actor, Program
 from fuzzer.schedule import Switch
 from fuzzer.script import script_of
@@ -89,3 +90,51 @@ def test_asking_again_costs_nothing() -> None:
     experiments = attributor(AGED, "old")
     once = experiments.outcome(closure(["age-elides-tlb-flush"]))
     assert experiments.outcome(closure(["age-elides-tlb-flush"])) is once
+
+
+@BOTH_LEADERS
+def test_naming_the_first_is_attributing_without_the_others(leader: Side) -> None:
+    """Whatever rank decides between several causes, and whichever patches are causes."""
+    names = list(PATCHES)
+    for step in (3, 5, 7):
+        experiments = attributor(AGED, leader)
+        shown = set(names[::step])
+
+        def shows(outcome: Outcome, shown: set[str] = shown) -> bool:
+            return not shown.isdisjoint(outcome.new.semantics.patches ^ outcome.old.semantics.patches)
+
+        def rank(patch: str, step: int = step) -> int:
+            return names.index(patch) * step % 4
+
+        full, short = experiments.attribute(shows, rank), attributor(AGED, leader).name(shows, rank)
+        assert (short.patches, short.direction, short.others) == (full.patches, full.direction, ())
+
+
+@BOTH_LEADERS
+def test_naming_takes_few_experiments(leader: Side) -> None:
+    experiments = attributor(AGED, leader)
+    rank = ["age-elides-tlb-flush"].__contains__
+    experiments.name(lambda o: any(d.effect == "fewer-flushes" for d in o.divergences), lambda patch: not rank(patch))
+    assert len(experiments.outcomes) <= 5
+
+
+@BOTH_LEADERS
+def test_no_experiment_is_spent_on_a_patch_that_was_not_met(leader: Side) -> None:
+    comparison = Comparison(OLD, NEW, leader)
+    drive = by_switches(())
+    shows = lambda o: any(d.effect == "fewer-flushes" for d in o.divergences)  # noqa: E731
+    met = {"age-elides-tlb-flush"}
+    told = Attributor(comparison, script_of(AGED), drive, comparison.run(AGED, drive), met)
+    assert told.attribute(shows).patches == ("age-elides-tlb-flush",)
+    closed = [told.close([patch]) for patch in PATCHES]
+    assert set(told.outcomes) <= {changed for changed in closed if changed & met} | {frozenset(PATCHES)}
+
+
+def test_the_run_itself_is_not_run_again() -> None:
+    drive = by_switches(())
+    comparison = Comparison(OLD, NEW, "old")
+    own = comparison.run(AGED, drive)
+    experiments = Attributor(comparison, script_of(AGED), drive, own)
+    assert experiments.outcome(frozenset(PATCHES)) is own
+    assert experiments.varied(frozenset(PATCHES)) == comparison
+    assert experiments.effort == 0

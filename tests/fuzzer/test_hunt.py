@@ -3,12 +3,14 @@
 
 import pytest
 
+from fuzzer.compare import by_switches
 from fuzzer.finding import Verdict, signature
 from fuzzer.hunt import Hunt
 from fuzzer.profile import PROFILES, Profile
+from fuzzer.recheck import recheck
 from reference_mmu.patches import PATCHES
 from reference_mmu.semantics import NEW, OLD, parse_semantics
-from tests.hunted import SEEDS, all_found, hunted
+from tests.hunted import SEEDS, all_found, hunted, reproducer_of
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -78,6 +80,50 @@ def test_the_same_seeds_give_the_same_findings() -> None:
     assert once.results() == again.results()
     assert once.results() != ()
     assert once.coverage.pairs == again.coverage.pairs
+
+
+def test_what_has_to_wait_is_judged_in_the_end_and_comes_out_the_same() -> None:
+    """The same findings, counts, first seeds and stories, in whatever order they came."""
+    at_once, patient = Hunt(OLD, NEW, PROFILES["tdp"]), Hunt(OLD, NEW, PROFILES["tdp"], patience=1000)
+    patient.effort.searched = -10_000  # no head start
+    for seed in range(40):
+        at_once.one(seed)
+        patient.one(seed)
+    assert len(patient.docket) > 0
+    assert patient.found != at_once.found
+    fresh = [found for some in patient.settle() for found in some]
+    assert len(patient.docket) == 0
+    assert {found.first_seed for found in fresh} <= set(range(40))
+    assert patient.found == at_once.found
+
+
+def test_a_divergence_is_found_with_its_whole_program_before_it_has_a_small_story() -> None:
+    hunt = Hunt(OLD, NEW, PROFILES["aging"], patience=2)
+    hunt.effort.searched = -10_000
+    hunt.one(0)
+    waiting = len(hunt.docket)
+    assert waiting > 0
+    bare = next(found for some in hunt.settle() for found in some if found.finding.kind == "divergence")
+    whole = reproducer_of(bare)
+    assert not whole.complete
+    assert recheck(whole, whole.comparison().run(whole.program, by_switches(whole.story().switches))).reproduced()
+    list(hunt.settle())
+    small = hunt.found[signature(bare.finding)]
+    assert small.operations < whole.program.operations()
+    assert reproducer_of(small).complete
+
+
+def test_whoever_asks_hears_what_has_grown() -> None:
+    hunt = Hunt(OLD, NEW, PROFILES["aging"])
+    for seed in range(4):
+        hunt.one(seed)
+    assert set(hunt.grown) == set(hunt.found)
+    hunt.grown.clear()
+    before = {name: found.count for name, found in hunt.found.items()}
+    for seed in range(4, 8):
+        hunt.one(seed)
+    assert set(hunt.grown) == {name for name, found in hunt.found.items() if found.count != before.get(name)}
+    assert all(seed in range(4, 8) for seed in hunt.grown.values())
 
 
 @EVERY_PROFILE

@@ -148,7 +148,7 @@ def test_a_violation_that_the_other_side_shows_next_door_is_baseline() -> None:
     """One side broke it here; OLD against OLD shows that the other would have, one turn earlier or later."""
     tried = trial(BUG_219588, OLD, OLD, RACE)
     broken = tried.outcome.new.judge.violations.pop("stale-writable-mmuw")
-    assert broken.invariant in tried.neighbours()["new"]
+    assert tried.is_next_door(broken.invariant, "new")
     assert tried.violation("stale-writable-mmuw").verdict == Verdict.BASELINE
 
 

@@ -15,7 +15,7 @@ import time
 
 import msgspec
 
-from fuzzer.divergence import Divergence
+from fuzzer.docket import Case
 from fuzzer.finding import Finding
 from fuzzer.hunt import Found, Hunt
 from fuzzer.profile import PROFILES
@@ -44,15 +44,23 @@ class TimedHunt(Hunt):
         super().__init__(OLD, NEW, PROFILES[profile])
         self.rows: list[Row] = []
 
-    def keep(self, seed: int, trial: Trial, finding: Finding, what: Divergence | str) -> Found:
+    def begin(self, case: Case, trial: Trial, finding: Finding) -> Found:
         start = time.process_time()
-        found = super().keep(seed, trial, finding, what)
-        seconds = time.process_time() - start
-        if found.count == 1 and found.reproducer is not None:
+        found = super().begin(case, trial, finding)
+        self.note(found, time.process_time() - start)
+        return found
+
+    def shorten(self, case: Case, trial: Trial) -> None:
+        start = time.process_time()
+        super().shorten(case, trial)
+        self.note(self.found[case.name], time.process_time() - start)
+
+    def note(self, found: Found, seconds: float) -> None:
+        if found.minimized and found.reproducer is not None:
             complete = decode_reproducer(found.reproducer).complete
             size = found.operations, found.preemptions, found.executions
-            self.rows.append(Row(finding.what, self.profile.name, seed, *size, seconds, complete))
-        return found
+            row = Row(found.finding.what, self.profile.name, found.first_seed, *size, seconds, complete)
+            self.rows.append(row)
 
 
 def line(name: str, values: list[float]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from db.session import open_database
 from db.store import Store
-from fuzzer.finding import Finding, FoundFinding, Verdict, signature
+from fuzzer.finding import Finding, Verdict, signature
 from fuzzer.ops import Write
 from fuzzer.program import Actor, Program
 from reference_mmu.config import Config
@@ -35,9 +35,9 @@ def reproducer(writes: int) -> bytes:
     return reproducer_file(program)
 
 
-def gain(seed: int, count: int = 1, writes: int = 0, finding: Finding = FINDING) -> Gain:
+def gain(seed: int, count: int = 1, writes: int = 0, finding: Finding = FINDING, *, minimized: bool = True) -> Gain:
     """`writes` 0: without a reproducer."""
-    return Gain(FoundFinding(finding, count, seed, reproducer(writes) if writes else None), writes, 0)
+    return Gain(finding, count, seed, reproducer(writes) if writes else None, writes, 0, minimized=minimized)
 
 
 def part(batch: int, *gains: Gain, last: bool = True, coverage: tuple[int, ...] = ()) -> Part:
@@ -82,6 +82,30 @@ def test_a_batch_that_was_broken_off_is_stored_as_far_as_it_came(tally: Tally) -
     tally.store_rest()
     assert tally.store.totals(tally.campaign).programs == 2
     assert tally.store.finding(SIGNATURE) is not None
+
+
+def test_a_smaller_story_comes_later_and_counts_nothing(tally: Tally) -> None:
+    tally.add(part(0, gain(100, writes=3, minimized=False)))
+    row = tally.store.finding(SIGNATURE)
+    assert row is not None
+    assert row.reproducer is not None
+    assert not row.reproducer.minimized
+    assert tally.add(part(1, gain(100, count=0, writes=3))) == []
+    (tallied,) = tally.findings.values()
+    assert (tallied.count, tallied.minimized) == (1, True)
+    row = tally.store.finding(SIGNATURE)
+    assert row is not None
+    assert row.reproducer is not None
+    assert (row.count, row.batches, row.reproducer.minimized, row.reproducer.operations) == (1, 1, True, 3)
+
+
+def test_the_first_story_and_the_smaller_one_may_come_with_one_batch(tally: Tally) -> None:
+    tally.add(part(0, gain(100, count=4, writes=3, minimized=False), gain(100, count=0, writes=1)))
+    row = tally.store.finding(SIGNATURE)
+    assert row is not None
+    assert row.reproducer is not None
+    assert (row.count, row.reproducer.minimized, row.reproducer.operations) == (4, True, 1)
+    assert (tally.folder / file_name(SIGNATURE)).read_bytes() == reproducer(1)
 
 
 def test_batches_divide_the_programs() -> None:

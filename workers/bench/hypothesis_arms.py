@@ -13,14 +13,14 @@ has Hypothesis draw their seeds: the best that can be had, but a search of mmufu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from fuzzer.compare import Comparison, Drive, Outcome
+from fuzzer.compare import Comparison, Drive
 from fuzzer.lockstep import Pair
 from fuzzer.program import Program
 from fuzzer.strategies import programs, schedules
@@ -28,7 +28,10 @@ from reference_mmu.semantics import NEW, OLD
 from workers.bench.drawn import drawn_programs
 from workers.bench.runner import fresh_pair, outcome_of
 
-Watcher = Callable[[Outcome], None]
+if TYPE_CHECKING:
+    from fuzzer.outcome import Outcome
+
+Watcher = Callable[["Outcome"], None]
 Programs = st.SearchStrategy[Program]
 
 # Of what was tried (1, 4, 8 or 20 points; 25, 50 or 120 rules; lists of 0, 10, 15 or 25 runs at least, which Hypothesis

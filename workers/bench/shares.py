@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -76,13 +77,14 @@ def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
         engine = open_database(f"sqlite:///{Path(name, 'bench.db')}")
         tally = make_tally(order, engine, Path(name))
-        for number in range(-(-programs // BATCH_PROGRAMS)):
+        for number in takewhile(order.batch, count()):
             seeds = order.batch(number)
             clock.timed("run", partial(run_all, watched, seeds))
             clock.timed("silent run", partial(run_all, silent, seeds))
             for program in seeds:
                 take_apart(clock, hunter.search, silent, program)
-                clock.timed("storage", partial(hunter.count, program))
+            if not order.batch(number + 1):
+                clock.timed("judgement", partial(list, hunter.search.settle()))
             clock.timed("storage", partial(store_batch, tally, hunter, number))
             yield shares_of(clock.seconds, tally.programs, workload)
         engine.dispose()

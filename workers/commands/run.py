@@ -30,13 +30,15 @@ from workers.parameters import SpecType, database_name, open_store, read_reprodu
 from workers.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from workers.refusal import BadInput, refuse
 from workers.search import Search
-from workers.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines
+from workers.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
 from workers.tally import Tally
 from workers.telling import print_telling
 
 JOBS_MAX: Final = 64
 DEFAULT_SECONDS: Final = 60
 _TICK_SECONDS: Final = 0.2
+# When its time is over, the search may judge and minimize what waits for so long; after a Ctrl-C not at all.
+_SETTLE_SECONDS: Final = 8.0
 # A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
 _GRACE_SECONDS: Final = 20.0
 
@@ -102,7 +104,8 @@ def run(
       mmufuzz run --apply my-change.patch   the model with your change to it
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
-    Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand.
+    Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
+    what still waits to be judged or minimized is given some seconds more.
 
     Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
     130 stopped by Ctrl-C.
@@ -182,6 +185,7 @@ def drive_search(request: Request, tally: Tally, progress: Progress, interrupts:
     started = time.monotonic()
     stop_at = float("inf") if request.order.programs else started + request.budget.seconds
     stopped_at = float("inf")
+    enough = False
     with Search(request.order) as search, progress:
         while search.running():
             for part in search.parts(_TICK_SECONDS):
@@ -193,7 +197,10 @@ def drive_search(request: Request, tally: Tally, progress: Progress, interrupts:
             if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
                 search.stop()
                 stopped_at = now
-            if len(interrupts.received) > 1 or now > stopped_at + _GRACE_SECONDS:
+            if not enough and stopped_at < float("inf") and (interrupts.received or now > stopped_at + _SETTLE_SECONDS):
+                search.stop()
+                enough = True
+            if len(interrupts.received) > 1 or now > stopped_at + _SETTLE_SECONDS + _GRACE_SECONDS:
                 search.kill()
         tally.store_rest()
     return search.failures
@@ -211,6 +218,9 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
     console.print(f"database:   {database_name(request.database)}")
     if tally.findings:
         console.print(f"directory:  {request.folder}")
+    whole = unminimized(tally)
+    if whole:
+        console.print(f"{whole} of the reproducers are whole programs: make one small with mmufuzz minimize FILE")
     first = first_reproducer(tally)
     if first is not None and request.change:
         console.print(f"\nthe smallest story of the first, {first}:\n")
