@@ -66,16 +66,18 @@ class Measured(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--programs", type=click.IntRange(1), default=1_000_000, show_default=True)
+@click.option("--seconds", type=click.IntRange(0), default=0, help="Search so long instead of so many programs.")
 @click.option("--profile", default="mixed", show_default=True)
 @click.option("--every", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds between samples.")
 @click.option("--draw", type=click.Path(path_type=Path, exists=True), help="Measure nothing, draw this JSON file.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write what was measured.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Write a picture of it; needs matplotlib.")
 def main(
-    programs: int, profile: str, every: float, draw: Path | None, json_file: Path | None, svg: Path | None
+    programs: int, seconds: int, profile: str, every: float, draw: Path | None, json_file: Path | None, svg: Path | None
 ) -> None:
     """Measure the memory of one search process over many programs."""
-    measured = msgspec.json.decode(draw.read_bytes(), type=Measured) if draw else measure(programs, profile, every)
+    budget = f"--seconds {seconds}" if seconds else f"--programs {programs}"
+    measured = msgspec.json.decode(draw.read_bytes(), type=Measured) if draw else measure(budget, profile, every)
     print("\n".join(measured.lines()))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(measured), indent=1) + b"\n")
@@ -83,9 +85,9 @@ def main(
         plot(measured, svg)
 
 
-def measure(programs: int, profile: str, every: float) -> Measured:
+def measure(budget: str, profile: str, every: float) -> Measured:
     """Search, and look every few seconds."""
-    words = f"run --programs {programs} --profile {profile} --seed 1 --jobs 1"
+    words = f"run {budget} --profile {profile} --seed 1 --jobs 1"
     samples = []
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
         variables = environment() | {"MMUFUZZ_CORE": "compiled"}
