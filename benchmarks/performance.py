@@ -3,7 +3,10 @@
 
 mmufuzz bench --seeds 30 --limit 10 --repetitions 9 --json bench.json
 mmufuzz bench --profile --programs 20000 --json profile.json
-.venv/bin/python -m benchmarks.performance bench.json profile.json
+.venv/bin/python -m benchmarks.memory --seconds 3600 --json memory.json --svg docs/images/memory.svg
+.venv/bin/python -m benchmarks.performance bench.json profile.json memory.json
+
+With `--against DIR` the first one compares with another checkout, too, and `--before` says here which that was.
 """
 
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import msgspec
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from benchmarks.memory import Measured
 from workers.bench.detection import BugTimes
 from workers.bench.report import BenchReport, overall_lines, ratio_words
 from workers.bench.shares import Shares
@@ -25,35 +29,40 @@ DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 PAGE: Final = "performance.md"
 PICTURE: Final = "images/performance.svg"
 SHARES_PICTURE: Final = "images/shares.svg"
+MEMORY_PICTURE: Final = "images/memory.svg"  # drawn by benchmarks.memory
 
 
 @click.command()
 @click.argument("measured", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("profile", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("memory", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--before", default="another checkout", help="What was compared with by --against.")
 @click.option("--docs", type=click.Path(exists=True, file_okay=False, path_type=Path), default=DOCS)
-def main(measured: Path, profile: Path, docs: Path) -> None:
-    """Write the page from the JSON of `mmufuzz bench` and that of `mmufuzz bench --profile`."""
+def main(measured: Path, profile: Path, memory: Path, before: str, docs: Path) -> None:
+    """Write the page from the JSON of `mmufuzz bench`, of `mmufuzz bench --profile`, and of benchmarks.memory."""
     report = msgspec.json.decode(measured.read_bytes(), type=BenchReport)
     shares = msgspec.json.decode(profile.read_bytes(), type=BenchReport).shares
     if shares is None:
         raise click.UsageError(f"{profile} has no shares; it is made by 'mmufuzz bench --profile --json {profile}'")
-    (docs / PAGE).write_text(page(report, shares), encoding="utf-8")
+    remembered = msgspec.json.decode(memory.read_bytes(), type=Measured)
+    (docs / PAGE).write_text(page(report, shares, remembered, before), encoding="utf-8")
     draw(report, docs / PICTURE)
     draw_shares(shares, docs / SHARES_PICTURE)
 
 
-def page(report: BenchReport, shares: Shares) -> str:
+def page(report: BenchReport, shares: Shares, memory: Measured, before: str) -> str:
     """The text of docs/performance.md."""
-    return "\n".join(lines(report, shares)) + "\n"
+    return "\n".join(lines(report, shares, memory, before)) + "\n"
 
 
-def lines(report: BenchReport, shares: Shares) -> Iterator[str]:
+def lines(report: BenchReport, shares: Shares, memory: Measured, before: str) -> Iterator[str]:
     yield from INTRODUCTION.format(workload=report.workload).splitlines()
     yield from speed_lines(report)
     yield from detection_lines(report)
     if report.against:
-        yield from against_lines(report)
+        yield from against_lines(report, before)
     yield from shares_lines(shares)
+    yield from memory_lines(memory)
     yield from MADE.format(
         seeds=report.seeds,
         limit=f"{report.limit:g}",
@@ -69,6 +78,7 @@ INTRODUCTION: Final = """\
 
 Made by `mmufuzz bench`, all in one run on one core, arms taking turns. Seconds are of processor time. Machines differ
 and so do their moods: figures per second are those of one machine on one day, and only ratios are worth comparing.
+What made it fast, and what did not, is in [decisions/0016](decisions/0016-what-made-it-fast.md).
 Ratios are medians of paired repetitions, with the lowest and the highest. Programs are of profile {workload}.
 
 Every arm runs the same models in the same lockstep under the same oracles, and the same lines of code count what it
@@ -83,7 +93,8 @@ MADE: Final = """
 ```
 mmufuzz bench --seeds {seeds} --limit {limit} --repetitions {repetitions} --seconds {seconds} --json bench.json
 mmufuzz bench --profile --programs {programs} --json profile.json
-.venv/bin/python -m benchmarks.performance bench.json profile.json
+.venv/bin/python -m benchmarks.memory --seconds 3600 --json memory.json --svg docs/images/memory.svg
+.venv/bin/python -m benchmarks.performance bench.json profile.json memory.json
 ```
 
 `python -m benchmarks.checkouts . ../before` compares two checkouts, `python -m benchmarks.digests . ../before` says
@@ -143,8 +154,15 @@ def names_of(bugs: tuple[BugTimes, ...]) -> list[str]:
     return list(dict.fromkeys(arm.name for bug in bugs for arm in bug.arms))
 
 
-def against_lines(report: BenchReport) -> Iterator[str]:
-    yield from ("", "## Against another checkout", "", "| profile | programs/s | steps/s, of the other's |")
+def against_lines(report: BenchReport, before: str) -> Iterator[str]:
+    yield from (
+        "",
+        f"## Against {before}",
+        "",
+        "The same programs in both, taking turns on one core.",
+        "",
+        "| profile | programs/s | steps/s, of the other's |",
+    )
     yield "|---|---:|---:|"
     for speed in report.against:
         rate = spaced(round(speed.programs_per_second.median))
@@ -166,6 +184,11 @@ def shares_lines(shares: Shares) -> Iterator[str]:
         yield f"| {share.stage} | {share.percent:.1f} | {share.about} |"
     yield ""
     yield "Judgement is for what is new, so its share falls with every program."
+
+
+def memory_lines(memory: Measured) -> Iterator[str]:
+    yield from ("", "## Memory", "", f"![Memory of a search and of its parent over time]({MEMORY_PICTURE})", "")
+    yield from (f"- {line}" for line in memory.lines())
 
 
 def draw(report: BenchReport, file: Path) -> None:
