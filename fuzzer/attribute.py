@@ -16,8 +16,8 @@ import msgspec
 
 from fuzzer.compare import Comparison, Drive, Side
 from fuzzer.effort import effort_of
-from fuzzer.execute import Model
 from fuzzer.finding import Direction
+from fuzzer.model import Model
 from fuzzer.outcome import Outcome
 from fuzzer.script import Script
 from reference_mmu.patches import PATCHES, PLACEBOS

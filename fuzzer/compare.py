@@ -8,9 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from fuzzer.execute import Model
-from fuzzer.flows import SHIPPED
 from fuzzer.lockstep import Pair
+from fuzzer.model import SHIPPED, Model
 from fuzzer.outcome import Outcome
 from fuzzer.program import Program
 from fuzzer.schedule import Switch, Turn

@@ -3,48 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from functools import lru_cache
 
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
+from fuzzer.model import Model
 from fuzzer.oracle.judge import Judge
-from fuzzer.running_actor import END, Flow, RunningActor
+from fuzzer.running_actor import END, RunningActor
 from fuzzer.script import Script
-from reference_mmu.config import Config
-from reference_mmu.machine import Machine
-from reference_mmu.operations import Call, start_operation
 from reference_mmu.points import FAULT_RETRY, N_POINTS, PRIVATE
 from reference_mmu.semantics import Semantics
-
-__all__ = ["END", "Execution", "Flow", "LoadedModel", "Model", "private_points"]
-
-
-class Model:
-    """A copy of reference_mmu to run on: the shipped one."""
-
-    def machine(self, config: Config, semantics: Semantics, actors: i64, operations: i64, judge: Judge) -> Machine:
-        """A machine of its own."""
-        return Machine(config, semantics, actors, operations, judge)
-
-    def start(self, m: Machine, actor: i64, call: Call) -> Flow:
-        """The flow of an operation."""
-        return start_operation(m, actor, call)
-
-
-class LoadedModel(Model):
-    """One that was loaded beside the shipped one, by the functions that make its machines and flows."""
-
-    def __init__(self, make_machine: Callable[..., Machine], start_flow: Callable[[Machine, int, Call], Flow]) -> None:
-        self.make_machine = make_machine
-        self.start_flow = start_flow
-
-    def machine(self, config: Config, semantics: Semantics, actors: i64, operations: i64, judge: Judge) -> Machine:
-        return self.make_machine(config, semantics, int(actors), int(operations), judge)
-
-    def start(self, m: Machine, actor: i64, call: Call) -> Flow:
-        return self.start_flow(m, int(actor), call)
 
 
 class Execution:
@@ -54,7 +23,6 @@ class Execution:
     def __init__(self, script: Script, semantics: Semantics, model: Model) -> None:
         self.model = model
         self.semantics = semantics
-        self.script = script
         self.actors = [RunningActor(number, calls) for number, calls in enumerate(script.calls)]
         self.judge = Judge()
         self.reports = self.judge.reports
@@ -67,7 +35,7 @@ class Execution:
     # --- who can run ----------------------------------------------------------------------------------------
 
     def can_run(self, running: RunningActor) -> bool:
-        """Has it something left to do, and does not wait for a lock?"""
+        """Has it something left to do, and waits for nothing?"""
         return running.uid >= 0 and (running.wants == 0 or self.m.can_run(running.number, running.wants))
 
     def find_ready(self) -> i64:
@@ -155,13 +123,7 @@ class PrivatePoints:
         return self.flags[point] != 0
 
 
-_KNOWN: Final[dict[tuple[Semantics, Semantics], PrivatePoints]] = {}
-
-
+@lru_cache(maxsize=256)
 def private_points(here: Semantics, there: Semantics) -> PrivatePoints:
     """Those of a pair, made once for each."""
-    known = _KNOWN.get((here, there))
-    if known is None:
-        known = PrivatePoints(here, there)
-        _KNOWN[here, there] = known
-    return known
+    return PrivatePoints(here, there)

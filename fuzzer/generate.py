@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""seed + profile -> Program: a random configuration and a short random list of operations per actor.
+"""seed + profile -> Script: a random configuration and a short random list of operations per actor.
 
 Programs are small on purpose: few pages, so that actors collide; few operations, so that a schedule of a hundred
 turns can hit the window that matters.
@@ -74,6 +74,7 @@ class _Builder:
         self.profile = profile
         self.next_uid: i64 = 0
         self.calls: list[Call] = []  # of the actor in hand
+        # What is asked for at every operation, of profile and configuration, as native numbers.
         self.logging: i64 = profile.logging
         self.slots: i64 = profile.slots
         self.hot: i64 = profile.hot
@@ -212,7 +213,7 @@ class _Builder:
         npages: i64 = 0
         if kind in (NUMA_HINT, DISCARD):
             npages = self.run_of(hva, self.hva_pages)
-        self.add(kind, hva, npages, 0, self.resched())
+        self.add(kind, hva, npages, resched=self.resched())
 
     def ioctl_ops(self, count: i64) -> None:
         """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
@@ -226,10 +227,10 @@ class _Builder:
             elif self.weighted(self.logging, self.slots) == 1:
                 deleted[number] = self.slot_op(number)
             elif not logging[number]:
-                self.add(ENABLE_LOG, number, 0, 0, self.resched())
+                self.add(ENABLE_LOG, number, resched=self.resched())
                 logging[number] = True
             elif self.rng.chance(1, 3):
-                self.add(DISABLE_LOG, number, 0, 0, self.resched())
+                self.add(DISABLE_LOG, number, resched=self.resched())
                 logging[number] = False
             else:
                 self.harvest(number)
@@ -243,13 +244,13 @@ class _Builder:
             npages = 1 + self.rng.below(self.npages[number])
             self.add(CLEAR_LOG, number, first, npages, self.resched())
         else:
-            self.add(GET_LOG, number, 0, 0, self.resched())
+            self.add(GET_LOG, number, resched=self.resched())
 
     def slot_op(self, number: i64) -> bool:
         """True: the slot is gone."""
         kind = self.rng.below(3)
         if kind == 0:
-            self.add(DELETE_SLOT, number, 0, 0, self.resched())
+            self.add(DELETE_SLOT, number, resched=self.resched())
             return True
         if kind == 1:
             self.add(CREATE_SLOT, number)
@@ -257,7 +258,7 @@ class _Builder:
         base = self.bases[number] + 4
         if base + self.npages[number] > bit_ull(self.config.bits * self.config.levels):
             base = 0
-        self.add(MOVE_SLOT, number, base, 0, self.resched())
+        self.add(MOVE_SLOT, number, base, resched=self.resched())
         return False
 
     def device_op(self) -> None:
@@ -269,7 +270,7 @@ class _Builder:
             self.add(UNTRACK, gfn)
         else:
             npages = 1 + self.rng.below(4)
-            self.add(ZAP_RANGE, gfn, npages, 0, self.resched())
+            self.add(ZAP_RANGE, gfn, npages, resched=self.resched())
 
     def end_actor(self, kind: str) -> None:
         """What is added from now on is the next actor's."""
@@ -459,7 +460,7 @@ class _GuestTablesBuilder(_Builder):
     def slot_op(self, number: i64) -> bool:
         """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""
         if self.rng.chance(1, 2):
-            self.add(DELETE_SLOT, number, 0, 0, self.resched())
+            self.add(DELETE_SLOT, number, resched=self.resched())
             return True
         return super().slot_op(number)
 

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.execute import Flow
 from fuzzer.inputs import run
+from fuzzer.running_actor import Flow
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.dirty_log import disable_dirty_log
 from reference_mmu.eager_split import kvm_tdp_mmu_try_split_huge_pages

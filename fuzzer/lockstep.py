@@ -18,7 +18,8 @@ from typing import Final
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from fuzzer.execute import Execution, Model, private_points
+from fuzzer.execute import Execution, private_points
+from fuzzer.model import Model
 from fuzzer.running_actor import END, RunningActor
 from fuzzer.schedule import Switch, Turn
 from fuzzer.scheduler import Scheduler
@@ -51,7 +52,7 @@ class Pair:
         self.follower = Execution(script, follow, models[1])
         self.leader_private = private_points(lead, follow)
         self.follower_private = private_points(follow, lead)
-        self.turns = Turns()
+        self.turns = Turns(script.uid_limit)
         self.drift_turn: i64 = -1
         self.drift_events: i64 = 0
         self.drift_in_fault = False

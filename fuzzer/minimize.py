@@ -20,12 +20,12 @@ import msgspec
 
 from fuzzer.compare import Comparison, Drive, by_switches, by_turns
 from fuzzer.effort import effort_of
-from fuzzer.execute import END
 from fuzzer.lockstep import Pair
 from fuzzer.ops import AnyOperation
 from fuzzer.outcome import Outcome
 from fuzzer.program import Actor, Program
 from fuzzer.rearrange import Arranged, rearrangements
+from fuzzer.running_actor import END
 from fuzzer.schedule import Switch, Turn
 from reference_mmu.config import ConfigError
 
@@ -262,6 +262,7 @@ def writing(switches: list[Switch], drive: Drive) -> Drive:
 
         pair.observer = note
         drive(pair)
+        pair.observer = None  # it leads back to the pair
 
     return record
 

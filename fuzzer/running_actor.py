@@ -37,7 +37,7 @@ class RunningActor:
         self.wants: i64 = 0  # what it waits for at this point, points.WANT_*
         self.uid: i64 = calls[0].uid if calls else -1  # of the operation it is in, or will start next; -1: finished
         self.ended_faults: i64 = 0  # of the operation that it ended last
-        self.resched: i64 = 0  # what is left of the operation's
+        self.resched: i64 = 0  # the operation's mask, as far as it is not used up
 
     def come_to(self, point: i64) -> None:
         """The operation goes on to a point."""

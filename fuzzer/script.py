@@ -25,7 +25,7 @@ from reference_mmu.operations import (
 )
 
 # Of each kind: how it is written down, and which of its fields are the arguments of its flow, in their order.
-KINDS: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
+WRITTEN: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
     operations.READ: (ops.Read, ("gfn", "upgrade_fails")),
     operations.WRITE: (ops.Write, ("gfn",)),
     operations.PREFETCH: (ops.Prefetch, ("gfn", "upgrade_fails", "write")),
@@ -54,8 +54,8 @@ KINDS: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
     operations.UNTRACK: (ops.Untrack, ("gfn",)),
     operations.ZAP_RANGE: (ops.ZapRange, ("gfn", "npages")),
 }
-_NUMBERS: Final[dict[Any, int]] = {kind: number for number, (kind, _) in KINDS.items()}
-_TAGS: Final[dict[int, str]] = {number: str(kind.__struct_config__.tag) for number, (kind, _) in KINDS.items()}
+_NUMBERS: Final[dict[Any, int]] = {kind: number for number, (kind, _) in WRITTEN.items()}
+_TAGS: Final[dict[int, str]] = {number: str(kind.__struct_config__.tag) for number, (kind, _) in WRITTEN.items()}
 _YES_OR_NO: Final = frozenset(("upgrade_fails", "write"))
 _RIGHTS: Final = (
     (STORED_WRITABLE, "writable"),
@@ -108,7 +108,7 @@ def script_of(program: Program) -> Script:
 
 
 def _operation(call: Call) -> Any:
-    kind, fields = KINDS[int(call.kind)]
+    kind, fields = WRITTEN[int(call.kind)]
     arguments = (int(call.a), int(call.b), int(call.c))
     values: dict[str, object] = {}
     for field, value in zip(fields, arguments, strict=False):
@@ -128,7 +128,7 @@ def _operation(call: Call) -> Any:
 def _call(op: Any) -> Call:
     kind = _NUMBERS[type(op)]
     call = Call(op.uid, kind, resched=op.resched if type(op) in ops.RESCHEDULED else 0)
-    arguments = [int(getattr(op, field)) for field in KINDS[kind][1]] + [0, 0, 0]
+    arguments = [int(getattr(op, field)) for field in WRITTEN[kind][1]] + [0, 0, 0]
     call.a, call.b, call.c = arguments[0], arguments[1], arguments[2]
     if kind == WRITE_PTE:
         call.c = (op.target + 1) << STORED_SHIFT

@@ -9,7 +9,7 @@ import msgspec
 
 from fuzzer.attribute import Attributor
 from fuzzer.compare import Comparison, by_switches
-from fuzzer.execute import END, Execution
+from fuzzer.execute import Execution
 from fuzzer.lockstep import Pair
 from fuzzer.minimize import Story
 from fuzzer.oracle.invariants import INVARIANTS
@@ -17,6 +17,7 @@ from fuzzer.outcome import Outcome
 from fuzzer.picture import can_be_pictured, changes, contents_words, picture
 from fuzzer.program import Program
 from fuzzer.reproducer import Reproducer
+from fuzzer.running_actor import END
 from fuzzer.script import script_of
 from fuzzer.words import actor_names, operation_words, page_word
 from reference_mmu.effects import EFFECTS, OUTCOMES
@@ -79,6 +80,7 @@ def tell(comparison: Comparison, story: Story) -> Telling:
         teller = _Teller(pair)
         pair.observer = teller.after_turn
         pair.replay_switches(story.switches)
+        pair.observer = None  # it leads back to the pair
         teller.at_end()
         rows.extend(teller.rows)
 

@@ -18,16 +18,20 @@ _BYTE: Final[i64] = 255
 
 @mypyc_attr(acyclic=True)
 class Turns:
-    """`words`: one per turn; read them by the methods. A negative number counts from the end, as in a list."""
+    """`words`: one per turn; read them by the methods. A negative number counts from the end, as in a list.
+    `begun`: by uid, the number of its first turn, -1 if there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, uid_limit: i64) -> None:
         self.words: vec[i64] = vec[i64](capacity=128)
+        self.begun: vec[i64] = vec[i64]([-1] * uid_limit)
 
     def __len__(self) -> int:
         return len(self.words)
 
     def add(self, actor: i64, uid: i64, point: i64) -> None:
         """The actor came to stand at a point of operation `uid`."""
+        if self.begun[uid] < 0:
+            self.begun[uid] = len(self.words)
         self.words = append(self.words, uid << _UID | point << _PLACE | actor)
 
     def actor(self, number: i64) -> i64:
@@ -46,9 +50,10 @@ class Turns:
         """How often a point of an operation was come to."""
         place = uid << (_UID - _PLACE) | point
         found: i64 = 0
-        for word in self.words:
-            if word >> _PLACE == place:
-                found += 1
+        if self.begun[uid] >= 0:
+            for number in range(self.begun[uid], len(self.words)):
+                if self.words[number] >> _PLACE == place:
+                    found += 1
         return found
 
     def last(self) -> Turn:

@@ -18,16 +18,17 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Final
 
 import msgspec
 
 import reference_mmu
 from fuzzer.compare import Models
-from fuzzer.execute import Flow, LoadedModel, Model
-from fuzzer.flows import load_model
+from fuzzer.model import LoadedModel, Model, load_model
 from fuzzer.oracle.judge import Judge
-from reference_mmu import machine
+from fuzzer.running_actor import Flow
+from reference_mmu import machine, observed, operations
 from reference_mmu.config import Config
 from reference_mmu.locks import ModelBug
 from reference_mmu.machine import Machine
@@ -115,6 +116,13 @@ def _import_copy(copy: Path) -> None:
     # Fuzzer, lockstep and reproducers know the points of the shipped model, by number.
     if import_module(f"{_COPY}.points").NAMES != NAMES:
         raise ValueError("a change may move preemption points, but not add, rename or renumber them in points.py")
+    for shared in (observed, operations):
+        if _numbers(import_module(f"{_COPY}.{shared.__name__.rpartition('.')[2]}")) != _numbers(shared):
+            raise ValueError(f"a change may not add or renumber constants of {shared.__name__}: the fuzzer has its own")
+
+
+def _numbers(module: ModuleType) -> dict[str, int]:
+    return {name: int(value) for name, value in vars(module).items() if name.isupper() and isinstance(value, int)}
 
 
 def _guarded(model: LoadedModel, make_semantics: Callable[[frozenset[str]], Semantics]) -> Model:

@@ -58,10 +58,10 @@ def kvm_handle_hva_range(
     if ranges:
         yield AGE_LOCK
         m.write_lock()
-        for gfns in ranges:
-            found = yield from kvm_age_gfn(m, gfns.start, gfns.end, test_only)
+        for gfn_range in ranges:
+            found = yield from kvm_age_gfn(m, gfn_range.start, gfn_range.end, test_only)
             young = young or found
-            m.oracle.aged(m, gfns.start, gfns.end, found, not test_only)
+            m.oracle.aged(m, gfn_range.start, gfn_range.end, found, not test_only)
         if young and flush_on_ret:
             yield from kvm_flush_remote_tlbs(m, AGE_FLUSH)
         if m.sem.placebo_flush:

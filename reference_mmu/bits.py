@@ -5,7 +5,7 @@ from mypy_extensions import i64
 
 
 def bit_ull(nr: i64, one: i64 = 1) -> i64:
-    """BIT_ULL(nr).
+    """BIT_ULL(nr), 0 <= nr < 63.
 
     Shift this, never a literal, by a number that is not known beforehand. mypyc writes a literal into the C source as
     it stands, where `1` is an int of 32 bits: from nr = 31 on, compiled code would compute something else than

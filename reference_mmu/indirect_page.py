@@ -71,6 +71,7 @@ def kvm_mmu_alloc_shadow_page(m: Machine, gfn: i64, level: i64, access: i64) -> 
     sp.direct = False
     sp.access = access
     sp.shadowed_translation = vec[i64]([0] * m.entries)
+    sp.unsync_child_bitmap = vec[i64]([0] * m.entries)
     sp.ad_disabled = not m.masks.kvm_ad_enabled()
     sp.guest_mode = m.masks.ept
     sp.mmu_valid_gen = m.mmu_valid_gen

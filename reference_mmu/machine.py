@@ -192,21 +192,21 @@ class Machine:
         self.mmu_lock.read_lock(self.actor)
 
     def read_unlock(self) -> None:
-        self.oracle.mmu_unlocking(self, self.actor)
+        self.oracle.mmu_unlocking(self)
         self.mmu_lock.read_unlock(self.actor)
 
     def write_lock(self) -> None:
         self.mmu_lock.write_lock(self.actor)
 
     def write_unlock(self) -> None:
-        self.oracle.mmu_unlocking(self, self.actor)
+        self.oracle.mmu_unlocking(self)
         self.mmu_lock.write_unlock(self.actor)
 
     def rcu_read_lock(self) -> None:
         self.rcu.lock(self.actor)
 
     def rcu_read_unlock(self) -> None:
-        self.oracle.rcu_unlocking(self, self.actor)
+        self.oracle.rcu_unlocking(self)
         self.rcu.unlock(self.actor)
         if self.rcu_callbacks:
             self.rcu_do_batch()

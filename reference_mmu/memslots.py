@@ -111,7 +111,7 @@ def search_memslots(m: Machine, gfn: i64) -> KvmMemorySlot | None:
 
 
 def memslots_in_hva_range(m: Machine, hva_start: i64, hva_end: i64) -> list[KvmGfnRange]:
-    """What an mmu_notifier range [hva_start, hva_end) touches of each slot: what
+    """The gfns that an mmu_notifier range [hva_start, hva_end) touches of each slot: what
     __kvm_handle_hva_range() walks with kvm_for_each_memslot_in_hva_range()."""
     ranges = []
     for slot in m.memslots:

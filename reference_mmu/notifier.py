@@ -33,9 +33,9 @@ def kvm_mmu_notifier_invalidate_range_start(m: Machine, hva_start: i64, hva_end:
         m.write_lock()
         kvm_mmu_invalidate_begin(m)
         flush = False
-        for gfns in ranges:
-            kvm_mmu_invalidate_range_add(m, gfns.start, gfns.end)
-            zapped = yield from kvm_unmap_gfn_range(m, gfns.start, gfns.end)
+        for gfn_range in ranges:
+            kvm_mmu_invalidate_range_add(m, gfn_range.start, gfn_range.end)
+            zapped = yield from kvm_unmap_gfn_range(m, gfn_range.start, gfn_range.end)
             flush = flush or zapped
         if flush:
             yield from kvm_flush_remote_tlbs(m, INV_FLUSH)

@@ -41,7 +41,7 @@ _DIGEST_BITS: Final[i64] = (1 << 62) - 1
 
 @mypyc_attr(acyclic=True)
 class Observed:
-    """Events and counters of operations 0 to `operations`, by uid.
+    """Events and counters of so many operations, by uid.
 
     All events are in one log, (event, uid) after (event, uid), since nobody asks for those of one operation while
     machines run: whether two machines did the same is told by number and digest of an operation's events.

@@ -70,10 +70,19 @@ UNTRACK: Final = 25
 ZAP_RANGE: Final = 26
 
 
+# The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the
+# frame: not present, whatever the rights.
+STORED_WRITABLE: Final[i64] = 1
+STORED_EXECUTABLE: Final[i64] = 2
+STORED_ACCESSED: Final[i64] = 4
+STORED_DIRTY: Final[i64] = 8
+STORED_SHIFT: Final[i64] = 4
+
+
 @mypyc_attr(acyclic=True)
 class Call:
-    """One operation: what kind it is, up to three arguments, and the regions at which need_resched() is true while it
-    walks page tables. `uid` names it for ever."""
+    """One operation: what kind it is, up to three arguments (of WRITE_PTE the third is an entry, STORED_*), and the
+    regions at which need_resched() is true while it walks page tables. `uid` names it for ever."""
 
     def __init__(self, uid: i64, kind: i64, a: i64 = 0, b: i64 = 0, c: i64 = 0, resched: i64 = 0) -> None:
         self.uid = uid
@@ -150,15 +159,6 @@ def _start_mm_operation(m: Machine, kind: i64, hva: i64, npages: i64) -> Generat
     if kind == DISCARD:
         return discard(m, hva, hva + npages)
     return collapse_huge_page(m, hva)
-
-
-# The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the
-# frame: not present, whatever the rights.
-STORED_WRITABLE: Final[i64] = 1
-STORED_EXECUTABLE: Final[i64] = 2
-STORED_ACCESSED: Final[i64] = 4
-STORED_DIRTY: Final[i64] = 8
-STORED_SHIFT: Final[i64] = 4
 
 
 def gpte_stored(stored: i64) -> i64:

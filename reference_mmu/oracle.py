@@ -38,10 +38,10 @@ class Oracle:
     def flushed(self, m: Machine) -> None:
         """A remote flush has ended: every vCPU's cache is empty."""
 
-    def mmu_unlocking(self, m: Machine, actor: i64) -> None:
-        """mmu_lock is about to be released by `actor`."""
+    def mmu_unlocking(self, m: Machine) -> None:
+        """mmu_lock is about to be released by the running actor."""
 
-    def rcu_unlocking(self, m: Machine, actor: i64) -> None:
+    def rcu_unlocking(self, m: Machine) -> None:
         """An RCU read section is about to end."""
 
     def walked_freed_table(self, m: Machine, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:

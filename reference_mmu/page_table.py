@@ -42,7 +42,7 @@ class KvmMmuPage:
         self.shadowed_translation: vec[i64] = vec[i64]([])  # indirect: gfn << 12 | ACC_* of each leaf
         self.unsync = False  # the guest may write its table: the SPTEs are what it was at the last flush
         self.unsync_children: i64 = 0  # bits set in the bitmap
-        self.unsync_child_bitmap: i64 = 0  # entries below which there may be an unsync page
+        self.unsync_child_bitmap: vec[i64] = vec[i64]([])  # 1 for entries below which there may be an unsync page
         self.write_flooding_count: i64 = 0
         # Life after unlinking.
         self.unlinked = False

@@ -74,7 +74,7 @@ def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
 
 
 def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
-    """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS before entering the guest."""
+    """Handle KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, which is up, before entering the guest."""
     root = vcpu.root
     if root is not None and (root is m.dummy_root or is_obsolete_sp(m, root)):
         yield from kvm_mmu_free_roots(m, vcpu)

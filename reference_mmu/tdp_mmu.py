@@ -85,8 +85,8 @@ def tdp_mmu_clear_spte_bits(m: Machine, it: TdpIter, mask: i64) -> i64:
 
 
 def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64) -> KvmMmuPage | None:
-    """What follows from the change, but for its end: returns the page table that was unlinked, for the caller to tear
-    down by handle_removed_pt(), None if none was."""
+    """All but its last step: the kernel calls handle_removed_pt() here. Only that waits, so it is left to the caller:
+    returns the page table that was unlinked, None if none was."""
     was_present = is_shadow_present_pte(old_spte)
     is_present = is_shadow_present_pte(new_spte)
     was_leaf = was_present and is_last_spte(old_spte, level)

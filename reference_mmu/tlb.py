@@ -66,10 +66,8 @@ class TlbEntries:
 
     def get(self, key: i64) -> i64:
         """Its value, -1: not cached."""
-        for at in range(self.n):
-            if self.keys[at] == key:
-                return self.values[at]
-        return -1
+        at = self.find(key)
+        return self.values[at] if at >= 0 else -1
 
     def put(self, key: i64, value: i64) -> None:
         at = self.find(key)

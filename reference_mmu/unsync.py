@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from .bits import bit_ull
 from .page_table import KvmMmuPage, is_obsolete_sp
 from .spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
 
@@ -67,10 +66,9 @@ def kvm_mmu_mark_parents_unsync(sp: KvmMmuPage) -> None:
 
 def mark_unsync(sp: KvmMmuPage, index: i64) -> None:
     """Below entry `index` there is an unsync page."""
-    bit = bit_ull(index)
-    if (sp.unsync_child_bitmap & bit) != 0:
+    if sp.unsync_child_bitmap[index] != 0:
         return
-    sp.unsync_child_bitmap |= bit
+    sp.unsync_child_bitmap[index] = 1
     sp.unsync_children += 1
     # Whoever was marked already has marked its parents.
     if sp.unsync_children == 1:
@@ -80,7 +78,7 @@ def mark_unsync(sp: KvmMmuPage, index: i64) -> None:
 def clear_unsync_child_bit(m: Machine, sp: KvmMmuPage, index: i64) -> None:
     sp.unsync_children -= 1
     m.warn_on(sp.unsync_children < 0, "clear_unsync_child_bit: more cleared than marked")
-    sp.unsync_child_bitmap &= ~bit_ull(index)
+    sp.unsync_child_bitmap[index] = 0
 
 
 def mmu_unsync_walk(m: Machine, sp: KvmMmuPage) -> list[tuple[KvmMmuPage, UnsyncPath]]:
@@ -96,7 +94,7 @@ def __mmu_unsync_walk(m: Machine, sp: KvmMmuPage, way: UnsyncPath, found: list[t
     """Whether there are unsync pages below. Marks that have outlived their reason are cleared."""
     any_unsync = False
     for index in range(m.entries):
-        if (sp.unsync_child_bitmap >> index) & 1 == 0:
+        if sp.unsync_child_bitmap[index] == 0:
             continue
         spte = sp.spt[index]
         here = [*way, (sp, int(index))]

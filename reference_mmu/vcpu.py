@@ -68,9 +68,9 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     if vcpu.kicked:
         m.vm_exit(vcpu)
     while True:
-        if vcpu.free_obsolete_roots:
+        if vcpu.free_obsolete_roots:  # kvm_check_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, vcpu)
             yield from kvm_mmu_free_obsolete_roots(m, vcpu)
-        if vcpu.root is None:  # as kvm_mmu_reload() asks, inline, since there nearly always is one
+        if vcpu.root is None:  # the inline part of kvm_mmu_reload(): nearly always there is a root
             yield from kvm_mmu_reload(m, vcpu)
         # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
         if not vcpu.free_obsolete_roots:

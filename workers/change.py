@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from fuzzer.compare import Models
-from fuzzer.flows import SHIPPED
+from fuzzer.model import SHIPPED
 from fuzzer.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models
 from reference_mmu.effects import EFFECTS
 from workers.interpreted import require_interpreted

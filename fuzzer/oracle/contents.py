@@ -6,7 +6,7 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.oracle.walk import entry_gfns, usable
+from fuzzer.oracle.walk import can_use
 from reference_mmu.host import HOST_D
 from reference_mmu.machine import Machine
 from reference_mmu.tlb import TLB_W
@@ -31,13 +31,8 @@ class Contents:
     def tracked(self, m: Machine, gfn: i64) -> None:
         """E3 for the one who added tracking: nobody may still be able to write."""
         for vcpu in m.vcpus:
-            if vcpu.tlb.n == 0 or not usable(m, vcpu):
-                continue
-            for at in range(vcpu.tlb.n):
-                key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
-                first, end = entry_gfns(m, key, entry)
-                if first <= gfn < end and (entry & TLB_W) != 0:
-                    self.reports.report("writable-after-tracking")
+            if can_use(m, vcpu, gfn, gfn + 1, TLB_W):
+                self.reports.report("writable-after-tracking")
         self.protected[int(gfn)] = True
 
     def untracked(self, gfn: i64) -> None:

@@ -12,7 +12,7 @@ from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.oracle.walk import entry_gfns, entry_range, hva_of_gfn, usable
+from fuzzer.oracle.walk import can_use, entry_range, hva_of_gfn
 from reference_mmu.gpte import (
     gpte_access,
     gpte_to_gfn,
@@ -122,13 +122,8 @@ class GuestTables:
 
     def judge_protection(self, m: Machine, sp: KvmMmuPage) -> None:
         for vcpu in m.vcpus:
-            if vcpu.tlb.n == 0 or not usable(m, vcpu):
-                continue
-            for at in range(vcpu.tlb.n):
-                key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
-                first, end = entry_gfns(m, key, entry)
-                if (entry & TLB_W) != 0 and first <= sp.gfn < end:
-                    self.reports.report("writable-guest-table")
+            if can_use(m, vcpu, sp.gfn, sp.gfn + 1, TLB_W):
+                self.reports.report("writable-guest-table")
 
 
 def first_word(m: Machine, gfn: i64) -> i64:

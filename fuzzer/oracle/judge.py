@@ -72,14 +72,14 @@ class Judge(Oracle):
     def flushed(self, m: Machine) -> None:
         self.translations.flushed()
 
-    def mmu_unlocking(self, m: Machine, actor: i64) -> None:
-        self.translations.mmu_unlocking(m, actor)
-        self.mappings.mmu_unlocking(m, actor)
+    def mmu_unlocking(self, m: Machine) -> None:
+        self.translations.mmu_unlocking(m)
+        self.mappings.mmu_unlocking(m)
         if m.indirect_shadow_pages:
             self.guest_tables.mmu_unlocking(m)
 
-    def rcu_unlocking(self, m: Machine, actor: i64) -> None:
-        self.translations.rcu_unlocking(m, actor)
+    def rcu_unlocking(self, m: Machine) -> None:
+        self.translations.rcu_unlocking(m)
 
     def walked_freed_table(self, m: Machine, vcpu: Vcpu, sp: KvmMmuPage, gfn: i64) -> None:
         self.report("freed-table-walk")

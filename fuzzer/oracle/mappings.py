@@ -7,7 +7,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import (
-    entry_gfns,
+    can_use,
     entry_range,
     leaf_gfns,
     leaf_of,
@@ -46,17 +46,13 @@ class Mappings:
     def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
         """O6: nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
-        for gfns in memslots_in_hva_range(m, hva_start, hva_end):
+        for gfn_range in memslots_in_hva_range(m, hva_start, hva_end):
             for root in roots_of(m):
-                if maps_gfn(m, root, gfns.start, gfns.end):
+                if maps_gfn(m, root, gfn_range.start, gfn_range.end):
                     self.reports.report("mapped-during-invalidation")
             for vcpu in m.vcpus:
-                if vcpu.tlb.n != 0 and usable(m, vcpu):
-                    for at in range(vcpu.tlb.n):
-                        key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
-                        first, stop = entry_gfns(m, key, entry)
-                        if first < gfns.end and gfns.start < stop:
-                            self.reports.report("mapped-during-invalidation")
+                if can_use(m, vcpu, gfn_range.start, gfn_range.end):
+                    self.reports.report("mapped-during-invalidation")
 
     def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
         self.invalidating.remove((int(hva_start), int(hva_end)))
@@ -83,8 +79,8 @@ class Mappings:
             return
         first, stop = leaf_gfns(m, sp, index, new_spte)
         for hva_start, hva_end in self.invalidating:
-            for gfns in memslots_in_hva_range(m, hva_start, hva_end):
-                if first < gfns.end and gfns.start < stop:
+            for gfn_range in memslots_in_hva_range(m, hva_start, hva_end):
+                if first < gfn_range.end and gfn_range.start < stop:
                     self.reports.report("mapped-during-invalidation")
 
     def judge_locks(self, m: Machine, sp: KvmMmuPage) -> None:
@@ -108,10 +104,10 @@ class Mappings:
             if is_shadow_present_pte(spte):
                 self.reports.report("table-leak")
 
-    def mmu_unlocking(self, m: Machine, actor: i64) -> None:
+    def mmu_unlocking(self, m: Machine) -> None:
         """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever. One
         in guest mode has to be made to leave that as well, since it does not look at requests there."""
-        if m.mmu_lock.held[actor] > 0:
+        if m.mmu_lock.held[m.actor] > 0:
             return
         for vcpu in m.vcpus:
             if vcpu.root is None or not obsolete(m, vcpu.root):
@@ -165,12 +161,8 @@ class Mappings:
             if maps_gfn(m, root, slot.base_gfn, slot.end_gfn()):
                 self.reports.report("slot-still-mapped")
         for vcpu in m.vcpus:
-            if vcpu.tlb.n != 0 and usable(m, vcpu):
-                for at in range(vcpu.tlb.n):
-                    key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
-                    first, end = entry_gfns(m, key, entry)
-                    if first < slot.end_gfn() and slot.base_gfn < end:
-                        self.reports.report("slot-still-mapped")
+            if can_use(m, vcpu, slot.base_gfn, slot.end_gfn()):
+                self.reports.report("slot-still-mapped")
 
     def finish(self, m: Machine) -> None:
         """References and counts at rest, and SPTEs no flow may leave behind."""

@@ -25,8 +25,8 @@ class Violation:
 class Reports:
     """`facts`: effect -> uid of the first operation that showed it; legal, but worth saying.
 
-    `here`: where the running actor last stood. `there`: where the one stood that ran before it, -1 while nobody else
-    has run.
+    `here`: where the running actor last stood. `there`: where the one stood that ran before it; actor 0 counts as
+    having stood between two operations before anybody ran. -1 while only actor 0 has run.
     """
 
     def __init__(self) -> None:

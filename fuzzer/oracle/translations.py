@@ -86,28 +86,31 @@ class Translations:
             taken.settled = True
 
     def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
-        """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those."""
-        self.forget(sp)
+        """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those. There a
+        page may be linked and unlinked again: only the last time counts."""
+        known = self.find(sp)
+        if known is not None:
+            self.unlinked.remove(known)
         owed = sp.tdp_mmu_page and not sp.top().invalid
         self.unlinked.append(Unlinked(sp, m.actor, m.rcu.start_grace_period(), owed))
 
-    def forget(self, sp: KvmMmuPage) -> Unlinked | None:
-        """Take out what is remembered of an unlinked table, if anything is."""
-        for place, unlinked in enumerate(self.unlinked):
+    def find(self, sp: KvmMmuPage) -> Unlinked | None:
+        """What is remembered of an unlinked table, if anything is."""
+        for unlinked in self.unlinked:
             if unlinked.sp is sp:
-                return self.unlinked.pop(place)
+                return unlinked
         return None
 
-    def mmu_unlocking(self, m: Machine, actor: i64) -> None:
+    def mmu_unlocking(self, m: Machine) -> None:
         """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now. An entry made after
         a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it unlocks.
         """
         if not self.taken:
             return
-        mine = [taken for taken in self.taken if taken.actor == actor]
+        mine = [taken for taken in self.taken if taken.actor == m.actor]
         if not mine:
             return
-        self.taken = [taken for taken in self.taken if taken.actor != actor]
+        self.taken = [taken for taken in self.taken if taken.actor != m.actor]
         for vcpu in m.vcpus:
             if vcpu.tlb.n != 0 and usable(m, vcpu):
                 for taken in mine:
@@ -130,18 +133,21 @@ class Translations:
                 if invariant:
                     self.reports.report(invariant)
 
-    def rcu_unlocking(self, m: Machine, actor: i64) -> None:
+    def rcu_unlocking(self, m: Machine) -> None:
         """E2: once the read section ends the unlinked tables may be freed and reused."""
         for unlinked in self.unlinked:
-            if unlinked.owed and unlinked.actor == actor:
+            if unlinked.owed and unlinked.actor == m.actor:
                 unlinked.owed = False
                 self.judge_references(m, unlinked.sp)
 
     def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
         """E2 again, for what KVM itself walks without mmu_lock. A root is never unlinked: its users hold references."""
-        unlinked = self.forget(sp)
-        if unlinked is not None and not m.rcu.passed(unlinked.grace_period):
-            self.reports.report("early-free")
+        unlinked = self.find(sp)
+        if unlinked is not None:
+            if not m.rcu.passed(unlinked.grace_period):
+                self.reports.report("early-free")
+            if not unlinked.owed:
+                self.unlinked.remove(unlinked)
         if not sp.tdp_mmu_page or not sp.top().invalid:
             self.judge_references(m, sp)
 

@@ -11,8 +11,6 @@ from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
 from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
 
-NO_LEAF: i64 = 0
-
 
 def leaf_of(m: Machine, root: KvmMmuPage, gfn: i64) -> tuple[i64, i64]:
     """(SPTE, level) of the MMU-present leaf that maps gfn (a virtual page of an indirect MMU), (0, 0) if none."""
@@ -61,6 +59,19 @@ def entry_gfns(m: Machine, key: i64, entry: i64) -> tuple[i64, i64]:
         return entry_range(m, key)
     gfn = m.gfn_of_hva(m.host.pages[entry >> TLB_PFN_SHIFT].hva)
     return gfn, gfn + 1
+
+
+def can_use(m: Machine, vcpu: Vcpu, first: i64, end: i64, rights: i64 = 0) -> bool:
+    """Has the vCPU an entry that it can use, and that gives all these rights to a gfn of [first, end)?"""
+    if vcpu.tlb.n == 0 or not usable(m, vcpu):
+        return False
+    for at in range(vcpu.tlb.n):
+        entry = vcpu.tlb.values[at]
+        if entry & rights == rights:
+            start, stop = entry_gfns(m, vcpu.tlb.keys[at], entry)
+            if start < end and first < stop:
+                return True
+    return False
 
 
 def leaf_gfns(m: Machine, sp: KvmMmuPage, index: i64, spte: i64) -> tuple[i64, i64]:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One machine and its program: steps, laps and faults, who waits, and the end."""
 
-from fuzzer.execute import END, Execution, private_points
-from fuzzer.flows import SHIPPED
+from fuzzer.execute import Execution, private_points
+from fuzzer.model import SHIPPED
 from fuzzer.ops import ClearFlushYoung, DeleteSlot, NumaHint, Read, Write
 from fuzzer.program import Actor, Program
+from fuzzer.running_actor import END
 from fuzzer.script import script_of
 from reference_mmu.config import Config
 from reference_mmu.points import (

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pair in lockstep: what must never differ, how far the follower goes, when the two have drifted."""
 
+import gc
 from collections.abc import Generator
 from itertools import pairwise
 
 import pytest
 
 from fuzzer.compare import Comparison, by_scheduler, by_switches, by_turns
-from fuzzer.execute import END, Execution, Flow, LoadedModel, Model
-from fuzzer.flows import SHIPPED
+from fuzzer.execute import Execution
 from fuzzer.generate import generate
 from fuzzer.lockstep import MAX_LONE_RETRIES, Pair
 from fuzzer.minimize import switches_of, turn_by_turn
+from fuzzer.model import SHIPPED, LoadedModel, Model
 from fuzzer.ops import ClearFlushYoung, DeleteSlot, NumaHint, Read, Write
 from fuzzer.outcome import Outcome
 from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Actor, Program
 from fuzzer.reproducer import trace_digest
+from fuzzer.running_actor import END, Flow
 from fuzzer.schedule import Switch, Turn
 from fuzzer.scheduler import Scheduler
 from fuzzer.schedulers import STRATEGIES, draw_strategy
@@ -310,3 +312,19 @@ def test_a_model_that_breaks_its_own_rules_is_blamed_on_its_side(breaks: str) ->
         "follower": ["model-bug"] if breaks == "follower" else [],
     }
     assert pair.truncated or pair.drift_turn >= 0
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_finished_pair_leaves_nothing_to_the_collector(name: str) -> None:
+    """Neither one that was only run, nor one whose turns were watched."""
+    comparison = Comparison(OLD, NEW, "old")
+    gc.collect()
+    gc.disable()
+    try:
+        for seed in range(4):
+            program = generate(seed, PROFILES[name])
+            turns = comparison.run(program, by_scheduler("burst", seed)).turns
+            switches_of(comparison, program, turn_by_turn(turns))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from fuzzer.execute import Execution
-from fuzzer.flows import SHIPPED
 from fuzzer.generate import generate_script
+from fuzzer.model import SHIPPED
 from fuzzer.profile import PROFILES
 from fuzzer.scheduler import Scheduler
 from fuzzer.schedulers import STRATEGIES, draw_strategy, make_scheduler

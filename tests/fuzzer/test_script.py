@@ -12,7 +12,7 @@ from fuzzer.generate import generate, generate_script
 from fuzzer.ops import AnyOperation
 from fuzzer.profile import PROFILES, Profile
 from fuzzer.program import Actor, Program
-from fuzzer.script import KINDS, Script, script_of
+from fuzzer.script import WRITTEN, Script, script_of
 from fuzzer.strategies import structured_programs
 from reference_mmu import operations
 from reference_mmu.config import Config
@@ -87,14 +87,14 @@ def test_an_entry_that_is_not_present_keeps_its_rights(target: int) -> None:
 
 
 def test_every_operation_has_a_number() -> None:
-    assert [kind for kind, _ in KINDS.values()] == ALL_KINDS
-    assert list(KINDS) == list(range(len(ALL_KINDS)))
+    assert [kind for kind, _ in WRITTEN.values()] == ALL_KINDS
+    assert list(WRITTEN) == list(range(len(ALL_KINDS)))
 
 
 @EVERY_KIND
 def test_every_field_is_an_argument(kind: type[AnyOperation]) -> None:
     """But for the uid and the resched mask; what a guest stores is one argument."""
-    ((_, names),) = [row for row in KINDS.values() if row[0] is kind]
+    ((_, names),) = [row for row in WRITTEN.values() if row[0] is kind]
     apart = {"target", "writable", "executable", "accessed", "dirty"} if kind is ops.WritePte else set()
     assert {*names} == {*kind.__struct_fields__} - {"uid", "resched"} - apart
     assert len(names) + bool(apart) <= 3

@@ -8,10 +8,10 @@ import pytest
 
 from fuzzer import ops
 from fuzzer.compare import Comparison, Models
-from fuzzer.execute import LoadedModel
 from fuzzer.finding import Finding, Verdict
 from fuzzer.hunt import Found, Hunt
 from fuzzer.minimize import Story
+from fuzzer.model import LoadedModel
 from fuzzer.ops import Operation, Read, Write
 from fuzzer.picture import changes
 from fuzzer.profile import PROFILES

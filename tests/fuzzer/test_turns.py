@@ -19,7 +19,7 @@ ANY = st.tuples(st.integers(0, MAX_ACTORS - 1), st.integers(0, MAX_OPERATIONS - 
 
 
 def turns_of(steps: list[Step]) -> Turns:
-    turns = Turns()
+    turns = Turns(MAX_OPERATIONS)
     for actor, uid, point in steps:
         turns.add(actor, uid, point)
     return turns
@@ -69,7 +69,7 @@ def test_what_is_written_is_plain_numbers() -> None:
 
 
 def test_before_the_first_turn_there_is_none() -> None:
-    turns = Turns()
+    turns = Turns(1)
     assert len(turns) == 0
     assert turns.written() == []
     assert turns.occurrences(0, END) == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fuzzer.compare import Comparison, Models, Side, by_scheduler
-from fuzzer.flows import SHIPPED
 from fuzzer.generate import generate
+from fuzzer.model import SHIPPED
 from fuzzer.outcome import Outcome
 from fuzzer.profile import PROFILES
 from fuzzer.reproducer import trace_digest
@@ -129,6 +129,18 @@ def test_a_change_may_not_add_a_point() -> None:
     source = changed("points.py", "MM_WAIT: Final = 19", "MINE: Final = 18\nMM_WAIT: Final = 19")
     with pytest.raises(VariantError, match="a change may move preemption points, but not add"):
         load_variant(source)
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("operations.py", "READ: Final = 0\nWRITE: Final = 1", "READ: Final = 1\nWRITE: Final = 0"),
+        ("observed.py", "EV_FLUSH: Final[i64] = 2", "EV_FLUSH: Final[i64] = 7"),
+    ],
+)
+def test_a_change_may_not_number_anew_what_the_fuzzer_has_numbers_of(file: str, before: str, after: str) -> None:
+    with pytest.raises(VariantError, match="a change may not add or renumber constants of"):
+        load_variant(changed(file, before, after))
 
 
 def test_new_is_the_model_with_the_diff() -> None:

@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from fuzzer.compare import Comparison, by_scheduler
-from fuzzer.execute import END
 from fuzzer.generate import generate
 from fuzzer.profile import PROFILES
+from fuzzer.running_actor import END
 from fuzzer.schedulers import draw_strategy
 from reference_mmu import points
 from reference_mmu.patches import PATCHES, PLACEBOS

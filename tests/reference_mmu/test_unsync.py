@@ -2,13 +2,17 @@
 """Which shadow pages become unsync, and how their parents know."""
 
 import pytest
+from librt.vecs import vec
+from mypy_extensions import i64
 
 from reference_mmu.config import GuestPte
+from reference_mmu.page_table import KvmMmuPage
 from reference_mmu.points import SHADOW_SET
 from reference_mmu.semantics import NEW, OLD, Semantics
 from reference_mmu.unsync import (
     clear_unsync_child_bit,
     kvm_unlink_unsync_page,
+    mark_unsync,
     mmu_pages_clear_parents,
     mmu_try_to_unsync_pages,
     mmu_unsync_walk,
@@ -78,7 +82,7 @@ def test_all_pages_of_a_table_at_once() -> None:
     stage.read(0, 8 + DATA)
     assert not mmu_try_to_unsync_pages(stage.m, LEAF, False, False)
     assert [sp.unsync for sp in valid_sps_with_gptes(stage.m, LEAF)] == [True, True]
-    assert (stage.root().unsync_children, stage.root().unsync_child_bitmap) == (2, 0b101)
+    assert (stage.root().unsync_children, list(stage.root().unsync_child_bitmap)) == (2, [1, 0, 1, 0])
 
 
 def three_levels() -> GuestStage:
@@ -95,7 +99,7 @@ def three_levels() -> GuestStage:
 def test_marks_go_up_to_the_root_by_every_way() -> None:
     stage = three_levels()
     assert stage.shadow_page(1).unsync_children == 1
-    assert (stage.root().unsync_children, stage.root().unsync_child_bitmap) == (2, 0b11)
+    assert (stage.root().unsync_children, list(stage.root().unsync_child_bitmap)) == (2, [1, 1, 0, 0])
     found = mmu_unsync_walk(stage.m, stage.root())
     assert [(sp, path) for sp, path in found] == [
         (stage.shadow_page(2), [(stage.root(), 0), (stage.shadow_page(1), 0)])
@@ -108,7 +112,7 @@ def test_a_cleared_mark_goes_up_as_far_as_it_was_the_last() -> None:
     kvm_unlink_unsync_page(stage.m, sp)
     mmu_pages_clear_parents(stage.m, path)
     assert stage.shadow_page(1).unsync_children == 0
-    assert stage.root().unsync_child_bitmap == 0b10
+    assert list(stage.root().unsync_child_bitmap) == [0, 1, 0, 0]
     # The other way is found to lead nowhere.
     assert mmu_unsync_walk(stage.m, stage.root()) == []
     assert stage.root().unsync_children == 0
@@ -121,3 +125,17 @@ def test_it_warns_of_marks_that_are_not_there() -> None:
     assert stage.violations == ["warn"]
     clear_unsync_child_bit(stage.m, stage.root(), 0)
     assert stage.root().unsync_children == -1
+
+
+def test_a_table_of_512_entries_has_a_mark_for_each() -> None:
+    """An i64 would have 63."""
+    stage = GuestStage()
+    sp = KvmMmuPage(0, 2, 0, 512, 0)
+    sp.unsync_child_bitmap = vec[i64]([0] * 512)
+    for index in (0, 64, 511):
+        mark_unsync(sp, index)
+        mark_unsync(sp, index)
+    assert (sp.unsync_children, sum(sp.unsync_child_bitmap)) == (3, 3)
+    clear_unsync_child_bit(stage.m, sp, 64)
+    assert (sp.unsync_children, sp.unsync_child_bitmap[0], sp.unsync_child_bitmap[64]) == (2, 1, 0)
+    assert stage.violations == []

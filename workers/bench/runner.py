@@ -177,19 +177,15 @@ def outcome_of(comparison: Any, pair: Any) -> Any:
 
 def silent_models() -> Any:
     """The shipped model with an oracle that ignores every event: what a run costs without anybody watching."""
-    execute, shipped = import_module("fuzzer.execute"), import_module("fuzzer.flows").SHIPPED
+    model = import_module("fuzzer.model")
     oracle = import_module("reference_mmu.oracle").Oracle
-    newer = hasattr(execute, "LoadedModel")
 
     def make_machine(*arguments: Any) -> Any:
-        machine = shipped.machine(*arguments) if newer else shipped.make_machine(*arguments)
+        machine = model.SHIPPED.machine(*arguments)
         machine.oracle = oracle()
         return machine
 
-    if newer:
-        silent = execute.LoadedModel(make_machine, shipped.start)
-    else:
-        silent = execute.Model(make_machine, shipped.make_semantics, shipped.start)
+    silent = model.LoadedModel(make_machine, model.SHIPPED.start)
     return import_module("fuzzer.compare").Models(silent, silent)
 
 

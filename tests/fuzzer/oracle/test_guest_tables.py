@@ -2,6 +2,8 @@
 """Guest page tables: what is judged, what hardware might do as well, and what nobody can know yet."""
 
 import pytest
+from librt.vecs import vec
+from mypy_extensions import i64
 
 from reference_mmu.config import SlotConfig
 from reference_mmu.points import PTE_WRITE_LOCK, SYNC_LOCK, SYNC_SPTE
@@ -92,7 +94,8 @@ def test_rejects_a_flush_that_synchronizes_nothing() -> None:
     stage = GuestStage()
     stage.write(0, DATA)
     stage.store_gpte(0, LEAF_PAGE, DATA, gpte(7))
-    stage.root().unsync_children = stage.root().unsync_child_bitmap = 0
+    stage.root().unsync_children = 0
+    stage.root().unsync_child_bitmap = vec[i64]([0] * 4)
     stage.invlpg(0, DATA)
     assert stage.violations == ["stale-after-guest-flush"]
 

@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from fuzzer.execute import Execution
-from fuzzer.flows import SHIPPED
 from fuzzer.generate import generate_script
+from fuzzer.model import SHIPPED
 from fuzzer.oracle.paranoid import Paranoid
 from fuzzer.profile import PROFILES, Profile
 from fuzzer.schedulers import draw_strategy, make_scheduler
