@@ -75,7 +75,11 @@ def rmap_add(m: Machine, sp: KvmMmuPage, index: i64) -> None:
 
 def rmap_remove(m: Machine, sp: KvmMmuPage, index: i64) -> None:
     key = m.tlb_key(kvm_mmu_page_get_gfn(m, sp, index), sp.level)
-    rmap = m.rmap[key]
+    rmap = m.rmap.get(key)
+    # pte_list_remove(): KVM_BUG_ON_DATA_CORRUPTION()
+    if rmap is None or (sp, int(index)) not in rmap:
+        m.bug_on(True, "pte_list_remove: the SPTE is not in the rmap of its gfn")
+        return
     rmap.remove((sp, int(index)))
     if not rmap:
         del m.rmap[key]
