@@ -44,7 +44,9 @@ from reference_mmu.rmap import (
     kvm_rmap_age_gfn_range,
     kvm_rmap_zap_collapsible_sptes,
     kvm_rmap_zap_gfn_range,
+    rmap_add,
     rmap_clear_dirty_slot,
+    rmap_remove,
     rmap_write_protect,
 )
 from reference_mmu.roots import kvm_mmu_free_obsolete_roots, kvm_mmu_load, kvm_mmu_reload
@@ -931,3 +933,19 @@ def test_a_zapped_page_is_not_freed_under_a_lockless_walker(semantics: Semantics
     run(walker)
     assert table.freed
     assert table.spt[1] == SHADOW_NONPRESENT_VALUE  # its cmpxchg met an emptied table
+
+
+def test_an_spte_that_is_not_in_its_rmap_is_a_bug() -> None:
+    """pte_list_remove(): KVM_BUG_ON_DATA_CORRUPTION(), and KVM goes on."""
+    m, _ = machine(shadow("anon"))
+    sp = m.alloc_table(1, 0, None)
+    rmap_add(m, sp, 0)
+    for index in (1, 2):
+        with pytest.raises(AssertionError, match=r"^pte_list_remove: the SPTE is not in the rmap of its gfn$"):
+            rmap_remove(m, sp, index)
+    rmap_remove(m, sp, 0)
+    assert not m.rmap
+    rmap_add(m, sp, 1)
+    other = m.alloc_table(1, 0, None)
+    with pytest.raises(AssertionError, match=r"^pte_list_remove"):
+        rmap_remove(m, other, 1)

@@ -97,7 +97,7 @@ def run_all(search: Hunt, seeds: range) -> None:
 
 def take_apart(clock: Clock, search: Hunt, silent: Hunt, seed: int) -> None:
     """What a run consists of, each by itself, and what follows it."""
-    clock.timed("generation", partial(search.program_of, seed))
+    clock.timed("generation", partial(search.script_of, seed))
     unwatched = silent.run(seed).outcome
     # At the end oracles are asked even if nobody told them anything.
     for side in (unwatched.old, unwatched.new):
