@@ -21,7 +21,7 @@ from db.campaigns import CampaignRow
 from db.session import StoreError
 from fuzzer.profile import PROFILES
 from reference_mmu.patches import PATCHES
-from workers.launch import MEMORY_MIB_MIN, BadWish, Wish, launch, read_form, read_wish
+from workers.launch import BATCH_PROGRAMS, MEMORY_MIB_MIN, BadWish, Wish, launch, read_form, read_wish
 from workers.options import STRATEGY_WORDS
 
 _SUGGESTED: Final = {"old": "old", "new": "new", "profile": "mixed", "programs": "1000000"}
@@ -107,6 +107,7 @@ def _form(
         profiles=list(PROFILES.values()),
         strategies=list(STRATEGY_WORDS.items()),
         memory_mib_min=MEMORY_MIB_MIN,
+        batch_programs=BATCH_PROGRAMS,
         specs=["old", "new", *(f"old+{name}" for name in PATCHES), *(f"new-{name}" for name in PATCHES)],
     )
 
