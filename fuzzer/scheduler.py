@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from mypy_extensions import i64
 
 from fuzzer.execute import Execution
 
 
-class Scheduler:
+class Scheduler(ABC):
     """Chooses the leader's next actor. One instance serves one run.
 
     pick() is called once per turn with the leader, of which it may look at `ready`, the first `n_ready` of which can
@@ -16,5 +18,6 @@ class Scheduler:
     its seed and what it was shown.
     """
 
+    @abstractmethod
     def pick(self, execution: Execution) -> i64:
-        raise NotImplementedError
+        """The actor that goes on."""
