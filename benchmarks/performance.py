@@ -155,14 +155,8 @@ def names_of(bugs: tuple[BugTimes, ...]) -> list[str]:
 
 
 def against_lines(report: BenchReport, before: str) -> Iterator[str]:
-    yield from (
-        "",
-        f"## Against {before}",
-        "",
-        "The same programs in both, taking turns on one core.",
-        "",
-        "| profile | programs/s | steps/s, of the other's |",
-    )
+    yield from ("", f"## Against {before}", "", "The same programs in both, taking turns on one core.", "")
+    yield "| profile | programs/s | steps/s, of the other's |"
     yield "|---|---:|---:|"
     for speed in report.against:
         rate = spaced(round(speed.programs_per_second.median))
