@@ -217,8 +217,8 @@ def _run_mypyc(sources: Path, files: list[str], built: Path) -> None:
     (sources / "setup.cfg").write_text("[build_ext]\nparallel = 4\n", encoding="utf-8")
     options = ["--config-file=", "--follow-imports=silent"]
     # Warnings about generated C help nobody, would be errors, and looking for them is a third of the compiler's time.
-    # Symbols that nobody outside the core can see may be inlined, and are called without a detour: a seventh of the time
-    # of a run. A third level of optimization gains nothing and takes the compiler longer (docs/decisions/0016).
+    # Symbols that nobody outside the core can see may be inlined, and are called without a detour: a seventh of the
+    # time of a run. A third level of optimization gains nothing and takes the compiler longer (docs/decisions/0016).
     flags = f"{os.environ.get('CFLAGS', '')} -Wno-all -w -fvisibility=hidden -fno-semantic-interposition -fno-plt"
     settings = {"MYPYC_OPT_LEVEL": "2", "MYPYC_DEBUG_LEVEL": "0", "CFLAGS": flags}
     command = [sys.executable, "-m", "mypyc", *options, *files]
