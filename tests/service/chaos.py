@@ -53,8 +53,10 @@ class Plan(msgspec.Struct, frozen=True):
     batch_programs: int
     seed: int
     """Of the disasters; the programs have seeds from 1."""
-    pause_seconds: tuple[float, float]
-    """Between two disasters, at least and at most."""
+    pause_batches: tuple[int, int]
+    """Between two disasters, at least and at most: what is disturbed is the work, however fast the machine does it."""
+    pause_seconds: float
+    """At most so long between two disasters, so that a campaign that is recovering is disturbed, too."""
     disasters: int
     """At most so many."""
     core: str = "interpreted"
@@ -98,14 +100,21 @@ class Chaos:
         self.workers = [self.start_worker() for _ in range(WORKERS)]
         order: list[Callable[[], None]] = []
         while sum(self.count.values()) < self.plan.disasters:
-            let_pass(self.draw.uniform(*self.plan.pause_seconds))
-            if self.fleet.fleets.status(campaign).campaign.state is CampaignState.FINISHED:
+            self.pause(campaign)
+            if finished(self.fleet, campaign):
                 return
             if not order:  # a shuffled deck, so that a short run has some of each kind, too
                 order = self.draw.sample(self.kinds, len(self.kinds))
             disaster = order.pop()
             disaster()
             self.count[disaster.__name__] += 1
+
+    def pause(self, campaign: int) -> None:
+        """Until the drawn number of batches has been done, or the time is over."""
+        due = batches_done(self.fleet, campaign) + self.draw.randint(*self.plan.pause_batches)
+        end = time.monotonic() + self.plan.pause_seconds
+        while batches_done(self.fleet, campaign) < due and time.monotonic() < end:
+            let_pass(0.01)
 
     def start_worker(self) -> Worker:
         return self.fleet.start_worker(SLOTS, MMUFUZZ_CORE=self.plan.core)
@@ -117,8 +126,10 @@ class Chaos:
         self.workers[number] = self.start_worker()
 
     def search_process_killed(self) -> None:
-        """Its parent puts another one in its place."""
-        processes = self.draw.choice(self.workers).search_processes()
+        """Its parent puts another one in its place. A parent that is still starting would give up (Celery's
+        WorkerLostError) and leave it to whoever restarts containers, so only one that has done something is met."""
+        working = [worker for worker in self.workers if worker.events("task done")]
+        processes = self.draw.choice(working).search_processes() if working else []
         if processes:
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.kill(self.draw.choice(processes), signal.SIGKILL)
@@ -186,6 +197,12 @@ def disturbed(fleet: Fleet, plan: Plan, expected: Shown) -> Outcome:
     )
 
 
+def batches_done(fleet: Fleet, campaign: int) -> int:
+    while True:
+        with suppress(StoreUnavailable):  # its connections died with the database
+            return fleet.fleets.status(campaign).batches
+
+
 def finished(fleet: Fleet, campaign: int) -> bool:
     with suppress(StoreUnavailable):  # its connections died with the database
         return fleet.fleets.status(campaign).campaign.state is CampaignState.FINISHED
@@ -235,7 +252,7 @@ def wrongs(engine: Engine, plan: Plan, status: FleetStatus, expected: Shown) -> 
 @click.option("--core", type=click.Choice(["compiled", "interpreted"]), default="compiled", show_default=True)
 def main(minutes: float, seed: int, batches: int, batch_programs: int, core: str) -> None:
     """The long form: one campaign after the other, each with other disasters."""
-    plan = Plan(batches, batch_programs, seed, (2.0, 8.0), disasters=1_000_000, core=core)
+    plan = Plan(batches, batch_programs, seed, (2, 12), 8.0, disasters=1_000_000, core=core)
     end = time.monotonic() + minutes * 60
     wrong = False
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:

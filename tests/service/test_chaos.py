@@ -9,7 +9,7 @@ from tests.service.chaos import Plan, alone, disturbed
 from tests.service.fleet import Fleet
 
 pytestmark = pytest.mark.xdist_group("service")
-PLAN = Plan(batches=20, batch_programs=3, seed=1, pause_seconds=(0.5, 2.5), disasters=10)
+PLAN = Plan(batches=20, batch_programs=3, seed=1, pause_batches=(1, 3), pause_seconds=2.5, disasters=10)
 
 
 def test_nothing_is_lost_and_nothing_counted_twice(fleet: Fleet, tmp_path: Path) -> None:
