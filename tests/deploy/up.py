@@ -34,7 +34,9 @@ from tests.service.chaos import Plan, Shown, shown_in, wrongs
 from tests.service.waiting import wait_until
 
 FIRST_FINDING_SECONDS_MAX: Final = 120
-PLAN: Final = Plan(batches=200, batch_programs=30, seed=1, pause_seconds=(0, 0), disasters=4, core="compiled")
+PLAN: Final = Plan(
+    batches=200, batch_programs=30, seed=1, pause_batches=(0, 0), pause_seconds=0.0, disasters=4, core="compiled"
+)
 DISTURBED: Final = 2
 """The number of the campaign that is disturbed: the first is what the deployment began with."""
 _TOOLS: Final = ("dockerd", "docker", "debootstrap", "tar")
