@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import click
 
-from workers.bench.process import ArmProcess
-from workers.bench.speed import hunting, speeds, take_turns
-from workers.bench.spread import ratios
-from workers.commands.bench import COMPARED
+from cli.bench.process import ArmProcess
+from cli.bench.speed import hunting, speeds, take_turns
+from cli.bench.spread import ratios
+from cli.commands.bench import COMPARED
 
 HERE = "here"
 THERE = "there"
@@ -98,7 +98,7 @@ def run_search(checkout: Path, seconds: int, seed: int) -> Run:
         variables = os.environ | {"PYTHONPATH": str(checkout.resolve()), "MMUFUZZ_CORE": "compiled"}
         # An exit code of 1 says that something was found.
         run = subprocess.run(
-            [sys.executable, "-m", "workers.cli", *words], cwd=folder, env=variables, capture_output=True, text=True
+            [sys.executable, "-m", "cli.main", *words], cwd=folder, env=variables, capture_output=True, text=True
         )
         if run.returncode not in (0, 1):
             raise SystemExit(f"{checkout}: {run.stderr.strip()}")

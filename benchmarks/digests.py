@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import click
 
-from fuzzer.profile import PROFILES
-from workers.bench.process import ArmProcess
-from workers.bench.runner import PARTS
+from cli.bench.process import ArmProcess
+from cli.bench.runner import PARTS
+from fuzzer.program.profile import PROFILES
 
 _AT_A_TIME: Final = 100  # programs, so that both are seen to move
 _SEEDS_TOLD: Final = 5

@@ -23,7 +23,7 @@ from db.liveness import WorkerRow, note_worker
 from db.minimals import Minimal, store_minimals
 from db.schema import BatchTable, FindingTable, OccurrenceTable, TaskKind
 from db.tasks import JudgeWork, Leader, MinimizeWork, Tasks
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.sighting import Sighting, Trace
 from reference_mmu.version import model_version
 from tests.service.fleet import Fleet

@@ -22,8 +22,8 @@ import psutil  # type: ignore[import-untyped]
 from db.pace import pace
 from db.session import StoreError, open_database
 from reference_mmu.version import model_version
+from tests.cli.shell import COMMAND, environment
 from tests.service.waiting import let_pass
-from tests.workers.shell import COMMAND, environment
 
 GOAL_MIB: Final = 300
 _MIB: Final = 2**20

@@ -24,10 +24,10 @@ import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from db.schema import CampaignState
+from tests.cli.shell import COMMAND, environment
 from tests.service.fleet import Fleet
 from tests.service.servers import Servers, running_servers
 from tests.service.waiting import let_pass
-from tests.workers.shell import COMMAND, environment
 from workers.launch import BATCH_PROGRAMS
 
 

@@ -20,10 +20,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from benchmarks.memory import Measured
-from workers.bench.detection import BugTimes
-from workers.bench.report import BenchReport, overall_lines, ratio_words
-from workers.bench.shares import Shares
-from workers.progress import spaced
+from cli.bench.detection import BugTimes
+from cli.bench.report import BenchReport, overall_lines, ratio_words
+from cli.bench.shares import Shares
+from cli.progress import spaced
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 PAGE: Final = "performance.md"
@@ -82,7 +82,7 @@ What made it fast, and what did not, is in [decisions/0016](decisions/0016-what-
 Ratios are medians of paired repetitions, with the lowest and the highest. Programs are of profile {workload}.
 
 Every arm runs the same models in the same lockstep under the same oracles, and the same lines of code count what it
-does and decide whether it has found something (`workers/bench/runner.py`). What differs is who makes programs and
+does and decide whether it has found something (`cli/bench/runner.py`). What differs is who makes programs and
 interleavings:
 
 """
@@ -106,7 +106,7 @@ DETECTION: Final = """
 
 ![Seconds of processor time until each planted bug is found, by arm](images/performance.svg)
 
-Ten bugs (`workers/bench/bugs.py`) are planted in NEW, each by itself: kernel bug 219588, which OLD has anyway, and nine
+Ten bugs (`cli/bench/bugs.py`) are planted in NEW, each by itself: kernel bug 219588, which OLD has anyway, and nine
 mutants. Found is the first run in which one side breaks an invariant that the other one keeps. Nothing is judged or
 shrunk, by any arm. There are {seeds} searches of each arm for each bug, from other seeds each, cut off after {limit} s.
 The mean is all the time spent over the number of searches that found, so that one that was cut off counts with its time

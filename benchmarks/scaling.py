@@ -24,8 +24,8 @@ import click
 import msgspec
 import psutil  # type: ignore[import-untyped]
 
+from tests.cli.shell import COMMAND, environment, report_in
 from tests.service.waiting import let_pass
-from tests.workers.shell import COMMAND, environment, report_in
 
 _LOOK_SECONDS: Final = 0.25
 

@@ -23,11 +23,11 @@ from db.replays import ReplayRow
 from db.schema import Level
 from db.store import FindingRow, Totals
 from db.tokens import Token
-from fuzzer.export.forms import FORMS
-from fuzzer.export.trace_json import Trace
-from fuzzer.finding import Occurrence
-from fuzzer.inevitable import Chances
-from workers.commands.patches import ListedPatch
+from fuzzer.change.listed_patch import ListedPatch
+from fuzzer.judge.finding import Occurrence
+from fuzzer.tell.export.forms import FORMS
+from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.inevitable import Chances
 
 PREFIX: Final = "/api/v1"
 api = APIRouter(prefix=PREFIX)

@@ -5,9 +5,9 @@ from functools import cache
 
 import msgspec
 
-from fuzzer.fold import FoldError, patch_diff
-from reference_mmu.patches import PATCHES
-from workers.commands.patches import ListedPatch, details, listed
+from fuzzer.change.fold import FoldError, patch_diff
+from fuzzer.change.listed_patch import ListedPatch, details, listed
+from reference_mmu.changelog.patches import PATCHES
 
 
 class Commit(msgspec.Struct, frozen=True):

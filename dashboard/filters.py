@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from dashboard.service import Services
 from db.listing import PAGE_MAX, Page, Sort, Wanted
 from db.schema import FindingState
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 
 
 def _none_if_empty(value: Any) -> Any:

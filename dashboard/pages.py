@@ -22,12 +22,12 @@ from dashboard.replayed import replay_values, replayed, resampled
 from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
 from db.pace import pace
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
-from fuzzer.export.forms import FORMS
-from fuzzer.export.trace_json import Trace
 from fuzzer.one_program import Searched
-from fuzzer.two_columns import headline
-from fuzzer.words import program_words
-from reference_mmu.patches import PATCHES
+from fuzzer.program.words import program_words
+from fuzzer.tell.export.forms import FORMS
+from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.two_columns import headline
+from reference_mmu.changelog.patches import PATCHES
 
 _RECENT: Final = 10
 

@@ -11,7 +11,7 @@ from db.fleets import FleetStatus
 from db.listing import Number
 from db.pace import Pace
 from db.schema import CampaignState
-from workers.commands.campaign import waiting_words
+from workers.waiting import waiting_words
 
 
 class Progress(msgspec.Struct, frozen=True):

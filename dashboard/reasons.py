@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from fuzzer.finding import Finding, Verdict
+from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
-from reference_mmu.effects import EFFECTS
-from reference_mmu.patches import PATCHES
+from reference_mmu.changelog.effects import EFFECTS
+from reference_mmu.changelog.patches import PATCHES
 
 Stance = Literal["allows", "forbids", "claims", "says nothing"]
 

@@ -41,7 +41,7 @@ def limit(cpu_seconds: int, megabytes: int) -> None:
 
 def trace(body: bytes, cpu_seconds: int) -> bytes:
     """A reproducer, replayed."""
-    from fuzzer.export.trace_json import encode_trace, make_trace
+    from fuzzer.tell.export.trace_json import encode_trace, make_trace
 
     return encode_trace(make_trace(_reproducer(body)))
 
@@ -50,7 +50,7 @@ def chances(body: bytes, cpu_seconds: int) -> bytes:
     """Where the finding of a reproducer became inevitable."""
     from msgspec.json import encode
 
-    from fuzzer.inevitable import chances
+    from fuzzer.tell.inevitable import chances
 
     reproducer = _reproducer(body)
     steps = min(len(reproducer.steps) + 1, STEPS_MAX)
@@ -62,14 +62,14 @@ def search(body: bytes, cpu_seconds: int) -> bytes:
     from msgspec.json import encode
 
     from fuzzer.one_program import search_program
-    from fuzzer.program import decode_program
+    from fuzzer.program.program import decode_program
 
     return encode(search_program(decode_program(body), SCHEDULES, lambda: time.process_time() < cpu_seconds / 2))
 
 
 def _reproducer(body: bytes) -> "Reproducer":
-    from fuzzer.export.envelope import reproducer_bytes
     from fuzzer.reproducer import ReproducerError, decode_reproducer
+    from fuzzer.tell.export.envelope import reproducer_bytes
 
     reproducer = decode_reproducer(reproducer_bytes(body))
     if reproducer.diff:

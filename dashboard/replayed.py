@@ -8,9 +8,9 @@ import msgspec
 from dashboard.replaying import ReplayFailed
 from dashboard.service import Service
 from db.replays import TooManyWaiting
-from fuzzer.export.trace_json import Trace
+from fuzzer.program.words import program_words, switch_words
 from fuzzer.reproducer import Reproducer, ReproducerError, decode_reproducer
-from fuzzer.words import program_words, switch_words
+from fuzzer.tell.export.trace_json import Trace
 
 _NO_CHANCES: Final[dict[str, Any]] = {
     "chances": None,

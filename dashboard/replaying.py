@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from db.replays import TooManyWaiting
-from fuzzer.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import Trace
 
 WAITING_MAX: Final = 16
 """Of each kind of job, those that run included; and requests that wait for one."""

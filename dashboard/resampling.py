@@ -12,7 +12,7 @@ import msgspec
 
 from dashboard.replaying import Replayer
 from db.replays import TooManyWaiting
-from fuzzer.inevitable import Chances
+from fuzzer.tell.inevitable import Chances
 
 OF_VISITOR_MAX: Final = 4
 """So that one who asks about everything leaves room for the others, see dashboard.replaying.WAITING_MAX."""

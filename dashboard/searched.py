@@ -14,11 +14,11 @@ from dashboard.pages import render
 from dashboard.reasons import MEANING, reasons
 from dashboard.replayed import replayed
 from dashboard.service import NotFound, Receipt, Service, Services
-from fuzzer.export.forms import FORMS
-from fuzzer.export.trace_json import Trace
 from fuzzer.one_program import Searched, Shown
 from fuzzer.reproducer import Reproducer, encode_reproducer
-from fuzzer.two_columns import headline
+from fuzzer.tell.export.forms import FORMS
+from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.two_columns import headline
 
 searched = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 searched_api = APIRouter(prefix=f"{PREFIX}/replays/{{receipt}}")

@@ -19,10 +19,10 @@ from dashboard.pages import render
 from dashboard.service import CampaignNumber, Service, Services
 from db.campaigns import CampaignRow
 from db.session import StoreError
-from fuzzer.profile import PROFILES
-from reference_mmu.patches import PATCHES
+from fuzzer.program.profile import PROFILES
+from fuzzer.schedule.schedulers import STRATEGY_WORDS
+from reference_mmu.changelog.patches import PATCHES
 from workers.launch import BATCH_PROGRAMS, MEMORY_MIB_MIN, BadWish, Wish, launch, read_form, read_wish
-from workers.options import STRATEGY_WORDS
 
 _SUGGESTED: Final = {"old": "old", "new": "new", "profile": "mixed", "programs": "1000000"}
 """What the form begins with: some hours of a small machine."""

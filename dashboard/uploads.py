@@ -15,8 +15,8 @@ from dashboard.replaying import Job, Replayer, ReplayFailed
 from db.replays import ReplayRow, Replays, TooManyWaiting
 from db.schema import ReplayState, UploadKind
 from db.session import StoreUnavailable
-from fuzzer.export.envelope import is_program
-from fuzzer.program import decode_program
+from fuzzer.program.program import decode_program
+from fuzzer.tell.export.envelope import is_program
 from reference_mmu.config import ConfigError
 
 _AGAIN_SECONDS: Final = 5

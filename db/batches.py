@@ -11,7 +11,7 @@ from db.handout import TaskName, close_task, is_task
 from db.schema import BatchState, BatchTable, FleetTable, SightingTable, TaskKind, TaskState, TaskTable, TraceTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
-from fuzzer.finding import BatchResult
+from fuzzer.judge.finding import BatchResult
 from fuzzer.sighting import Sighting
 
 

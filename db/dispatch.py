@@ -36,7 +36,7 @@ from db.schema import (
 )
 from db.session import transaction, utc_now
 from db.tasks import batch_seeds
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 
 # Tasks of a kind published per slot: one in hand, and a few that wait for it, since each dispatch takes some hundredths
 # of a second that a lone slot waits for.

@@ -16,7 +16,7 @@ from db.notifications import note_findings
 from db.schema import SEVERITY, FindingState, FindingTable, OccurrenceTable, ReproducerTable
 from db.session import StoreError
 from db.upsert import upsert
-from fuzzer.finding import BatchResult, Finding, FoundFinding, signature
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, signature
 
 # Enough to see how a bug spreads over the seeds; its count goes on beyond them.
 OCCURRENCES_MAX: Final = 100

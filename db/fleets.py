@@ -25,7 +25,7 @@ from db.schema import (
 from db.session import StoreError, transaction, utc_now
 from db.traces import is_explained
 from db.upsert import upsert
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 

@@ -5,7 +5,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from db.schema import FleetTable, TaskKind, TaskState, TaskTable
-from fuzzer.finding import Natural
+from fuzzer.judge.finding import Natural
 
 
 class TaskName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,8 +35,8 @@ from db.schema import (
     TraceTable,
 )
 from db.session import transaction
-from fuzzer.docket import is_judged
-from fuzzer.finding import Finding
+from fuzzer.judge.docket import is_judged
+from fuzzer.judge.finding import Finding
 from fuzzer.sighting import Trace, cause_name
 
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.

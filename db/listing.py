@@ -15,7 +15,7 @@ from sqlalchemy import Engine, Select, Text, cast, func, literal, or_, select, t
 from db.merges import is_shown_by_another
 from db.schema import SEVERITY, FindingState, FindingTable, ReproducerTable
 from db.session import StoreError, transaction
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 
 PAGE_MAX: Final = 200
 _TEXT_CHARS_MAX: Final = 200

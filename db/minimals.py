@@ -13,7 +13,7 @@ from db.groups import close_group, is_to_do
 from db.handout import TaskName
 from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable, TaskKind
 from db.session import transaction, utc_now
-from fuzzer.finding import Finding, FoundFinding, signature
+from fuzzer.judge.finding import Finding, FoundFinding, signature
 
 
 class Minimal(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from db.merges import merged_into
 from db.schema import NotificationState, NotificationTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
-from fuzzer.finding import Finding, FoundFinding, Verdict, signature
+from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
 
 TOLD: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
 """The verdicts that somebody is told of."""

@@ -26,7 +26,7 @@ from db.schema import (
     ReproducerTable,
 )
 from db.session import transaction
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 _ENDED: Final = [state.value for state in (CampaignState.FINISHED, CampaignState.STOPPED)]

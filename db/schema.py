@@ -39,7 +39,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 
 # Stored, to sort by: gaps leave room for a verdict between two of these without touching old rows.
 SEVERITY: Final = {

@@ -28,7 +28,7 @@ from db.schema import (
 )
 from db.session import StoreError, transaction, utc_now
 from db.traces import TraceRow, unjudged_traces
-from fuzzer.finding import BatchResult, Finding, Occurrence, Verdict, signature
+from fuzzer.judge.finding import BatchResult, Finding, Occurrence, Verdict, signature
 
 _Columns = TypeVarTuple("_Columns")
 _WORST_FIRST: Final = (FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())

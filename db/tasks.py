@@ -13,7 +13,7 @@ from db.groups import members, split
 from db.handout import TaskName, is_task
 from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskState, TaskTable, TraceTable
 from db.session import StoreError, transaction, utc_now
-from fuzzer.finding import Finding
+from fuzzer.judge.finding import Finding
 from fuzzer.sighting import Trace
 
 # A task that a dozen workers began and none finished is what kills them.

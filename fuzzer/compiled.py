@@ -33,21 +33,17 @@ import msgspec
 # One shared library, so that calls between these modules are C calls. A module that defines msgspec Structs stays
 # interpreted: mypyc cannot build their classes.
 COMPILED: Final = (
-    "reference_mmu/*.py",
-    "fuzzer/rng.py",
-    "fuzzer/generate.py",
-    "fuzzer/schedule.py",
-    "fuzzer/scheduler.py",
-    "fuzzer/schedulers/*.py",
-    "fuzzer/script.py",
-    "fuzzer/running_actor.py",
-    "fuzzer/turns.py",
-    "fuzzer/execute.py",
-    "fuzzer/model.py",
-    "fuzzer/lockstep.py",
-    "fuzzer/differential.py",
-    "fuzzer/outcome.py",
-    "fuzzer/coverage.py",
+    "reference_mmu/**/*.py",
+    "fuzzer/program/rng.py",
+    "fuzzer/program/generate.py",
+    "fuzzer/program/script.py",
+    "fuzzer/schedule/*.py",
+    "fuzzer/run/model.py",
+    "fuzzer/run/execute.py",
+    "fuzzer/run/lockstep.py",
+    "fuzzer/run/differential.py",
+    "fuzzer/run/outcome.py",
+    "fuzzer/run/coverage.py",
     "fuzzer/oracle/*.py",
 )
 PACKAGES: Final = ("reference_mmu", "fuzzer")

@@ -13,12 +13,12 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from fuzzer.hunt import Found, Hunt
-from fuzzer.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
-from fuzzer.profile import PROFILES, Profile
-from reference_mmu.mmu_spte import mmu_spte_update_needs_flush
-from reference_mmu.patches import PATCHES, Patch, closure, unknown_patch
-from reference_mmu.semantics import Semantics
-from reference_mmu.spte import SpteMasks
+from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.prove.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
+from reference_mmu.changelog.patches import PATCHES, Patch, closure, unknown_patch
+from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.x86.shadow_mmu.mmu_spte import mmu_spte_update_needs_flush
+from reference_mmu.x86.spte import SpteMasks
 
 
 class Exposure(msgspec.Struct, frozen=True):

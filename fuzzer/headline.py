@@ -13,19 +13,19 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.inputs import run
-from fuzzer.running_actor import Flow
+from fuzzer.prove.inputs import run
+from fuzzer.schedule.running_actor import Flow
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config, SlotConfig
-from reference_mmu.dirty_log import disable_dirty_log
-from reference_mmu.eager_split import kvm_tdp_mmu_try_split_huge_pages
-from reference_mmu.fault import KvmPageFault, kvm_tdp_mmu_map
-from reference_mmu.machine import Machine
-from reference_mmu.memslots import KvmMemorySlot, alloc_lpage_info
+from reference_mmu.kvm.memslots import KvmMemorySlot, alloc_lpage_info
 from reference_mmu.observed import EV_FLUSH, EV_SHIFT, Observed
 from reference_mmu.oracle import Oracle
-from reference_mmu.points import COLLAPSE_RELOCK
-from reference_mmu.roots import kvm_mmu_load
-from reference_mmu.semantics import Semantics
+from reference_mmu.x86.dirty_log import disable_dirty_log
+from reference_mmu.x86.fault import KvmPageFault, kvm_tdp_mmu_map
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.points import COLLAPSE_RELOCK
+from reference_mmu.x86.roots import kvm_mmu_load
+from reference_mmu.x86.tdp_mmu.eager_split import kvm_tdp_mmu_try_split_huge_pages
 
 TABLES: Final = 131072  # 64 vCPUs * 4 GiB / 2 MiB
 VCPUS: Final = 64

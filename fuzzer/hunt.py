@@ -3,7 +3,8 @@
 
 A finding is judged when its *trace* (effect or invariant, operation, leader, MMU, and where the two began to differ) is
 new, and again ever more seldom (`is_judged`), so that a second cause behind the same trace does not hide behind the
-first.  What is judged, and when, stands in fuzzer/docket.py; how much of the search that may take, in fuzzer/effort.py.
+first.  What is judged, and when, stands in fuzzer/judge/docket.py; how much of the search that may take, in
+fuzzer/run/effort.py.
 
 A divergence is found as soon as it is judged, with the whole program as its reproducer; a small story comes later.  A
 violation is minimized at once: where it races, which its signature tells, is known from its small story only.
@@ -17,24 +18,24 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.attribute import Attributor
-from fuzzer.compare import Comparison, Models, Side, by_scheduler
-from fuzzer.coverage import Coverage
-from fuzzer.divergence import Divergence
-from fuzzer.docket import Case, Docket, grade_of, is_judged
-from fuzzer.effort import Effort, effort_of
-from fuzzer.finding import Finding, FoundFinding, Verdict, signature
-from fuzzer.generate import generate_script
-from fuzzer.minimize import DEFAULT_BUDGET, Minimized, Minimizer, Replay, Shows
-from fuzzer.outcome import Outcome
-from fuzzer.profile import Profile
-from fuzzer.program import Program
+from fuzzer.judge.attribute import Attributor
+from fuzzer.judge.docket import Case, Docket, grade_of, is_judged
+from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
+from fuzzer.judge.verdict import Trial, announced, consequence_of, operation_tag
+from fuzzer.minimize.minimize import DEFAULT_BUDGET, Minimized, Minimizer, Replay, Shows
+from fuzzer.program.generate import generate_script
+from fuzzer.program.profile import Profile
+from fuzzer.program.program import Program
+from fuzzer.program.script import Script
 from fuzzer.reproducer import encode_reproducer, make_reproducer
-from fuzzer.schedulers import STRATEGIES, draw_strategy
-from fuzzer.script import Script
-from fuzzer.verdict import Trial, announced, consequence_of, operation_tag
-from reference_mmu.points import NAMES
-from reference_mmu.semantics import Semantics
+from fuzzer.run.compare import Comparison, Models, Side, by_scheduler
+from fuzzer.run.coverage import Coverage
+from fuzzer.run.divergence import Divergence
+from fuzzer.run.effort import Effort, effort_of
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
+from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.x86.points import NAMES
 
 _DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
 

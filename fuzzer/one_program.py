@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.finding import Finding, Verdict, signature
 from fuzzer.hunt import Found, Hunt
-from fuzzer.profile import PROFILES
-from fuzzer.program import Program
+from fuzzer.judge.finding import Finding, Verdict, signature
+from fuzzer.program.profile import PROFILES
+from fuzzer.program.program import Program
+from fuzzer.program.script import Script, script_of
 from fuzzer.reproducer import Reproducer, decode_reproducer
-from fuzzer.script import Script, script_of
 from fuzzer.sighting import Sighting, cause_name, judge_sightings, minimize_sighting, sightings
-from reference_mmu.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.version import model_version
 
 _MINIMIZATION: Final = 200

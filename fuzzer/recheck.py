@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import msgspec
 
-from fuzzer.finding import Finding
 from fuzzer.hunt import has_effect
-from fuzzer.outcome import Outcome
+from fuzzer.judge.finding import Finding
 from fuzzer.reproducer import Reproducer, trace_digest, trace_steps
+from fuzzer.run.outcome import Outcome
 from reference_mmu.version import model_version
 
 

@@ -17,17 +17,18 @@ from typing import Final, Literal
 
 import msgspec
 
-from fuzzer.compare import Comparison, Models, by_switches
-from fuzzer.finding import Finding, signature
-from fuzzer.minimize import Story
-from fuzzer.outcome import Outcome
-from fuzzer.program import Program
-from fuzzer.schedule import Switch
-from fuzzer.variant import VariantError, changed_models
+from fuzzer.change.variant import VariantError, changed_models
+from fuzzer.judge.attribute import OWN_CHANGE
+from fuzzer.judge.finding import Finding, signature
+from fuzzer.minimize.minimize import Story
+from fuzzer.program.program import Program
+from fuzzer.run.compare import Comparison, Models, by_switches
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedule import Switch
+from reference_mmu.changelog.semantics import UnknownPatch, parse_semantics
 from reference_mmu.config import ConfigError
-from reference_mmu.points import NAMES, NUMBERS
-from reference_mmu.semantics import UnknownPatch, parse_semantics
 from reference_mmu.version import model_version
+from reference_mmu.x86.points import NAMES, NUMBERS
 
 FORMAT: Final = 2
 _FORMAT_WITHOUT_DIFF: Final = 1  # so that whoever reads only this reads all that it can replay
@@ -156,3 +157,18 @@ def decode_reproducer(data: bytes) -> Reproducer:
 
 class _Head(msgspec.Struct):
     format: int
+
+
+def check_reproducer(reproducer: Reproducer) -> None:
+    """Raise ReproducerError if the parts of a well-formed file do not fit each other."""
+    comparison = reproducer.comparison()
+    reproducer.story()
+    if reproducer.signature != signature(reproducer.finding):
+        raise ReproducerError("corrupt reproducer: its signature is not that of its finding")
+    if not comparison.old.patches <= comparison.new.patches:
+        raise ReproducerError("corrupt reproducer: its old semantics have a patch that new ones lack")
+    for patch in reproducer.finding.patches:
+        if patch == OWN_CHANGE and reproducer.diff:
+            continue
+        if patch in comparison.old.patches or patch not in comparison.new.patches:
+            raise ReproducerError(f"corrupt reproducer: '{patch}' is no difference between its old and new semantics")

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import msgspec
 
-from fuzzer.divergence import Divergence
-from fuzzer.finding import Finding, Seed, signature
 from fuzzer.hunt import Found, Hunt, cause_of, judged, kind_of, minimized, seen_in, trace_of
-from fuzzer.verdict import Trial
+from fuzzer.judge.finding import Finding, Seed, signature
+from fuzzer.judge.verdict import Trial
+from fuzzer.run.divergence import Divergence
 
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from .page_table import KvmMmuPage
-from .tlb import Vcpu
+from .x86.page_table import KvmMmuPage
+from .x86.tlb import Vcpu
 
 if TYPE_CHECKING:
-    from .machine import Machine
-    from .memslots import KvmMemorySlot
+    from .kvm.memslots import KvmMemorySlot
+    from .x86.machine import Machine
 
 
 class Oracle:

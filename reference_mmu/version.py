@@ -13,7 +13,7 @@ def model_version() -> str:
     # The package's own path: the file of a compiled module is where the core was built.
     folder = Path(str(resources.files(__package__)))
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.py"), *folder.glob("catalogue/*.yaml")]):
-        digest.update(path.name.encode())
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
+        digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -10,14 +10,14 @@ import msgspec
 
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.walk import leaf_of
+from reference_mmu.changelog.semantics import OLD, Semantics
 from reference_mmu.config import Config
-from reference_mmu.machine import Machine
 from reference_mmu.observed import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, PF_READ_ONLY
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.points import NAMES, WANTS
-from reference_mmu.semantics import OLD, Semantics
-from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
-from reference_mmu.vcpu import vcpu_access
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.points import NAMES, WANTS
+from reference_mmu.x86.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
+from reference_mmu.x86.vcpu import vcpu_access
 
 OPERATIONS = 600
 MM = 3  # three vCPUs at most, then the primary MMU, an ioctl, a device

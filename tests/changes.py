@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
-from fuzzer.variant import shipped_source
+from fuzzer.change.variant import shipped_source
 
 
 def changed(file: str, before: str, after: str) -> dict[str, str]:
@@ -31,6 +31,6 @@ def unified(file: str, before: str, after: str) -> str:
 
 
 _OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
-ALWAYS_FLUSH: Final = as_diff(changed("notifier.py", _OWED, _OWED.replace("if flush:", "if True:")))
-NO_FLUSH: Final = as_diff(changed("notifier.py", _OWED, ""))
-HANGS: Final = as_diff(changed("notifier.py", _OWED, "        while flush:\n            pass\n"))
+ALWAYS_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, _OWED.replace("if flush:", "if True:")))
+NO_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, ""))
+HANGS: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, "        while flush:\n            pass\n"))

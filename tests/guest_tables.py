@@ -8,13 +8,13 @@ are gfns 4, 5 and 6; pages 4, 5 and 6 are the tables themselves, gfns 0, 1 and 2
 from typing import Any
 
 from fuzzer.oracle.walk import leaf_of
+from reference_mmu.changelog.semantics import OLD, Semantics
 from reference_mmu.config import GuestPaging, GuestPte
-from reference_mmu.gpte import make_gpte
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.semantics import OLD, Semantics
-from reference_mmu.spte import is_mmu_writable_spte, is_writable_pte
-from reference_mmu.unsync import valid_sps_with_gptes
-from reference_mmu.vcpu import invlpg, load_cr3, vcpu_write_gpte
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.shadow_mmu.gpte import make_gpte
+from reference_mmu.x86.shadow_mmu.unsync import valid_sps_with_gptes
+from reference_mmu.x86.spte import is_mmu_writable_spte, is_writable_pte
+from reference_mmu.x86.vcpu import invlpg, load_cr3, vcpu_write_gpte
 from tests.by_hand import Stage, Thread
 
 ROOT, LEAF, TABLES = 0, 1, 2  # gfns

@@ -4,9 +4,9 @@
 from functools import cache
 
 from fuzzer.hunt import Found, Hunt
-from fuzzer.profile import PROFILES
+from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import Reproducer, decode_reproducer
-from reference_mmu.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, OLD
 
 SEEDS = range(160)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from fuzzer.variant import changed_models
+from fuzzer.change.variant import changed_models
 from tests.changes import NO_FLUSH
 
 ROOT: Final = Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def test_every_command_shown_works(file: str, tmp_path: Path) -> None:
             first = min((tmp_path / "findings").glob("*.json"))
             arguments = arguments.replace("findings/NAME.json", f"findings/{first.name}")
         done = subprocess.run(
-            [sys.executable, "-m", "workers.cli", *arguments.split()],
+            [sys.executable, "-m", "cli.main", *arguments.split()],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(ROOT), "MMUFUZZ_CORE": "interpreted"},
             capture_output=True,
@@ -81,7 +81,7 @@ def test_every_file_that_is_linked_to_exists(file: Path) -> None:
 
 @pytest.mark.parametrize("file", [file for file in DOCS if file.parent.name != "decisions"], ids=lambda file: file.name)
 def test_every_source_that_is_named_exists(file: Path) -> None:
-    """`fuzzer/lockstep.py` in a text is a file of this tree; a decision may name what was."""
+    """`fuzzer/run/lockstep.py` in a text is a file of this tree; a decision may name what was."""
     folders = "reference_mmu|fuzzer|workers|db|dashboard|tests|docs|benchmarks"
     for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", file.read_text()):
         assert (ROOT / name).exists() or any(ROOT.glob(f"{name}.*")), name

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from db.notifications import Notifications
 from db.rechecks import Rechecks
 from db.schema import TaskKind
-from fuzzer.finding import Natural
+from fuzzer.judge.finding import Natural
 from reference_mmu.version import model_version
 from workers import metrics
 from workers.app import CONTROL_QUEUE, app, queue_of

@@ -10,11 +10,11 @@ import msgspec
 
 from db.campaigns import NewCampaign
 from db.fleets import FleetPlan, Fleets
-from fuzzer.profile import PROFILES
-from fuzzer.schedulers import STRATEGIES
-from reference_mmu.semantics import Semantics, UnknownPatch, parse_semantics
+from fuzzer.program.profile import PROFILES
+from fuzzer.program.rng import SEED_MAX
+from fuzzer.schedule.schedulers import STRATEGIES
+from reference_mmu.changelog.semantics import Semantics, UnknownPatch, parse_semantics
 from reference_mmu.version import model_version
-from workers.options import SEED_MAX
 
 # Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
 # lost; interpreted it is half a minute or, on a slow machine, two, which is still within the time limits.

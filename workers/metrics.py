@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from db.schema import FindingState, TaskKind
 from db.session import StoreError, StoreUnavailable
-from fuzzer.finding import Finding, Verdict
+from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.sighting import Sighting
 
 MISSED_FLUSHES: Final = frozenset({"stale-translation", "stale-writable-mmuw"})

@@ -13,13 +13,13 @@ from db.judgements import store_judged
 from db.minimals import Minimal, store_minimals
 from db.session import utc_now
 from db.tasks import BatchWork, JudgeWork, Leader, MinimizeWork, Work
-from fuzzer.finding import BatchResult, Finding, FoundFinding
 from fuzzer.hunt import Hunt
-from fuzzer.profile import PROFILES
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding
+from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
-from fuzzer.schedulers import STRATEGIES
+from fuzzer.schedule.schedulers import STRATEGIES
 from fuzzer.sighting import Gathering, judge_sightings, minimize_sighting
-from reference_mmu.semantics import parse_semantics
+from reference_mmu.changelog.semantics import parse_semantics
 from workers import metrics
 from workers.allowance import allowance
 from workers.glimpses import Glimpses

@@ -4,8 +4,7 @@
 from db.rechecks import Seen
 from db.schema import FindingState
 from fuzzer.recheck import recheck
-from fuzzer.reproducer import ReproducerError, decode_reproducer
-from workers.parameters import check_reproducer
+from fuzzer.reproducer import ReproducerError, check_reproducer, decode_reproducer
 
 
 def rechecked(body: bytes) -> Seen:

@@ -8,10 +8,6 @@ from typing import IO, Any
 
 import click
 
-from workers.watchdog import Hung
-
-INTERRUPTED = 130
-
 
 class BadInput(click.ClickException):
     """What the user gave cannot be used. Exit code 2; nothing was written."""
@@ -36,22 +32,3 @@ def refuse(*errors: type[Exception], advice: str, what: str = "") -> Iterator[No
     except errors as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise BadInput(f"{what}{': ' if what else ''}{text}; {advice}") from error
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Show click's own errors as BadInput, too; end with 130 on Ctrl-C, and with 1 if a changed model hangs."""
-    try:
-        yield
-    except (BadInput, click.exceptions.NoArgsIsHelpError):
-        raise
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "mmufuzz"
-        raise BadInput(f"{error.format_message().rstrip('.')}; see '{command} --help'") from error
-    except click.ClickException as error:
-        raise BadInput(error.format_message()) from error
-    except Hung as hung:
-        click.echo(f"mmufuzz: the model hangs, {hung}", err=True)
-        raise click.exceptions.Exit(1) from hung
-    except (KeyboardInterrupt, click.Abort) as error:
-        raise click.exceptions.Exit(INTERRUPTED) from error

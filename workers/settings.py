@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Settings of a worker: environment variables with the prefix MMUFUZZ_, e.g. MMUFUZZ_BROKER.
 
-Those that may hold a password can be read from files, see workers/secret_files.py.
+Those that may hold a password can be read from files, see cli/secret_files.py.
 """
 
 from functools import cache

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The interleaving as a picture: OLD and NEW side by side, a lane per actor, time downward; and the state of both
-// models at the chosen step. The server has computed all of it (fuzzer/export/trace_json.py); this only draws.
+// models at the chosen step. The server has computed all of it (fuzzer/tell/export/trace_json.py); this only draws.
 
 const ROW = 19, LANE = 26, TURN = 30, HEAD = 62, GAP = 14;
 const GROUPS = ["pending", "SPTE", "TLB", "guest PTE", "shadow page", "PML", "dirty bitmap", "write tracking", "memslot", "root", "host PTE", "memory"];

@@ -7,9 +7,9 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import leaf_gfns
-from reference_mmu.machine import Machine
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_last_spte, is_shadow_present_pte
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.spte import is_last_spte, is_shadow_present_pte
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

@@ -7,9 +7,9 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import can_use
-from reference_mmu.host import HOST_D
-from reference_mmu.machine import Machine
-from reference_mmu.tlb import TLB_W
+from reference_mmu.mm.mm import HOST_D
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.tlb import TLB_W
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

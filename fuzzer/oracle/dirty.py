@@ -12,12 +12,12 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import entry_gfns, leaf_of, obsolete, pages_mapping, roots_of, usable
-from reference_mmu.machine import Machine
-from reference_mmu.memslot_update import find_slot
-from reference_mmu.memslots import KvmMemorySlot
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_writable_pte
-from reference_mmu.tlb import TLB_D, TLB_W, Vcpu
+from reference_mmu.kvm.memslot_update import find_slot
+from reference_mmu.kvm.memslots import KvmMemorySlot
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.spte import is_writable_pte
+from reference_mmu.x86.tlb import TLB_D, TLB_W, Vcpu
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

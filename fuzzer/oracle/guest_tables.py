@@ -13,16 +13,16 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import can_use, entry_range, hva_of_gfn
-from reference_mmu.gpte import (
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage, is_obsolete_sp
+from reference_mmu.x86.shadow_mmu.gpte import (
     gpte_access,
     gpte_to_gfn,
     guest_has_ad,
     is_present_gpte,
     protect_clean_gpte,
 )
-from reference_mmu.machine import Machine
-from reference_mmu.page_table import KvmMmuPage, is_obsolete_sp
-from reference_mmu.spte import (
+from reference_mmu.x86.spte import (
     ACC_WRITE_MASK,
     PT_ACCESSED_MASK,
     is_last_spte,
@@ -30,7 +30,7 @@ from reference_mmu.spte import (
     is_shadow_present_pte,
     spte_to_pfn,
 )
-from reference_mmu.tlb import TLB_W, Vcpu
+from reference_mmu.x86.tlb import TLB_W, Vcpu
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

@@ -12,11 +12,11 @@ from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.mappings import Mappings
 from fuzzer.oracle.reports import Reports, Violation
 from fuzzer.oracle.translations import Translations
-from reference_mmu.machine import Machine
-from reference_mmu.memslots import KvmMemorySlot
+from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.oracle import Oracle
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.tlb import Vcpu
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.tlb import Vcpu
 
 # The WARN that tdp-fault-warn-flush-mmuw adds on purpose: an effect of that patch, not a violation.
 ANNOUNCED_WARN = "tdp_mmu_map: fault cleared MMU_WRITABLE"

@@ -19,19 +19,19 @@ from fuzzer.oracle.walk import (
     tables_of,
     usable,
 )
-from reference_mmu.host import HOST_W
-from reference_mmu.machine import Machine
-from reference_mmu.memslots import KvmMemorySlot, memslots_in_hva_range, search_memslots
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.points import FPF_READ
-from reference_mmu.spte import (
+from reference_mmu.kvm.memslots import KvmMemorySlot, memslots_in_hva_range, search_memslots
+from reference_mmu.mm.mm import HOST_W
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.points import FPF_READ
+from reference_mmu.x86.spte import (
     is_frozen_spte,
     is_last_spte,
     is_mmu_writable_spte,
     is_shadow_present_pte,
     spte_to_pfn,
 )
-from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
+from reference_mmu.x86.tlb import TLB_PFN_SHIFT, Vcpu
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

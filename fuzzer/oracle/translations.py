@@ -14,11 +14,17 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, reach, usable
-from reference_mmu.locks import GracePeriod
-from reference_mmu.machine import Machine
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_frozen_spte, is_last_spte, is_mmu_writable_spte, is_shadow_present_pte, spte_to_pfn
-from reference_mmu.tlb import TLB_PFN_SHIFT, TLB_W, Vcpu
+from reference_mmu.kvm.locks import GracePeriod
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.spte import (
+    is_frozen_spte,
+    is_last_spte,
+    is_mmu_writable_spte,
+    is_shadow_present_pte,
+    spte_to_pfn,
+)
+from reference_mmu.x86.tlb import TLB_PFN_SHIFT, TLB_W, Vcpu
 
 
 @mypyc_attr(acyclic=True)

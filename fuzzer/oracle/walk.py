@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from reference_mmu.machine import Machine
-from reference_mmu.memslots import search_memslots
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
-from reference_mmu.tlb import TLB_PFN_SHIFT, Vcpu
+from reference_mmu.kvm.memslots import search_memslots
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
+from reference_mmu.x86.tlb import TLB_PFN_SHIFT, Vcpu
 
 
 def leaf_of(m: Machine, root: KvmMmuPage, gfn: i64) -> tuple[i64, i64]:

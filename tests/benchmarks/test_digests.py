@@ -2,8 +2,8 @@
 from pathlib import Path
 
 from benchmarks.digests import Difference, differences, line
-from tests.workers.shell import ROOT, changed_sources
-from workers.bench.process import ArmProcess
+from cli.bench.process import ArmProcess
+from tests.cli.shell import ROOT, changed_sources
 
 INTERPRETED = {"MMUFUZZ_CORE": "interpreted"}
 
@@ -15,7 +15,7 @@ def test_a_checkout_shows_what_it_shows() -> None:
 
 def test_a_checkout_without_a_flush_shows_something_else(tmp_path: Path) -> None:
     flush = "        yield from kvm_flush_remote_tlbs(m, INV_FLUSH)"
-    changed = changed_sources(tmp_path, "reference_mmu/notifier.py", flush, "        pass")
+    changed = changed_sources(tmp_path, "reference_mmu/kvm/mmu_notifier.py", flush, "        pass")
     with ArmProcess(ROOT, INTERPRETED) as one, ArmProcess(changed, INTERPRETED) as other:
         found = list(differences(one, other, "zap", 0, 20))
     assert len(found) > 5

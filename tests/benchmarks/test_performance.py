@@ -5,10 +5,10 @@ from pathlib import Path
 
 from benchmarks.memory import Measured, Sample
 from benchmarks.performance import draw, draw_shares, page
-from workers.bench import speed
-from workers.bench.detection import Attempt, bug_times, overall
-from workers.bench.report import BenchReport
-from workers.bench.shares import shares_of
+from cli.bench import speed
+from cli.bench.detection import Attempt, bug_times, overall
+from cli.bench.report import BenchReport
+from cli.bench.shares import shares_of
 
 SHARES = shares_of(
     {"run": 5.0, "silent run": 3.0, "silent end": 0.5, "generation": 0.5, "comparison": 0.5}

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.workers.shell import ROOT
+from tests.cli.shell import ROOT
 
 _INSTALL = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
-_PACKAGES = ("reference_mmu", "fuzzer", "db", "workers", "dashboard")
+_PACKAGES = ("reference_mmu", "fuzzer", "db", "workers", "dashboard", "cli")
 
 
 class Installed(NamedTuple):

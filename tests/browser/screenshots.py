@@ -20,9 +20,9 @@ from db.schema import FindingState
 from db.session import open_database
 from db.store import Store
 from tests.browser.visit import Theme, visit
+from tests.cli.shell import ROOT
 from tests.conftest import CHROMIUM
 from tests.dashboard.server import Server, serving
-from tests.workers.shell import ROOT
 
 IMAGES: Final = ROOT / "docs" / "images"
 BYTES_MAX: Final = 150_000

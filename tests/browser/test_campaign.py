@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.visit import visit
+from tests.cli.shell import mmufuzz
 from tests.dashboard.server import serving
 from tests.service.fleet import Fleet
 from tests.service.servers import running_servers
-from tests.workers.shell import mmufuzz
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 PROGRAMS = 40

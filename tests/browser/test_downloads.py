@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from fuzzer.export.forms import FORMS
+from fuzzer.tell.export.forms import FORMS
 from tests.browser.installed import Installed, install
 from tests.browser.visit import visit
 from tests.dashboard.server import Server

@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
+from tests.cli.shell import COMMAND, environment
 from tests.dashboard.site import SECRET
-from tests.workers.shell import COMMAND, environment
 
 
 class Server(NamedTuple):

@@ -19,7 +19,7 @@ from db.schema import Level
 from db.session import open_database
 from db.store import Store
 from db.tokens import Tokens
-from fuzzer.finding import BatchResult, FoundFinding, signature
+from fuzzer.judge.finding import BatchResult, FoundFinding, signature
 from fuzzer.reproducer import encode_reproducer
 from tests.golden import golden
 

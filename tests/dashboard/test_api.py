@@ -9,8 +9,8 @@ import pytest
 
 from db.schema import Level
 from db.store import Store
-from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import decode_reproducer, encode_reproducer
+from fuzzer.tell.export.forms import FORMS
 from tests.dashboard.site import BUG, CAMPAIGN, SHOWN, Site
 from tests.golden import golden
 
@@ -182,7 +182,9 @@ class TestUpload:
         assert own.get(f"/api/v1/replays/{row['id']}/trace").status_code == 404
 
     def test_a_change_of_the_model_does_not_run(self, own: Site) -> None:
-        bad = msgspec.structs.replace(golden("bug-219588"), format=2, diff="--- a/reference_mmu/zap.py\n+++ b\n")
+        bad = msgspec.structs.replace(
+            golden("bug-219588"), format=2, diff="--- a/reference_mmu/x86/tdp_mmu/zap.py\n+++ b\n"
+        )
         row = self.finished(own, encode_reproducer(bad))
         assert "brings a change of the model" in row["error"]
 

@@ -17,8 +17,8 @@ from dashboard import api, downloads
 from dashboard.answers import STREAMED_AT_ONCE_MAX, _Streamed
 from dashboard.downloads import file_name, findings_csv, findings_zip
 from db.store import Store
-from fuzzer.export.forms import FORMS
 from fuzzer.reproducer import decode_reproducer
+from fuzzer.tell.export.forms import FORMS
 from tests.dashboard.site import BUG, SHOWN, Site
 from tests.golden import golden
 from tests.service.waiting import wait_until

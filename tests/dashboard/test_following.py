@@ -11,7 +11,7 @@ from db.history import Histories
 from db.merges import Merges
 from db.rechecks import Rechecks, Seen
 from db.schema import FindingState, Level
-from fuzzer.finding import signature
+from fuzzer.judge.finding import signature
 from tests.dashboard.site import BUG, Site
 from tests.golden import golden
 

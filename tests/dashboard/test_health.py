@@ -13,7 +13,7 @@ from db.pace import pace as read_pace
 from db.schema import CampaignState
 from db.session import open_database
 from db.store import Store
-from fuzzer.finding import BatchResult
+from fuzzer.judge.finding import BatchResult
 from tests.db.stored import NIGHTLY
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from db.schema import CampaignState, Level
 from db.session import open_database
 from db.store import Store
 from db.tokens import Tokens
-from fuzzer.finding import BatchResult
+from fuzzer.judge.finding import BatchResult
 from tests.dashboard.server import Server, serving
 from tests.dashboard.site import CAMPAIGN, SECRET, fill
 from tests.service.waiting import wait_until

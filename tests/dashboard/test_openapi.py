@@ -29,10 +29,10 @@ from db.schema import Level, UploadKind
 from db.session import open_database
 from db.store import Store
 from db.tokens import Tokens
-from fuzzer.export.trace_json import encode_trace, make_trace
-from fuzzer.finding import signature
+from fuzzer.judge.finding import signature
 from fuzzer.one_program import Searched, Shown
 from fuzzer.reproducer import encode_reproducer
+from fuzzer.tell.export.trace_json import encode_trace, make_trace
 from tests.dashboard.server import Server, serving
 from tests.dashboard.site import BUG, CAMPAIGN, SECRET, fill
 from tests.golden import golden

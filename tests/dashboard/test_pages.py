@@ -11,7 +11,7 @@ import pytest
 from dashboard.replaying import Job, Replayer
 from db.schema import Level
 from db.store import Store
-from fuzzer.finding import BatchResult, FoundFinding, Verdict, signature
+from fuzzer.judge.finding import BatchResult, FoundFinding, Verdict, signature
 from fuzzer.reproducer import encode_reproducer
 from tests.dashboard.site import BUG, CAMPAIGN, NOW, Site
 from tests.golden import golden

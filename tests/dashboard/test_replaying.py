@@ -15,9 +15,9 @@ from dashboard.replaying import WAITING_MAX, Job, Replayer, ReplayFailed
 from db.replays import Replays, TooManyWaiting
 from db.schema import ReplayState
 from db.session import StoreUnavailable, open_database
-from fuzzer.export.forms import FORMS
-from fuzzer.export.trace_json import make_trace
 from fuzzer.reproducer import encode_reproducer
+from fuzzer.tell.export.forms import FORMS
+from fuzzer.tell.export.trace_json import make_trace
 from tests.golden import golden
 from tests.service.waiting import wait_until
 

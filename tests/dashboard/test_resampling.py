@@ -13,8 +13,8 @@ from dashboard.replaying import WAITING_MAX, Job, Replayer
 from dashboard.resampling import OF_VISITOR_MAX, Resampling
 from db.replays import TooManyWaiting
 from db.schema import Level
-from fuzzer.finding import signature
-from fuzzer.inevitable import Chances
+from fuzzer.judge.finding import signature
+from fuzzer.tell.inevitable import Chances
 from tests.dashboard.site import BUG, SHOWN, Site
 from tests.golden import golden
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from db.schema import Level
-from fuzzer.export.forms import FORMS
 from fuzzer.one_program import Searched
-from fuzzer.program import Program
+from fuzzer.program.program import Program
 from fuzzer.reproducer import decode_reproducer
+from fuzzer.tell.export.forms import FORMS
 from tests.dashboard.site import Site
 from tests.fuzzer.test_one_program import BUG, HARMLESS
 

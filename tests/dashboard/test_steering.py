@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from db.fleets import FleetPlan, Fleets
 from db.schema import CampaignState, Level
-from fuzzer.schedulers import STRATEGIES
+from fuzzer.schedule.schedulers import STRATEGIES
 from reference_mmu.version import model_version
 from tests.dashboard.site import SECRET, Site, started
 from tests.dashboard.test_access import csrf_of

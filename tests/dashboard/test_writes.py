@@ -17,7 +17,7 @@ from db.merges import Merges
 from db.schema import Base, CampaignState, Level
 from db.session import transaction
 from db.tokens import Tokens
-from fuzzer.finding import signature
+from fuzzer.judge.finding import signature
 from fuzzer.reproducer import encode_reproducer
 from tests.dashboard.site import BUG, CAMPAIGN, SECRET, Site
 from tests.dashboard.test_access import all_paths, csrf_of

@@ -8,7 +8,7 @@ import msgspec
 from db.campaigns import NewCampaign
 from db.schema import CampaignState
 from db.store import Store
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 
 MODEL = "0123456789ab"
 OTHER = "ba9876543210"

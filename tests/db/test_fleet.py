@@ -21,7 +21,7 @@ from db.schema import CampaignState, TaskKind
 from db.session import StoreError, open_database
 from db.store import Store
 from db.tasks import STARTS_MAX, BatchWork, JudgeWork, Leader, MinimizeWork, OtherModel, Tasks, Work
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict, signature
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.sighting import Sighting, Trace
 from tests.db.stored import MODEL, NIGHTLY, Clock
 

@@ -15,7 +15,7 @@ from db.listing import BadCursor, ListedRow, Listing, Sort, Wanted
 from db.schema import SEVERITY, BatchTable, FindingTable
 from db.session import StoreError, open_database, transaction
 from db.store import Store
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 from tests.db.stored import NIGHTLY
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from db.merges import Merges
 from db.notifications import TRIES_MAX, Notice, Notifications, Told, Waiting
 from db.session import StoreError
 from db.store import Store
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 from tests.db.stored import NAME, SECOND, SECOND_NAME, THIRD, VIOLATION, Clock, new_campaign
 
 HOURLY = 30

@@ -11,7 +11,7 @@ from db.retention import Old, delete_old, find_old
 from db.schema import Base, FindingState
 from db.session import transaction
 from db.store import Store
-from fuzzer.finding import BatchResult, FoundFinding
+from fuzzer.judge.finding import BatchResult, FoundFinding
 from tests.db.stored import NAME, THIRD, THIRD_NAME, VIOLATION, Clock, new_campaign
 
 

@@ -15,7 +15,7 @@ from db.roster import roster
 from db.schema import BatchTable, TaskKind
 from db.store import Store
 from db.tasks import Tasks
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 from tests.db.stored import MODEL, NIGHTLY, SECOND, VIOLATION, Clock, new_campaign
 
 PATIENCE = Patience(60, 300)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event, text
 from db.fleets import FleetPlan, Fleets
 from db.session import open_database
 from db.store import Store
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Verdict
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict
 from tests.db.stored import NIGHTLY
 
 

@@ -26,7 +26,7 @@ from db.store import (
     Totals,
     VerdictTotal,
 )
-from fuzzer.finding import BatchResult, Finding, FoundFinding, Occurrence, Verdict, signature
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Occurrence, Verdict, signature
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 VIOLATION = Finding(

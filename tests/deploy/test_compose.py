@@ -13,9 +13,9 @@ from pydantic_settings import BaseSettings
 
 import dashboard.settings
 import workers.settings
+from cli.main import cli
+from cli.secret_files import SECRETS
 from tests.deploy.files import COMPOSE_FILES, DEPLOY, composed, loaded, services
-from workers.cli import cli
-from workers.secret_files import SECRETS
 
 SERVICES = services()
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}

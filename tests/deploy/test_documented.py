@@ -10,9 +10,9 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
+from cli.main import cli
 from tests.deploy.documented import OPERATING, commands_of
 from tests.deploy.files import ROOT, manifests, services
-from workers.cli import cli
 
 TEXT = OPERATING.read_text(encoding="utf-8")
 BLOCKS = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).replace("\\\n", "")

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from db.schema import FindingState
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 from tests.deploy.files import DEPLOY, dashboards, loaded
 from workers import metrics
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from dashboard.command import read_token
+from cli.commands.dashboard import read_token
 from tests.deploy.files import DEPLOY, composed, loaded
 
 

@@ -38,21 +38,22 @@ def walk(config: Config) -> Generator[int, None, int]:
     return len(entries)
 """,
     "fuzzer/__init__.py": "",
-    "fuzzer/schedule.py": """
+    "fuzzer/schedule/schedule.py": """
 class Scheduler:
     def turns(self) -> int:
         return 1
 """,
-    "fuzzer/schedulers/__init__.py": "",
-    "fuzzer/schedulers/pct.py": """
-from fuzzer.schedule import Scheduler
+    "fuzzer/schedule/__init__.py": "",
+    "fuzzer/run/__init__.py": "",
+    "fuzzer/schedule/pct.py": """
+from fuzzer.schedule.schedule import Scheduler
 class Pct(Scheduler):
     def turns(self) -> int:
         return 3
 """,
-    "fuzzer/execute.py": """
+    "fuzzer/run/execute.py": """
 from collections.abc import Generator
-from fuzzer.schedulers.pct import Pct
+from fuzzer.schedule.pct import Pct
 from reference_mmu.config import Config
 from reference_mmu.walk import walk
 def _actor() -> Generator[int, None, int]:
@@ -67,9 +68,9 @@ def execute() -> int:
 from fuzzer.compiled import use_compiled_core
 state = use_compiled_core()
 assert use_compiled_core() is state
-from fuzzer.execute import execute
-import fuzzer.schedulers.pct, reference_mmu.walk
-kinds = {m.__file__.endswith(".py") for m in (fuzzer.execute, fuzzer.schedulers.pct, reference_mmu.walk)}
+from fuzzer.run.execute import execute
+import fuzzer.run.execute, fuzzer.schedule.pct, reference_mmu.walk
+kinds = {m.__file__.endswith(".py") for m in (fuzzer.run.execute, fuzzer.schedule.pct, reference_mmu.walk)}
 assert kinds == {not state.compiled}, kinds
 print(execute(), "compiled" if state.compiled else "interpreted", "|", state.reason)
 """,
@@ -169,7 +170,7 @@ class TestCompiled:
         [
             ("reference_mmu/walk.py", "STEP = 1", "STEP = 2", "2803"),
             ("reference_mmu/config.py", "PAGES: Final = 8", "PAGES: Final = 4", "2803"),
-            ("fuzzer/schedulers/pct.py", "return 3", "return 4", "5604"),
+            ("fuzzer/schedule/pct.py", "return 3", "return 4", "5604"),
         ],
         ids=["a compiled module", "a constant mypyc copied", "a subpackage"],
     )
@@ -203,18 +204,18 @@ class TestCompiled:
 
     def test_an_error_in_a_source_is_told_and_leaves_the_old_core(self, compiled_toy: Path) -> None:
         cores = sorted((compiled_toy / "build" / "core").iterdir())
-        with (compiled_toy / "fuzzer" / "execute.py").open("a") as source:
+        with (compiled_toy / "fuzzer" / "run" / "execute.py").open("a") as source:
             source.write("\nwrong: int = 'text'\n")
         run = python(compiled_toy, "-m", "fuzzer.compiled")
         assert run.returncode == 1
         assert "core not compiled, everything runs interpreted: mypyc failed\n" in run.stderr
-        assert "fuzzer/execute.py:15: error: Incompatible types in assignment" in run.stderr
+        assert "fuzzer/run/execute.py:15: error: Incompatible types in assignment" in run.stderr
         assert sorted((compiled_toy / "build" / "core").iterdir()) == cores
         assert report(compiled_toy).startswith(f"{RESULT} interpreted | interpreted: the sources changed since")
 
     def test_a_core_that_does_not_load_is_not_installed(self, compiled_toy: Path) -> None:
         cores = sorted((compiled_toy / "build" / "core").iterdir())
-        with (compiled_toy / "fuzzer" / "schedule.py").open("a") as source:
+        with (compiled_toy / "fuzzer" / "schedule" / "schedule.py").open("a") as source:
             source.write("\nLIMIT = int('not a number')\n")
         run = python(compiled_toy, "-m", "fuzzer.compiled")
         assert run.returncode == 1

@@ -7,10 +7,10 @@ import pytest
 
 from fuzzer.expose import PROFILE_OF, Exposure, NothingToExpose, expose_steps, search
 from fuzzer.hunt import Hunt
-from fuzzer.profile import PROFILES
+from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer, trace_digest
-from reference_mmu.patches import PATCHES, UnknownPatch, closure
-from reference_mmu.semantics import OLD, Semantics
+from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
+from reference_mmu.changelog.semantics import OLD, Semantics
 
 CHANGES = [patch.id for patch in PATCHES.values() if patch.kind != "equivalence"]
 AT_SYSTEM_LEVEL = [patch for patch in CHANGES if PATCHES[patch].level == "system"]

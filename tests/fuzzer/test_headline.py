@@ -15,8 +15,8 @@ from fuzzer.headline import (
     resched_every,
     zap_collapsible,
 )
-from reference_mmu.semantics import NEW, OLD, parse_semantics
-from reference_mmu.spte import is_last_spte
+from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
+from reference_mmu.x86.spte import is_last_spte
 
 
 @pytest.mark.parametrize(("tables", "every"), [(1, 1), (64, 0), (64, 1), (64, 7), (64, 63), (64, 64), (64, 1000)])

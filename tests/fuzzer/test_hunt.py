@@ -3,13 +3,13 @@
 
 import pytest
 
-from fuzzer.compare import by_switches
-from fuzzer.finding import Verdict, signature
 from fuzzer.hunt import Hunt
-from fuzzer.profile import PROFILES, Profile
+from fuzzer.judge.finding import Verdict, signature
+from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.recheck import recheck
-from reference_mmu.patches import PATCHES
-from reference_mmu.semantics import NEW, OLD, parse_semantics
+from fuzzer.run.compare import by_switches
+from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
 from tests.hunted import SEEDS, all_found, hunted, reproducer_of
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)

@@ -5,10 +5,10 @@ from itertools import count
 
 import pytest
 
-from fuzzer.finding import Verdict
+from fuzzer.judge.finding import Verdict
 from fuzzer.one_program import Searched, search_program
-from fuzzer.ops import Read
-from fuzzer.program import Actor, Program
+from fuzzer.program.ops import Read
+from fuzzer.program.program import Actor, Program
 from fuzzer.recheck import recheck
 from tests.golden import golden
 

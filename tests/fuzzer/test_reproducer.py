@@ -4,10 +4,10 @@
 import msgspec
 import pytest
 
-from fuzzer.attribute import OWN_CHANGE
-from fuzzer.compare import Models
+from fuzzer.change.variant import changed_models
 from fuzzer.hunt import Hunt, has_effect
-from fuzzer.profile import PROFILES
+from fuzzer.judge.attribute import OWN_CHANGE
+from fuzzer.program.profile import PROFILES
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import (
     FORMAT,
@@ -19,8 +19,8 @@ from fuzzer.reproducer import (
     trace_digest,
     trace_steps,
 )
-from fuzzer.variant import changed_models
-from reference_mmu.semantics import NEW
+from fuzzer.run.compare import Models
+from reference_mmu.changelog.semantics import NEW
 from reference_mmu.version import model_version
 from tests.changes import NO_FLUSH
 from tests.hunted import all_found, reproducer_of

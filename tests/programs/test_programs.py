@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from fuzzer.attribute import OWN_CHANGE, Attribution
-from fuzzer.compare import Comparison, by_switches
-from fuzzer.finding import Finding, Verdict
-from fuzzer.minimize import uids_of
+from fuzzer.change.variant import changed_models
+from fuzzer.judge.attribute import OWN_CHANGE, Attribution
+from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.verdict import Trial
+from fuzzer.minimize.minimize import uids_of
 from fuzzer.recheck import recheck, shows
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
-from fuzzer.variant import changed_models
-from fuzzer.verdict import Trial
-from reference_mmu.semantics import NEW
-from tests.workers.shell import ROOT
+from fuzzer.run.compare import Comparison, by_switches
+from reference_mmu.changelog.semantics import NEW
+from tests.cli.shell import ROOT
 
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*.json"))

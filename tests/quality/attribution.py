@@ -18,15 +18,15 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Final, NamedTuple
 
-from fuzzer.attribute import Attribution
-from fuzzer.compare import Comparison, Drive, by_scheduler
-from fuzzer.generate import generate
-from fuzzer.profile import PROFILES
-from fuzzer.program import Program
-from fuzzer.schedulers import draw_strategy
-from fuzzer.verdict import Trial, operation_tag
-from reference_mmu.patches import PATCHES, closure, dependents
-from reference_mmu.semantics import NEW, OLD, Semantics
+from fuzzer.judge.attribute import Attribution
+from fuzzer.judge.verdict import Trial, operation_tag
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES
+from fuzzer.program.program import Program
+from fuzzer.run.compare import Comparison, Drive, by_scheduler
+from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu.changelog.patches import PATCHES, closure, dependents
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 
 _DISTINCT_SEEDS: Final = 0x51ED270B
 LABELS: Final = tuple(patch.id for patch in PATCHES.values() if patch.kind != "equivalence" and patch.level == "system")

@@ -15,13 +15,13 @@ import time
 
 import msgspec
 
-from fuzzer.docket import Case
-from fuzzer.finding import Finding
 from fuzzer.hunt import Found, Hunt
-from fuzzer.profile import PROFILES
+from fuzzer.judge.docket import Case
+from fuzzer.judge.finding import Finding
+from fuzzer.judge.verdict import Trial
+from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
-from fuzzer.verdict import Trial
-from reference_mmu.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, OLD
 
 
 class Row(msgspec.Struct, frozen=True):

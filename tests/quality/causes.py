@@ -66,13 +66,13 @@ def compare(told: Iterator[Told]) -> Compared:
 def judge_all(old: str, new: str, programs: int, seed: int, diff: str = "", profile: str = "mixed") -> Iterator[Told]:
     """Judge everything that `programs` programs show."""
     # Only now, or these modules would be interpreted where there is a compiled core.
-    from fuzzer.compare import Models
-    from fuzzer.docket import is_judged
+    from fuzzer.change.variant import changed_models
     from fuzzer.hunt import Hunt, judged, kind_of, seen_in, trace_of
-    from fuzzer.profile import PROFILES
+    from fuzzer.judge.docket import is_judged
+    from fuzzer.program.profile import PROFILES
+    from fuzzer.run.compare import Models
     from fuzzer.sighting import cause_name
-    from fuzzer.variant import changed_models
-    from reference_mmu.semantics import parse_semantics
+    from reference_mmu.changelog.semantics import parse_semantics
 
     models = changed_models(diff) if diff else Models()
     hunt = Hunt(parse_semantics(old), parse_semantics(new), PROFILES[profile], models)

@@ -3,7 +3,7 @@
 
     python -m tests.quality.mutate --all --report docs/mutants.md     every mutant, a minute each at most
     python -m tests.quality.mutate --only lock --list                 what there is of one kind
-    python -m tests.quality.mutate fault.py:kvm_faultin_pfn:snapshot:3 --diff
+    python -m tests.quality.mutate x86/fault.py:kvm_faultin_pfn:snapshot:3 --diff
 
 The shipped model is OLD and the mutant is NEW, both with the same semantics, so that no patch of the catalogue can
 excuse a difference.  A mutant is killed by a *regression*: a safety invariant that breaks in the mutant and not in the
@@ -30,28 +30,28 @@ os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
 import msgspec
 import yaml
 
-from fuzzer.compare import Comparison, Drive, Models, Side, by_scheduler
-from fuzzer.finding import Verdict
-from fuzzer.generate import generate
-from fuzzer.outcome import Outcome
-from fuzzer.profile import PROFILES, Profile
-from fuzzer.program import Program
-from fuzzer.rng import Rng
-from fuzzer.schedulers import draw_strategy
-from fuzzer.variant import load_variant
-from fuzzer.verdict import Trial
-from reference_mmu.semantics import NEW, OLD
+from fuzzer.change.variant import load_variant
+from fuzzer.judge.finding import Verdict
+from fuzzer.judge.verdict import Trial
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.program.program import Program
+from fuzzer.program.rng import Rng
+from fuzzer.run.compare import Comparison, Drive, Models, Side, by_scheduler
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu.changelog.semantics import NEW, OLD
 from tests.quality.operators import KINDS, Mutant, enumerate_mutants
 
 SURVIVORS: Final = Path(__file__).with_name("mutants.yaml")
 INDIRECT_FILES: Final = (
-    "account_shadowed.py",
-    "guest_walk.py",
-    "indirect_page.py",
-    "paging_tmpl.py",
-    "sync.py",
-    "track_write.py",
-    "unsync.py",
+    "x86/shadow_mmu/account_shadowed.py",
+    "x86/shadow_mmu/guest_walk.py",
+    "x86/shadow_mmu/indirect_page.py",
+    "x86/shadow_mmu/paging_tmpl.py",
+    "x86/shadow_mmu/sync.py",
+    "x86/shadow_mmu/track_write.py",
+    "x86/shadow_mmu/unsync.py",
 )
 INDIRECT_FUNCTIONS: Final = (
     "invlpg",
@@ -72,13 +72,13 @@ ROOT_FUNCTIONS: Final = (
 FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
 # What a change of this file would be tried with first.
 PROFILE_OF: Final = {
-    "dirty_log.py": PROFILES["harvest"],
-    "eager_split.py": PROFILES["harvest"],
-    "memslot_update.py": PROFILES["slots"],
-    "primary.py": PROFILES["reclaim"],
-    "shadow.py": PROFILES["slots"],
-    "shadow_page.py": PROFILES["slots"],
-    "vcpu.py": PROFILES["slots"],
+    "x86/dirty_log.py": PROFILES["harvest"],
+    "x86/tdp_mmu/eager_split.py": PROFILES["harvest"],
+    "kvm/memslot_update.py": PROFILES["slots"],
+    "mm/primary.py": PROFILES["reclaim"],
+    "x86/shadow_mmu/direct_map.py": PROFILES["slots"],
+    "x86/shadow_mmu/shadow_page.py": PROFILES["slots"],
+    "x86/vcpu.py": PROFILES["slots"],
 }
 
 PROGRAM_SECONDS: Final = 10  # a program takes milliseconds; a mutant may loop for ever between two points

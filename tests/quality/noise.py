@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from fuzzer.compare import Comparison, by_scheduler
-from fuzzer.generate import generate
-from fuzzer.profile import PROFILES
-from fuzzer.schedulers import draw_strategy
-from reference_mmu.semantics import parse_semantics
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES
+from fuzzer.run.compare import Comparison, by_scheduler
+from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu.changelog.semantics import parse_semantics
 
 _DISTINCT_SEEDS: Final = 0x6A09E667
 PAIRS: Final = (("old", "old"), ("new", "new"), ("old", "old+placebo-points"), ("new", "new+placebo-points"))

@@ -15,42 +15,42 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from fuzzer.variant import shipped_source
-from reference_mmu.points import FAULT_LOCK_R, FAULT_PFN, NUMBERS, WANTS
+from fuzzer.change.variant import shipped_source
+from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, NUMBERS, WANTS
 
 FLOW_MODULES: Final = (
-    "account_shadowed",
-    "aging",
-    "dirty_log",
-    "eager_split",
-    "fast_fault",
-    "fault",
-    "flush",
-    "guest_walk",
-    "gup",
-    "host",
-    "indirect_page",
-    "machine",
-    "memslot_update",
-    "mmu_spte",
-    "notifier",
-    "paging_tmpl",
-    "points",
-    "primary",
-    "rmap",
-    "roots",
-    "shadow",
-    "shadow_page",
-    "sync",
-    "tdp_iter",
-    "tdp_mmu",
-    "tlb",
-    "track_write",
-    "unsync",
-    "vcpu",
-    "write_protect",
-    "zap",
-    "zap_range",
+    "x86/shadow_mmu/account_shadowed",
+    "x86/aging",
+    "x86/dirty_log",
+    "x86/tdp_mmu/eager_split",
+    "x86/fast_fault",
+    "x86/fault",
+    "kvm/flush",
+    "x86/shadow_mmu/guest_walk",
+    "mm/gup",
+    "mm/mm",
+    "x86/shadow_mmu/indirect_page",
+    "x86/machine",
+    "kvm/memslot_update",
+    "x86/shadow_mmu/mmu_spte",
+    "kvm/mmu_notifier",
+    "x86/shadow_mmu/paging_tmpl",
+    "x86/points",
+    "mm/primary",
+    "x86/shadow_mmu/rmap",
+    "x86/roots",
+    "x86/shadow_mmu/direct_map",
+    "x86/shadow_mmu/shadow_page",
+    "x86/shadow_mmu/sync",
+    "x86/tdp_mmu/tdp_iter",
+    "x86/tdp_mmu/tdp_mmu",
+    "x86/tlb",
+    "x86/shadow_mmu/track_write",
+    "x86/shadow_mmu/unsync",
+    "x86/vcpu",
+    "x86/write_protect",
+    "x86/tdp_mmu/zap",
+    "x86/zap_range",
 )
 
 _FLAGS: Final = ("flush", "need_tlb_flush", "write_protected", "spte_set")
@@ -472,7 +472,7 @@ def grace_period(function: ast.FunctionDef) -> Iterator[Change]:
 def wait_mutants() -> Iterator[Mutant]:
     """A point at which an actor waits lets it through. Only waits that are not for mmu_lock: taking a lock that is
     not free is a ModelBug by construction."""
-    file = "points.py"
+    file = "x86/points.py"
     text = shipped_source(file)
     for table in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Dict)]:
         for key, value in zip(table.keys, table.values, strict=True):

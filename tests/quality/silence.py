@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     core = use_compiled_core()
-    from fuzzer.profile import PROFILES
+    from fuzzer.program.profile import PROFILES
     from tests.quality.noise import PAIRS, listen  # only now, or these modules would be interpreted
 
     print(f"core {core.reason}; {wanted.programs} programs of {len(PROFILES)} profiles each")

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from fuzzer import ops
-from fuzzer.compare import Comparison, Drive, by_scheduler
 from fuzzer.hunt import shows_divergence, shows_violation
-from fuzzer.minimize import Minimizer, Replay
-from fuzzer.outcome import Outcome
-from fuzzer.program import Actor, Program
+from fuzzer.judge.verdict import Trial
+from fuzzer.minimize.minimize import Minimizer, Replay
+from fuzzer.program import ops
+from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import Reproducer, decode_reproducer
-from fuzzer.verdict import Trial
+from fuzzer.run.compare import Comparison, Drive, by_scheduler
+from fuzzer.run.outcome import Outcome
 from tests.hunted import all_found
 
 GOLDEN = Path(__file__).parents[1] / "programs"

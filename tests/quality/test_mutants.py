@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzzer.variant import apply_diff, shipped_source
+from fuzzer.change.variant import apply_diff, shipped_source
 from tests.quality.mutate import killed, outlived, read_rows, search, with_reason
 from tests.quality.operators import KINDS, enumerate_mutants
 
@@ -22,21 +22,21 @@ MUTANTS = {mutant.id: mutant for mutant in enumerate_mutants()}
 # rate of some 5 / PROGRAMS or better, and then misses with odds of 1 : 150 at worst, typically below 1 : 10**6.
 PROGRAMS = 1200
 SAMPLE = (
-    "notifier.py:kvm_mmu_notifier_invalidate_range_start:flush-call:1",
-    "notifier.py:kvm_unmap_gfn_range:flush-flag:2",
-    "machine.py:Machine.flush_all:flush-local:2",
-    "fault.py:kvm_tdp_mmu_page_fault:stale-check:1",
-    "fault.py:kvm_mmu_faultin_pfn:invalid-check:1",
-    "tdp_mmu.py:__tdp_mmu_set_spte_atomic:cmpxchg:1",
-    "fault.py:is_page_fault_stale:snapshot:1",
-    "notifier.py:kvm_mmu_invalidate_end:seq:1",
-    "fast_fault.py:fast_pf_fix_direct_spte:dirty-bit:1",
-    "dirty_log.py:clear_dirty_pt_masked:dirty-clear:1",
-    "dirty_log.py:kvm_mmu_slot_apply_flags:dirty-walk:4",
-    "fault.py:kvm_tdp_mmu_page_fault:lock:1",
-    "notifier.py:kvm_mmu_notifier_invalidate_range_start:downgrade:1",
-    "dirty_log.py:kvm_swap_flags:grace-period:1",
-    "points.py:SLOTS_SRCU:wait:1",
+    "kvm/mmu_notifier.py:kvm_mmu_notifier_invalidate_range_start:flush-call:1",
+    "kvm/mmu_notifier.py:kvm_unmap_gfn_range:flush-flag:2",
+    "x86/machine.py:Machine.flush_all:flush-local:2",
+    "x86/fault.py:kvm_tdp_mmu_page_fault:stale-check:1",
+    "x86/fault.py:kvm_mmu_faultin_pfn:invalid-check:1",
+    "x86/tdp_mmu/tdp_mmu.py:__tdp_mmu_set_spte_atomic:cmpxchg:1",
+    "x86/fault.py:is_page_fault_stale:snapshot:1",
+    "kvm/mmu_notifier.py:kvm_mmu_invalidate_end:seq:1",
+    "x86/fast_fault.py:fast_pf_fix_direct_spte:dirty-bit:1",
+    "x86/dirty_log.py:clear_dirty_pt_masked:dirty-clear:1",
+    "x86/dirty_log.py:kvm_mmu_slot_apply_flags:dirty-walk:4",
+    "x86/fault.py:kvm_tdp_mmu_page_fault:lock:1",
+    "kvm/mmu_notifier.py:kvm_mmu_notifier_invalidate_range_start:downgrade:1",
+    "x86/dirty_log.py:kvm_swap_flags:grace-period:1",
+    "x86/points.py:SLOTS_SRCU:wait:1",
 )
 
 

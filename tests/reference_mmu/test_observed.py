@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_mmu.effects import OUTCOMES
+from reference_mmu.changelog.effects import OUTCOMES
 from reference_mmu.observed import (
     COUNT_CHANGES,
     COUNT_CHECKS,

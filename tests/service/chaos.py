@@ -35,10 +35,10 @@ from db.schema import (
 )
 from db.session import StoreUnavailable, open_database
 from db.store import Store
+from tests.cli.shell import COMMAND, environment
 from tests.service.fleet import Fleet, Worker
 from tests.service.servers import running_servers
 from tests.service.waiting import let_pass, wait_until
-from tests.workers.shell import COMMAND, environment
 
 WORKERS = 2
 SLOTS = 1

@@ -18,9 +18,9 @@ from db.schema import CampaignState
 from db.session import open_database
 from db.store import Store
 from reference_mmu.version import model_version
+from tests.cli.shell import COMMAND, ROOT, environment
 from tests.service.servers import Servers
 from tests.service.waiting import wait_until
-from tests.workers.shell import COMMAND, ROOT, environment
 from workers.app import app
 
 # Short, so that a test sees the dispatcher lose its patience.

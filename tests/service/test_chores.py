@@ -17,15 +17,15 @@ import pytest
 from db.history import Histories
 from db.notifications import Notifications, Waiting
 from db.schema import FindingState
-from fuzzer.finding import BatchResult, Finding, FoundFinding, signature
-from fuzzer.generate import generate
-from fuzzer.profile import PROFILES
+from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, signature
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES
 from reference_mmu.version import model_version
+from tests.cli.made import FINDING, reproducer_file
+from tests.cli.shell import ROOT
 from tests.db.stored import NAME, NIGHTLY, SECOND, SECOND_NAME, THIRD, THIRD_NAME, VIOLATION
 from tests.service.fleet import Fleet, Worker
 from tests.service.waiting import wait_until
-from tests.workers.made import FINDING, reproducer_file
-from tests.workers.shell import ROOT
 from workers.rechecking import rechecked
 
 pytestmark = pytest.mark.xdist_group("service")

@@ -13,9 +13,9 @@ from db.schema import CampaignState
 from db.session import open_database, utc_now
 from db.store import Store
 from db.tasks import Tasks
+from tests.cli.shell import changed_sources, mmufuzz
 from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
-from tests.workers.shell import changed_sources, mmufuzz
 from workers.app import CONTROL_QUEUE
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -107,7 +107,7 @@ def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(
 ) -> None:
     head = "def generate_script(seed: int, profile: Profile) -> Script:\n"
     doc = '    """The program of a seed as machines run it: a pure function of both arguments."""\n'
-    sources = changed_sources(tmp_path / "sources", "fuzzer/generate.py", head + doc, f"{head}    {planted}\n")
+    sources = changed_sources(tmp_path / "sources", "fuzzer/program/generate.py", head + doc, f"{head}    {planted}\n")
     campaign = fleet.create(8, batch_programs=2, seed=9, task_seconds=4, memory_mib=256)
     worker = fleet.start_worker(sources=sources)
     status = fleet.finish(campaign)

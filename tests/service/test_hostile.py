@@ -12,9 +12,9 @@ from kombu import Connection
 from kombu.transport import redis
 
 from db.session import StoreError
+from tests.cli.shell import changed_sources
 from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
-from tests.workers.shell import changed_sources
 from workers.app import queue_names
 from workers.heartbeat import Heartbeat
 from workers.mailbox import Letter, Mailbox

@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from db.session import transaction
+from tests.cli.shell import changed_sources
 from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
-from tests.workers.shell import changed_sources
 from workers import metrics
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -145,7 +145,7 @@ def test_failures_are_counted(fleet: Fleet, tmp_path: Path) -> None:
     head = "def generate_script(seed: int, profile: Profile) -> Script:\n"
     doc = '    """The program of a seed as machines run it: a pure function of both arguments."""\n'
     planted = f"{head}    assert seed != 3, 'planted'\n"
-    sources = changed_sources(tmp_path / "sources", "fuzzer/generate.py", head + doc, planted)
+    sources = changed_sources(tmp_path / "sources", "fuzzer/program/generate.py", head + doc, planted)
     port = free_port()
     fleet.start_worker(sources=sources, MMUFUZZ_METRICS_PORT=str(port))
     fleet.finish(fleet.create(4, batch_programs=2))

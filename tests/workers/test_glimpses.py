@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from db.batches import store_batch
 from db.session import open_database
 from db.store import Store
-from fuzzer.finding import BatchResult
+from fuzzer.judge.finding import BatchResult
 from fuzzer.sighting import Sighting, Trace
 from tests.db.stored import NIGHTLY
 from workers.glimpses import GLIMPSE_SECONDS, Glimpses

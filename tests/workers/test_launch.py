@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli.main import cli
 from db.fleets import Fleets
 from db.session import open_database
-from fuzzer.schedulers import STRATEGIES
+from fuzzer.schedule.schedulers import STRATEGIES, STRATEGY_WORDS
 from reference_mmu.version import model_version
-from workers.cli import cli
 from workers.launch import BadWish, Wish, launch, prepared, read_form, read_wish
-from workers.options import STRATEGY_WORDS
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 
 import pytest
 
-from reference_mmu.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.host import HOST_D
-from reference_mmu.points import INV_CLEAN, INV_IO, TRACK_FLUSH
-from reference_mmu.primary import discard, migrate_page, share_page, shrink_folio, writeback
-from reference_mmu.semantics import NEW, OLD, Semantics
-from reference_mmu.tlb import TLB_W
-from reference_mmu.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.mm.mm import HOST_D
+from reference_mmu.mm.primary import discard, migrate_page, share_page, shrink_folio, writeback
+from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
+from reference_mmu.x86.points import INV_CLEAN, INV_IO, TRACK_FLUSH
+from reference_mmu.x86.tlb import TLB_W
+from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, MM, Stage
 from tests.deaf import Deaf
 

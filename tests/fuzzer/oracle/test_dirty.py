@@ -4,15 +4,17 @@
 import pytest
 
 from fuzzer.oracle.walk import leaf_of
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.dirty_log import (
+from reference_mmu.kvm.memslot_update import kvm_mmu_zap_all_fast
+from reference_mmu.mm.primary import discard, migrate_page
+from reference_mmu.x86.dirty_log import (
     disable_dirty_log,
     enable_dirty_log,
     kvm_clear_dirty_log_protect,
     kvm_get_dirty_log_protect,
 )
-from reference_mmu.memslot_update import kvm_mmu_zap_all_fast
-from reference_mmu.points import (
+from reference_mmu.x86.points import (
     BACK_LOCK,
     FPF_MARK,
     GET_FLUSH,
@@ -22,10 +24,8 @@ from reference_mmu.points import (
     USER_COPY,
     WALK_FILL,
 )
-from reference_mmu.primary import discard, migrate_page
-from reference_mmu.semantics import NEW, OLD, Semantics
-from reference_mmu.spte import PT_WRITABLE_MASK, is_writable_pte
-from reference_mmu.tlb import TLB_D, TLB_W
+from reference_mmu.x86.spte import PT_WRITABLE_MASK, is_writable_pte
+from reference_mmu.x86.tlb import TLB_D, TLB_W
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
 

@@ -5,13 +5,13 @@ import pytest
 from librt.vecs import vec
 from mypy_extensions import i64
 
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.points import PTE_WRITE_LOCK, SYNC_LOCK, SYNC_SPTE
-from reference_mmu.primary import change_protection_numa, discard
-from reference_mmu.semantics import NEW, OLD, Semantics
-from reference_mmu.tlb import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
-from reference_mmu.vcpu import invlpg
-from reference_mmu.write_protect import kvm_write_track_add_gfn
+from reference_mmu.mm.primary import change_protection_numa, discard
+from reference_mmu.x86.points import PTE_WRITE_LOCK, SYNC_LOCK, SYNC_SPTE
+from reference_mmu.x86.tlb import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
+from reference_mmu.x86.vcpu import invlpg
+from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, MM
 from tests.deaf import Deaf
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, OTHER, ROOT_PAGE, THIRD, GuestStage, gpte

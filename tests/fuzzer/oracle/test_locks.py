@@ -3,21 +3,21 @@
 
 import pytest
 
-from reference_mmu.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
-from reference_mmu.gup import faultin_page
-from reference_mmu.memslot_update import (
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.kvm.memslot_update import (
     id_to_memslot,
     kvm_create_memslot,
     kvm_delete_memslot,
     kvm_mmu_zap_all_fast,
     kvm_move_memslot,
 )
-from reference_mmu.memslots import gfn_to_memslot
-from reference_mmu.points import FRONT_REQUEST, SLOTS_SWAP, USER_COPY, VCPU_UNLOAD
-from reference_mmu.roots import kvm_mmu_free_obsolete_roots
-from reference_mmu.semantics import NEW
-from reference_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
-from reference_mmu.spte import SHADOW_NONPRESENT_VALUE
+from reference_mmu.kvm.memslots import gfn_to_memslot
+from reference_mmu.mm.gup import faultin_page
+from reference_mmu.x86.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
+from reference_mmu.x86.points import FRONT_REQUEST, SLOTS_SWAP, USER_COPY, VCPU_UNLOAD
+from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots
+from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
+from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
 

@@ -3,17 +3,20 @@
 
 import pytest
 
-from reference_mmu.aging import kvm_mmu_notifier_clear_young
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.fault import KvmPageFault, kvm_mmu_finish_page_fault
-from reference_mmu.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
-from reference_mmu.notifier import kvm_mmu_notifier_invalidate_range_end, kvm_mmu_notifier_invalidate_range_start
-from reference_mmu.page_table import KvmMmuPage
-from reference_mmu.points import FAULT_PFN, FRONT_FLUSH, INV_CLEAN, INV_FLUSH, INV_PRIMARY
-from reference_mmu.primary import collapse_huge_page, discard, migrate_page, shrink_folio, writeback
-from reference_mmu.ret_pf import RET_PF_FIXED
-from reference_mmu.semantics import NEW, OLD, Semantics
-from reference_mmu.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
+from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
+from reference_mmu.kvm.mmu_notifier import (
+    kvm_mmu_notifier_invalidate_range_end,
+    kvm_mmu_notifier_invalidate_range_start,
+)
+from reference_mmu.mm.primary import collapse_huge_page, discard, migrate_page, shrink_folio, writeback
+from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
+from reference_mmu.x86.fault import KvmPageFault, kvm_mmu_finish_page_fault
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.points import FAULT_PFN, FRONT_FLUSH, INV_CLEAN, INV_FLUSH, INV_PRIMARY
+from reference_mmu.x86.ret_pf import RET_PF_FIXED
+from reference_mmu.x86.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
 from tests.by_hand import IOCTL, MM, Stage
 from tests.deaf import Deaf
 

@@ -3,10 +3,11 @@
 
 import pytest
 
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.dirty_log import disable_dirty_log
-from reference_mmu.memslot_update import kvm_delete_memslot
-from reference_mmu.points import (
+from reference_mmu.kvm.memslot_update import kvm_delete_memslot
+from reference_mmu.x86.dirty_log import disable_dirty_log
+from reference_mmu.x86.points import (
     BACK_ZAP,
     COLLAPSE_FLUSH,
     COLLAPSE_FROZEN,
@@ -15,9 +16,8 @@ from reference_mmu.points import (
     FPF_READ,
     WALK_LEAF,
 )
-from reference_mmu.roots import kvm_mmu_free_roots
-from reference_mmu.semantics import NEW, OLD, Semantics
-from reference_mmu.spte import (
+from reference_mmu.x86.roots import kvm_mmu_free_roots
+from reference_mmu.x86.spte import (
     FROZEN_SPTE,
     PAGE_SHIFT,
     PT_WRITABLE_MASK,

@@ -3,11 +3,13 @@
 
 import pytest
 
-from reference_mmu.aging import kvm_mmu_notifier_clear_young
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
-from reference_mmu.memslot_update import kvm_delete_memslot
-from reference_mmu.points import (
+from reference_mmu.kvm.memslot_update import kvm_delete_memslot
+from reference_mmu.mm.primary import change_protection_numa, migrate_page
+from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
+from reference_mmu.x86.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
+from reference_mmu.x86.points import (
     COLLAPSE_FLUSH,
     COLLAPSE_ZAP,
     FAULT_PFN,
@@ -18,17 +20,15 @@ from reference_mmu.points import (
     ITER_RELOCK_W,
     ZAP_LEAF,
 )
-from reference_mmu.primary import change_protection_numa, migrate_page
-from reference_mmu.semantics import NEW, OLD, Semantics
-from reference_mmu.spte import (
+from reference_mmu.x86.spte import (
     PAGE_SHIFT,
     PT_WRITABLE_MASK,
     SHADOW_NONPRESENT_VALUE,
     is_mmu_writable_spte,
     is_writable_pte,
 )
-from reference_mmu.tlb import TLB_W
-from reference_mmu.write_protect import kvm_write_track_add_gfn
+from reference_mmu.x86.tlb import TLB_W
+from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`--apply FILE`: a user's own change to the model, as a unified diff."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+
+from cli.interpreted import require_interpreted
+from cli.watchdog import Hung, watchdog
+from fuzzer.change.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models
+from fuzzer.run.compare import Models
+from fuzzer.run.model import SHIPPED
+from reference_mmu.changelog.effects import EFFECTS
+from workers.refusal import BadInput, refuse
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+_STANDARD_INPUT: Final = "-"
+_ADVICE: Final = "make it at the top of the checkout with 'git diff -- reference_mmu'"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A diff that applies and loads, and what the user calls it."""
+
+    name: str
+    diff: str
+
+    def models(self) -> Models:
+        return changed_models(self.diff)
+
+    def lines(self) -> Iterator[str]:
+        """What is compared, in words."""
+        inside = self.models().old is not SHIPPED
+        where = "which the sources have already: OLD is without it" if inside else "NEW is the model with it"
+        yield f"own change {self.name} ({digest(self.diff)}), {where}"
+        yield "core interpreted: a changed model runs no other way"
+
+
+def digest(diff: str) -> str:
+    """12 hex digits to tell changes apart."""
+    return hashlib.sha256(diff.encode()).hexdigest()[:12]
+
+
+def apply_option(command: _Command) -> _Command:
+    """Adds --apply to a command, which gets a Change, or None, as its argument `change`."""
+    return click.option(
+        "--apply",
+        "change",
+        type=_ChangeType(),
+        help="Give NEW's model this change, a unified diff of reference_mmu; '-' for standard input.",
+    )(command)
+
+
+def allow_option(command: _Command) -> _Command:
+    """Adds --allow to a command that has --apply; it gets the effects as `allowed`."""
+    return click.option(
+        "--allow",
+        "allowed",
+        metavar="EFFECT",
+        multiple=True,
+        type=click.Choice(sorted(EFFECTS)),
+        help="The change may have this effect, say fewer-flushes; repeat it for more. "
+        "Then that is documented; without it every effect of yours is unexplained.",
+    )(command)
+
+
+class _ChangeType(click.ParamType[Change]):
+    name = "DIFF"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Change:
+        if isinstance(value, Change):
+            return value
+        require_interpreted()
+        return read_change(str(value))
+
+
+def read_change(path: str) -> Change:
+    """Read a diff, and load the changed model once to see that it can be. Raises BadInput."""
+    diff = read_diff(path)
+    if not diff.strip():
+        raise BadInput(f"--apply {path}: the diff is empty; {_ADVICE}")
+    name = "of standard input" if path == _STANDARD_INPUT else Path(path).name
+    try:
+        with watchdog():
+            changed_models(diff)
+    except Hung as hung:
+        raise BadInput(f"--apply {path}: the changed model hangs when it is imported, {hung}") from hung
+    except Mismatch as error:
+        raise BadInput(f"--apply {path}: {error}; {_ADVICE}") from error
+    except VariantError as error:
+        raise BadInput(f"--apply {path}: {error}; mend the change and try again") from error
+    return Change(name, diff)
+
+
+def read_diff(path: str) -> str:
+    """The text of a file or of standard input. Raises BadInput."""
+    with refuse(OSError, UnicodeDecodeError, what=f"--apply {path} cannot be read", advice=_ADVICE):
+        if path == _STANDARD_INPUT:
+            data = sys.stdin.buffer.read(DIFF_BYTES_MAX + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(DIFF_BYTES_MAX + 1)
+        if len(data) > DIFF_BYTES_MAX:
+            raise BadInput(f"--apply {path}: the diff has more than {DIFF_BYTES_MAX >> 10} KiB; {_ADVICE}")
+        return data.decode()

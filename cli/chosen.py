@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Patches named on the command line, or all that a command is for."""
+
+from collections.abc import Callable, Container
+from typing import TypeVar
+
+import click
+from rich.console import Console
+
+from reference_mmu.changelog.patches import PATCHES, unknown_patch
+from workers.refusal import BadInput
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+_Result = TypeVar("_Result")
+
+
+def patches_argument(command: _Command) -> _Command:
+    """Adds [PATCH]... and --all to a command, which gets them as `names` and `every`; see `chosen`."""
+    command = click.option("--all", "every", is_flag=True, help="All patches that this command is for.")(command)
+    return click.argument("names", nargs=-1, metavar="[PATCH]...")(command)
+
+
+def chosen(names: tuple[str, ...], every: bool, kinds: Container[str], advice: str) -> list[str]:
+    """The patches to work on, in catalogue order with --all, each once. `advice` says what to do with a patch whose
+    kind is not one of `kinds`. Raises BadInput."""
+    if every == bool(names):
+        raise BadInput("name patches or give --all, one of the two; 'mmufuzz patches' lists them")
+    if every:
+        return [patch.id for patch in PATCHES.values() if patch.kind in kinds]
+    for name in names:
+        if name not in PATCHES:
+            raise BadInput(str(unknown_patch(name)))
+        if PATCHES[name].kind not in kinds:
+            raise BadInput(f"'{name}' is a patch of kind {PATCHES[name].kind}: {advice} {name}'")
+    return list(dict.fromkeys(names))
+
+
+def worked_through(
+    patches: list[str], console: Console, work: Callable[[str], _Result], tell: Callable[[Console, _Result], None]
+) -> tuple[list[_Result], bool]:
+    """Do and tell one patch after the other; the results, and whether Ctrl-C ended it before the last."""
+    results: list[_Result] = []
+    try:
+        for patch in patches:
+            with console.status(f"{patch} ({len(results) + 1} of {len(patches)})"):
+                results.append(work(patch))
+            tell(console, results[-1])
+    except KeyboardInterrupt:
+        return results, True
+    return results, False

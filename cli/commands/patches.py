@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz patches`: the catalogue, and what each patch changes in the model."""
+
+import textwrap
+
+import click
+import msgspec
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+from cli.document import Document, json_option
+from fuzzer.change.fold import FoldError, patch_diff
+from fuzzer.change.listed_patch import ListedPatch, details, listed
+from reference_mmu.changelog.patches import PATCHES, unknown_patch
+from workers.refusal import BadInput, refuse
+
+_LABEL_WIDTH = 12
+_TEXT_WIDTH = 120
+
+
+class PatchesReport(msgspec.Struct, frozen=True):
+    """The JSON of `patches`."""
+
+    patches: tuple[ListedPatch, ...]
+
+
+class PatchReport(msgspec.Struct, frozen=True):
+    """The JSON of `patches show`."""
+
+    patch: ListedPatch
+    diff: str
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def patches(ctx: click.Context, document: Document) -> None:
+    """List the KVM commits that the model can switch.
+
+    \b
+    Examples:
+      mmufuzz patches
+      mmufuzz patches show age-elides-tlb-flush
+    """
+    if ctx.invoked_subcommand is not None:
+        document.belongs_after(ctx.invoked_subcommand)
+        return
+    rows = [listed(patch) for patch in PATCHES.values()]
+    console = document.console()
+    console.print(make_table(rows))
+    console.print("what one changes:  mmufuzz patches show PATCH")
+    document.write(PatchesReport(tuple(rows)))
+
+
+@patches.command()
+@click.argument("patch_id", metavar="PATCH")
+@json_option
+def show(patch_id: str, document: Document) -> None:
+    """Show what a commit changes: in words, in effects it may and may not have, and as a diff of the model.
+
+    The diff is made from the model's own source, by taking the patch's flag out once as off and once as on.
+    """
+    if patch_id not in PATCHES:
+        raise BadInput(str(unknown_patch(patch_id)))
+    patch = PATCHES[patch_id]
+    with refuse(FoldError, advice="the rest of the catalogue is shown by 'mmufuzz patches'"):
+        diff = patch_diff(patch_id)
+    row = listed(patch)
+    console = document.console()
+    for label, text in details(row):
+        console.print(labelled(label, text))
+    console.print()
+    print_diff(console, diff)
+    document.write(PatchReport(row, diff))
+
+
+def make_table(rows: list[ListedPatch]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("patch", "kind", "area", "level", "state", "sites", "requires", "may change"):
+        table.add_column(name, overflow="fold", justify="right" if name == "sites" else "left")
+    for row in rows:
+        patch = row.patch
+        table.add_row(
+            patch.id,
+            patch.kind,
+            patch.area,
+            patch.level,
+            row.state,
+            str(len(row.sites)),
+            ", ".join(patch.requires) or "-",
+            f"{len(patch.allowed)} effects" if patch.allowed else "nothing",
+        )
+    return table
+
+
+def labelled(label: str, text: str) -> str:
+    """The text behind its label, wrapped."""
+    indent = " " * (_LABEL_WIDTH + 2)
+    return textwrap.fill(
+        text, _TEXT_WIDTH, initial_indent=f"{label:<{_LABEL_WIDTH}}  ", subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def print_diff(console: Console, diff: str) -> None:
+    if not diff:
+        console.print("the model reads its flag nowhere, so there is no diff")
+    elif console.is_terminal:
+        console.print(Syntax(diff, "diff", background_color="default"))
+    else:
+        console.print(diff, end="")

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz run`: search on this machine."""
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+
+from cli.change import Change, allow_option, apply_option, digest
+from cli.document import Document, check_directory, json_option
+from cli.interrupts import Interrupts
+from cli.options import out_option, profile_option, seed_option, strategy_option
+from cli.order import Order, batch_size
+from cli.parameters import SpecType, database_name, open_store, read_reproducer
+from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
+from cli.search import Search
+from cli.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
+from cli.tally import Tally
+from cli.telling import print_telling
+from db.campaigns import NewCampaign
+from db.schema import CampaignState
+from db.session import DEFAULT_URL, StoreError
+from db.store import Store
+from fuzzer.compiled import use_compiled_core
+from fuzzer.judge.finding import Verdict
+from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.tell.story import tell
+from reference_mmu.changelog.semantics import OLD, Semantics
+from reference_mmu.version import model_version
+from workers.refusal import BadInput, refuse
+
+JOBS_MAX: Final = 64
+DEFAULT_SECONDS: Final = 60
+_TICK_SECONDS: Final = 0.2
+# When its time is over, the search may judge and minimize what waits for so long; after a Ctrl-C not at all.
+_SETTLE_SECONDS: Final = 8.0
+# A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
+_GRACE_SECONDS: Final = 20.0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to search, and where to put what is found."""
+
+    order: Order
+    budget: Budget
+    database: str
+    folder: Path
+    change: Change | None = None
+
+
+@click.command()
+@click.option(
+    "--seconds", metavar="N", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS})."
+)
+@click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
+@seed_option(default=None)
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1, JOBS_MAX),
+    default=lambda: min(JOBS_MAX, len(os.sched_getaffinity(0))),
+    help="Search processes (default: one per core).",
+)
+@profile_option
+@click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
+@click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
+@strategy_option
+@apply_option
+@allow_option
+@click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
+@out_option("signature")
+@json_option
+def run(
+    seconds: int | None,
+    programs: int | None,
+    seed: int | None,
+    jobs: int,
+    profile: str,
+    old: Semantics | None,
+    new: Semantics,
+    strategies: tuple[str, ...] | None,
+    change: Change | None,
+    allowed: tuple[str, ...],
+    database: str,
+    folder: Path,
+    document: Document,
+) -> None:
+    """Search for behaviour that differs between OLD and NEW.
+
+    Each program and its interleaving are a function of the program's seed. What counts as the same finding depends
+    on what a process has seen before, so a run is repeated exactly by giving --seed, --programs and --jobs.
+
+    \b
+    Examples:
+      mmufuzz run                           a minute on all cores
+      mmufuzz run --programs 10000 --seed 1 --jobs 1
+      mmufuzz run --old old --new old+age-elides-tlb-flush --profile aging
+      mmufuzz run --seconds 600 --json result.json
+      mmufuzz run --apply my-change.patch   the model with your change to it
+      git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
+
+    Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
+    what still waits to be judged or minimized is given some seconds more.
+
+    Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
+    130 stopped by Ctrl-C.
+    """
+    if seconds is not None and programs is not None:
+        raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
+    if allowed and change is None:
+        raise BadInput("--allow says what a change of --apply may do; a commit's effects are in 'mmufuzz patches show'")
+    old = old or (new if change else OLD)
+    order = Order(
+        old=old.spec(),
+        new=new.spec(),
+        profile=profile,
+        seed=secrets.randbelow(2**31) if seed is None else seed,
+        programs=programs or 0,
+        batch_programs=batch_size(programs or 0, jobs),
+        jobs=jobs,
+        diff=change.diff if change else "",
+        allowed=allowed,
+        strategies=strategies,
+    )
+    lacking = sorted(old.patches - new.patches)
+    if lacking:
+        raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
+    check_directory(folder, "--out")
+    budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
+    raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder, change), document))
+
+
+def search_and_report(request: Request, document: Document) -> int:
+    """Run the search and tell what came out; returns the exit code."""
+    order, console = request.order, document.console()
+    store = open_store(request.database)
+    with refuse(OSError, what=f"--out {request.folder} cannot be made", advice="name another directory"):
+        request.folder.mkdir(parents=True, exist_ok=True)
+    console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, jobs {order.jobs}")
+    for line in request.change.lines() if request.change else (f"core {use_compiled_core().reason}",):
+        console.print(line)
+    started = time.monotonic()
+    lost = f"the search has ended; reproducers found before are in {request.folder}"
+    with Interrupts() as interrupts, refuse(StoreError, OSError, advice=lost):
+        campaign = begin_campaign(store, request)
+        tally = Tally(store, campaign, order, request.folder)
+        failures = drive_search(request, tally, make_progress(console, request.budget), interrupts)
+        complete = not interrupts.received and not failures
+        store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
+    elapsed = time.monotonic() - started
+    print_summary(console, tally, request, elapsed)
+    if not tally.findings and not failures:
+        console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")
+    for failure in failures:
+        click.echo(f"mmufuzz: {failure}", err=True)
+    document.write(make_report(tally, request, elapsed))
+    failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
+    return interrupts.exit_code() or int(bool(failed))
+
+
+def begin_campaign(store: Store, request: Request) -> int:
+    """Store what is searched, by budget of programs or of seconds."""
+    order, budget = request.order, request.budget
+    searched = NewCampaign(
+        name=f"run --seed {order.seed}{f' --apply {request.change.name}' if request.change else ''}",
+        old_spec=order.old,
+        new_spec=order.new,
+        profile=order.profile,
+        seed_first=order.seed,
+        model_version=model_version(),
+        budget_seconds=None if budget.programs else float(budget.seconds),
+        budget_programs=budget.programs or None,
+        strategies=order.strategies,
+    )
+    return store.create_campaign(searched)
+
+
+def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> list[str]:
+    """Search until the budget is spent or a signal comes; returns how processes failed."""
+    started = time.monotonic()
+    stop_at = float("inf") if request.order.programs else started + request.budget.seconds
+    stopped_at = float("inf")
+    enough = False
+    with Search(request.order) as search, progress:
+        while search.running():
+            for part in search.parts(_TICK_SECONDS):
+                for tallied in tally.add(part):
+                    if tallied.finding.verdict is not Verdict.DOCUMENTED:
+                        progress.say(finding_line(tallied))
+            now = time.monotonic()
+            progress.show(tally, now - started)
+            if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
+                search.stop()
+                stopped_at = now
+            if not enough and stopped_at < float("inf") and (interrupts.received or now > stopped_at + _SETTLE_SECONDS):
+                search.stop()
+                enough = True
+            if len(interrupts.received) > 1 or now > stopped_at + _SETTLE_SECONDS + _GRACE_SECONDS:
+                search.kill()
+        tally.store_rest()
+    return search.failures
+
+
+def print_summary(console: Console, tally: Tally, request: Request, elapsed: float) -> None:
+    """What was found, by patch; where it is; how to replay the first."""
+    console.print()
+    for line in summary_lines(tally):
+        console.print(line)
+    if tally.findings:
+        console.print()
+    console.print(f"{rate_words(tally, elapsed)}, {elapsed:.1f} s")
+    console.print(verdict_words(tally.verdicts()))
+    console.print(f"database:   {database_name(request.database)}")
+    if tally.findings:
+        console.print(f"directory:  {request.folder}")
+    whole = unminimized(tally)
+    if whole:
+        console.print(f"{whole} of the reproducers are whole programs: make one small with mmufuzz minimize FILE")
+    first = first_reproducer(tally)
+    if first is not None and request.change:
+        console.print(f"\nthe smallest story of the first, {first}:\n")
+        reproducer = read_reproducer(str(first), run_change=True)
+        comparison = reproducer.comparison()
+        print_telling(console, reproducer, comparison, tell(comparison, reproducer.story()).rows)
+        console.print()
+    if first is not None:
+        console.print(f"replay the first with:  {replay_command(first)}{' --run-change' if request.change else ''}")
+
+
+def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
+    order = request.order
+    return RunReport(
+        programs=tally.programs,
+        steps=tally.steps,
+        seconds=round(elapsed, 3),
+        seed=order.seed,
+        core="compiled" if use_compiled_core().compiled else "interpreted",
+        verdicts=tally.verdicts(),
+        findings=reported(tally),
+        coverage=len(tally.coverage),
+        jobs=order.jobs,
+        profile=order.profile,
+        old=order.old,
+        new=order.new,
+        strategies=order.strategies or STRATEGIES,
+        campaign=tally.campaign,
+        database=database_name(request.database),
+        change=digest(order.diff) if order.diff else "",
+    )

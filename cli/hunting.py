@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One search process: a Hunt that lives as long as the process, batch after batch."""
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from multiprocessing.connection import Connection
+from typing import Final
+
+import msgspec
+
+from cli.order import Gain, Order, Part
+from cli.watchdog import Hung, watchdog
+from fuzzer.change.variant import changed_models
+from fuzzer.hunt import Hunt
+from fuzzer.program.profile import PROFILES
+from fuzzer.run.compare import Models
+from fuzzer.schedule.schedulers import STRATEGIES
+from reference_mmu.changelog.semantics import parse_semantics
+
+# How long a process may have counted programs that nobody has heard of.
+_REPORT_SECONDS: Final = 0.25
+# How often it looks whether anybody told it to stop.
+_LISTEN_SECONDS: Final = 0.02
+# While it searches, one part in so many goes into judging, see fuzzer.effort: what waits is judged in the end.
+PATIENCE: Final = 10
+
+
+def hunt_batches(connection: Connection, order: Order, process: int) -> None:
+    """Hunt the batches of process number `process` and send Parts, until the last one, or until anything comes from
+    the other side: then the batch in hand is cut short.  What waits to be judged then is judged, until anything comes
+    again; but what nobody has judged the like of is judged all the same.  The end of file ends all of it."""
+    hunter = Hunter(order)
+    gc.freeze()  # what is here now stays: the collector need not look at it again and again
+    try:
+        with watchdog():
+            _hunt_batches(connection, hunter, process)
+    except Hung as hung:
+        connection.send_bytes(msgspec.msgpack.encode(hunter.last_word(hung)))
+
+
+def _hunt_batches(connection: Connection, hunter: "Hunter", process: int) -> None:
+    order = hunter.order
+    for number in count(process, order.jobs):
+        if not order.batch(number):
+            return
+        for part in hunter.hunt(number, Listener(connection), last=not order.batch(number + order.jobs)):
+            connection.send_bytes(msgspec.msgpack.encode(part))
+        if hunter.stopped:
+            return
+
+
+class Listener:
+    """Hears what comes from the other side, and asks seldom enough to cost nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._at = 0.0
+
+    def hears(self) -> bool:
+        """Has anything come, or does nobody listen any more?  Each message is heard once."""
+        now = time.monotonic()
+        if now - self._at < _LISTEN_SECONDS:
+            return False
+        self._at = now
+        if not self._connection.poll():
+            return False
+        with suppress(EOFError, OSError):
+            self._connection.recv_bytes()
+        return True
+
+
+class Hunter:
+    """A Hunt, and how much of it has been reported."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        models = Models()
+        if order.diff:
+            models = msgspec.structs.replace(changed_models(order.diff), allowed=frozenset(order.allowed))
+        old, new = parse_semantics(order.old), parse_semantics(order.new)
+        strategies = order.strategies or STRATEGIES
+        profile = PROFILES[order.profile]
+        self.search = Hunt(old, new, profile, models, strategies=strategies, patience=PATIENCE)
+        self.stopped = False
+        self.batch = 0
+        self.counted: dict[str, int] = {}
+        self.sent: dict[str, bool] = {}
+        """Of each finding whether the reproducer that was sent is a minimized one."""
+        self.gains: dict[str, Gain] = {}
+        self.programs = 0
+        self.steps = 0
+        self.points: set[int] = set()
+        self.since = time.monotonic()
+
+    def hunt(self, number: int, listener: Listener, *, last: bool) -> Iterator[Part]:
+        """The parts of one batch; after the last one, and after one that is cut short, what waits is judged."""
+        self.since = time.monotonic()
+        self.batch = number
+        for seed in self.order.batch(number):
+            fresh = self.search.one(seed)
+            self.stopped = listener.hears()
+            if self.stopped:
+                break
+            if fresh or time.monotonic() - self.since > _REPORT_SECONDS:
+                yield self.part(number, last=False)
+        if last or self.stopped:
+            yield from self.settle(number, listener)
+        yield self.part(number, last=True)
+
+    def settle(self, number: int, listener: Listener) -> Iterator[Part]:
+        """Judge what waits, until it is told again to stop, and what was never judged in any case."""
+        enough = False
+        for fresh in self.search.settle():
+            enough = enough or listener.hears()
+            if fresh or time.monotonic() - self.since > _REPORT_SECONDS:
+                yield self.part(number, last=False)
+            if enough and not self.search.docket.has_unseen():
+                self.stopped = True
+                return
+
+    def note(self) -> None:
+        """Note which findings have grown, or become smaller, since this was last asked."""
+        for name, seed in self.search.grown.items():
+            found = self.search.found[name]
+            grown = found.count - self.counted.get(name, 0)
+            body = None if self.sent.get(name) == found.minimized else found.reproducer
+            self.counted[name] = found.count
+            self.sent[name] = found.minimized
+            if grown or body is not None:
+                self.gains[name] = Gain(
+                    found.finding, grown, seed, body, found.operations, found.preemptions, found.minimized
+                )
+        self.search.grown.clear()
+
+    def last_word(self, hung: Hung) -> Part:
+        """What has come since the last part, and that no more will."""
+        seed = self.search.seed
+        again = f"--seed {seed} --programs 1 --jobs 1 does it again"
+        failure = f"the model hangs in the program of seed {seed}, {hung}: no `yield`; {again}, findings are kept"
+        return msgspec.structs.replace(self.part(self.batch, last=False), failure=failure)
+
+    def part(self, number: int, *, last: bool) -> Part:
+        """What has come since the last part."""
+        self.note()
+        now, search = time.monotonic(), self.search
+        part = Part(
+            batch=number,
+            programs=search.programs - self.programs,
+            steps=search.steps - self.steps,
+            seconds=now - self.since,
+            coverage=tuple(search.coverage.pairs - self.points),
+            gains=tuple(self.gains.values()),
+            last=last,
+        )
+        self.programs, self.steps, self.since = search.programs, search.steps, now
+        self.points.update(part.coverage)
+        self.gains = {}
+        return part

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a search is told, and what it sends back."""
+
+from typing import Final
+
+import msgspec
+
+from fuzzer.judge.finding import Finding, FoundFinding, Natural, Seed
+
+BATCH_PROGRAMS: Final = 50
+
+# Storing a batch takes about a hundredth of a second, in which a search process runs as many programs as a first batch
+# has.  So batches grow: after so many of a size each process's are twice as large, up to so many times.  A larger one
+# is at most an eighth of what its process has run before, so that no process ends long after the others.
+_BATCHES_PER_SIZE: Final = 16
+_DOUBLINGS: Final = 7
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A search over the seeds from `seed` on, for `programs` programs or, if 0, until it is stopped.
+
+    Batch n has the seeds that follow those of batch n - 1; the first ones have `batch_programs`, later ones more.
+    Process number p of `jobs` hunts the batches n with n mod jobs = p, so that who hunts what does not depend on how
+    fast anybody is.
+    """
+
+    old: str
+    new: str
+    profile: str
+    seed: int
+    programs: int
+    batch_programs: int
+    jobs: int
+    diff: str = ""
+    """The user's change that NEW's model has; see fuzzer.variant.changed_models."""
+    allowed: tuple[str, ...] = ()
+    """Effects that the user says her change may have."""
+    strategies: tuple[str, ...] | None = None
+    """Schedulers, see fuzzer.schedulers, which must not be imported here: see workers.search; None for all."""
+
+    def batch(self, number: int) -> range:
+        """Seeds of a batch, none if it lies beyond the last program."""
+        first, size = self.seed, self.batch_programs
+        alike = _BATCHES_PER_SIZE * self.jobs
+        for _ in range(_DOUBLINGS):
+            if number < alike:
+                break
+            number -= alike
+            first += alike * size
+            size *= 2
+        first += number * size
+        end = first + size
+        return range(first, min(end, self.seed + self.programs) if self.programs else end)
+
+
+class Gain(msgspec.Struct, frozen=True):
+    """A finding by how much its count grew, which is not at all if there is only a smaller story.
+
+    `reproducer` comes with the first gain, and again when it has been minimized; `operations` and `preemptions` are
+    its size.  `first_seed`: of the programs that are counted now the first; one that had to wait until it was judged
+    may be of an earlier batch.
+    """
+
+    finding: Finding
+    count: Natural
+    first_seed: Seed
+    reproducer: bytes | None
+    operations: int
+    preemptions: int
+    minimized: bool
+
+    def found(self) -> FoundFinding:
+        """For the store, which counts: only of a count above 0."""
+        return FoundFinding(self.finding, self.count, self.first_seed, self.reproducer)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `failure`: why this
+    process cannot go on, its last word."""
+
+    batch: int
+    programs: int
+    steps: int
+    seconds: float
+    coverage: tuple[int, ...]
+    """Coverage points that this process had not seen before."""
+    gains: tuple[Gain, ...]
+    last: bool
+    failure: str = ""
+
+
+def batch_size(programs: int, jobs: int) -> int:
+    """Programs of a first batch: BATCH_PROGRAMS, but so few that no job is left without one."""
+    return min(BATCH_PROGRAMS, -(-programs // jobs)) if programs else BATCH_PROGRAMS

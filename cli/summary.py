@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The end of a search: what it found, by patch, as text and as JSON; and the command that replays the first."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cli.tally import Tallied, Tally
+from fuzzer.judge.finding import Verdict
+from reference_mmu.changelog.patches import PATCHES
+
+FAILURES: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
+
+# Most interesting first: what may be a bug of new, then what new repairs, then what both suffer from.
+_INTEREST: Final = (
+    Verdict.REGRESSION,
+    Verdict.UNEXPLAINED,
+    Verdict.FIXED,
+    Verdict.FIXED_SILENTLY,
+    Verdict.BASELINE,
+    Verdict.DOCUMENTED,
+)
+
+
+class ReportedFinding(msgspec.Struct, frozen=True):
+    """One signature in the JSON of `run`."""
+
+    signature: str
+    verdict: Verdict
+    kind: str
+    what: str
+    patches: tuple[str, ...]
+    count: int
+    reproducer: str | None
+    leader: str
+    side: str
+    sites: tuple[str, str]
+    operations: int
+    preemptions: int
+    minimized: bool
+    """Is its story the smallest there is?"""
+
+
+class RunReport(msgspec.Struct, frozen=True):
+    """The JSON of `run`."""
+
+    programs: int
+    steps: int
+    seconds: float
+    seed: int
+    core: str
+    verdicts: dict[str, int]
+    findings: tuple[ReportedFinding, ...]
+    coverage: int
+    jobs: int
+    profile: str
+    old: str
+    new: str
+    strategies: tuple[str, ...]
+    campaign: int
+    database: str
+    change: str
+    """Digest of the user's own change, "" if there was none."""
+
+
+def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
+    """The findings, most interesting first."""
+    signatures = {id(tallied): name for name, tallied in tally.findings.items()}
+    return tuple(
+        ReportedFinding(
+            signature=signatures[id(tallied)],
+            verdict=tallied.finding.verdict,
+            kind=tallied.finding.kind,
+            what=tallied.finding.what,
+            patches=tallied.finding.patches,
+            count=tallied.count,
+            reproducer=None if tallied.reproducer is None else str(tallied.reproducer),
+            leader=tallied.finding.leader,
+            side=tallied.finding.side,
+            sites=tallied.finding.sites,
+            operations=tallied.operations,
+            preemptions=tallied.preemptions,
+            minimized=tallied.minimized,
+        )
+        for tallied in by_interest(tally.findings.values())
+    )
+
+
+def by_interest(findings: Iterable[Tallied]) -> list[Tallied]:
+    """Sorted for a reader: verdict, then catalogue order of the patches, then what."""
+    order = {patch: index for index, patch in enumerate(PATCHES)}
+
+    def key(tallied: Tallied) -> tuple[object, ...]:
+        finding = tallied.finding
+        places = [order.get(patch, len(order)) for patch in finding.patches]
+        size = (tallied.operations, tallied.preemptions, tallied.size)
+        return _INTEREST.index(finding.verdict), len(places), places, finding.what, size, finding.sites
+
+    return sorted(findings, key=key)
+
+
+def summary_lines(tally: Tally) -> list[str]:
+    """One line per patch and verdict; a violation has one of its own, since its sentence matters."""
+    lines = []
+    for (verdict, patches), group in groupby(
+        by_interest(tally.findings.values()), key=lambda tallied: (tallied.finding.verdict, tallied.finding.patches)
+    ):
+        members = [tallied.finding for tallied in group]
+        name = " + ".join(patches) or "no patch"
+        effects = sorted({finding.what for finding in members if finding.kind == "divergence"})
+        stories = dict.fromkeys(finding.story for finding in members if finding.kind == "violation")
+        if effects:
+            lines.append(f"{name}: {verdict} ({', '.join(effects)})")
+        lines.extend(f"{name}: {verdict}: {story}" for story in stories)
+    return lines
+
+
+def unminimized(tally: Tally) -> int:
+    """Findings whose story is still the whole program."""
+    return sum(tallied.reproducer is not None and not tallied.minimized for tallied in tally.findings.values())
+
+
+def replay_command(reproducer: Path) -> str:
+    """The command that replays a file, as it has to be typed here."""
+    called = sys.argv[0]
+    name = called if Path(called).name == "mmufuzz" and shutil.which("mmufuzz") != called else "mmufuzz"
+    return shlex.join([name, "replay", str(reproducer)])
+
+
+def first_reproducer(tally: Tally) -> Path | None:
+    """The file of the most interesting finding that has one."""
+    files = (tallied.reproducer for tallied in by_interest(tally.findings.values()))
+    return next((file for file in files if file is not None), None)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A changed model may loop between two preemption points, where neither scheduler nor step limit gets a word in.
+
+A timer looks every second which turn this process is in. It is interpreted code that such a model runs, so the turn is
+a frame on the stack, and where it loops can be told by line. Ticks are counted, not seconds: a process that was
+suspended, or a machine that slept, has missed them.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Final
+
+TICK_SECONDS: Final = 1.0
+# A turn takes microseconds, loading a changed model a fraction of a second.
+TICKS_MAX: Final = 5
+_CALLERS_TOLD: Final = 3
+
+
+class Hung(BaseException):
+    """One turn does not end; the message says for how long, and where it is.
+
+    No Exception: those that a changed flow raises are findings.
+    """
+
+
+@contextmanager
+def watchdog() -> Iterator[None]:
+    """Raises Hung in the block when one turn in it, or the import of a changed model, has not ended after TICKS_MAX
+    ticks. Only in the main thread. A compiled model is not watched: it is the shipped one."""
+    watch = _Watch()
+    before = signal.signal(signal.SIGALRM, watch.tick)
+    timer = signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+class _Watch:
+    """Counts the ticks that one and the same call has lasted."""
+
+    def __init__(self) -> None:
+        self.calls = _watched_calls()
+        self.call: FrameType | None = None
+        self.ticks = 0
+
+    def tick(self, _number: int, frame: FrameType | None) -> None:
+        stack: list[FrameType] = []
+        while frame is not None and frame.f_code not in self.calls:
+            stack.append(frame)
+            frame = frame.f_back
+        # The frame is kept, so no later call can be mistaken for it.
+        self.ticks = self.ticks + 1 if frame is self.call else 0
+        self.call = frame
+        if frame is not None and self.ticks >= TICKS_MAX:
+            seconds = round(TICKS_MAX * TICK_SECONDS)
+            raise Hung(f"more than {seconds} s at {_places(stack)}")
+
+
+def _watched_calls() -> frozenset[CodeType]:
+    """Imported when it is asked for: the core must have been chosen by then."""
+    from fuzzer.change.variant import load_variant
+    from fuzzer.run.execute import Execution
+
+    codes = (getattr(call, "__code__", None) for call in (Execution.step, load_variant))
+    return frozenset(code for code in codes if isinstance(code, CodeType))
+
+
+def _places(stack: list[FrameType]) -> str:
+    """The innermost calls of the model, e.g. "x86/spte.py:10 is_mmio_spte < x86/tdp_mmu/zap.py:55 zap_gfn"."""
+    inside = [frame for frame in stack if _file_of_model(frame)]
+    told = (inside or stack)[:_CALLERS_TOLD]
+    places = ((_file_of_model(f) or Path(f.f_code.co_filename).name, f) for f in told)
+    return " < ".join(f"{file}:{f.f_lineno} {f.f_code.co_name}" for file, f in places)
+
+
+def _file_of_model(frame: FrameType) -> str:
+    """Its file below reference_mmu, or below a changed copy of that; "" if it is none of the model's."""
+    parts = Path(frame.f_code.co_filename).parts
+    package = next((place for place, part in enumerate(parts) if part.startswith("reference_mmu")), len(parts))
+    return "/".join(parts[package + 1 :])

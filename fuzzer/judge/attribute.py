@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which patches cause a difference: by experiment, never by table.
+
+The leader stays what it was, so it repeats the very same run; the follower is varied.  OLD leads: OLD against OLD + S,
+and S is *sufficient* if the difference shows.  NEW leads: NEW - S against NEW, and S is *necessary* if it shows.  S is
+delta-debugged to a minimal set, closed over `requires`; what a member of S drags in by being required is not named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from fuzzer.judge.finding import Direction
+from fuzzer.program.script import Script
+from fuzzer.run.compare import Comparison, Drive, Side
+from fuzzer.run.effort import effort_of
+from fuzzer.run.model import Model
+from fuzzer.run.outcome import Outcome
+from reference_mmu.changelog.patches import PATCHES, PLACEBOS
+from reference_mmu.changelog.semantics import Semantics
+
+# What is looked for in an outcome.
+Shows = Callable[[Outcome], bool]
+# Which of several causes is named: the one with the smallest rank.
+Rank = Callable[[str], int]
+
+# The user's own change, as one more member of the set: the follower runs on her copy of the model, or does not.
+OWN_CHANGE = "own-change"
+
+
+class Attribution(msgspec.Struct, frozen=True):
+    """`patches`: a minimal set that makes the difference, () if even all of them do not show it in the leader's run.
+    `others`: patches that, each by itself, make it as well as the single one in `patches`."""
+
+    patches: tuple[str, ...]
+    direction: Direction
+    others: tuple[str, ...] = ()
+
+
+UNATTRIBUTED = Attribution((), "none")
+
+
+def alike(_patch: str) -> int:
+    """The rank of patches none of which is rather to be named than another."""
+    return 0
+
+
+class Choices:
+    """The patches that may be the cause, and how they hang together: the same for all programs of a comparison.
+
+    `singles`: the candidates, those that drag in least first, so that the patch itself is named and not one that it
+    requires or that requires it; equivalences last: they are only right if nothing else is.
+    """
+
+    def __init__(self, old: frozenset[str], new: frozenset[str], leader: Side, *, own_change: bool) -> None:
+        self.leader: Final = old if leader == "old" else new
+        self.candidates: Final = [p for p in (*PATCHES, *PLACEBOS) if (p in old) != (p in new)]
+        if own_change:
+            self.candidates.append(OWN_CHANGE)
+        self.closed: Final = {patch: self.close((patch,)) for patch in self.candidates}
+        self.singles: Final = sorted(
+            self.candidates,
+            key=lambda p: (p in PATCHES and PATCHES[p].kind == "equivalence", len(self.closed[p])),
+        )
+        equivalences = {p for p in self.candidates if p in PATCHES and PATCHES[p].kind == "equivalence"}
+        self.equivalences: Final = frozenset(p for p in equivalences if self.closed[p] <= equivalences)
+        """Equivalences that drag in nothing else: proven to make no difference, see `mmufuzz prove`."""
+        before = {patch: frozenset(self.singles[:place]) for place, patch in enumerate(self.singles)}
+        self.dragged: Final = {
+            patch: [p for p in self.singles if p in self.closed[patch] & before[patch]] for patch in self.singles
+        }
+        """Of each candidate, the ones that change sides with it and come before it among the singles."""
+
+    def close(self, patches: Iterable[str]) -> frozenset[str]:
+        """The patches with all that must change sides with them: what one that goes on requires, and what requires
+        one that goes off."""
+        closed = set(patches)
+        growing = True
+        while growing:
+            flipped = self.leader.symmetric_difference(closed - {OWN_CHANGE})
+            unmet = [(p, q) for p in flipped & PATCHES.keys() for q in PATCHES[p].requires if q not in flipped]
+            dragged = {q if p in closed else p for p, q in unmet} - closed
+            closed |= dragged
+            growing = bool(dragged)
+        return frozenset(p for p in closed if p in self.candidates)
+
+
+# A search has two, one for each leader; a process that looks at reproducers, as many as these have semantics.
+_choices = lru_cache(maxsize=64)(Choices)
+
+
+class Attributor:
+    """Experiments on one program and one interleaving; outcomes are kept, so further questions are cheap.
+
+    `own`: the outcome of the comparison itself, if that is known.  `met`: the patches whose place in the model the
+    leader's run came by, if that is known; any other one cannot make a difference, and no experiment is spent on it.
+    `effort`: what the experiments have cost so far, in turns.
+    """
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        script: Script,
+        drive: Drive,
+        own: Outcome | None = None,
+        met: Set[str] | None = None,
+    ) -> None:
+        self.comparison = comparison
+        self.script = script
+        self.drive = drive
+        models = comparison.models
+        old, new = comparison.old.patches, comparison.new.patches
+        self.choices = _choices(old, new, comparison.leader, own_change=models.old is not models.new)
+        self.candidates = self.choices.candidates
+        self.met = met
+        self.effort = 0
+        self.outcomes: dict[frozenset[str], Outcome] = {}
+        if own is not None:
+            self.outcomes[frozenset(self.candidates)] = own
+        self.direction: Direction = "sufficient" if comparison.leader == "old" else "necessary"
+
+    def attribute(self, shows: Shows, rank: Rank = alike) -> Attribution:
+        """The minimal set for which `shows` holds: a single patch if one does, else the full set cut down.
+
+        Several single patches may each be enough (OLD leads), or each be needed (NEW leads). `rank` chooses among
+        those, smallest first; it never makes a cause of a patch that the experiment cleared.
+        """
+        singles = Singles(self, shows)
+        causes = [patch for patch in self.choices.singles if singles.is_cause(patch)]
+        if not causes:
+            return self.cut_down(shows)
+        first = min(causes, key=rank)
+        return Attribution((first,), self.direction, tuple(patch for patch in causes if patch != first))
+
+    def name(self, shows: Shows, rank: Rank = alike) -> Attribution:
+        """What attribute() says, but for `others`, which are left out: it ends at the first that is to be named."""
+        singles = Singles(self, shows)
+        for patch in sorted(self.choices.singles, key=rank):
+            if singles.is_cause(patch):
+                return Attribution((patch,), self.direction)
+        return self.cut_down(shows)
+
+    def cut_down(self, shows: Shows) -> Attribution:
+        """The full set without what is not needed, if no single patch is enough."""
+        remaining = frozenset(self.candidates)
+        if not shows(self.outcome(remaining)):
+            return UNATTRIBUTED
+        for patch in self.candidates:
+            smaller = frozenset(p for p in remaining if patch not in self.choices.closed[p])
+            if smaller != remaining and shows(self.outcome(smaller)):
+                remaining = smaller
+        named = self.generators(remaining)
+        return Attribution(named, self.direction) if named else UNATTRIBUTED
+
+    def close(self, patches: Iterable[str]) -> frozenset[str]:
+        """The patches with all that must change sides with them."""
+        return self.choices.close(patches)
+
+    def may_matter(self, patches: Set[str]) -> bool:
+        """Did the leader's run come by the place of one of them, as far as that is known?"""
+        return self.met is None or OWN_CHANGE in patches or not self.met.isdisjoint(patches)
+
+    def is_harmless(self, patch: str) -> bool:
+        """Is it one of the equivalences, and do all of these together make no difference whatever?
+
+        Then none does alone: two would have to undo each other, although each is proven.  One experiment for all of
+        them, before anybody asks which of them broke its promise.
+        """
+        if patch not in self.choices.equivalences:
+            return False
+        together = self.outcome(self.choices.equivalences)
+        return not together.divergences and together.violations("old").keys() == together.violations("new").keys()
+
+    def leader(self) -> Semantics:
+        return self.comparison.old if self.comparison.leader == "old" else self.comparison.new
+
+    def generators(self, patches: frozenset[str]) -> tuple[str, ...]:
+        """The members that no other member drags in."""
+        closed = self.choices.closed
+        return tuple(sorted(p for p in patches if not any(p != q and p in closed[q] for q in patches)))
+
+    def outcome(self, changed: frozenset[str]) -> Outcome:
+        """The leader's run with a follower in which `changed` are as on the other side."""
+        known = self.outcomes.get(changed)
+        if known is None:
+            known = self.varied(changed).run_script(self.script, self.drive)
+            self.effort += effort_of(known)
+            self.outcomes[changed] = known
+        return known
+
+    def varied(self, changed: frozenset[str]) -> Comparison:
+        comparison = self.comparison
+        leader = self.leader()
+        models = comparison.models
+        flipped = _semantics(leader.patches.symmetric_difference(changed - {OWN_CHANGE}))
+        if comparison.leader == "old":
+            follower_model: Model = models.new if OWN_CHANGE in changed else models.old
+            return Comparison(leader, flipped, "old", type(models)(models.old, follower_model))
+        follower_model = models.old if OWN_CHANGE in changed else models.new
+        return Comparison(flipped, leader, "new", type(models)(follower_model, models.new))
+
+
+class Singles:
+    """Which single patches are causes of what `shows` looks for, each asked for once."""
+
+    def __init__(self, attributor: Attributor, shows: Shows) -> None:
+        self.attributor = attributor
+        self.shows = shows
+        self.known: dict[str, bool] = {}
+
+    def is_cause(self, patch: str) -> bool:
+        """Does it show with this patch alone?  One that drags in a cause says nothing about itself, and is none."""
+        known = self.known.get(patch)
+        if known is None:
+            attributor, choices = self.attributor, self.attributor.choices
+            closed = choices.closed[patch]
+            known = (
+                attributor.may_matter(closed)
+                and not attributor.is_harmless(patch)
+                and self.shows(attributor.outcome(closed))
+                and not any(self.is_cause(dragged) for dragged in choices.dragged[patch])
+            )
+            self.known[patch] = known
+        return known
+
+
+@lru_cache(maxsize=256)
+def _semantics(patches: frozenset[str]) -> Semantics:
+    return Semantics(patches)

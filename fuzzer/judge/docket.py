@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What waits to be judged, or to be told in a small story, and what of it comes next.
+
+The first program that shows an invariant broken, or an effect, comes before all others: of these, what only NEW breaks
+comes first, then effects that no commit allows, then the rest.  Then come the first programs of further traces, as they
+were filed, so that what takes long to judge does not keep all else waiting; then small stories of what is not
+documented, then programs whose trace has been judged before, worst first, then small stories of what is documented.
+
+Whatever the order, cases that can have the same cause, which are those of one invariant or effect, are judged as they
+were filed: so the first program of a cause is the same, and with it what is found, however long cases had to wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Set
+from typing import Final
+
+from fuzzer.run.divergence import Divergence
+
+_NEWS, _FIRST, _STORY, _AGAIN, _DOCUMENTED_STORY = range(5)
+
+
+class Case:
+    """Program `seed`, as far as it shows `what`, leaving `trace` as the `round`-th that is judged (0: the first).
+
+    `number`: of the cases of a docket, this one; `is_news`: nothing with its effect or invariant was filed before.
+    `shown`: programs that are counted for it, of which it is the first, until it is judged.  `name`: the signature it
+    was then found to have, "" before.
+    """
+
+    def __init__(self, seed: int, what: Divergence | str, trace: tuple[str, ...], round_: int, grade: int) -> None:
+        self.seed: Final = seed
+        self.what: Final = what
+        self.trace: Final = trace
+        self.round: Final = round_
+        self.grade: Final = grade
+        self.number = 0
+        self.is_news = False
+        self.shown = 1
+        self.name = ""
+
+
+class Docket:
+    """The cases that wait, without the runs that showed them: a machine is large, and running it again is one more run
+    beside the ones that judging takes."""
+
+    def __init__(self) -> None:
+        self._filed = 0
+        self._waiting = 0
+        self._cases: dict[str, deque[Case]] = {}
+        self._urgency: dict[str, tuple[int, int, int]] = {}
+        self._known: set[str] = set()
+        self._stories: list[tuple[int, Case]] = []
+
+    def __len__(self) -> int:
+        return len(self._stories) + self._waiting
+
+    def file(self, case: Case) -> None:
+        """Have a case judged."""
+        self._filed += 1
+        self._waiting += 1
+        case.number = self._filed
+        what = case.trace[0]
+        case.is_news = what not in self._known
+        self._known.add(what)
+        self._cases.setdefault(what, deque()).append(case)
+        self._urgency[what] = min(self._urgency.get(what, _case_urgency(case)), _case_urgency(case))
+
+    def tell(self, case: Case, *, documented: bool) -> None:
+        """Have the small story of a judged case told."""
+        self._stories.append((_DOCUMENTED_STORY if documented else _STORY, case))
+
+    def has_unseen(self) -> bool:
+        """Does a trace wait of which no program has been judged?"""
+        return any(case.round == 0 for cases in self._cases.values() for case in cases)
+
+    def next(self) -> Case:
+        """Take out what comes next.  Raises IndexError if nothing waits."""
+        story = min(self._stories, key=_story_urgency, default=None)
+        what = min(self._urgency, key=self._urgency.__getitem__, default=None)
+        if what is not None and (story is None or self._urgency[what] < _story_urgency(story)):
+            case = self._take(what)
+        elif story is not None:
+            self._stories.remove(story)
+            case = story[1]
+        else:
+            raise IndexError("nothing waits")
+        return case
+
+    def _take(self, what: str) -> Case:
+        """The first case of an effect or invariant.  What is most urgent of the others decides when they come."""
+        cases = self._cases[what]
+        case = cases.popleft()
+        self._waiting -= 1
+        if not cases:
+            del self._cases[what], self._urgency[what]
+        elif _case_urgency(case) == self._urgency[what]:
+            self._urgency[what] = min(map(_case_urgency, cases))
+        return case
+
+
+def _case_urgency(case: Case) -> tuple[int, int, int]:
+    if case.is_news:
+        return _NEWS, case.grade, case.number
+    return (_AGAIN, case.grade, case.number) if case.round else (_FIRST, 0, case.number)
+
+
+def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:
+    urgency, case = story
+    return urgency, 0, case.number
+
+
+def grade_of(what: Divergence | str, *, new_alone: bool, allowed: Set[str]) -> int:
+    """How bad it may turn out to be, 0 for the worst: what NEW alone breaks, an effect that is not among those which a
+    commit allows, what OLD breaks, and anything else."""
+    if isinstance(what, Divergence):
+        return 3 if what.effect in allowed else 1
+    return 0 if new_alone else 2
+
+
+def is_judged(kind: str, count: int) -> bool:
+    """Is the count-th program that shows a trace judged?
+
+    Of violations, at every power of two.  Of divergences, at every power of four: their traces say where the two models
+    began to differ, which tells causes apart better than judging the same again.
+    """
+    return count & (count - 1) == 0 and (kind == "violation" or count.bit_length() % 2 == 1)

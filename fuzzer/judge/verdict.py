@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From an outcome to judged findings: what each difference is, who causes it, and whether that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import msgspec
+
+from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Shows
+from fuzzer.judge.finding import Finding, Sides, Verdict
+from fuzzer.oracle.invariants import INVARIANTS
+from fuzzer.oracle.reports import Violation
+from fuzzer.program.program import Program
+from fuzzer.program.rng import Rng
+from fuzzer.program.script import Script, script_of
+from fuzzer.run.compare import Comparison, Drive, Side, by_turns
+from fuzzer.run.divergence import WHOLE_RUN, Divergence
+from fuzzer.run.effort import effort_of
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedule import Turn
+from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
+from reference_mmu.changelog.patches import PATCHES, PLACEBOS
+from reference_mmu.x86.points import NAMES
+
+NEIGHBOURS = 60
+
+
+class Trial:
+    """One program under one interleaving, with all that is asked about it."""
+
+    def __init__(self, comparison: Comparison, drive: Drive, outcome: Outcome) -> None:
+        self.comparison = comparison
+        self.drive = drive
+        self.outcome = outcome
+        self.script = outcome.pair.script
+        self.broken: dict[Side, set[str]] = {"old": set(), "new": set()}
+        """Invariants that the runs next door broke, as far as there were any."""
+        self.neighbours_effort = 0
+        self._neighbours: Iterator[Outcome] | None = None
+
+    # Most programs show nothing that anybody asks about.
+
+    @cached_property
+    def program(self) -> Program:
+        return self.script.program()
+
+    @cached_property
+    def attributor(self) -> Attributor:
+        return Attributor(self.comparison, self.script, self.drive, self.outcome)
+
+    def divergence(self, divergence: Divergence) -> Finding:
+        """Judge one effect.  The story leaves out which other patches would do it, too: see told()."""
+        effect = divergence.effect
+        attribution = self.named(divergence)
+        verdict = effect_verdict(effect, attribution.patches, self.comparison)
+        tag = operation_tag(self.script, divergence.uid)
+        story = f"{EFFECTS[effect]} ({tag})"
+        after = ""
+        if verdict == Verdict.UNEXPLAINED and effect not in NEVER_CONSEQUENCES:
+            alone = self.attributor.outcome(self.attributor.close(attribution.patches))
+            after = consequence_of(effect, attribution.patches, alone)
+        if after:
+            verdict = Verdict.DOCUMENTED
+            story = f"{story}, a consequence of {after}"
+        return Finding(
+            kind="divergence",
+            what=effect,
+            effects=(effect,),
+            side="both",
+            leader=self.comparison.leader,
+            patches=attribution.patches,
+            direction=attribution.direction,
+            verdict=verdict,
+            # What a commit announces is one finding wherever it shows; anything else is told apart by operation.
+            sites=("-", "-") if verdict == Verdict.DOCUMENTED else (tag, "-"),
+            story=story,
+            after=after,
+        )
+
+    def told(self, divergence: Divergence, finding: Finding) -> Finding:
+        """The finding that divergence() made of it, with all that is worth telling once."""
+        others = self.attribution(divergence).others
+        if not others:
+            return finding
+        story = f"{finding.story}; {' or '.join(others)} alone would do it, too"
+        return msgspec.structs.replace(finding, story=story)
+
+    def named(self, divergence: Divergence) -> Attribution:
+        """The patches that make one effect, without others that would, too: a fraction of the experiments."""
+        return self._attributed(divergence, self.attributor.name)
+
+    def attribution(self, divergence: Divergence) -> Attribution:
+        """The patches that make one effect, and others that would, too."""
+        return self._attributed(divergence, self.attributor.attribute)
+
+    def _attributed(self, divergence: Divergence, ask: Callable[[Shows, Rank], Attribution]) -> Attribution:
+        effect = divergence.effect
+
+        def rank(patch: str) -> int:
+            """Of several that each suffice, blame one that excludes the effect; else name one that allows it."""
+            if patch not in PATCHES:
+                return 2
+            if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:
+                return 0
+            return 1 if effect in PATCHES[patch].allowed else 2
+
+        attribution = ask(lambda o: divergence in o.divergences, rank)
+        if attribution.patches:
+            return attribution
+        return ask(lambda o: any(d.effect == effect for d in o.divergences), rank)
+
+    def violation(self, invariant: str) -> Finding:
+        """Judge one broken invariant."""
+        old, new = self.outcome.violations("old"), self.outcome.violations("new")
+        side: Side = "old" if invariant in old else "new"
+        seen = (old if side == "old" else new)[invariant]
+        if invariant in old and invariant in new:
+            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
+        other: Side = "new" if side == "old" else "old"
+        if self.is_next_door(invariant, other):
+            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
+        attribution = self.attributor.name(
+            lambda o: invariant in o.violations(side) and invariant not in o.violations(other)
+        )
+        verdict = Verdict.REGRESSION
+        if side == "old":
+            claimed = any(p in PATCHES and invariant in PATCHES[p].claims for p in attribution.patches)
+            verdict = Verdict.FIXED if claimed else Verdict.FIXED_SILENTLY
+        return self.violation_finding(seen, side, attribution, verdict)
+
+    def violation_finding(self, seen: Violation, side: Sides, attribution: Attribution, verdict: Verdict) -> Finding:
+        return Finding(
+            kind="violation",
+            what=seen.invariant,
+            effects=(),
+            side=side,
+            leader=self.comparison.leader,
+            patches=attribution.patches,
+            direction=attribution.direction,
+            verdict=verdict,
+            sites=self.sites(seen),
+            story=INVARIANTS[seen.invariant] + (f": {seen.detail}" if seen.detail else ""),
+        )
+
+    def sites(self, seen: Violation) -> tuple[str, str]:
+        """Where the actor stood that broke it, and where the one stood that had run before."""
+        return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
+
+    def is_next_door(self, invariant: str, side: Side) -> bool:
+        """Does this side break the invariant close to this run?  What the other side shows next door is no news.
+
+        Close are schedules with a few turns changed, half of them led by the other model, which stops at its own
+        points; and the program without any one operation, whose flush may have healed the other side by accident.
+        They are run until one shows it.
+        """
+        if self._neighbours is None:
+            self._neighbours = self.neighbours()
+        while invariant not in self.broken[side]:
+            outcome = next(self._neighbours, None)
+            if outcome is None:
+                return False
+            self.neighbours_effort += effort_of(outcome)
+            self.broken["old"].update(outcome.violations("old"))
+            self.broken["new"].update(outcome.violations("new"))
+        return True
+
+    def effort(self) -> int:
+        """What has been spent on questions about this run, in turns."""
+        return self.attributor.effort + self.neighbours_effort
+
+    def neighbours(self) -> Iterator[Outcome]:
+        """The runs next door."""
+        comparison = self.comparison
+        swapped = Comparison(
+            comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
+        )
+        for number, (script, turns) in enumerate(self.near()):
+            led = comparison if number % 2 else swapped
+            yield led.run_script(script, by_turns(turns))
+
+    def near(self) -> Iterator[tuple[Script, list[Turn]]]:
+        """What is run next door."""
+        for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS):
+            yield self.script, turns
+        for uid in sorted({op.uid for actor in self.program.actors for op in actor.ops}):
+            fewer = [turn for turn in self.outcome.turns if turn.uid != uid]
+            smaller = script_of(self.program.without(uid))
+            yield smaller, fewer
+            yield smaller, fewer
+
+
+def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison) -> Verdict:
+    """A documented effect is allowed by one of the attributed patches and forbidden by none."""
+    allowed, forbidden = announced(patches, comparison)
+    if effect in forbidden:
+        return Verdict.REGRESSION
+    return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
+
+
+def announced(patches: tuple[str, ...], comparison: Comparison) -> tuple[set[str], set[str]]:
+    """The effects that one of the patches allows, and those that one forbids.  Only a patch that NEW has announces
+    anything: no message says what taking a commit away may do."""
+    allowed: set[str] = set()
+    forbidden: set[str] = set()
+    for patch in patches:
+        if patch == OWN_CHANGE:
+            allowed.update(comparison.models.allowed)
+        elif patch in comparison.new.patches and patch in PLACEBOS:
+            allowed.update(PLACEBOS[patch])
+        elif patch in comparison.new.patches:
+            allowed.update(PATCHES[patch].allowed)
+            forbidden.update(PATCHES[patch].forbidden)
+    return allowed, forbidden
+
+
+def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> str:
+    """The documented effect that `effect` follows from, "" if there is none.
+
+    A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
+    is gone, meets everything that comes later in another order. So in the run with only these patches between the two
+    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn.
+    """
+    times = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == effect]
+    if not times:
+        return ""
+    allowed, forbidden = announced(patches, alone.comparison)
+    earlier = [d for d in alone.divergences if alone.pair.since(d.uid) < min(times)]
+    if effect in forbidden or any(d.effect in forbidden for d in earlier):
+        return ""
+    causes = [d for d in earlier if d.effect in allowed]
+    if not causes:
+        return ""
+    first = min(causes, key=lambda d: alone.pair.since(d.uid))
+    return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
+
+
+def operation_tag(script: Script, uid: int) -> str:
+    """The kind of an operation, e.g. "clear-flush-young"; "end-of-run" for WHOLE_RUN."""
+    return "end-of-run" if uid == WHOLE_RUN else script.tag(uid)
+
+
+def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:
+    """`count` schedules near one: the schedule itself, then 1 to 4 turns dropped, doubled or moved."""
+    yield turns
+    rng = Rng(len(turns))
+    for _ in range(count - 1):
+        near = list(turns)
+        for _ in range(1 + rng.below(4)):
+            if not near:
+                break
+            at = rng.below(len(near))
+            kind = rng.below(3)
+            turn = near[at]
+            if kind != 1:
+                del near[at]
+            if kind == 2:
+                near.insert(rng.below(len(near) + 1), turn)
+            elif kind == 1:
+                near.insert(at, turn)
+        yield near

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The smallest story that still shows a finding.
+
+Every candidate goes through one door, `consider`: is it smaller, does the exact replay still show the finding, then
+commit.  Operations are dropped first, under *turns*, which survive it; the result is recorded and written as
+*switches*, which are then dropped one by one, with the operations again, until nothing more goes.  So the result is
+1-minimal: without any single operation or switch the finding is gone (or the budget ran out, which is said).
+
+A story can be 1-minimal and still go to and fro for nothing, since there and back are two switches and moving work
+across a switch drops none.  So when nothing more goes, its turns are *rearranged* (rearrange.py): runs of one actor
+joined, actors exchanged or made one.  What needs fewer switches that way is committed, and dropping goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from fuzzer.minimize.rearrange import Arranged, rearrangements
+from fuzzer.program.ops import AnyOperation
+from fuzzer.program.program import Actor, Program
+from fuzzer.run.compare import Comparison, Drive, by_switches, by_turns
+from fuzzer.run.effort import effort_of
+from fuzzer.run.lockstep import Pair
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.running_actor import END
+from fuzzer.schedule.schedule import Switch, Turn
+from reference_mmu.config import ConfigError
+
+DEFAULT_BUDGET: Final = 1000  # executions of a pair
+# An execution with more turns than this counts as several: a program that goes round in circles, up to the step limit,
+# must not take the time of ten others.
+_USUAL_STEPS: Final = 1000
+
+Shows = Callable[[Program, Outcome, "Replay"], bool]
+Replay = Callable[[Comparison], Outcome]
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A program with its switches: what a reproducer stores."""
+
+    program: Program
+    switches: tuple[Switch, ...]
+
+    def size(self) -> tuple[int, int, int, int]:
+        """Fewer operations first, then fewer switches, of these fewer inside an operation, then simpler arguments."""
+        inside = sum(switch.point != END for switch in self.switches)
+        return self.program.operations(), len(self.switches), inside, len(self.program.encode()) + oddity(self.program)
+
+
+def oddity(program: Program) -> int:
+    """How far the configuration is from a plain one, in characters: a mode that is on weighs more than the shorter
+    spelling of "true" saves, and so does host memory that is not simply anonymous."""
+    config = program.config
+    modes = (config.eager_split, config.manual_protect, config.initially_set, config.prove_mmu, config.nested)
+    special = sum(kind != "anon" for kind in config.backing)
+    return 2 * sum(modes) + 2 * special + 2 * (not config.zap_all_quirk)
+
+
+class Minimized(msgspec.Struct, frozen=True):
+    """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run. `effort`: what these cost,
+    in turns."""
+
+    story: Story
+    outcome: Outcome
+    complete: bool
+    executions: int
+    effort: int = 0
+
+
+class Minimizer:
+    """One minimization. `shows(program, outcome, replay)` says whether an outcome is still the same finding; it may
+    replay the same schedule under other semantics by calling replay(comparison)."""
+
+    def __init__(self, comparison: Comparison, shows: Shows, budget: int = DEFAULT_BUDGET) -> None:
+        self.comparison = comparison
+        self.shows = shows
+        self.budget = budget
+        self.executions = 0
+        self.effort = 0
+        self._spent = 0
+        self.best: Story | None = None
+        self.outcome: Outcome | None = None
+        self.seen: set[bytes] = set()
+
+    def minimize(self, program: Program, turns: list[Turn]) -> Minimized | None:
+        """None if the finding does not even survive the change to switches."""
+        program, turns = self.drop_under_turns(program, turns)
+        if not self.consider(self.written(program, turn_by_turn(turns))):
+            return None
+        progress = True
+        while progress and not self.spent():
+            progress = self.try_all(dropped_operations)
+            progress = self.try_all(dropped_switches) or progress
+            progress = self.try_all(self.recorded_anew) or progress
+            progress = self.try_all(simpler_arguments) or progress
+            progress = self.try_all(simpler_configurations) or progress
+            progress = self.try_all(self.rearranged) or progress
+        assert self.best is not None
+        assert self.outcome is not None
+        return Minimized(self.best, self.outcome, not self.spent(), self.executions, self.effort)
+
+    def as_it_is(self, program: Program, turns: list[Turn]) -> Minimized | None:
+        """The recorded run as a story, nothing left out; None if the finding does not survive being so written."""
+        if not self.consider(self.written(program, turn_by_turn(turns))):
+            return None
+        assert self.best is not None
+        assert self.outcome is not None
+        return Minimized(self.best, self.outcome, False, self.executions, self.effort)
+
+    def spent(self) -> bool:
+        """Is the budget used up?"""
+        return self._spent >= self.budget
+
+    # --- under turns ----------------------------------------------------------------------------------------
+
+    def drop_under_turns(self, program: Program, turns: list[Turn]) -> tuple[Program, list[Turn]]:
+        """Big cuts first: whole actors, then single operations from the back."""
+        for candidate in smaller_programs(program):
+            # Built from the program at hand when it is tried, so that earlier cuts stay.
+            smaller = candidate(program)
+            if smaller is None or self.spent():
+                continue
+            kept = uids_of(smaller)
+            fewer = [turn for turn in turns if turn.uid in kept]
+            outcome = self.run(smaller, by_turns(fewer))
+            if self.shows(smaller, outcome, self.replayer(smaller, by_turns(list(fewer)))):
+                program, turns = smaller, list(outcome.turns)
+        return program, turns
+
+    # --- under switches -------------------------------------------------------------------------------------
+
+    def consider(self, story: Story) -> bool:
+        """The one door: commit to a smaller story that still shows the finding."""
+        if self.best is not None and story.size() >= self.best.size():
+            return False
+        key = msgspec.json.encode(story)
+        if key in self.seen or self.spent():
+            return False
+        self.seen.add(key)
+        try:
+            story.program.check()
+        except ConfigError:
+            return False
+        drive = by_switches(story.switches)
+        outcome = self.run(story.program, drive)
+        if not self.shows(story.program, outcome, self.replayer(story.program, drive)):
+            return False
+        self.best = story
+        self.outcome = outcome
+        return True
+
+    def try_all(self, candidates: Callable[[Story], Iterator[Story | Arranged]]) -> bool:
+        """Try candidates of the best story until none is left that improves it; True if one did.
+
+        After an improvement the scan goes on where it was: what comes before was just tried on nearly the same story.
+        """
+        improved = False
+        start = 0
+        while not self.spent():
+            assert self.best is not None
+            for number, candidate in enumerate(candidates(self.best)):
+                if self.spent():
+                    break
+                if number >= start and self.consider(self.in_switches(candidate)):
+                    improved, start = True, number
+                    break
+            else:
+                if start == 0:
+                    break
+                start = 0
+        return improved
+
+    def recorded_anew(self, story: Story) -> Iterator[Story]:
+        """The switches that the run really took: those that never fired, or changed nothing, are not among them."""
+        yield self.written(story.program, by_switches(story.switches))
+
+    def rearranged(self, story: Story) -> Iterator[Arranged]:
+        """The same work in another order."""
+        assert self.outcome is not None
+        if story.switches:
+            yield from rearrangements(story.program, self.outcome.turns)
+
+    def in_switches(self, candidate: Story | Arranged) -> Story:
+        """A story as it is; a rearrangement as the story that it turns out to be when run."""
+        if isinstance(candidate, Story):
+            return candidate
+        program, turns = candidate
+        return self.written(program, by_turns(turns))
+
+    def written(self, program: Program, drive: Drive) -> Story:
+        """What a program does under `drive`, written as switches: one execution."""
+        switches: list[Switch] = []
+        self.count(self.comparison.run(program, writing(switches, drive)))
+        return Story(program, tuple(switches))
+
+    def run(self, program: Program, drive: Drive) -> Outcome:
+        return self.count(self.comparison.run(program, drive))
+
+    def replayer(self, program: Program, drive: Drive) -> Replay:
+        return lambda comparison: self.count(comparison.run(program, drive))
+
+    def count(self, outcome: Outcome) -> Outcome:
+        """Charge an execution to the budget."""
+        self.executions += 1
+        self.effort += effort_of(outcome)
+        self._spent += 1 + outcome.steps // _USUAL_STEPS
+        return outcome
+
+
+def uids_of(program: Program) -> set[int]:
+    return {op.uid for actor in program.actors for op in actor.ops}
+
+
+def with_ops(program: Program, index: int, ops: Iterable[AnyOperation]) -> Program:
+    """The program with other operations for one actor."""
+    actors = list(program.actors)
+    actors[index] = Actor(actors[index].kind, tuple(ops))
+    return Program(program.config, tuple(actors))
+
+
+def smaller_programs(program: Program) -> Iterator[Callable[[Program], Program | None]]:
+    """Cuts, as functions of the program they will be applied to; None where nothing is left to cut."""
+
+    def drop_actor(index: int) -> Callable[[Program], Program | None]:
+        return lambda p: with_ops(p, index, ()) if p.actors[index].ops else None
+
+    def drop_operation(uid: int) -> Callable[[Program], Program | None]:
+        return lambda p: p.without(uid) if uid in uids_of(p) else None
+
+    for index in reversed(range(len(program.actors))):
+        yield drop_actor(index)
+    for actor in program.actors:
+        for op in reversed(actor.ops):
+            yield drop_operation(op.uid)
+
+
+def switches_of(comparison: Comparison, program: Program, drive: Drive) -> tuple[Switch, ...]:
+    """Run under `drive` and write the run as switches."""
+    switches: list[Switch] = []
+    comparison.run(program, writing(switches, drive))
+    return tuple(switches)
+
+
+def writing(switches: list[Switch], drive: Drive) -> Drive:
+    """`drive`, writing the run as switches: one wherever somebody else goes on than would by default."""
+
+    def record(pair: Pair) -> None:
+        leader = pair.leader
+        by_default = pair.default_actor(-1, leader.runnable()) if leader.n_live else -1
+        last = Turn(-1, -1, END, 1)
+
+        def note(actor: int) -> None:
+            nonlocal by_default, last
+            if actor != by_default:
+                switches.append(Switch(last.uid, last.point, last.occurrence, actor))
+            last = pair.turns.last()
+            runnable = leader.runnable()
+            by_default = pair.default_actor(actor, runnable) if runnable else -1
+
+        pair.observer = note
+        drive(pair)
+        pair.observer = None  # it leads back to the pair
+
+    return record
+
+
+def turn_by_turn(turns: list[Turn]) -> Drive:
+    """Exactly the recorded run; by_turns() is for edited ones and cuts short an actor that retries and retries."""
+
+    def drive(pair: Pair) -> None:
+        for turn in turns:
+            if turn.actor not in pair.leader.runnable() or not pair.guarded_turn(turn.actor):
+                break
+        pair.finish()
+
+    return drive
+
+
+def dropped_operations(story: Story) -> Iterator[Story]:
+    """Each operation out, with the switches at its points; then each empty actor."""
+    for uid in sorted(uids_of(story.program), reverse=True):
+        kept = tuple(switch for switch in story.switches if switch.uid != uid)
+        yield Story(story.program.without(uid), kept)
+        yield Story(story.program.without(uid), renamed(story, uid))
+    for index, actor in enumerate(story.program.actors):
+        if not actor.ops:
+            yield drop_empty_actor(story, index)
+
+
+def renamed(story: Story, uid: int) -> tuple[Switch, ...]:
+    """Switches of a dropped operation move to the end of the one before it, so that who runs next stays said."""
+    for actor in story.program.actors:
+        uids = [op.uid for op in actor.ops]
+        if uid in uids:
+            at = uids.index(uid)
+            before = uids[at - 1] if at else -1
+            return tuple(s if s.uid != uid else Switch(before, END, 1, s.actor) for s in story.switches)
+    return story.switches
+
+
+def drop_empty_actor(story: Story, index: int) -> Story:
+    """An actor that does nothing goes; those after it move up, in the switches too."""
+    program = story.program
+    actors = program.actors[:index] + program.actors[index + 1 :]
+    switches = tuple(
+        Switch(s.uid, s.point, s.occurrence, s.actor - (s.actor > index)) for s in story.switches if s.actor != index
+    )
+    return Story(Program(program.config, actors), switches)
+
+
+def dropped_switches(story: Story) -> Iterator[Story]:
+    """Runs of switches out, long ones first: a needless excursion is two switches, there and back, and each alone may
+    be needed as long as the other is there. Then each one put off to the end of its operation."""
+    switches = story.switches
+    lengths = [n for n in (8, 4, 3, 2, 1) if n <= len(switches)]
+    for length in lengths:
+        for index in range(len(switches) - length + 1):
+            yield Story(story.program, switches[:index] + switches[index + length :])
+    for index, switch in enumerate(switches):
+        if switch.point != END:
+            later = Switch(switch.uid, END, 1, switch.actor)
+            yield Story(story.program, (*switches[:index], later, *switches[index + 1 :]))
+
+
+def simpler_arguments(story: Story) -> Iterator[Story]:
+    """No rescheduling, no failing upgrades, one page instead of a range."""
+    for number, actor in enumerate(story.program.actors):
+        for index, op in enumerate(actor.ops):
+            for change in ({"resched": 0}, {"upgrade_fails": False}, {"npages": 1}):
+                (field, value), *_ = change.items()
+                if hasattr(op, field) and getattr(op, field) != value:
+                    ops = [*actor.ops[:index], msgspec.structs.replace(op, **change), *actor.ops[index + 1 :]]
+                    yield Story(with_ops(story.program, number, ops), story.switches)
+
+
+def simpler_configurations(story: Story) -> Iterator[Story]:
+    """Fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
+    config = story.program.config
+    vcpus = sum(actor.kind == "vcpu" for actor in story.program.actors)
+    changes: list[dict[str, object]] = [
+        {"initially_set": False},
+        {"manual_protect": False, "initially_set": False},
+        {"eager_split": False},
+        {"prove_mmu": False},
+        {"nested": False},
+        {"zap_all_quirk": True},
+        {"vcpus": max(1, vcpus)},
+    ]
+    changes.extend(
+        {"backing": (*config.backing[:n], "anon", *config.backing[n + 1 :])} for n in range(len(config.backing))
+    )
+    if len(config.slots) > 1:
+        changes.append({"slots": config.slots[:1]})
+    for change in changes:
+        simpler = msgspec.structs.replace(config, **change)
+        if simpler != config:
+            yield Story(Program(simpler, story.program.actors), story.switches)

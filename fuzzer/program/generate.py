@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""seed + profile -> Script: a random configuration and a short random list of operations per actor.
+
+Programs are small on purpose: few pages, so that actors collide; few operations, so that a schedule of a hundred
+turns can hit the window that matters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.vecs import vec
+from mypy_extensions import i64
+
+from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.program.program import Program
+from fuzzer.program.rng import Rng
+from fuzzer.program.script import Script
+from reference_mmu.bits import bit_ull
+from reference_mmu.config import Config, GuestPaging, GuestPte, SlotConfig
+from reference_mmu.x86.operations import (
+    CLEAR_FLUSH_YOUNG,
+    CLEAR_LOG,
+    CLEAR_YOUNG,
+    COLLAPSE_HUGE,
+    CREATE_SLOT,
+    DELETE_SLOT,
+    DISABLE_LOG,
+    DISCARD,
+    ENABLE_LOG,
+    GET_LOG,
+    INVLPG,
+    LOAD_CR3,
+    MIGRATE,
+    MOVE_SLOT,
+    NESTED,
+    NUMA_HINT,
+    PREFETCH,
+    READ,
+    RECLAIM,
+    SHARE,
+    STORED_ACCESSED,
+    STORED_DIRTY,
+    STORED_EXECUTABLE,
+    STORED_SHIFT,
+    STORED_WRITABLE,
+    TEST_YOUNG,
+    TRACK,
+    UNTRACK,
+    WRITE,
+    WRITE_PTE,
+    WRITEBACK,
+    ZAP_RANGE,
+    Call,
+)
+
+_MIXED: Final = 0x3C6EF372  # keeps the draw of a profile apart from the program's
+_INVALIDATIONS: Final = {
+    "numa-hint": NUMA_HINT,
+    "discard": DISCARD,
+    "migrate": MIGRATE,
+    "reclaim": RECLAIM,
+    "writeback": WRITEBACK,
+    "share": SHARE,
+    "collapse-huge": COLLAPSE_HUGE,
+}
+
+
+class _Builder:
+    """The state of one generation: the stream, the configuration, the next uid."""
+
+    def __init__(self, seed: int, profile: Profile) -> None:
+        self.rng = Rng(seed)
+        self.profile = profile
+        self.next_uid: i64 = 0
+        self.calls: list[Call] = []  # of the actor in hand
+        # What is asked for at every operation, of profile and configuration, as native numbers.
+        self.logging: i64 = profile.logging
+        self.slots: i64 = profile.slots
+        self.hot: i64 = profile.hot
+        self.readonly: i64 = profile.readonly
+        self.prefetch: i64 = profile.prefetch
+        self.aging: i64 = profile.aging
+        self.invalidation_weight: i64 = profile.invalidation
+        self.config = self.make_config()
+        self.script = Script(self.config)
+        slots = self.config.slots
+        self.n_slots: i64 = len(slots)
+        self.bases: vec[i64] = vec[i64]([slot.base for slot in slots])
+        self.npages: vec[i64] = vec[i64]([slot.npages for slot in slots])
+        self.hvas: vec[i64] = vec[i64]([slot.hva for slot in slots])
+        self.hva_pages: i64 = self.config.hva_pages
+        self.manual_protect = self.config.manual_protect
+        self.nested: i64 = profile.nested if self.config.nested else 0
+
+    def weighted(self, w0: i64, w1: i64, w2: i64 = 0, w3: i64 = 0, w4: i64 = 0, w5: i64 = 0) -> i64:
+        """An index, drawn in proportion to the weights."""
+        at = self.rng.below(w0 + w1 + w2 + w3 + w4 + w5)
+        if at < w0:
+            return 0
+        if at < w0 + w1:
+            return 1
+        if at < w0 + w1 + w2:
+            return 2
+        if at < w0 + w1 + w2 + w3:
+            return 3
+        return 4 if at < w0 + w1 + w2 + w3 + w4 else 5
+
+    def make_config(self) -> Config:
+        rng = self.rng
+        profile = self.profile
+        mmu = profile.mmu[rng.below(len(profile.mmu))]
+        blocks = 2 + rng.below(2)
+        backing = tuple(
+            "thp" if rng.chance(profile.huge, 6) else profile.backings[rng.below(len(profile.backings))]
+            for _ in range(blocks)
+        )
+        manual = rng.chance(profile.manual, 3)
+        return Config(
+            mmu=mmu,
+            paging=profile.paging[rng.below(len(profile.paging))],
+            vcpus=2 + int(rng.chance(profile.third_vcpu, 4)),
+            slots=self.make_slots(blocks * 4),
+            backing=backing,
+            eager_split=rng.chance(1, 2),
+            manual_protect=manual,
+            initially_set=manual and rng.chance(1, 2),
+            zap_all_quirk=rng.chance(profile.quirk, 3),
+            prove_mmu=rng.chance(1, 4),
+            word_gfns=profile.word_gfns[rng.below(len(profile.word_gfns))],
+            pml_entries=1 + rng.below(4),
+            nested=mmu == "tdp" and rng.chance(profile.nested, 4),
+        )
+
+    def make_slots(self, pages: int) -> tuple[SlotConfig, ...]:
+        """One slot over everything, or two, with a base that need not be aligned."""
+        rng = self.rng
+        base = 4 * rng.below(3) if rng.chance(2, 3) else rng.below(10)
+        logging = rng.chance(self.profile.logging, 20)
+        if rng.chance(self.profile.one_slot, 3):
+            return (SlotConfig(base=base, npages=pages, hva=0, logging=logging),)
+        cut = 4 if rng.chance(self.profile.aligned, 2) else 1 + rng.below(pages - 1)
+        gap = self.profile.gaps[rng.below(len(self.profile.gaps))]
+        return (
+            SlotConfig(base=base, npages=cut, hva=0, logging=logging),
+            SlotConfig(base=base + cut + gap, npages=pages - cut, hva=cut),
+        )
+
+    # --- addresses ------------------------------------------------------------------------------------------
+
+    def gfn(self) -> i64:
+        """A gfn of a slot; often the first page of a slot, so that actors meet."""
+        slot = self.rng.below(self.n_slots)
+        if self.rng.chance(self.hot, 6):
+            return self.bases[slot]
+        return self.bases[slot] + self.rng.below(self.npages[slot])
+
+    def hva(self) -> i64:
+        slot = self.rng.below(self.n_slots)
+        if self.rng.chance(self.hot, 6):
+            return self.hvas[slot]
+        return self.hvas[slot] + self.rng.below(self.npages[slot])
+
+    def run_of(self, first: i64, limit: i64) -> i64:
+        """How many pages from `first`: mostly few, never past `limit`."""
+        return min(1 + self.rng.below(5), limit - first)
+
+    def resched(self) -> i64:
+        return self.rng.below(256) if self.rng.chance(1, 2) else 0
+
+    # --- operations -----------------------------------------------------------------------------------------
+
+    def add(self, kind: i64, a: i64, b: i64 = 0, c: i64 = 0, resched: i64 = 0) -> None:
+        """The next operation of the actor in hand."""
+        self.calls.append(Call(self.next_uid, kind, a, b, c, resched))
+        self.next_uid += 1
+
+    def vcpu_ops(self, count: i64) -> None:
+        for _ in range(count):
+            self.vcpu_op()
+
+    def vcpu_op(self) -> None:
+        kind = self.weighted(12, 12, self.prefetch, self.nested)
+        if kind == 0:
+            gfn = self.gfn()
+            self.add(READ, gfn, flag(self.rng.chance(self.readonly, 4)))
+        elif kind == 1:
+            self.add(WRITE, self.gfn())
+        elif kind == 2:
+            gfn = self.gfn()
+            fails = flag(self.rng.chance(1, 4))
+            self.add(PREFETCH, gfn, fails, flag(self.rng.chance(1, 3)))
+        else:
+            self.add(NESTED, 0)
+
+    def mm_op(self) -> None:
+        if self.weighted(self.aging, self.invalidation_weight) != 0:
+            self.invalidation()
+            return
+        hva = self.hva()
+        npages = self.run_of(hva, self.hva_pages)
+        kind = self.rng.below(4)
+        if kind < 2:
+            self.add(CLEAR_FLUSH_YOUNG, hva, npages)
+        elif kind == 2:
+            self.add(CLEAR_YOUNG, hva, npages)
+        else:
+            self.add(TEST_YOUNG, hva)
+
+    def invalidation(self) -> None:
+        hva = self.hva()
+        kind: i64 = _INVALIDATIONS[self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]]
+        npages: i64 = 0
+        if kind in (NUMA_HINT, DISCARD):
+            npages = self.run_of(hva, self.hva_pages)
+        self.add(kind, hva, npages, resched=self.resched())
+
+    def ioctl_ops(self, count: i64) -> None:
+        """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
+        logging = [slot.logging for slot in self.config.slots]
+        deleted = [False] * len(logging)
+        for _ in range(count):
+            number = self.slot_number()
+            if deleted[number]:
+                self.add(CREATE_SLOT, number)
+                deleted[number] = logging[number] = False
+            elif self.weighted(self.logging, self.slots) == 1:
+                deleted[number] = self.slot_op(number)
+            elif not logging[number]:
+                self.add(ENABLE_LOG, number, resched=self.resched())
+                logging[number] = True
+            elif self.rng.chance(1, 3):
+                self.add(DISABLE_LOG, number, resched=self.resched())
+                logging[number] = False
+            else:
+                self.harvest(number)
+
+    def slot_number(self) -> i64:
+        return self.rng.below(self.n_slots)
+
+    def harvest(self, number: i64) -> None:
+        if self.manual_protect and self.rng.chance(2, 3):
+            first = self.rng.below(self.npages[number])
+            npages = 1 + self.rng.below(self.npages[number])
+            self.add(CLEAR_LOG, number, first, npages, self.resched())
+        else:
+            self.add(GET_LOG, number, resched=self.resched())
+
+    def slot_op(self, number: i64) -> bool:
+        """True: the slot is gone."""
+        kind = self.rng.below(3)
+        if kind == 0:
+            self.add(DELETE_SLOT, number, resched=self.resched())
+            return True
+        if kind == 1:
+            self.add(CREATE_SLOT, number)
+            return False
+        base = self.bases[number] + 4
+        if base + self.npages[number] > bit_ull(self.config.bits * self.config.levels):
+            base = 0
+        self.add(MOVE_SLOT, number, base, resched=self.resched())
+        return False
+
+    def device_op(self) -> None:
+        gfn = self.gfn()
+        kind = self.rng.below(4)
+        if kind < 2:
+            self.add(TRACK, gfn)
+        elif kind == 2:
+            self.add(UNTRACK, gfn)
+        else:
+            npages = 1 + self.rng.below(4)
+            self.add(ZAP_RANGE, gfn, npages, resched=self.resched())
+
+    def end_actor(self, kind: str) -> None:
+        """What is added from now on is the next actor's."""
+        self.script.add_actor(kind, self.calls)
+        self.calls = []
+
+    def make_script(self) -> Script:
+        rng = self.rng
+        profile = self.profile
+        for _ in range(self.config.vcpus):
+            count = 2 + rng.below(profile.vcpu_ops - 1)
+            self.vcpu_ops(count)
+            self.end_actor("vcpu")
+        if self.aging + self.invalidation_weight != 0:
+            for _ in range(1 + rng.below(profile.mm_ops)):
+                self.mm_op()
+            self.end_actor("mm")
+        if rng.chance(self.logging + self.slots, 10):
+            self.ioctl_ops(1 + rng.below(profile.ioctls))
+            self.end_actor("ioctl")
+            if rng.chance(1, 4):  # slots_lock is there for a reason
+                self.ioctl_ops(1 + rng.below(2))
+                self.end_actor("ioctl")
+        if rng.chance(profile.tracking, 4):
+            for _ in range(1 + rng.below(2)):
+                self.device_op()
+            self.end_actor("device")
+        return self.script
+
+
+def flag(condition: bool) -> i64:
+    return 1 if condition else 0
+
+
+class _GuestTablesBuilder(_Builder):
+    """Guests with page tables of their own: few of them, each mapped somewhere, so that vCPUs rewrite what the others
+    walk. Every table and every virtual page in use is among the first of its kind."""
+
+    def make_config(self) -> Config:
+        rng = self.rng
+        config = super().make_config()
+        levels = 3 if rng.chance(self.profile.guest_roots, 4) else 2
+        size = int(bit_ull(config.bits))
+        # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
+        self.gfns = len(config.backing) * size
+        slots = self.guest_slots(config.slots[0].logging)
+        self.tables = self.table_gfns(levels + self.profile.guest_roots, slots[0].npages)
+        self.roots = [self.tables[0], *self.tables[levels + 1 :]]
+        self.table_pages: list[int] = []  # virtual pages at which the guest sees a table
+        self.recursive_pages = range(0)  # those that a root translates through itself
+        self.ptes = self.make_ptes(levels, size)
+        return Config(
+            mmu="shadow",
+            paging="npt" if rng.chance(1, 2) else config.paging,
+            vcpus=config.vcpus,
+            levels=levels,
+            slots=slots,
+            backing=config.backing,
+            manual_protect=config.manual_protect,
+            initially_set=config.initially_set,
+            zap_all_quirk=config.zap_all_quirk,
+            prove_mmu=config.prove_mmu,
+            word_gfns=config.word_gfns,
+            pml_entries=config.pml_entries,
+            guest_paging=GuestPaging(self.tables[0], (*self.ptes, *self.shared_ptes(levels, size))),
+        )
+
+    def guest_slots(self, logging: bool) -> tuple[SlotConfig, ...]:
+        """One slot, or one that can go, often with no more than the root table, while the guest runs on in the
+        other."""
+        if self.profile.guest_roots == 1:
+            return (SlotConfig(base=0, npages=self.gfns, hva=0, logging=logging),)
+        cut = 1 if self.rng.chance(1, 2) else 1 + self.rng.below(self.gfns - 1)
+        return (
+            SlotConfig(base=0, npages=cut, hva=0, logging=logging),
+            SlotConfig(base=cut, npages=self.gfns - cut, hva=cut),
+        )
+
+    def table_gfns(self, count: int, cut: int) -> list[int]:
+        """Where the tables are. Of two slots the one that goes has the root, or none of them: a vCPU whose root is in
+        it cannot load that again, so it is in the other case that roots are made while old ones are zapped."""
+        chosen: list[int] = []
+        first = 0
+        if self.profile.guest_roots > 1:
+            if self.rng.chance(1, 3):
+                chosen.append(0)
+            elif self.gfns - cut >= count:
+                first = cut
+        while len(chosen) < count:
+            gfn = first + self.rng.below(self.gfns - first)
+            if gfn not in chosen:
+                chosen.append(gfn)
+        return chosen
+
+    def make_ptes(self, levels: int, size: int) -> list[GuestPte]:
+        """One table for each upper level, two for the leaves; the last of these maps the tables."""
+        rng = self.rng
+        ptes = []
+        for upper in range(levels - 2):
+            ptes.append(self.make_pte(self.tables[upper], 0, self.tables[upper + 1]))
+        for index in range(2):
+            ptes.append(self.make_pte(self.tables[levels - 2], index, self.tables[levels - 1 + index]))
+        for index in range(size):
+            if rng.chance(7, 8):
+                ptes.append(self.make_pte(self.tables[levels - 1], index, rng.below(self.gfns)))
+        self.hot_ptes = [pte for pte in ptes if pte.table == self.tables[levels - 1]][:1]
+        self.hot_page = self.hot_ptes[0].index if self.hot_ptes else 0
+        for index, table in enumerate(self.tables[: levels + 1]):
+            ptes.append(GuestPte(self.tables[levels], index, table, accessed=True, dirty=rng.chance(2, 3)))
+            self.table_pages.append(size + index)
+        return ptes
+
+    def shared_ptes(self, levels: int, size: int) -> list[GuestPte]:
+        """More roots over the tables of the first, as of processes that share what is the kernel's; its last entry
+        may point to itself, as in guests that find their tables that way. The program does not change these."""
+        ptes = []
+        for root in self.roots[1:]:
+            for pte in self.ptes:
+                if pte.table == self.tables[0]:
+                    ptes.append(self.make_pte(root, pte.index, pte.gfn))
+        if ptes and self.rng.chance(1, 2):
+            ptes.append(self.make_pte(self.tables[0], size - 1, self.tables[0]))
+            self.recursive_pages = range((size - 1) * size ** (levels - 1), size**levels)
+        return ptes
+
+    def make_pte(self, table: int, index: int, gfn: int) -> GuestPte:
+        rng = self.rng
+        return GuestPte(
+            table,
+            index,
+            gfn,
+            writable=rng.chance(7, 8),
+            executable=rng.chance(3, 4),
+            accessed=rng.chance(3, 4),
+            dirty=rng.chance(1, 2),
+        )
+
+    def page(self) -> int:
+        """A virtual page, most often one that is mapped at the start, and no table."""
+        if self.rng.chance(self.profile.hot, 6):
+            return self.hot_page
+        if self.recursive_pages and self.rng.chance(1, 3):
+            return self.recursive_pages[self.rng.below(len(self.recursive_pages))]
+        if self.rng.chance(1, 8):
+            return self.rng.below(bit_ull(self.config.bits + 1))
+        return self.rng.below(bit_ull(self.config.bits))
+
+    def resched(self) -> i64:
+        """Often everywhere: there are too few shadow pages for one region to come up at the right moment."""
+        return 255 if self.rng.chance(1, 2) else super().resched()
+
+    def vcpu_ops(self, count: i64) -> None:
+        """With several roots, as of processes, the vCPUs do not all begin with the same one."""
+        if len(self.roots) != 1:
+            self.add(LOAD_CR3, self.roots[self.rng.below(len(self.roots))])
+        super().vcpu_ops(count)
+
+    def vcpu_op(self) -> None:
+        rng = self.rng
+        tables: i64 = self.profile.guest_tables
+        flush = tables // 2
+        load = flush // 2 if len(self.roots) == 1 else tables
+        kind = self.weighted(9, 6, self.prefetch, tables, flush, load)
+        if kind == 0:
+            page = self.page()
+            self.add(READ, page, flag(rng.chance(1, 4)))
+        elif kind == 1:
+            self.add(WRITE, self.page())
+        elif kind == 2:
+            page = self.page()
+            fails = flag(rng.chance(1, 4))
+            self.add(PREFETCH, page, fails, flag(rng.chance(1, 3)))
+        elif kind == 3:
+            self.write_pte()
+        elif kind == 4 and self.config.paging == "npt":
+            self.add(INVLPG, self.page())
+        else:
+            table = (
+                self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
+            )
+            self.add(LOAD_CR3, table)
+
+    def slot_number(self) -> i64:
+        """Mostly the one that can go."""
+        return 0 if self.rng.chance(1, 2) else super().slot_number()
+
+    def slot_op(self, number: i64) -> bool:
+        """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""
+        if self.rng.chance(1, 2):
+            self.add(DELETE_SLOT, number, resched=self.resched())
+            return True
+        return super().slot_op(number)
+
+    def write_pte(self) -> None:
+        """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
+        rng = self.rng
+        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.hot, 6) else self.ptes
+        pte = ptes[rng.below(len(ptes))]
+        table, index, target = self.tables.index(pte.table), pte.index, pte.gfn
+        if rng.chance(1, 3):
+            target = rng.below(self.gfns)
+        elif rng.chance(1, 6):
+            target = -1
+        stored = i64(target + 1) << STORED_SHIFT
+        if rng.chance(3, 4):
+            stored |= STORED_WRITABLE
+        if rng.chance(3, 4):
+            stored |= STORED_EXECUTABLE
+        if rng.chance(5, 6):
+            stored |= STORED_ACCESSED
+        if rng.chance(3, 4):
+            stored |= STORED_DIRTY
+        self.add(WRITE_PTE, self.table_pages[table], index, stored)
+
+
+def generate_script(seed: int, profile: Profile) -> Script:
+    """The program of a seed as machines run it: a pure function of both arguments."""
+    if profile.mixes:
+        drawn = Rng(seed ^ _MIXED).below(2 * len(profile.mixes))
+        if drawn < len(profile.mixes):
+            profile = PROFILES[profile.mixes[drawn]]
+    if profile.guest_tables:
+        return _GuestTablesBuilder(seed, profile).make_script()
+    return _Builder(seed, profile).make_script()
+
+
+def generate(seed: int, profile: Profile) -> Program:
+    """The program of a seed, written down."""
+    return generate_script(seed, profile).program()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A comparison: two semantics, who leads, and how the interleaving is chosen; and what came out of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from fuzzer.program.program import Program
+from fuzzer.program.script import Script, script_of
+from fuzzer.run.lockstep import Pair
+from fuzzer.run.model import SHIPPED, Model
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedule import Switch, Turn
+from fuzzer.schedule.schedulers import make_scheduler
+from reference_mmu.changelog.semantics import Semantics
+
+Side = Literal["old", "new"]
+Drive = Callable[[Pair], None]
+
+
+class Models(msgspec.Struct, frozen=True):
+    """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
+    has and old has not, else empty; `allowed`, the effects that the user says it may have."""
+
+    old: Model = SHIPPED
+    new: Model = SHIPPED
+    diff: str = ""
+    allowed: frozenset[str] = frozenset()
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What is compared: `old` against `new`, one of them leading."""
+
+    old: Semantics
+    new: Semantics
+    leader: Side
+    models: Models = Models()
+
+    def run(self, program: Program, drive: Drive) -> Outcome:
+        """Run both in lockstep under the interleaving that `drive` makes of a fresh Pair."""
+        return self.run_script(script_of(program), drive)
+
+    def run_script(self, script: Script, drive: Drive) -> Outcome:
+        """The same of a program that is not written down."""
+        models = (self.models.old, self.models.new)
+        if self.leader == "old":
+            pair = Pair(script, self.old, self.new, models)
+        else:
+            pair = Pair(script, self.new, self.old, (models[1], models[0]))
+        drive(pair)
+        return Outcome(self, pair, self.leader == "old")
+
+
+def by_scheduler(strategy: str, seed: int) -> Drive:
+    """The leader is scheduled by a named strategy."""
+    return lambda pair: pair.run(make_scheduler(strategy, seed, len(pair.script.calls)))
+
+
+def by_turns(turns: list[Turn]) -> Drive:
+    return lambda pair: pair.replay_turns(turns)
+
+
+def by_switches(switches: tuple[Switch, ...]) -> Drive:
+    return lambda pair: pair.replay_switches(switches)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What two models that ran the same program did differently, in the closed vocabulary of effects.
+
+Raw results are compared per operation and only where the two runs were the same interleaving: operations complete in
+both before the drift, the one in which it began, and what the others had recorded by then.  Of an operation only the
+first differing event counts, written old -> new; what follows is its consequence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from fuzzer.oracle.walk import leaf_of, pages_of, roots_of
+from fuzzer.run.divergence import WHOLE_RUN, Divergence
+from fuzzer.run.execute import Execution
+from fuzzer.run.lockstep import Pair
+from reference_mmu.changelog.effects import OUTCOMES
+from reference_mmu.observed import (
+    COUNT_CHANGES,
+    COUNT_CHECKS,
+    COUNT_PML,
+    COUNT_VISITS,
+    EV_FLUSH,
+    EV_HARVEST,
+    EV_PF,
+    EV_READ,
+    EV_SHIFT,
+    EV_WARN,
+    EV_YOUNG,
+    PF_FAST,
+    PF_FIXED,
+    PF_READ_ONLY,
+    PF_RETRY,
+    PF_SPURIOUS,
+)
+from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.spte import (
+    PT_WRITABLE_MASK,
+    is_access_track_spte,
+    is_mmu_writable_spte,
+    restore_acc_track_spte,
+    spte_to_pfn,
+)
+
+_COUNTERS: Final = (
+    (COUNT_CHECKS, "checks"),
+    (COUNT_VISITS, "visits"),
+    (COUNT_CHANGES, "spte-changes"),
+    (COUNT_PML, "pml-entries"),
+)
+
+_VALUE: Final = (1 << EV_SHIFT) - 1
+_OUTCOME: Final = PF_READ_ONLY - 1
+
+
+def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
+    """Every effect of a finished pair with every operation that showed it, in the order of uids."""
+    old, new = (pair.leader, pair.follower) if old_leads else (pair.follower, pair.leader)
+    if pair.truncated and pair.drift_turn < 0:
+        return []
+    found: list[Divergence] = []
+    for number in range(len(pair.comparable)):
+        if pair.comparable[number] == 0 or not pair.differs(number):
+            continue
+        uid = int(number)
+        if pair.drift_turn >= 0 and pair.turns.uid(pair.drift_turn) == number:
+            effects = compare_drifted(pair, old.m, new.m, uid)
+        else:
+            effects = compare_operation(old.m, new.m, uid)
+        for effect in effects:
+            found.append(Divergence(effect, uid))
+    for uid, lengths in pair.prefixes.items():
+        old_length, new_length = lengths if old_leads else lengths[::-1]
+        index, was, now = difference(old.m.observed.events(uid)[:old_length], new.m.observed.events(uid)[:new_length])
+        if index >= 0:
+            for effect in event_effects(was, now):
+                found.append(Divergence(effect, uid))
+    for effect, uid in new.judge.facts.items():
+        if effect not in old.judge.facts:
+            found.append(Divergence(effect, uid))
+    if pair.drift_turn < 0:
+        for effect in compare_final(old, new):
+            found.append(Divergence(effect, WHOLE_RUN))
+    return found
+
+
+def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
+    """(index, old event, new event) of the first difference, an event of 0 for none; index -1: no difference."""
+    if before == after:
+        return -1, 0, 0
+    for index in range(max(len(before), len(after))):
+        was = before[index] if index < len(before) else 0
+        now = after[index] if index < len(after) else 0
+        if was != now:
+            return index, was, now
+    return -1, 0, 0
+
+
+def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
+    """The effects by which an operation differs that both completed before the drift: the first event, or if all
+    events agree, what it cost."""
+    index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
+    if index >= 0:
+        return event_effects(was, now)
+    effects = []
+    for counter, name in _COUNTERS:
+        was = int(old.observed.counted(uid, counter))
+        now = int(new.observed.counted(uid, counter))
+        if was != now:
+            effects.append(f"fewer-{name}" if now < was else f"more-{name}")
+    return effects
+
+
+def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> list[str]:
+    """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
+    which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
+    index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
+    if index < 0:
+        return []
+    kinds = (was >> EV_SHIFT, now >> EV_SHIFT)
+    if EV_FLUSH in kinds or EV_WARN in kinds:
+        return event_effects(was, now) if index < pair.drift_events else []
+    if kinds == (EV_PF, EV_PF):
+        values = (was & _OUTCOME, now & _OUTCOME)
+        same_fault = pair.drift_in_fault and index <= pair.drift_events
+        return event_effects(was, now) if same_fault and PF_RETRY not in values else []
+    if EV_PF in kinds and pair.drift_completed:
+        # One hit its TLB and was done, the other faulted. How that ended counts only if nobody came in between.
+        outcome = (was if was >> EV_SHIFT == EV_PF else now) & _OUTCOME
+        return event_effects(was, now) if outcome in (PF_FIXED, PF_FAST, PF_SPURIOUS) else []
+    return []
+
+
+def event_effects(was: int, now: int) -> list[str]:
+    """event_effect(), as a list: a difference that has no name of its own is none."""
+    effect = event_effect(was, now)
+    return [effect] if effect else []
+
+
+def event_effect(was: int, now: int) -> str:
+    """Name the change from one event to another (0: the operation had no further event)."""
+    was_kind, now_kind = was >> EV_SHIFT, now >> EV_SHIFT
+    was_value, now_value = was & _VALUE, now & _VALUE
+    if EV_WARN in (was_kind, now_kind):
+        return "new-warning" if now_kind == EV_WARN else "warning-gone"
+    if EV_FLUSH in (was_kind, now_kind):
+        return "more-flushes" if now_kind == EV_FLUSH else "fewer-flushes"
+    if EV_PF in (was_kind, now_kind):
+        return fault_effect(was_value if was_kind == EV_PF else 0, now_value if now_kind == EV_PF else 0)
+    if EV_YOUNG in (was_kind, now_kind):
+        return "young-false-negative" if was_value else "young-false-positive"
+    if EV_HARVEST in (was_kind, now_kind):
+        return harvest_effect(was if was_kind == EV_HARVEST else 0, now if now_kind == EV_HARVEST else 0)
+    return "read-differs" if EV_READ in (was_kind, now_kind) else ""
+
+
+def fault_effect(was: int, now: int) -> str:
+    """Name the change from one fault outcome (PF_*, 0 for no fault) to another. That a fault stores anew what the guest
+    may only read says nothing of racing writers, so it goes by a name of its own."""
+    if was & now & PF_READ_ONLY:
+        return "read-only-rewritten" if now & _OUTCOME == PF_FIXED else "read-only-kept"
+    was_outcome, now_outcome = OUTCOMES[was & _OUTCOME], OUTCOMES[now & _OUTCOME]
+    return f"{now_outcome}-instead-of-{was_outcome}" if was_outcome != now_outcome else "mapping-differs"
+
+
+def harvest_effect(was: int, now: int) -> str:
+    """Which of two reported words has a gfn the other lacks; a word only one reports counts whole."""
+    low = (1 << 32) - 1
+    if was >> 32 == now >> 32:
+        return "fewer-dirty-reports" if was & low & ~now else "more-dirty-reports"
+    if was == 0 or now == 0:
+        return "fewer-dirty-reports" if was else "more-dirty-reports"
+    # Words come in order: the one with the smaller offset is missing in the other.
+    return "fewer-dirty-reports" if was < now else "more-dirty-reports"
+
+
+def compare_final(old: Execution, new: Execution) -> list[str]:
+    """Effects visible in the state at the end of two runs that never drifted."""
+    effects = []
+    for hva in range(old.m.host.n):
+        if old.m.host.contents(hva) != new.m.host.contents(hva):
+            effects.append("memory-differs")
+            break
+    for hva in range(old.m.host.n):
+        if host_flags(old.m, hva) != host_flags(new.m, hva):
+            effects.append("host-flags-differ")
+            break
+    effects.extend(compare_tables(old.m, new.m))
+    return effects
+
+
+def host_flags(m: Machine, hva: i64) -> i64:
+    """Host PTE flags, and PG_dirty above them. Accessed counts are too loose to compare."""
+    host = m.host
+    pfn = host.pte[hva] if host.pte[hva] >= 0 else host.swap_cache[hva]
+    dirty: i64 = 1 if pfn >= 0 and host.pages[pfn].dirty else 0
+    return host.flags[hva] | dirty << 32
+
+
+def compare_tables(old: Machine, new: Machine) -> list[str]:
+    """Compare the leaves of the valid roots, slot by slot."""
+    effects: list[str] = []
+    if same_tables(old, new):
+        return effects
+    old_roots = [root for root in roots_of(old) if not root.invalid]
+    new_roots = [root for root in roots_of(new) if not root.invalid]
+    if len(old_roots) != len(new_roots):
+        return ["mapping-differs"]
+    for was, now in zip(old_roots, new_roots, strict=True):
+        for page in pages_of(old):
+            for effect in compare_leaf(old, was, new, now, page):
+                if effect not in effects:
+                    effects.append(effect)
+    return effects
+
+
+def same_tables(old: Machine, new: Machine) -> bool:
+    """Are all page tables, and which of them are roots, the same?"""
+    if len(old.page_tables) != len(new.page_tables):
+        return False
+    for number in range(len(old.page_tables)):
+        was, now = old.page_tables[number], new.page_tables[number]
+        if was.invalid != now.invalid or was.freed != now.freed:
+            return False
+        for index in range(old.entries):
+            if was.spt[index] != now.spt[index]:
+                return False
+    old_roots, new_roots = roots_of(old), roots_of(new)
+    if len(old_roots) != len(new_roots):
+        return False
+    return all(old_roots[number].pt == new_roots[number].pt for number in range(len(old_roots)))
+
+
+def compare_leaf(old: Machine, old_root: KvmMmuPage, new: Machine, new_root: KvmMmuPage, gfn: int) -> list[str]:
+    """Differences of a gfn that both map. W counts by MMU_WRITABLE, since fast_page_fault() gives W back for the
+    asking; R and X of an access-tracked SPTE count as saved."""
+    was, was_level = leaf_of(old, old_root, gfn)
+    now, now_level = leaf_of(new, new_root, gfn)
+    if was == now or was_level == 0 or now_level == 0:
+        return []
+    if was_level != now_level or spte_to_pfn(was) != spte_to_pfn(now):
+        return ["mapping-differs"]
+    # A model's mask may be 0 (bits unused): the union is what the format has.
+    accessed = old.masks.shadow_accessed_mask | new.masks.shadow_accessed_mask
+    dirty = old.masks.shadow_dirty_mask | new.masks.shadow_dirty_mask
+    effects = []
+    was_tracked = is_access_track_spte(old.masks, was)
+    now_tracked = is_access_track_spte(new.masks, now)
+    if (was ^ now) & accessed or was_tracked != now_tracked:
+        effects.append("raw-accessed-bit")
+    if (was ^ now) & dirty:
+        effects.append("raw-dirty-bit")
+    was = restore_acc_track_spte(old.masks, was) if was_tracked else was
+    now = restore_acc_track_spte(new.masks, now) if now_tracked else now
+    rest = (was ^ now) & ~(accessed | dirty)
+    if is_mmu_writable_spte(old.masks, was):
+        rest &= ~PT_WRITABLE_MASK
+    return [*effects, "mapping-differs"] if rest else effects

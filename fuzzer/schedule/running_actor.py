@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One actor of a program in the middle of its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+from reference_mmu.x86.operations import Call
+from reference_mmu.x86.points import FAULT_ENTER
+
+Flow = Generator[int, None, object]
+
+END: Final = 0  # where an actor stands between two operations
+
+
+@mypyc_attr(acyclic=True)
+class RunningActor:
+    """`at`: the point it stands at, END between operations.
+
+    Its position is (`place`, `faults`, `lap`, `at`): the number of the operation, the page faults it has taken so far,
+    how often since then the flow went back to an earlier point, and the rank of the point. Faults count apart: a walk
+    that is repeated because a flush threw the vCPU out of the guest must not look like one that is repeated after a
+    fault.
+    """
+
+    def __init__(self, number: i64, calls: list[Call]) -> None:
+        self.number = number
+        self.calls = calls
+        self.flow: Flow | None = None
+        self.place: i64 = 0
+        self.faults: i64 = 0
+        self.lap: i64 = 0
+        self.at: i64 = END
+        self.wants: i64 = 0  # what it waits for at this point, points.WANT_*
+        self.uid: i64 = calls[0].uid if calls else -1  # of the operation it is in, or will start next; -1: finished
+        self.ended_faults: i64 = 0  # of the operation that it ended last
+        self.resched: i64 = 0  # the operation's mask, as far as it is not used up
+
+    def come_to(self, point: i64) -> None:
+        """The operation goes on to a point."""
+        if point == FAULT_ENTER:
+            self.faults += 1
+            self.lap = 0
+        elif point <= self.at:
+            self.lap += 1
+        self.at = point
+
+    def end_operation(self) -> None:
+        """The operation is over; the next one is the next."""
+        self.flow = None
+        self.at = END
+        self.wants = 0
+        self.ended_faults = self.faults
+        self.faults = 0
+        self.lap = 0
+        self.place += 1
+        self.uid = self.calls[self.place].uid if self.place < len(self.calls) else -1
+
+    def reached(self, other: RunningActor) -> bool:
+        """Is it, in the same operation, at or beyond the other's position?"""
+        if self.faults != other.faults:
+            return self.faults > other.faults
+        if self.lap != other.lap:
+            return self.lap > other.lap
+        return self.at >= other.at
+
+    def is_abreast(self, other: RunningActor) -> bool:
+        """Are the two at the same position? At an operation's end: by the same number of faults, too."""
+        if self.place != other.place or self.at != other.at or self.faults != other.faults or self.lap != other.lap:
+            return False
+        return self.at != END or self.ended_faults == other.ended_faults
+
+    def give_up(self) -> None:
+        """It runs no more."""
+        self.uid = -1
+
+    def has(self, uid: i64) -> bool:
+        """Is this one of its operations?"""
+        return any(call.uid == uid for call in self.calls)

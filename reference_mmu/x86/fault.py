@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page fault of a direct MMU, from the exit to the SPTE (kvm_tdp_page_fault() and below: mmu.c, tdp_mmu.c).
+
+Order of one fault, and what may run in between:
+
+    fast_page_fault()        lockless; another CPU may change the SPTE at any time, the cmpxchg decides
+    kvm_mmu_faultin_pfn()    snapshot of mmu_invalidate_seq, then the page; a notifier may invalidate it meanwhile
+    mmu_lock                 read (TDP MMU) or write; from here no invalidation can begin or end
+    is_page_fault_stale()    the snapshot is judged once, here; if it holds, the pfn stays valid until unlock
+    kvm_tdp_mmu_map()        other readers change the same tables, every store is a cmpxchg
+    kvm_mmu_finish_page_fault()   the page is marked and released before mmu_lock is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64, mypyc_attr
+
+from ..kvm.flush import kvm_flush_remote_tlbs
+from ..kvm.memslots import KvmMemorySlot, gfn_to_memslot
+from ..kvm.mmu_notifier import mmu_invalidate_retry_gfn
+from ..mm.gup import hva_to_pfn
+from .fast_fault import fast_page_fault
+from .hugepage import PG_LEVEL_NUM, kvm_mmu_hugepage_adjust
+from .page_table import KvmMmuPage, is_obsolete_sp
+from .points import (
+    FAULT_GUP,
+    FAULT_LOCK_R,
+    FAULT_LOCK_W,
+    FAULT_PFN,
+    FAULT_SEQ,
+    MAP_DONE,
+    MAP_FLUSH,
+    MAP_LINK,
+    MAP_STEP,
+    MAP_TARGET,
+    MAP_WARN_FLUSH,
+    PLACEBO_FAULT,
+)
+from .ret_pf import (
+    RET_PF_CONTINUE,
+    RET_PF_EMULATE,
+    RET_PF_FIXED,
+    RET_PF_INVALID,
+    RET_PF_RETRY,
+    RET_PF_SPURIOUS,
+    RET_PF_WRITE_PROTECTED,
+)
+from .shadow_mmu.direct_map import direct_map
+from .spte import (
+    ACC_ALL,
+    PG_LEVEL_4K,
+    is_frozen_spte,
+    is_last_spte,
+    is_mmu_writable_spte,
+    is_shadow_present_pte,
+    leaf_spte_change_needs_tlb_flush,
+    make_huge_page_split_spte,
+    make_nonleaf_spte,
+    make_spte,
+)
+from .tdp_mmu.tdp_iter import TdpIter
+from .tdp_mmu.tdp_mmu import tdp_mmu_iter_set_spte, tdp_mmu_set_spte_atomic
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .tlb import Vcpu
+
+
+@mypyc_attr(acyclic=True, free_list_len=1)
+class KvmPageFault:
+    """struct kvm_page_fault: what is known about one fault so far."""
+
+    def __init__(self, addr: i64, write: bool, present: bool, prefetch: bool, upgrade_fails: bool) -> None:
+        self.addr = addr  # in pages
+        self.gfn = addr  # of a direct MMU; else the guest's page tables have to tell
+        self.write = write
+        self.present = present  # the SPTE had any of R, W, X when the CPU looked
+        self.prefetch = prefetch
+        self.upgrade_fails = upgrade_fails  # the primary MMU's opportunistic GUP-fast for writing fails this time
+        self.max_level: i64 = PG_LEVEL_NUM
+        self.req_level: i64 = PG_LEVEL_4K
+        self.goal_level: i64 = PG_LEVEL_4K
+        self.slot: KvmMemorySlot | None = None
+        self.mmu_seq: i64 = 0
+        self.pfn: i64 = 0
+        self.refcounted_page: i64 = -1  # pfn whose reference the fault holds, -1: none
+        self.map_writable = False
+        self.fast = False  # resolved by fast_page_fault()
+        self.frozen = False  # RET_PF_RETRY because of a FROZEN SPTE
+        self.read_only = False  # the SPTE that was made, or found equal, is not MMU-writable
+        self.injected = False  # RET_PF_RETRY after a #PF was injected: the guest's own page tables forbid the access
+
+
+def kvm_tdp_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """Resolve a fault of a direct MMU; returns RET_PF_*. SRCU held.
+
+    The steps before mmu_lock stand here once; in the kernel kvm_tdp_mmu_page_fault() and direct_page_fault() each
+    begin with them, and kvm_mmu_do_page_fault() has looked the slot up.
+    """
+    fault.slot = gfn_to_memslot(m, fault.gfn)
+    if page_fault_handle_page_track(m, fault):
+        return RET_PF_WRITE_PROTECTED
+
+    r = yield from fast_page_fault(m, vcpu, fault)
+    if r != RET_PF_INVALID:
+        return r
+
+    # mmu_topup_memory_caches() may sleep.
+    yield FAULT_SEQ
+    r = yield from kvm_mmu_faultin_pfn(m, fault)
+    if r != RET_PF_CONTINUE:
+        return r
+    if m.sem.placebo_points:
+        yield PLACEBO_FAULT
+    if m.tdp_mmu_enabled:
+        return (yield from kvm_tdp_mmu_page_fault(m, vcpu, fault))
+    return (yield from direct_page_fault(m, vcpu, fault))
+
+
+def page_fault_handle_page_track(m: Machine, fault: KvmPageFault) -> bool:
+    """A write to a present but tracked gfn can only be emulated."""
+    return fault.present and fault.write and m.kvm_gfn_is_write_tracked(fault.gfn)
+
+
+def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None, int]:
+    """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held.
+
+    __kvm_mmu_faultin_pfn() and kvm_handle_error_pfn() included; no asynchronous page fault is set up.
+    """
+    # The snapshot comes first: an invalidation that starts later makes the fault stale, whatever is looked up.
+    fault.mmu_seq = m.mmu_invalidate_seq
+    slot = fault.slot
+    if slot is None:
+        return RET_PF_EMULATE  # MMIO, with enable_mmio_caching off
+    # Being deleted or moved: the deletion waits for SRCU, which this fault holds, so do not wait here.
+    if slot.invalid:
+        return RET_PF_RETRY
+    if mmu_invalidate_retry_gfn(m, fault.mmu_seq, fault.gfn):
+        return RET_PF_RETRY
+    if slot.readonly and fault.write:
+        return RET_PF_EMULATE  # KVM_PFN_ERR_RO_FAULT
+
+    yield FAULT_GUP
+    hva = slot.hva + fault.gfn - slot.base_gfn
+    fault.pfn, fault.map_writable = yield from hva_to_pfn(m, hva, fault.write, fault.upgrade_fails or slot.readonly)
+    fault.refcounted_page = fault.pfn
+    if slot.readonly:
+        fault.map_writable = False
+
+    # Purely to avoid mmu_lock when the fault is known to be stale.
+    yield FAULT_PFN
+    if mmu_invalidate_retry_gfn(m, fault.mmu_seq, fault.gfn):
+        kvm_mmu_finish_page_fault(m, fault, RET_PF_RETRY)
+        return RET_PF_RETRY
+    return RET_PF_CONTINUE
+
+
+def kvm_tdp_mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """The part under mmu_lock, held for read."""
+    yield FAULT_LOCK_R
+    m.read_lock()
+    r = RET_PF_RETRY
+    if not is_page_fault_stale(m, vcpu, fault):
+        r = yield from kvm_tdp_mmu_map(m, vcpu, fault)
+    kvm_mmu_finish_page_fault(m, fault, r)
+    m.read_unlock()
+    return r
+
+
+def direct_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """The same with the shadow MMU's page tables: mmu_lock for write. make_mmu_pages_available() is left out: the
+    number of shadow pages has no limit here."""
+    yield FAULT_LOCK_W
+    m.write_lock()
+    r = RET_PF_RETRY
+    if not is_page_fault_stale(m, vcpu, fault):
+        r = yield from direct_map(m, vcpu, fault)
+    kvm_mmu_finish_page_fault(m, fault, r)
+    m.write_unlock()
+    return r
+
+
+def is_page_fault_stale(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> bool:
+    """mmu_lock held. Was the root or the page invalidated since the fault began?"""
+    root = vcpu.root
+    if root is None:
+        return True
+    # A dummy root is backed by no shadow page: only the request tells that it is out of date.
+    if vcpu.free_obsolete_roots if root is m.dummy_root else is_obsolete_sp(m, root):
+        return True
+    return fault.slot is not None and mmu_invalidate_retry_gfn(m, fault.mmu_seq, fault.gfn)
+
+
+def kvm_mmu_finish_page_fault(m: Machine, fault: KvmPageFault, r: int) -> None:
+    """kvm_release_faultin_page(), which this calls in the kernel: mark the exact page that was looked up and drop the
+    reference, before mmu_lock is released, so that the marks precede whatever an invalidation lets the primary MMU do
+    to the page."""
+    pfn = fault.refcounted_page
+    if pfn < 0:
+        return
+    page = m.host.pages[pfn]
+    if r != RET_PF_RETRY:
+        page.accessed += 1
+        if fault.map_writable:
+            page.dirty = True
+        m.oracle.page_marked(m, pfn, fault.map_writable)
+    fault.refcounted_page = -1
+    m.kvm_put_page(pfn)
+
+
+def kvm_tdp_mmu_map(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
+    """Install the mapping: walk down, adding or splitting what is in the way. mmu_lock held for read."""
+    kvm_mmu_hugepage_adjust(m, fault)
+    ret = RET_PF_RETRY
+    root = vcpu.root
+    assert root is not None
+    m.rcu_read_lock()
+    yield MAP_STEP
+    it = TdpIter(m, root, PG_LEVEL_4K, fault.gfn, fault.gfn + 1)
+    while it.more():
+        # Somebody is at work on this entry and would only make our cmpxchg fail.
+        if is_frozen_spte(it.old_spte):
+            fault.frozen = True
+            break
+        if it.level == fault.goal_level:
+            ret = yield from tdp_mmu_map_handle_target_level(m, fault, it)
+            break
+        if is_shadow_present_pte(it.old_spte) and not is_last_spte(it.old_spte, it.level):
+            yield MAP_STEP  # the table may be unlinked before the iterator steps down: it reads the entry again
+            continue
+
+        sp = m.alloc_table(it.level - 1, m.gfn_round_for_level(it.gfn, it.level), root)
+        sp.tdp_mmu_page = True
+        yield MAP_LINK
+        if is_shadow_present_pte(it.old_spte):
+            linked = yield from tdp_mmu_split_huge_page(m, it, sp)
+        else:
+            linked = yield from tdp_mmu_link_sp(m, it, sp)
+        # Somebody else changed the entry: let the guest try again.
+        if not linked:
+            break
+    # Falling out of the loop means that a table vanished before the iterator could step into it: RET_PF_RETRY.
+    yield MAP_DONE
+    m.rcu_read_unlock()
+    return ret
+
+
+def tdp_mmu_link_sp(m: Machine, it: TdpIter, sp: KvmMmuPage) -> Generator[int, None, bool]:
+    """True if linked. A writer cannot lose the entry to anyone: it stores without a cmpxchg."""
+    spte = make_nonleaf_spte(m.masks, sp, not m.masks.kvm_ad_enabled())
+    if m.mmu_lock.state < 0:
+        yield from tdp_mmu_iter_set_spte(m, it, spte)
+        return True
+    return (yield from tdp_mmu_set_spte_atomic(m, it, spte))
+
+
+def tdp_mmu_split_huge_page(m: Machine, it: TdpIter, sp: KvmMmuPage) -> Generator[int, None, bool]:
+    """Replace a huge leaf by a table of smaller leaves with the same bits. No flush: old and new entries translate
+    alike, so both may be cached."""
+    for index in range(m.entries):
+        sp.spt[index] = make_huge_page_split_spte(m, it.old_spte, sp, index)
+    return (yield from tdp_mmu_link_sp(m, it, sp))
+
+
+def tdp_mmu_map_handle_target_level(m: Machine, fault: KvmPageFault, it: TdpIter) -> Generator[int, None, int]:
+    """Compute and store the leaf."""
+    sem = m.sem
+    sp = it.sp
+    if m.warn_on(sp.level != fault.goal_level, "tdp_mmu_map: wrong level"):
+        return RET_PF_RETRY
+    # A prefetch must not take away what a real fault has installed.
+    if fault.prefetch and is_shadow_present_pte(it.old_spte):
+        return RET_PF_SPURIOUS
+
+    slot = fault.slot
+    assert slot is not None
+    new_spte, wrprot = make_spte(
+        m, sp, slot, ACC_ALL, it.gfn, fault.pfn, it.old_spte, fault.prefetch, False, fault.map_writable
+    )
+    fault.read_only = not is_mmu_writable_spte(m.masks, new_spte)
+    ret = RET_PF_FIXED
+    if new_spte == it.old_spte:
+        ret = RET_PF_SPURIOUS
+    else:
+        yield MAP_TARGET
+        old_spte = it.old_spte
+        stored = yield from tdp_mmu_set_spte_atomic(m, it, new_spte)
+        if not stored:
+            fault.frozen = is_frozen_spte(it.old_spte)
+            return RET_PF_RETRY
+        if is_shadow_present_pte(old_spte):
+            if not is_last_spte(old_spte, it.level):
+                yield from kvm_flush_remote_tlbs(m, MAP_FLUSH)
+            elif sem.tdp_fault_warn_flush_mmuw:
+                if sem.dedup_leaf_flush_rule:
+                    flush = leaf_spte_change_needs_tlb_flush(m.masks, old_spte, new_spte)
+                else:
+                    flush = is_mmu_writable_spte(m.masks, old_spte) and not is_mmu_writable_spte(m.masks, new_spte)
+                if m.warn_on(flush, "tdp_mmu_map: fault cleared MMU_WRITABLE"):
+                    yield from kvm_flush_remote_tlbs(m, MAP_WARN_FLUSH)
+
+    # A write that the SPTE does not allow would fault for ever: emulate it.
+    if wrprot and fault.write:
+        ret = RET_PF_WRITE_PROTECTED
+    return ret

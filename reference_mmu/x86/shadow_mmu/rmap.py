@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reverse maps of the shadow MMU: from a gfn to the SPTEs that map it, and what is done through them (mmu.c).
+
+Invariant, outside mmu_lock: a leaf SPTE is shadow-present if, and only if, it is in the rmap of the page it maps, once.
+That holds for tables without a parent, too: they are in nobody's reach, but may be linked again as they are.
+
+mmu_lock is held for write in everything below, so a walk may keep a list of SPTEs across its points; bits of theirs
+that hardware or fast_page_fault() sets may change there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from mypy_extensions import i64
+
+from ...kvm.flush import kvm_flush_remote_tlbs
+from ...kvm.memslots import KvmMemorySlot
+from ..hugepage import PG_LEVEL_NUM, kvm_mmu_max_mapping_level
+from ..page_table import KvmMmuPage
+from ..points import (
+    AGE_SPTE,
+    COLLAPSE_FLUSH_W,
+    COLLAPSE_ZAP_W,
+    GET_PROTECT,
+    LOG_CLEAR_W,
+    LOG_PROTECT_W,
+    TRACK_PROTECT,
+    ZAP_LEAF,
+)
+from ..spte import (
+    ACC_ALL,
+    PAGE_SHIFT,
+    PG_LEVEL_4K,
+    PT_WRITABLE_MASK,
+    is_accessed_spte,
+    mark_spte_for_access_track,
+    spte_ad_enabled,
+    spte_ad_need_write_protect,
+)
+from .mmu_spte import mmu_spte_clear_accessed, mmu_spte_clear_track_bits, mmu_spte_update, mmu_spte_update_no_track
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+
+
+def kvm_mmu_page_get_gfn(m: Machine, sp: KvmMmuPage, index: i64) -> i64:
+    """The first gfn that entry `index` translates, of an indirect page the one it was made for."""
+    if not sp.direct:
+        return sp.shadowed_translation[index] >> PAGE_SHIFT
+    return sp.gfn + index * m.pages_per_hpage(sp.level)
+
+
+def kvm_mmu_page_get_access(sp: KvmMmuPage, index: i64) -> i64:
+    """ACC_* that the guest's entries allow through leaf `index`, from the root down."""
+    return sp.shadowed_translation[index] & ACC_ALL
+
+
+def kvm_mmu_page_set_translation(sp: KvmMmuPage, index: i64, gfn: i64, access: i64) -> None:
+    """Note what leaf `index` is made for. A direct page says that by its place."""
+    if not sp.direct:
+        sp.shadowed_translation[index] = gfn << PAGE_SHIFT | access
+
+
+def rmap_add(m: Machine, sp: KvmMmuPage, index: i64) -> None:
+    key = m.tlb_key(kvm_mmu_page_get_gfn(m, sp, index), sp.level)
+    m.rmap.setdefault(key, []).append((sp, int(index)))
+
+
+def rmap_remove(m: Machine, sp: KvmMmuPage, index: i64) -> None:
+    key = m.tlb_key(kvm_mmu_page_get_gfn(m, sp, index), sp.level)
+    rmap = m.rmap.get(key)
+    # pte_list_remove(): KVM_BUG_ON_DATA_CORRUPTION()
+    if rmap is None or (sp, int(index)) not in rmap:
+        m.bug_on(True, "pte_list_remove: the SPTE is not in the rmap of its gfn")
+        return
+    rmap.remove((sp, int(index)))
+    if not rmap:
+        del m.rmap[key]
+
+
+def drop_spte(m: Machine, sp: KvmMmuPage, index: i64) -> None:
+    """Zap a leaf. The caller owes a flush, unless no vCPU can use the table any more."""
+    if mmu_spte_clear_track_bits(m, sp, index):
+        rmap_remove(m, sp, index)
+
+
+def slot_rmap_walk(m: Machine, start: i64, end: i64, min_level: i64, max_level: i64) -> list[tuple[KvmMmuPage, int]]:
+    """for_each_slot_rmap_range() and for_each_rmap_spte(): the SPTEs of these levels whose page overlaps [start, end),
+    smallest pages first."""
+    sptes: list[tuple[KvmMmuPage, int]] = []
+    for level in range(min_level, max_level + 1):
+        gfn = m.gfn_round_for_level(start, level)
+        while gfn < end:
+            rmap = m.rmap.get(m.tlb_key(gfn, level))
+            if rmap is not None:
+                sptes.extend(rmap)
+            gfn += m.pages_per_hpage(level)
+    return sptes
+
+
+# --- zap -------------------------------------------------------------------------------------------------------
+
+
+def kvm_rmap_zap_gfn_range(m: Machine, start: i64, end: i64, flush: bool) -> Generator[int, None, bool]:
+    """Zap every SPTE that maps a page of [start, end), obsolete tables included. Returns whether the caller owes a
+    flush: `flush`, or an SPTE was zapped.
+
+    The kernel may drop mmu_lock between two rmaps, after a flush; not modelled.
+    """
+    for sp, index in slot_rmap_walk(m, start, end, PG_LEVEL_4K, m.max_huge_level):
+        yield ZAP_LEAF
+        drop_spte(m, sp, index)
+        flush = True
+    return flush
+
+
+def kvm_rmap_zap_collapsible_sptes(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
+    """Drop SPTEs that a huge page could replace now that the slot does not log; the next fault installs it."""
+    need_tlb_flush = False
+    # Those of the largest size are what is wanted.
+    for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, m.max_huge_level - 1):
+        # An indirect page is as fine as the guest's table.
+        if sp.direct and sp.level < kvm_mmu_max_mapping_level(m, slot, sp.gfn, PG_LEVEL_NUM):
+            yield COLLAPSE_ZAP_W
+            drop_spte(m, sp, index)
+            need_tlb_flush = True
+    if need_tlb_flush:
+        yield from kvm_flush_remote_tlbs(m, COLLAPSE_FLUSH_W)
+
+
+# --- aging -----------------------------------------------------------------------------------------------------
+
+
+def kvm_rmap_age_gfn_range(m: Machine, start: i64, end: i64, test_only: bool) -> Generator[int, None, bool]:
+    """Age, or look at, every accessed SPTE that maps a page of [start, end). True: one was young."""
+    young = False
+    for sp, index in slot_rmap_walk(m, start, end, PG_LEVEL_4K, m.max_huge_level):
+        m.count_visit()
+        spte = sp.spt[index]
+        if not is_accessed_spte(m.masks, spte):
+            continue
+        if test_only:
+            return True
+        young = True
+        yield AGE_SPTE
+        if spte_ad_enabled(spte):
+            mmu_spte_clear_accessed(m, sp, index)
+            continue
+        spte = mark_spte_for_access_track(m.masks, spte)
+        if m.sem.fold_spte_update_no_track:
+            # MMU_WRITABLE stays, so access tracking never needs a flush on the spot.
+            m.warn_on(mmu_spte_update(m, sp, index, spte), "rmap_age: access tracking asks for a flush")
+        else:
+            mmu_spte_update_no_track(m, sp, index, spte)
+    return young
+
+
+# --- write protection and dirty logging ------------------------------------------------------------------------
+
+
+def rmap_write_protect(m: Machine, gfn: i64, min_level: i64) -> Generator[int, None, bool]:
+    """Take W and MMU_WRITABLE from whatever maps gfn at min_level or above. True if the caller must flush."""
+    write_protected = False
+    bits = PT_WRITABLE_MASK | m.masks.shadow_mmu_writable_mask
+    for sp, index in slot_rmap_walk(m, gfn, gfn + 1, min_level, m.max_huge_level):
+        flush = yield from spte_write_protect(m, sp, index, bits, TRACK_PROTECT)
+        write_protected = write_protected or flush
+    return write_protected
+
+
+def rmap_write_protect_slot(m: Machine, slot: KvmMemorySlot, min_level: i64) -> Generator[int, None, None]:
+    """Take W from the whole slot, for dirty logging."""
+    for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), min_level, m.max_huge_level):
+        yield from spte_write_protect(m, sp, index, PT_WRITABLE_MASK, LOG_PROTECT_W)
+
+
+def kvm_mmu_write_protect_pt_masked(
+    m: Machine, slot: KvmMemorySlot, gfn_offset: i64, mask: i64
+) -> Generator[int, None, None]:
+    """Take W from the 4K SPTEs of the gfns gfn_offset + n of the slot, n in mask."""
+    for sp, index in masked_rmap_walk(m, slot.base_gfn + gfn_offset, mask):
+        yield from spte_write_protect(m, sp, index, PT_WRITABLE_MASK, GET_PROTECT)
+
+
+def rmap_clear_dirty_slot(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
+    """Clear D in the whole slot. 4K only: one bit of the log stands for one 4K page, huge SPTEs lose W."""
+    for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, PG_LEVEL_4K):
+        yield from spte_clear_dirty(m, sp, index, LOG_CLEAR_W)
+
+
+def kvm_mmu_clear_dirty_pt_masked(
+    m: Machine, slot: KvmMemorySlot, gfn_offset: i64, mask: i64
+) -> Generator[int, None, None]:
+    """Clear D in the 4K SPTEs of the gfns gfn_offset + n of the slot, n in mask."""
+    for sp, index in masked_rmap_walk(m, slot.base_gfn + gfn_offset, mask):
+        yield from spte_clear_dirty(m, sp, index, GET_PROTECT)
+
+
+def masked_rmap_walk(m: Machine, gfn: i64, mask: i64) -> list[tuple[KvmMmuPage, int]]:
+    """The 4K SPTEs of the gfns gfn + n, n in mask."""
+    sptes: list[tuple[KvmMmuPage, int]] = []
+    for bit in range(m.word_gfns):
+        if (mask >> bit) & 1 != 0:
+            sptes.extend(slot_rmap_walk(m, gfn + bit, gfn + bit + 1, PG_LEVEL_4K, PG_LEVEL_4K))
+    return sptes
+
+
+def spte_write_protect(m: Machine, sp: KvmMmuPage, index: i64, bits: i64, point: int) -> Generator[int, None, bool]:
+    """Clear `bits`: W for dirty logging, which may give it back at any time; MMU_WRITABLE as well to protect a gfn
+    (pt_protect). True if the change needs a flush."""
+    spte = sp.spt[index]
+    if (spte & bits) == 0:
+        return False
+    yield point
+    return mmu_spte_update(m, sp, index, spte & ~bits)
+
+
+def spte_clear_dirty(m: Machine, sp: KvmMmuPage, index: i64, point: int) -> Generator[int, None, None]:
+    """Make the next write visible again: clear D, or W where hardware does not log D. Every caller flushes later,
+    whatever the SPTE was."""
+    spte = sp.spt[index]
+    if not spte_ad_need_write_protect(spte):
+        yield point
+        mmu_spte_update(m, sp, index, spte & ~m.masks.shadow_dirty_mask)
+        return
+    # test_and_clear_bit()
+    if (spte & PT_WRITABLE_MASK) != 0:
+        yield point
+        spte = sp.spt[index]
+        sp.spt[index] = spte & ~PT_WRITABLE_MASK
+        m.spte_changed(sp, index, spte, spte & ~PT_WRITABLE_MASK)

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One short search as a user would make it, whose results many tests look at."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Searched, mmufuzz
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """60 programs of the TDP profile, in a process of its own. Tests that use it share the xdist group `searched`."""
+    folder: Path = tmp_path_factory.mktemp("searched")
+    words = "run --profile tdp --programs 60 --seed 1 --jobs 1 --json report.json"
+    return Searched(folder, mmufuzz(words, folder=folder))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`mmufuzz run --apply`: what a maintainer's three lines break, told, kept, and replayed by whoever gets the file."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fuzzer.reproducer import decode_reproducer
+from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH
+from tests.cli.shell import Searched, changed_sources, mmufuzz, report_in, store_in
+
+pytestmark = pytest.mark.xdist_group("applied")
+
+WORDS = "run --apply my.patch --profile tdp --programs 12 --seed 1 --jobs 1 --json report.json"
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """The notifier without its flush."""
+    folder = tmp_path_factory.mktemp("applied")
+    (folder / "my.patch").write_text(NO_FLUSH, encoding="utf-8")
+    return Searched(folder, mmufuzz(WORDS, folder=folder))
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout that has the change in its sources."""
+    owed = "        if flush:\n            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
+    return changed_sources(tmp_path_factory.mktemp("edited"), "reference_mmu/kvm/mmu_notifier.py", owed, "")
+
+
+def regression(applied: Searched) -> Any:
+    return next(found for found in applied.report["findings"] if found["what"] == "stale-translation")
+
+
+def test_a_missing_flush_is_a_regression_of_the_own_change(applied: Searched) -> None:
+    report = applied.report
+    assert applied.process.returncode == 1, applied.process.stderr
+    assert applied.process.stderr == ""
+    assert (report["old"], report["new"], report["core"]) == ("new", "new", "interpreted")
+    assert report["verdicts"]["regression"] > 0
+    assert report["verdicts"]["baseline"] == report["verdicts"]["documented"] == 0
+    assert {tuple(found["patches"]) for found in report["findings"]} == {("own-change",)}
+    found = regression(applied)
+    assert (found["verdict"], found["side"]) == ("regression", "new")
+    assert found["operations"] <= 3
+
+
+def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:
+    told, allowed = tmp_path / "told", tmp_path / "allowed"
+    for folder in (told, allowed):
+        folder.mkdir()
+        (folder / "my.patch").write_text(ALWAYS_FLUSH, encoding="utf-8")
+    assert mmufuzz(WORDS, folder=told).returncode == 1
+    assert {found["what"] for found in report_in(told)["findings"]} == {"more-flushes"}
+    assert report_in(told)["verdicts"]["unexplained"] > 0
+    assert mmufuzz(f"{WORDS} --allow more-flushes", folder=allowed).returncode == 0
+    assert report_in(allowed)["verdicts"]["documented"] > 0
+
+
+def test_the_output_tells_finding_story_and_replay(applied: Searched) -> None:
+    out = applied.process.stdout
+    lines = out.splitlines()
+    assert f"own change my.patch ({applied.report['change']}), NEW is the model with it" in lines
+    assert "core interpreted: a changed model runs no other way" in lines
+    assert "change      -            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)" in lines
+    assert sum(line.startswith(">>>") for line in lines) == 1
+    assert lines[-1].startswith("replay the first with:  mmufuzz replay findings/violation-")
+
+
+def test_the_findings_are_stored_like_others(applied: Searched) -> None:
+    store = store_in(applied.folder)
+    assert {row.signature for row in store.findings()} == {found["signature"] for found in applied.report["findings"]}
+    assert store.campaigns()[0].name == "run --seed 1 --apply my.patch"
+    found = regression(applied)
+    assert store.reproducer(found["signature"]) == (applied.folder / found["reproducer"]).read_bytes()
+
+
+def test_the_file_is_all_that_replay_and_minimize_need(applied: Searched, tmp_path: Path) -> None:
+    (tmp_path / "got.json").write_bytes((applied.folder / regression(applied)["reproducer"]).read_bytes())
+    replay = mmufuzz("replay got.json --run-change", folder=tmp_path)
+    assert replay.returncode == 0, replay.stderr
+    assert "compared    OLD = new, NEW = new with own-change" in replay.stdout
+    assert "reproduced exactly: regression" in replay.stdout
+    minimize = mmufuzz("minimize got.json --run-change", folder=tmp_path)
+    assert minimize.returncode == 0, minimize.stderr
+    assert decode_reproducer((tmp_path / "got.min.json").read_bytes()).diff == NO_FLUSH
+
+
+def test_a_change_from_elsewhere_does_not_run_unasked(applied: Searched, tmp_path: Path) -> None:
+    data = (applied.folder / regression(applied)["reproducer"]).read_bytes()
+    planted = msgspec.json.decode(data)
+    planted["diff"] = planted["diff"].replace("@@\n", "@@\n+open('trace', 'w')\n", 1)
+    (tmp_path / "got.json").write_bytes(msgspec.json.encode(planted))
+    for command in ("replay", "minimize"):
+        refused = mmufuzz(f"{command} got.json", folder=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.endswith('brings a change of the model; read its "diff" and add --run-change to run it\n')
+    assert {path.name for path in tmp_path.iterdir()} == {"got.json"}
+
+
+def test_a_checkout_that_has_the_change_tells_the_same(applied: Searched, edited: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.patch").write_text(NO_FLUSH, encoding="utf-8")
+    run = mmufuzz(WORDS, folder=tmp_path, sources=edited)
+    assert run.returncode == 1, run.stderr
+    assert "which the sources have already: OLD is without it" in run.stdout
+    report = report_in(tmp_path)
+    assert report["findings"] == applied.report["findings"]
+    for found in report["findings"]:
+        here, there = (
+            decode_reproducer((folder / found["reproducer"]).read_bytes()) for folder in (tmp_path, applied.folder)
+        )
+        assert here.digest == there.digest
+    found = applied.folder / regression(applied)["reproducer"]
+    replay = mmufuzz(f"replay {found} --run-change", folder=tmp_path, sources=edited)
+    assert replay.returncode == 0
+    assert "this is model" in replay.stdout
+
+
+def test_semantics_may_be_chosen(applied: Searched) -> None:
+    words = "run --apply my.patch --programs 1 --jobs 1 --out other --db sqlite:///other.db"
+    same = mmufuzz(f"{words} --new old+age-elides-tlb-flush", folder=applied.folder)
+    assert same.stdout.startswith("old+age-elides-tlb-flush against old+age-elides-tlb-flush, ")
+    both = mmufuzz(f"{words} --old old --new new", folder=applied.folder)
+    assert both.stdout.startswith("old against new, ")
+
+
+def test_a_change_that_hangs_ends_the_search_and_is_told_by_seed_and_line(tmp_path: Path) -> None:
+    quick = changed_sources(
+        tmp_path / "sources", "cli/watchdog.py", "TICK_SECONDS: Final = 1.0", "TICK_SECONDS: Final = 0.2"
+    )
+    (tmp_path / "my.patch").write_text(HANGS, encoding="utf-8")
+    run = mmufuzz("run --apply my.patch --seed 1 --profile tdp --jobs 1", folder=tmp_path, sources=quick)
+    assert run.returncode == 1
+    assert run.stderr.startswith("mmufuzz: the model hangs in the program of seed ")
+    assert "more than 1 s at kvm/mmu_notifier.py:" in run.stderr
+    assert "kvm_mmu_notifier_invalidate_range_start" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert "no difference" not in run.stdout

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Verdicts: what is documented, fixed, baseline, a regression or unexplained."""
+
+from pathlib import Path
+
+import pytest
+
+from fuzzer.judge.attribute import OWN_CHANGE
+from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns, operation_tag
+from fuzzer.program import ops  # TestYoung by name would be collected as a test
+from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
+from fuzzer.program.program import Actor, Program
+from fuzzer.program.script import script_of
+from fuzzer.reproducer import decode_reproducer
+from fuzzer.run.compare import Comparison, Models, Side, by_switches
+from fuzzer.run.divergence import WHOLE_RUN
+from fuzzer.schedule.schedule import Switch, Turn
+from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
+from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.config import Config, SlotConfig
+from reference_mmu.x86.points import FAULT_PFN
+
+AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
+BUG_219588 = Program(
+    Config(), (Actor("vcpu", (Read(0, 1, upgrade_fails=True),)), Actor("vcpu", (Write(1, 1),)))
+).check()
+AGAINST_NEW = Comparison(OLD, NEW, "old")
+RACE = (Switch(0, FAULT_PFN, 1, 1),)
+
+
+def trial(
+    program: Program, old: Semantics, new: Semantics, switches: tuple[Switch, ...] = (), leader: Side = "old"
+) -> Trial:
+    comparison = Comparison(old, new, leader)
+    drive = by_switches(switches)
+    return Trial(comparison, drive, comparison.run(program, drive))
+
+
+def only_divergence(tried: Trial, effect: str) -> Finding:
+    (divergence,) = [d for d in tried.outcome.divergences if d.effect == effect]
+    return tried.divergence(divergence)
+
+
+# --- divergences -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leader", ["old", "new"])
+def test_what_the_commit_announces_is_documented(leader: Side) -> None:
+    finding = only_divergence(trial(AGED, OLD, NEW, leader=leader), "fewer-flushes")
+    assert finding.verdict == Verdict.DOCUMENTED
+    assert finding.patches == ("age-elides-tlb-flush",)
+    assert finding.sites == ("-", "-")  # one finding, whichever operation shows it
+
+
+def test_taking_a_commit_off_again_is_documented_by_nothing() -> None:
+    """test_young looks at more roots."""
+    vcpus = (Actor("vcpu", (Read(0, 1),)), Actor("vcpu", (ops.Nested(1), Read(2, 1))))
+    program = Program(Config(nested=True), (*vcpus, Actor("mm", (ops.TestYoung(3, 1),)))).check()
+    finding = only_divergence(trial(program, NEW, parse_semantics("new-test-age-early-out")), "more-visits")
+    assert (finding.verdict, finding.patches) == (Verdict.UNEXPLAINED, ("test-age-early-out",))
+    assert finding.sites == ("test-young", "-")
+
+
+def test_a_placebo_may_show_what_it_declares() -> None:
+    finding = only_divergence(trial(AGED, NEW, parse_semantics("new+placebo-flush")), "more-flushes")
+    assert (finding.verdict, finding.patches) == (Verdict.DOCUMENTED, ("placebo-flush",))
+
+
+def test_an_own_change_may_do_what_its_author_says_and_no_more() -> None:
+    models = Models(allowed=frozenset({"fewer-flushes"}))
+    with_patch = Comparison(OLD, NEW, "old", models)
+    assert effect_verdict("fewer-flushes", (OWN_CHANGE,), with_patch) == Verdict.DOCUMENTED
+    assert effect_verdict("more-flushes", (OWN_CHANGE,), with_patch) == Verdict.UNEXPLAINED
+    assert effect_verdict("fewer-flushes", (), with_patch) == Verdict.UNEXPLAINED
+    assert effect_verdict("fewer-flushes", (OWN_CHANGE,), AGAINST_NEW) == Verdict.UNEXPLAINED
+
+
+def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
+    for patch in PATCHES.values():
+        for effect in patch.allowed:
+            assert effect_verdict(effect, (patch.id,), AGAINST_NEW) == Verdict.DOCUMENTED
+            assert effect_verdict(effect, (), AGAINST_NEW) == Verdict.UNEXPLAINED
+        for effect in patch.forbidden:
+            assert effect_verdict(effect, (patch.id,), AGAINST_NEW) == Verdict.REGRESSION
+            allowing = next((p.id for p in PATCHES.values() if effect in p.allowed), patch.id)
+            assert effect_verdict(effect, (allowing, patch.id), AGAINST_NEW) == Verdict.REGRESSION
+
+
+def consequence() -> Trial:
+    """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
+    reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / "consequence-more-pml.json").read_bytes())
+    comparison, drive = reproducer.comparison(), by_switches(reproducer.story().switches)
+    return Trial(comparison, drive, comparison.run(reproducer.program, drive))
+
+
+def test_what_follows_from_a_documented_effect_is_documented_as_such() -> None:
+    tried = consequence()
+    finding = only_divergence(tried, "more-pml-entries")
+    assert "more-pml-entries" not in PATCHES["age-elides-tlb-flush"].allowed
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "fewer-flushes (reclaim)")
+    assert only_divergence(tried, "fewer-flushes").after == ""
+
+
+def test_a_consequence_needs_a_cause_that_came_before_and_is_allowed() -> None:
+    tried = consequence()
+    patches = ("age-elides-tlb-flush",)
+    alone = tried.attributor.outcome(tried.attributor.close(patches))
+    assert consequence_of("more-pml-entries", patches, alone)
+    assert not consequence_of("fewer-flushes", patches, alone)  # the first of all
+    assert not consequence_of("read-differs", patches, alone)  # not in this run
+    assert not consequence_of("more-pml-entries", ("sw-dirty-when-ad-off",), alone)  # which forbids it
+
+
+def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:
+    assert (
+        {"memory-differs", "mapping-differs", "none-instead-of-write-protected"} <= NEVER_CONSEQUENCES < EFFECTS.keys()
+    )
+    assert "more-pml-entries" not in NEVER_CONSEQUENCES
+
+
+# --- violations ------------------------------------------------------------------------------------------------
+
+
+def test_a_violation_that_the_commit_claims_to_fix_is_fixed() -> None:
+    tried = trial(BUG_219588, OLD, NEW, RACE)
+    finding = tried.violation("stale-writable-mmuw")
+    assert finding.verdict == Verdict.FIXED
+    assert (finding.side, finding.patches) == ("old", ("tdp-fault-warn-flush-mmuw",))
+
+
+def test_the_same_violation_in_new_alone_is_a_regression() -> None:
+    """The fix taken off again."""
+    without = Semantics(NEW.patches - {"tdp-fault-warn-flush-mmuw", "dedup-leaf-flush-rule"})
+    tried = trial(BUG_219588, NEW, without, RACE, leader="new")
+    finding = tried.violation("stale-writable-mmuw")
+    assert (finding.verdict, finding.side) == (Verdict.REGRESSION, "new")
+
+
+def test_a_violation_of_both_is_baseline() -> None:
+    tried = trial(BUG_219588, OLD, parse_semantics("old+always-dirty-if-writable"), RACE)
+    finding = tried.violation("stale-writable-mmuw")
+    assert (finding.verdict, finding.side, finding.patches) == (Verdict.BASELINE, "both", ())
+
+
+def test_a_violation_that_the_other_side_shows_next_door_is_baseline() -> None:
+    """One side broke it here; OLD against OLD shows that the other would have, one turn earlier or later."""
+    tried = trial(BUG_219588, OLD, OLD, RACE)
+    broken = tried.outcome.new.judge.violations.pop("stale-writable-mmuw")
+    assert tried.is_next_door(broken.invariant, "new")
+    assert tried.violation("stale-writable-mmuw").verdict == Verdict.BASELINE
+
+
+def test_a_notifier_range_over_two_slots_is_a_hole_of_both() -> None:
+    """A yield between the slots drops mmu_lock with the first slot's flush pending; no commit has to do with it."""
+    config = Config(vcpus=1, slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
+    ops = (Write(0, 1), Write(1, 5))
+    program = Program(config, (Actor("vcpu", ops), Actor("mm", (NumaHint(2, 0, 8, resched=0b10),)))).check()
+    tried = trial(program, OLD, NEW)
+    assert set(tried.outcome.violations("old")) == set(tried.outcome.violations("new")) == {"stale-translation"}
+    assert tried.violation("stale-translation").verdict == Verdict.BASELINE
+
+
+# --- neighbours ------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_begin_with_the_schedule_itself_and_stay_near() -> None:
+    turns = [Turn(n % 2, n % 2, n + 1, 1) for n in range(40)]
+    near = list(neighbour_turns(turns, NEIGHBOURS))
+    assert len(near) == NEIGHBOURS
+    assert near[0] == turns
+    assert all(abs(len(other) - len(turns)) <= 4 for other in near)
+    assert all(set(other) <= set(turns) for other in near)
+    assert near == list(neighbour_turns(turns, NEIGHBOURS))
+    assert list(neighbour_turns([], 3)) == [[], [], []]
+
+
+def test_operations_are_named_by_their_kind() -> None:
+    script = script_of(AGED)
+    assert operation_tag(script, 0) == "write"
+    assert operation_tag(script, 1) == "clear-flush-young"
+    assert operation_tag(script, WHOLE_RUN) == "end-of-run"

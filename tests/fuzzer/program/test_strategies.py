@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The Hypothesis strategies: possible programs only, every operation within reach, and they shrink."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+
+from fuzzer.program.ops import KINDS, Operation, Write
+from fuzzer.program.profile import PROFILES
+from fuzzer.program.program import Program, decode_program
+from fuzzer.program.strategies import (
+    device_operations,
+    ioctl_operations,
+    mm_operations,
+    programs,
+    schedules,
+    structured_programs,
+    vcpu_operations,
+)
+from fuzzer.run.compare import Comparison, Drive
+from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.config import Config, GuestPaging
+
+QUICK = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_programs_are_those_of_the_generator(profile: str, data: st.DataObject) -> None:
+    program = data.draw(programs(profile))
+    assert program.check() is program
+    assert decode_program(program.encode()) == program
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        programs("nonsense")
+
+
+@settings(QUICK, max_examples=100)
+@given(structured_programs())
+def test_structured_programs_are_possible_and_round_trip(program: Program) -> None:
+    assert decode_program(program.encode()) == program
+
+
+@settings(QUICK, max_examples=60)
+@given(structured_programs(), schedules())
+def test_the_model_with_itself_never_differs(program: Program, drive: Drive) -> None:
+    """The same property as of generated programs, on a wider grammar."""
+    for semantics in (OLD, NEW):
+        outcome = Comparison(semantics, semantics, "old").run(program, drive)
+        assert outcome.divergences == []
+        assert outcome.pair.drift_turn == -1
+
+
+OPERATIONS = {"vcpu": vcpu_operations, "mm": mm_operations, "ioctl": ioctl_operations, "device": device_operations}
+
+
+MACHINES = (Config(nested=True), Config(mmu="shadow", paging="npt", guest_paging=GuestPaging(0, ())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_operation_can_be_drawn(kind: str) -> None:
+    """Ten operations at most, each drawn evenly: 300 draws miss one with less than 1 in 10**12."""
+    seen: set[type] = set()
+    for config in MACHINES:
+
+        @settings(QUICK, max_examples=300, database=None)
+        @given(OPERATIONS[kind](config.check(), 0))
+        def collect(op: Operation) -> None:
+            seen.add(type(op))
+
+        collect()
+    assert seen == set(KINDS[kind])
+
+
+def test_structured_programs_shrink_to_what_matters() -> None:
+    small = find(structured_programs(max_ops=1), writes, settings=settings(QUICK, max_examples=200))
+    assert small.operations() == 1
+    assert small.config.vcpus == 1
+    assert small.config.backing == ("anon",)
+    assert small.actors[0].ops == (Write(0, 0),)
+
+
+def writes(program: Program) -> bool:
+    return any(isinstance(op, Write) for actor in program.actors for op in actor.ops)
+
+
+def test_without_hypothesis_it_says_what_to_do() -> None:
+    script = "import sys; sys.modules['hypothesis'] = None\nimport fuzzer.program.strategies"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode != 0
+    assert run.stderr.splitlines()[-1] == (
+        "ImportError: fuzzer.program.strategies needs Hypothesis, which mmufuzz does not install: "
+        "pip install hypothesis"
+    )

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Effects: how a difference is named, and which differences count once the two have drifted."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from fuzzer.program import ops  # TestYoung by name would be collected as a test
+from fuzzer.program.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, Read, Write
+from fuzzer.program.program import Actor, Program
+from fuzzer.run.compare import Comparison, Side, by_switches
+from fuzzer.run.differential import event_effect, harvest_effect
+from fuzzer.run.divergence import WHOLE_RUN, Divergence
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedule import Switch
+from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
+from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.config import Config, SlotConfig
+from reference_mmu.observed import (
+    EV_FLUSH,
+    EV_HARVEST,
+    EV_PF,
+    EV_READ,
+    EV_SHIFT,
+    EV_WARN,
+    EV_YOUNG,
+    PF_FIXED,
+    PF_READ_ONLY,
+    PF_SPURIOUS,
+)
+
+
+def event(kind: int, value: int = 0) -> int:
+    return int(kind) << int(EV_SHIFT) | value
+
+
+# --- names -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "effect"),
+    [
+        (event(EV_FLUSH), 0, "fewer-flushes"),
+        (0, event(EV_FLUSH), "more-flushes"),
+        (event(EV_FLUSH), event(EV_YOUNG, 1), "fewer-flushes"),
+        (event(EV_PF, 1), event(EV_PF, 3), "spurious-instead-of-fixed"),
+        (0, event(EV_PF, 1), "fixed-instead-of-none"),
+        (event(EV_PF, 2), event(EV_READ, 7), "none-instead-of-fast"),
+        (event(EV_PF, PF_SPURIOUS | PF_READ_ONLY), event(EV_PF, PF_FIXED | PF_READ_ONLY), "read-only-rewritten"),
+        (event(EV_PF, PF_FIXED | PF_READ_ONLY), event(EV_PF, PF_SPURIOUS | PF_READ_ONLY), "read-only-kept"),
+        (event(EV_PF, PF_SPURIOUS), event(EV_PF, PF_FIXED | PF_READ_ONLY), "fixed-instead-of-spurious"),
+        (event(EV_PF, PF_FIXED), event(EV_PF, PF_FIXED | PF_READ_ONLY), "mapping-differs"),
+        (event(EV_YOUNG, 1), event(EV_YOUNG, 0), "young-false-negative"),
+        (event(EV_YOUNG, 0), event(EV_YOUNG, 1), "young-false-positive"),
+        (event(EV_READ, 1), event(EV_READ, 2), "read-differs"),
+        (0, event(EV_WARN), "new-warning"),
+        (event(EV_WARN), event(EV_FLUSH), "warning-gone"),
+        (event(EV_HARVEST, 0b11), event(EV_HARVEST, 0b01), "fewer-dirty-reports"),
+    ],
+)
+def test_the_first_event_that_differs_gives_the_name(was: int, now: int, effect: str) -> None:
+    assert event_effect(was, now) == effect
+    assert effect in EFFECTS
+
+
+def test_every_pair_of_events_has_a_name_of_the_vocabulary_or_none() -> None:
+    outcomes = [event(EV_PF, value) for value in range(1, len(OUTCOMES))]
+    others = [event(kind, value) for kind in range(2, 7) for value in range(2)]
+    events = [0, *outcomes, *others]
+    for was in events:
+        for now in events:
+            name = event_effect(was, now) if was != now else ""
+            assert not name or name in EFFECTS, (was, now)
+
+
+def test_harvests_are_compared_word_by_word() -> None:
+    first, second = event(EV_HARVEST, 0b01), event(EV_HARVEST, 1 << 32 | 0b01)
+    assert harvest_effect(first, second) == "fewer-dirty-reports"
+    assert harvest_effect(second, first) == "more-dirty-reports"
+    assert harvest_effect(first, 0) == "fewer-dirty-reports"
+    assert harvest_effect(0, first) == "more-dirty-reports"
+
+
+# --- whole runs ------------------------------------------------------------------------------------------------
+
+
+def outcome_of(
+    vcpu: Iterable[AnyOperation],
+    other: Actor,
+    switches: tuple[Switch, ...] = (),
+    config: Config | None = None,
+    leader: Side = "old",
+) -> Outcome:
+    program = Program(config or Config(vcpus=1), (Actor("vcpu", tuple(vcpu)), other)).check()
+    return Comparison(OLD, NEW, leader).run(program, by_switches(switches))
+
+
+def effects(outcome: Outcome) -> set[str]:
+    return {divergence.effect for divergence in outcome.divergences}
+
+
+@pytest.mark.parametrize("leader", ["old", "new"])
+def test_a_flush_less_is_seen_whoever_leads(leader: Side) -> None:
+    outcome = outcome_of([Write(0, 1)], Actor("mm", (ClearFlushYoung(1, 1, 1),)), leader=leader)
+    assert Divergence("fewer-flushes", 1) in outcome.divergences
+
+
+def test_old_and_new_are_not_swapped_with_the_leader() -> None:
+    by_leader = [
+        effects(outcome_of([Write(0, 1)], Actor("mm", (ClearFlushYoung(1, 1, 1),)), leader=leader))
+        for leader in ("old", "new")
+    ]
+    assert by_leader[0] == by_leader[1]
+
+
+def test_a_program_on_which_both_agree_shows_nothing() -> None:
+    assert effects(outcome_of([Write(0, 1), Read(2, 5)], Actor("mm", (ops.TestYoung(1, 1),)))) == set()
+
+
+def test_what_comes_after_the_drift_is_not_compared() -> None:
+    """NEW hits its TLB, so that the page stays old, and says so when asked: the answers are another interleaving's, but
+    that NEW is wrong by its own history is an effect."""
+    outcome = outcome_of(
+        [Write(0, 1), Write(2, 1)],
+        Actor("mm", (ClearFlushYoung(1, 1, 1), ops.TestYoung(3, 1))),
+        (Switch(0, 0, 1, 1), Switch(1, 0, 1, 0)),
+        Config(vcpus=1, paging="ept-noad"),
+    )
+    assert outcome.pair.drift_turn >= 0
+    assert effects(outcome) == {"fewer-flushes", "none-instead-of-fast", "young-false-negative"}
+
+
+def test_the_state_at_the_end_is_compared_if_they_never_drifted() -> None:
+    """Without A/D bits NEW uses A and D as software bits."""
+    outcome = outcome_of([Write(0, 1)], Actor("mm", ()), config=Config(vcpus=1, paging="ept-noad"))
+    assert outcome.pair.drift_turn == -1
+    assert outcome.divergences == [
+        Divergence("raw-accessed-bit", WHOLE_RUN),
+        Divergence("raw-dirty-bit", WHOLE_RUN),
+    ]
+
+
+def test_what_it_cost_counts_when_all_events_agree() -> None:
+    """FROZEN is stored in OLD only; one table, so both flush once."""
+    config = Config(vcpus=1, backing=("thp", "anon"), slots=(SlotConfig(0, 8, 0, logging=True),))
+    outcome = outcome_of([Write(0, 1)], Actor("ioctl", (DisableLog(1, 0),)), config=config)
+    assert "fewer-spte-changes" in effects(outcome)
+    assert "fewer-flushes" not in effects(outcome)
+
+
+def test_a_harvest_that_both_make_alike_is_no_effect() -> None:
+    config = Config(vcpus=1, slots=(SlotConfig(0, 8, 0, logging=True),))
+    outcome = outcome_of([Write(0, 1)], Actor("ioctl", (GetLog(1, 0),)), config=config)
+    assert effects(outcome) == set()

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue as shipped, what its loader accepts and what it refuses, and the two closures."""
+
+import textwrap
+from importlib.resources import files
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
+from reference_mmu.changelog.patches import (
+    PATCHES,
+    PLACEBOS,
+    CatalogueError,
+    Patch,
+    UnknownPatch,
+    closure,
+    dependents,
+    load_catalogue,
+    unknown_patch,
+)
+
+ID_SETS = st.frozensets(st.sampled_from([*PATCHES, *PLACEBOS]))
+
+
+def entry(patch_id: str = "a-b", **changes: str) -> str:
+    """One catalogue entry as YAML; a value replaces a field, an empty value drops it."""
+    fields = {
+        "title": '"KVM: x86/mmu: A subject"',
+        "upstream": "0123456789abcdef0123456789abcdef01234567",
+        "area": "zap",
+        "mmu": "tdp",
+        "kind": "cost",
+        "old": "before",
+        "new": "after",
+        "allowed": "[fewer-flushes]",
+        "forbidden": "[memory-differs]",
+        "functions": '["arch/x86/kvm/mmu/mmu.c:f"]',
+    } | changes
+    return "\n".join([f"- id: {patch_id}", *(f"  {name}: {value}" for name, value in fields.items() if value), ""])
+
+
+# The catalogue as shipped.
+
+
+def test_the_catalogue_has_22_patches_of_which_9_are_equivalences() -> None:
+    assert len(PATCHES) == 22
+    assert sum(patch.kind == "equivalence" for patch in PATCHES.values()) == 9
+    assert len({patch.upstream for patch in PATCHES.values()}) == 22
+
+
+def test_history_can_be_replayed_from_top_to_bottom() -> None:
+    seen: set[str] = set()
+    for patch in PATCHES.values():
+        assert seen.issuperset(patch.requires), patch.id
+        seen.add(patch.id)
+    assert next(iter(PATCHES)) == "flush-iff-mmuw-cleared"
+    assert [*PATCHES][-1] == "demote-iter-yielded-warn"
+
+
+def test_no_patch_may_change_what_the_guest_reads_or_writes() -> None:
+    for patch in PATCHES.values():
+        assert {"read-differs", "memory-differs"} <= patch.forbidden, patch.id
+
+
+def test_only_equivalences_allow_nothing() -> None:
+    assert {patch.id for patch in PATCHES.values() if not patch.allowed} == {
+        patch.id for patch in PATCHES.values() if patch.kind == "equivalence"
+    }
+
+
+def test_two_patches_cannot_be_seen_at_system_level() -> None:
+    assert {patch.id for patch in PATCHES.values() if patch.level == "function"} == {
+        "no-flush-on-clear-accessed",
+        "flush-iff-mmuw-cleared",
+    }
+
+
+def test_one_message_claims_to_fix_an_invariant() -> None:
+    claims = {patch.id: patch.claims for patch in PATCHES.values() if patch.claims}
+    assert claims == {"tdp-fault-warn-flush-mmuw": {"stale-writable-mmuw"}}
+
+
+def test_the_frozen_spte_belongs_to_the_tdp_mmu() -> None:
+    for patch in PATCHES.values():
+        if patch.mmu == "shadow":
+            assert not [effect for effect in patch.allowed if "frozen" in effect], patch.id
+
+
+def test_the_catalogue_stays_within_the_line_length() -> None:
+    text = (files("reference_mmu.changelog") / "catalogue" / "x86_mmu.yaml").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if len(line) > 120] == []
+
+
+# The vocabulary.
+
+
+def test_every_ordered_pair_of_outcomes_is_an_effect() -> None:
+    pairs = {f"{new}-instead-of-{old}" for new in OUTCOMES for old in OUTCOMES if new != old}
+    assert len(pairs) == len(OUTCOMES) * (len(OUTCOMES) - 1)
+    assert pairs <= EFFECTS.keys()
+    assert "none-instead-of-none" not in EFFECTS
+
+
+def test_an_effect_is_explained_in_one_line() -> None:
+    for name, meaning in EFFECTS.items():
+        assert meaning, name
+        assert "\n" not in meaning, name
+
+
+def test_placebos_are_no_patches_and_keep_to_the_vocabulary() -> None:
+    assert PLACEBOS.keys().isdisjoint(PATCHES)
+    for effects in PLACEBOS.values():
+        assert effects <= EFFECTS.keys()
+    assert not PLACEBOS["placebo-points"]
+
+
+# What the loader accepts.
+
+
+def test_the_least_entry_loads_with_its_defaults() -> None:
+    patch = load_catalogue(entry())["a-b"]
+    assert patch == Patch(
+        id="a-b",
+        title="KVM: x86/mmu: A subject",
+        upstream="0123456789abcdef0123456789abcdef01234567",
+        area="zap",
+        mmu="tdp",
+        kind="cost",
+        old="before",
+        new="after",
+        allowed=frozenset({"fewer-flushes"}),
+        forbidden=frozenset({"memory-differs"}),
+        functions=("arch/x86/kvm/mmu/mmu.c:f",),
+    )
+    assert (patch.requires, patch.level, patch.claims) == ((), "system", frozenset())
+
+
+def test_a_patch_may_require_one_that_stands_below_it() -> None:
+    patches = load_catalogue(entry("b", requires="[a]") + entry("a"))
+    assert [*patches] == ["b", "a"]
+
+
+def test_a_cost_patch_may_allow_nothing() -> None:
+    assert load_catalogue(entry(allowed="[]"))["a-b"].allowed == frozenset()
+
+
+def test_a_catalogue_may_be_empty() -> None:
+    assert load_catalogue("[]") == {}
+
+
+# What the loader refuses, in one line.
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (entry() + entry(), "'a-b' stands there twice"),
+        (entry(allowed="[fewer-flashes]"), "'a-b' names the unknown effect 'fewer-flashes'"),
+        (entry(forbidden="[none-instead-of-none]"), "unknown effect 'none-instead-of-none'"),
+        (entry(forbidden="[fewer-flushes]"), "both allows and forbids 'fewer-flushes'"),
+        (entry(requires="[c]"), "'a-b' requires the unknown patch 'c'"),
+        (entry(requires="[a-b]"), "require each other: a-b -> a-b"),
+        (entry("a", requires="[b]") + entry("b", requires="[a]"), "require each other"),
+        (entry(kind="equivalence"), "is an equivalence and may allow nothing"),
+        (entry(level="function"), "must say why"),
+        (entry(why="because"), "must say why"),
+        (entry(upstream="0123456789ab"), "upstream"),
+        (entry(upstream=""), "upstream"),
+        (entry(kind="cosmetic"), "kind"),
+        (entry(colour="green"), "colour"),
+        (entry(functions="[]"), "functions"),
+        (entry(functions="[make_spte]"), "functions"),
+        (entry("A_B"), "id"),
+        ("- [", "catalogue: "),
+        ("a: 1", "catalogue: "),
+        ("", "catalogue: "),
+    ],
+)
+def test_a_broken_catalogue_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(CatalogueError) as caught:
+        load_catalogue(textwrap.dedent(text))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# The closures.
+
+
+def test_closure_adds_what_is_required_of_the_required() -> None:
+    assert closure(["sw-dirty-when-ad-off"]) == {
+        "sw-dirty-when-ad-off",
+        "ept-dirty-mask-always",
+        "fold-make-spte-writable",
+        "always-dirty-if-writable",
+    }
+
+
+def test_dependents_takes_what_requires_the_dependent() -> None:
+    assert dependents(["always-dirty-if-writable"]) == {
+        "always-dirty-if-writable",
+        "fold-make-spte-writable",
+        "sw-dirty-when-ad-off",
+    }
+
+
+def test_nothing_stays_nothing() -> None:
+    assert closure([]) == frozenset()
+    assert dependents([]) == frozenset()
+
+
+@given(ID_SETS)
+def test_closure_is_a_closure(ids: frozenset[str]) -> None:
+    closed = closure(ids)
+    assert ids <= closed
+    assert closure(closed) == closed
+    assert all(closed.issuperset(PATCHES[name].requires) for name in closed if name in PATCHES)
+
+
+@given(ID_SETS)
+def test_what_is_left_without_dependents_is_closed(ids: frozenset[str]) -> None:
+    left = frozenset([*PATCHES, *PLACEBOS]) - dependents(ids)
+    assert left.isdisjoint(ids)
+    assert closure(left) == left
+
+
+@given(ID_SETS, ID_SETS)
+def test_the_closures_mirror_each_other(ids: frozenset[str], others: frozenset[str]) -> None:
+    assert closure(ids).isdisjoint(others) == ids.isdisjoint(dependents(others))
+
+
+def test_a_misspelt_id_gets_a_suggestion() -> None:
+    for call in (closure, dependents):
+        with pytest.raises(UnknownPatch, match="unknown patch 'age-elides': did you mean age-elides-tlb-flush"):
+            call(["age-elides"])
+
+
+def test_an_id_like_no_other_gets_no_suggestion() -> None:
+    assert str(unknown_patch("qqqqqqq")) == "unknown patch 'qqqqqqq': 'mmufuzz patches' lists them"

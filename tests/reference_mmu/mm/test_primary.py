@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the primary MMU does to guest pages: contents survive, references hold pages, huge pages come and go."""
+
+import pytest
+
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.mm.mm import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W
+from reference_mmu.mm.primary import (
+    change_protection_numa,
+    collapse_huge_page,
+    discard,
+    migrate_page,
+    share_page,
+    shrink_folio,
+    writeback,
+)
+from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
+from reference_mmu.x86.points import FAULT_PFN, INV_CLEAN, INV_IO, MM_WAIT
+from tests.by_hand import DEVICE, MM, Stage
+
+BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+
+
+def make_old(stage: Stage, hva: int) -> None:
+    """Reclaim leaves young pages alone."""
+    stage.run(MM, kvm_mmu_notifier_clear_young(stage.m, hva, hva + 1))
+
+
+@BOTH
+def test_migration_moves_the_contents_to_another_page(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    stage.write(0, 1)
+    before = int(stage.m.host.pte[1])
+    stage.run(MM, migrate_page(stage.m, 1))
+    assert int(stage.m.host.pte[1]) != before
+    assert stage.m.host.pages[before].freed
+    assert stage.m.host.contents(1) == stage.m.host.reference[1] == 1
+
+
+@BOTH
+def test_migration_gives_up_on_a_page_that_somebody_holds(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    before = int(stage.m.host.pte[1])
+    holder = stage.access(0, 1).to(FAULT_PFN)
+    stage.run(MM, migrate_page(stage.m, 1))
+    assert int(stage.m.host.pte[1]) == before
+    holder.finish()
+
+
+@BOTH
+def test_reclaim_writes_out_what_is_dirty_and_reads_it_back(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    stage.write(0, 1)
+    make_old(stage, 1)
+    reclaim = stage.run(MM, shrink_folio(stage.m, 1))
+    assert INV_CLEAN in reclaim.points
+    assert stage.m.host.pte[1] < 0
+    assert stage.m.host.swap[1] == 1
+    stage.read(0, 1)
+    assert stage.m.host.contents(1) == 1
+    assert stage.violations == []
+
+
+@BOTH
+def test_a_second_operation_waits_for_a_page_that_is_locked(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    stage.write(0, 1)
+    make_old(stage, 1)
+    reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_IO)
+    other = stage.thread(DEVICE, migrate_page(stage.m, 1)).to(MM_WAIT)
+    assert not other.can_run()
+    reclaim.finish()
+    other.finish()
+    assert stage.violations == []
+
+
+@BOTH
+def test_writeback_leaves_the_page_mapped_read_only_and_clean(semantics: Semantics) -> None:
+    stage = Stage(semantics, backing=("file", "anon"))
+    stage.write(0, 1)
+    stage.run(MM, writeback(stage.m, 1))
+    page = stage.m.host.pages[int(stage.m.host.pte[1])]
+    assert (page.dirty, stage.m.host.flags[1] & (HOST_W | HOST_D)) == (False, 0)
+    assert stage.m.host.swap[1] == 1
+    stage.write(0, 1)
+    assert page.dirty
+
+
+@BOTH
+def test_a_shared_page_is_copied_by_the_next_write(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    stage.write(0, 1)
+    stage.run(MM, share_page(stage.m, 1))
+    shared = int(stage.m.host.pte[1])
+    assert stage.m.host.flags[1] & HOST_SHARED
+    stage.read(0, 1)
+    assert int(stage.m.host.pte[1]) == shared
+    stage.write(0, 1)
+    assert int(stage.m.host.pte[1]) != shared
+    assert not stage.m.host.pages[shared].freed  # the other process has it
+    stage.judge.finish(stage.m)
+    assert stage.violations == []
+
+
+@BOTH
+def test_numa_hinting_changes_no_page(semantics: Semantics) -> None:
+    stage = Stage(semantics, backing=("thp", "anon"))
+    pages = [int(pfn) for pfn in stage.m.host.pte]
+    stage.run(MM, change_protection_numa(stage.m, 1, 2))
+    assert [bool(flags & HOST_PROTNONE) for flags in stage.m.host.flags] == [True] * 4 + [False] * 4
+    stage.read(0, 1)
+    assert [int(pfn) for pfn in stage.m.host.pte] == pages
+
+
+@BOTH
+def test_a_huge_page_is_made_and_split(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    for gfn in range(4):
+        stage.write(0, gfn)
+    stage.run(MM, collapse_huge_page(stage.m, 1))
+    assert stage.m.host.huge == [True, False]
+    assert int(stage.m.host.pte[0]) % 4 == 0
+    stage.read(0, 1)
+    assert stage.level(1) == 2
+    stage.run(MM, discard(stage.m, 1, 2))
+    assert stage.m.host.huge == [False, False]
+    assert [int(stage.m.host.contents(hva)) for hva in range(4)] == [1, 0, 3, 4]
+    stage.judge.finish(stage.m)
+    assert stage.violations == []
