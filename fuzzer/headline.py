@@ -17,15 +17,17 @@ from fuzzer.prove.inputs import run
 from fuzzer.schedule.running_actor import Flow
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config, SlotConfig
-from reference_mmu.kvm.memslots import KvmMemorySlot, alloc_lpage_info
+from reference_mmu.kvm.dirty_log import disable_dirty_log
+from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.observed import EV_FLUSH, EV_SHIFT, Observed
 from reference_mmu.oracle import Oracle
-from reference_mmu.x86.dirty_log import disable_dirty_log
-from reference_mmu.x86.fault import KvmPageFault, kvm_tdp_mmu_map
-from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.fault import kvm_tdp_mmu_map
+from reference_mmu.x86.lpage_info import alloc_lpage_info
+from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.points import COLLAPSE_RELOCK
 from reference_mmu.x86.roots import kvm_mmu_load
 from reference_mmu.x86.tdp_mmu.eager_split import kvm_tdp_mmu_try_split_huge_pages
+from reference_mmu.x86.x86 import X86
 
 TABLES: Final = 131072  # 64 vCPUs * 4 GiB / 2 MiB
 VCPUS: Final = 64
@@ -91,30 +93,30 @@ def zap_collapsible(semantics: Semantics, tables: int, every: int) -> Side:
     return Side(semantics.spec(), flushes, yields, sum(sp.freed for sp in m.page_tables))
 
 
-def make_machine(semantics: Semantics, tables: int) -> Machine:
+def make_machine(semantics: Semantics, tables: int) -> X86:
     """A VM with one slot of `tables` blocks of 2 MiB, its vCPUs on one root. Only the first block has host pages."""
     config = Config(bits=BITS, levels=LEVELS, vcpus=VCPUS, slots=(SlotConfig(0, 1 << BITS, 0),), backing=("thp",))
-    m = Machine(config, semantics, 1, 1, Oracle())
+    m = X86(config, semantics, 1, 1, Oracle())
     slot = KvmMemorySlot(0, 0, tables << BITS, 0, False)
     alloc_lpage_info(m, slot)
     m.memslots = [slot]
     m.host.huge = [True] * tables
-    for vcpu in m.vcpus:
+    for vcpu in m.x86_vcpus:
         kvm_mmu_load(m, vcpu)
     return m
 
 
-def map_huge(m: Machine, tables: int) -> None:
+def map_huge(m: X86, tables: int) -> None:
     """A write fault in every block, from the point where the page is known."""
     for block in range(tables):
         fault = KvmPageFault(block << BITS, True, False, False, False)
         fault.slot, fault.pfn, fault.map_writable = m.memslots[0], block << BITS, True
         m.read_lock()
-        run(kvm_tdp_mmu_map(m, m.vcpus[0], fault))
+        run(kvm_tdp_mmu_map(m, m.x86_vcpus[0], fault))
         m.read_unlock()
 
 
-def start_logging(m: Machine) -> None:
+def start_logging(m: X86) -> None:
     """The slot logs, eagerly split. That enabling also cleared D is left out: the zap does not look at it."""
     slot = m.memslots[0].copy()
     slot.log_dirty_pages = True

@@ -35,7 +35,6 @@ from fuzzer.run.effort import Effort, effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
 from reference_mmu.changelog.semantics import Semantics
-from reference_mmu.x86.points import NAMES
 
 _DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
 
@@ -266,7 +265,8 @@ def trace_of(trial: Trial, what: Divergence | str) -> tuple[str, ...]:
     mmu = script.config.mmu
     if isinstance(what, Divergence):
         turns, since = outcome.pair.turns, outcome.pair.since(what.uid)
-        point = (NAMES[turns.point(since)] or "end") if since < len(turns) else "end-of-run"
+        names = outcome.old.points.names
+        point = (names[turns.point(since)] or "end") if since < len(turns) else "end-of-run"
         return (what.effect, operation_tag(script, what.uid), leader, mmu, script.config.paging, point)
     sides = "".join(side for side in ("old", "new") if what in outcome.violations(_side(side)))
     return (what, sides, leader, mmu)

@@ -25,10 +25,10 @@ from fuzzer.program.program import Program
 from fuzzer.run.compare import Comparison, Models, by_switches
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
+from reference_mmu.architectures import architecture_of
 from reference_mmu.changelog.semantics import UnknownPatch, parse_semantics
 from reference_mmu.config import ConfigError
 from reference_mmu.version import model_version
-from reference_mmu.x86.points import NAMES, NUMBERS
 
 FORMAT: Final = 2
 _FORMAT_WITHOUT_DIFF: Final = 1  # so that whoever reads only this reads all that it can replay
@@ -72,10 +72,11 @@ class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def story(self) -> Story:
         switches = []
+        numbers = architecture_of(self.program.config).points.numbers
         for uid, name, occurrence, actor in self.switches:
-            if name != "end" and name not in NUMBERS:
+            if name != "end" and name not in numbers:
                 raise ReproducerError(f"unknown point {name!r}: made with another model ({self.model})")
-            switches.append(Switch(uid, NUMBERS.get(name, 0), occurrence, actor))
+            switches.append(Switch(uid, numbers.get(name, 0), occurrence, actor))
         return Story(self.program, tuple(switches))
 
     def run(self, models: Models | None = None) -> Outcome:
@@ -87,6 +88,7 @@ class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def make_reproducer(
     comparison: Comparison, story: Story, outcome: Outcome, finding: Finding, complete: bool
 ) -> Reproducer:
+    names = outcome.old.points.names
     return Reproducer(
         format=FORMAT if comparison.models.diff else _FORMAT_WITHOUT_DIFF,
         replay="mmufuzz replay FILE" + (" --run-change" if comparison.models.diff else ""),
@@ -95,7 +97,7 @@ def make_reproducer(
         new=comparison.new.spec(),
         leader=comparison.leader,
         program=story.program,
-        switches=tuple((s.uid, point_name(s.point), s.occurrence, s.actor) for s in story.switches),
+        switches=tuple((s.uid, names[s.point] or "end", s.occurrence, s.actor) for s in story.switches),
         finding=finding,
         signature=signature(finding),
         digest=trace_digest(outcome),
@@ -105,13 +107,10 @@ def make_reproducer(
     )
 
 
-def point_name(point: int) -> str:
-    return NAMES[point] or "end"
-
-
 def trace_steps(outcome: Outcome) -> tuple[str, ...]:
     """The leader's turns, one string each."""
-    return tuple(f"{t.actor} {t.uid} {point_name(t.point)} {t.occurrence}" for t in outcome.turns)
+    names = outcome.old.points.names
+    return tuple(f"{t.actor} {t.uid} {names[t.point] or 'end'} {t.occurrence}" for t in outcome.turns)
 
 
 def trace_digest(outcome: Outcome) -> str:

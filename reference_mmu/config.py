@@ -55,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `backing`  kind of each naturally aligned block of 2**bits host pages.
     `guest_paging`  the shadow MMU is indirect: it shadows page tables in guest memory, and guest accesses name virtual
                pages. With the NPT layout that is shadow paging, with an EPT layout L1's EPT, all vCPUs being in L2.
+    `arch`     the kernel's name for its folder in arch/; x86 if it is not given.
     """
 
     mmu: Literal["tdp", "shadow"] = "tdp"
@@ -73,6 +74,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     word_gfns: int = 4
     pml_entries: int = 4
     guest_paging: GuestPaging | msgspec.UnsetType = msgspec.UNSET
+    arch: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def architecture(self) -> str:
+        """The kernel's name for its folder in arch/."""
+        return "x86" if isinstance(self.arch, msgspec.UnsetType) else self.arch
 
     @property
     def hva_pages(self) -> int:

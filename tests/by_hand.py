@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-from fuzzer.oracle.judge import Judge
-from fuzzer.oracle.walk import leaf_of
+from fuzzer.oracle.x86_judge import X86Judge
 from reference_mmu.changelog.semantics import OLD, Semantics
 from reference_mmu.config import Config
+from reference_mmu.kvm.tlb import lookup
 from reference_mmu.observed import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, PF_READ_ONLY
-from reference_mmu.x86.machine import Machine
 from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.points import NAMES, WANTS
+from reference_mmu.x86.points import POINTS
 from reference_mmu.x86.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
 from reference_mmu.x86.vcpu import vcpu_access
+from reference_mmu.x86.x86 import X86
 
 OPERATIONS = 600
 MM = 3  # three vCPUs at most, then the primary MMU, an ioctl, a device
@@ -52,11 +52,11 @@ class Thread:
         return self.points[-1] if self.points and not self.ended else 0
 
     def can_run(self) -> bool:
-        return not self.ended and self.stage.m.can_run(self.actor, WANTS[self.at])
+        return not self.ended and self.stage.m.can_run(self.actor, self.stage.m.points.wants[self.at])
 
     def step(self) -> None:
         """To the next point, or the end."""
-        assert self.can_run(), f"actor {self.actor} has ended or waits at {NAMES[self.points[-1]]}"
+        assert self.can_run(), f"actor {self.actor} has ended or waits at {POINTS.names[self.points[-1]]}"
         m = self.stage.m
         m.actor = self.actor
         m.uid = self.uid
@@ -73,7 +73,9 @@ class Thread:
         """Until it stands at `point` for the next time."""
         while True:
             self.step()
-            assert not self.ended, f"ended without {NAMES[point]}, after {[NAMES[p] for p in self.points]}"
+            assert not self.ended, (
+                f"ended without {POINTS.names[point]}, after {[POINTS.names[p] for p in self.points]}"
+            )
             if self.points[-1] == point:
                 return self
 
@@ -116,8 +118,8 @@ class Stage:
     """A machine, its judge, and threads on it. Keywords are fields of Config; `semantics` OLD unless said."""
 
     def __init__(self, semantics: Semantics = OLD, **config: Any) -> None:
-        self.judge = Judge()
-        self.m = Machine(msgspec.structs.replace(Config(), **config).check(), semantics, ACTORS, OPERATIONS, self.judge)
+        self.judge = X86Judge()
+        self.m = X86(msgspec.structs.replace(Config(), **config).check(), semantics, ACTORS, OPERATIONS, self.judge)
         self.operations = 0
 
     def thread(self, actor: int, flow: Generator[int, None, Any]) -> Thread:
@@ -129,7 +131,7 @@ class Stage:
 
     def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
         """A guest load or store, not yet begun."""
-        return self.thread(vcpu, vcpu_access(self.m, self.m.vcpus[vcpu], gfn, write, upgrade_fails))
+        return self.thread(vcpu, vcpu_access(self.m, self.m.x86_vcpus[vcpu], gfn, write, upgrade_fails))
 
     def read(self, vcpu: int, gfn: int) -> Thread:
         return self.access(vcpu, gfn).finish()
@@ -145,7 +147,7 @@ class Stage:
         return list(self.judge.violations)
 
     def root(self, vcpu: int = 0) -> KvmMmuPage:
-        root = self.m.vcpus[vcpu].root
+        root = self.m.x86_vcpus[vcpu].root
         assert root is not None
         return root
 
@@ -161,18 +163,18 @@ class Stage:
 
     def leaf(self, gfn: int, vcpu: int = 0) -> int:
         """The leaf SPTE of gfn, 0 if there is none."""
-        return int(leaf_of(self.m, self.root(vcpu), gfn)[0])
+        return int(self.m.leaf_of(self.root(vcpu), gfn)[0])
 
     def level(self, gfn: int, vcpu: int = 0) -> int:
-        return int(leaf_of(self.m, self.root(vcpu), gfn)[1])
+        return int(self.m.leaf_of(self.root(vcpu), gfn)[1])
 
     def cached(self, vcpu: int, gfn: int) -> int:
         """The TLB entry of a vCPU for gfn, 0 if there is none."""
-        return int(self.m.vcpus[vcpu].lookup(self.m, gfn))
+        return int(lookup(self.m, self.m.x86_vcpus[vcpu], gfn))
 
     def cached_tables(self, vcpu: int) -> list[KvmMmuPage]:
         """The page tables that the structure cache of a vCPU points to."""
-        return [self.m.page_tables[number] for _, number in self.m.vcpus[vcpu].structure_cache.items()]
+        return [self.m.page_tables[number] for _, number in self.m.x86_vcpus[vcpu].structure_cache.items()]
 
     def dirty(self, gfn: int, slot: int = 0) -> bool:
         """Is gfn's bit set in the dirty bitmap?"""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from reference_mmu.x86.tlb import TlbEntries
+from reference_mmu.kvm.vcpu import TlbEntries
 
 
 class Deaf(TlbEntries):

@@ -7,7 +7,6 @@ are gfns 4, 5 and 6; pages 4, 5 and 6 are the tables themselves, gfns 0, 1 and 2
 
 from typing import Any
 
-from fuzzer.oracle.walk import leaf_of
 from reference_mmu.changelog.semantics import OLD, Semantics
 from reference_mmu.config import GuestPaging, GuestPte
 from reference_mmu.x86.page_table import KvmMmuPage
@@ -44,16 +43,16 @@ class GuestStage(Stage):
 
     def storing(self, vcpu: int, page: int, index: int, value: int) -> Thread:
         """A guest store to a page table, not yet begun."""
-        return self.thread(vcpu, vcpu_write_gpte(self.m, self.m.vcpus[vcpu], page, index, value))
+        return self.thread(vcpu, vcpu_write_gpte(self.m, self.m.x86_vcpus[vcpu], page, index, value))
 
     def store_gpte(self, vcpu: int, page: int, index: int, value: int) -> Thread:
         return self.storing(vcpu, page, index, value).finish()
 
     def invlpg(self, vcpu: int, page: int) -> Thread:
-        return self.run(vcpu, invlpg(self.m, self.m.vcpus[vcpu], page))
+        return self.run(vcpu, invlpg(self.m, self.m.x86_vcpus[vcpu], page))
 
     def load_cr3(self, vcpu: int, gfn: int = ROOT) -> Thread:
-        return self.run(vcpu, load_cr3(self.m, self.m.vcpus[vcpu], gfn))
+        return self.run(vcpu, load_cr3(self.m, self.m.x86_vcpus[vcpu], gfn))
 
     def word(self, gfn: int, index: int) -> int:
         """The guest's entry as it is in memory."""
@@ -70,7 +69,7 @@ class GuestStage(Stage):
 
     def rights(self, page: int, vcpu: int = 0) -> str:
         """The SPTE of a page: "" for none, else R, W for writable, M for MMU-writable."""
-        spte, level = leaf_of(self.m, self.root(vcpu), page)
+        spte, level = self.m.leaf_of(self.root(vcpu), page)
         if level == 0:
             return ""
         return "R" + "W" * is_writable_pte(spte) + "M" * is_mmu_writable_spte(self.m.masks, spte)

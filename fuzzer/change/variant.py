@@ -29,20 +29,19 @@ from fuzzer.oracle.judge import Judge
 from fuzzer.run.compare import Models
 from fuzzer.run.model import LoadedModel, Model, load_model
 from fuzzer.schedule.running_actor import Flow
-from reference_mmu import observed
+from reference_mmu import observed, operations
+from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.locks import ModelBug
-from reference_mmu.x86 import machine, operations
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.operations import Call
-from reference_mmu.x86.points import NAMES, NUMBERS
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.operations import Call
+from reference_mmu.x86 import machine
 
 # As JSON, which is how a reproducer carries it: half of what a reproducer may have. The whole model has 210 KB.
 DIFF_BYTES_MAX: Final = 1 << 19
 
 _COPY: Final = "reference_mmu_variant"
-_POINTS: Final = frozenset(NUMBERS.values())
 _ORIGINAL: Final = Path(reference_mmu.__file__).parent
 
 
@@ -118,8 +117,9 @@ def _import_copy(copy: Path) -> None:
     # The lockstep catches the shipped class. The copy's locks look theirs up by name when they raise it.
     import_module(f"{_COPY}.kvm.locks").__dict__["ModelBug"] = ModelBug
     # Fuzzer, lockstep and reproducers know the points of the shipped model, by number.
-    if import_module(f"{_COPY}.x86.points").NAMES != NAMES:
-        raise ValueError("a change may move preemption points, but not add, rename or renumber them in points.py")
+    for name, architecture in import_module(f"{_COPY}.architectures").ARCHITECTURES.items():
+        if architecture.points.names != ARCHITECTURES[name].points.names:
+            raise ValueError("a change may move preemption points, but not add, rename or renumber them in points.py")
     for shared in (observed, operations):
         if _numbers(import_module(shared.__name__.replace(reference_mmu.__name__, _COPY, 1))) != _numbers(shared):
             raise ValueError(f"a change may not add or renumber constants of {shared.__name__}: the fuzzer has its own")
@@ -134,13 +134,14 @@ def _guarded(model: LoadedModel, make_semantics: Callable[[frozenset[str]], Sema
     flow raises becomes one, and so does a `yield` of anything but a point: a change that crashes the model has broken
     it."""
 
-    def make_machine(config: Config, sem: Semantics, actors: int, operations: int, judge: Judge) -> Machine:
+    def make_machine(config: Config, sem: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
         return model.make_machine(config, make_semantics(sem.patches), actors, operations, judge)
 
-    def start_flow(m: Machine, actor: int, call: Call) -> Flow:
+    def start_flow(m: Vm, actor: int, call: Call) -> Flow:
+        numbers = m.points.numbers.values()
         try:
             for point in model.start_flow(m, actor, call):
-                if point not in _POINTS:
+                if point not in numbers:
                     raise ModelBug(f"yields {point!r}, which is no preemption point")
                 yield point
             return None

@@ -16,13 +16,13 @@ from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng
 from fuzzer.program.script import Script, script_of
 from fuzzer.run.compare import Comparison, Drive, Side, by_turns
+from fuzzer.run.compared import Compared
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.effort import effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
 from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
-from reference_mmu.x86.points import NAMES
 
 NEIGHBOURS = 60
 
@@ -146,7 +146,8 @@ class Trial:
 
     def sites(self, seen: Violation) -> tuple[str, str]:
         """Where the actor stood that broke it, and where the one stood that had run before."""
-        return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
+        names = self.outcome.old.points.names
+        return names[seen.point] or "end", names[seen.other_point] or "end"
 
     def is_next_door(self, invariant: str, side: Side) -> bool:
         """Does this side break the invariant close to this run?  What the other side shows next door is no news.
@@ -199,7 +200,7 @@ def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison
     return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
 
 
-def announced(patches: tuple[str, ...], comparison: Comparison) -> tuple[set[str], set[str]]:
+def announced(patches: tuple[str, ...], comparison: Compared) -> tuple[set[str], set[str]]:
     """The effects that one of the patches allows, and those that one forbids.  Only a patch that NEW has announces
     anything: no message says what taking a commit away may do."""
     allowed: set[str] = set()

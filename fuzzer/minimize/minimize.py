@@ -25,9 +25,9 @@ from fuzzer.run.compare import Comparison, Drive, by_switches, by_turns
 from fuzzer.run.effort import effort_of
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
-from fuzzer.schedule.running_actor import END
 from fuzzer.schedule.schedule import Switch, Turn
 from reference_mmu.config import ConfigError
+from reference_mmu.points import END
 
 DEFAULT_BUDGET: Final = 1000  # executions of a pair
 # An execution with more turns than this counts as several: a program that goes round in circles, up to the step limit,

@@ -6,10 +6,8 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.oracle.walk import leaf_gfns
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.spte import is_last_spte, is_shadow_present_pte
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.vm import Vm
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -28,22 +26,22 @@ class Accesses:
         self.flush_young_uids: list[int] = []
         self.cleared_with_flush: dict[int, bool] = {}  # gfns whose last aging was a clear_flush_young
 
-    def flush_young(self, m: Machine) -> None:
+    def flush_young(self, m: Vm) -> None:
         self.flush_young_uids.append(int(m.uid))
 
     def accessed(self, gfn: i64) -> None:
         self.touched[gfn] = True
 
-    def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
-        if not self.touched or is_shadow_present_pte(new_spte) or not is_shadow_present_pte(old_spte):
+    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
+        if not self.touched or m.pte_present(new_spte) or not m.pte_present(old_spte):
             return
-        if not sp.direct and not is_last_spte(old_spte, sp.level):
-            return  # what is below keeps its Accessed bits
-        first, end = leaf_gfns(m, sp, index, old_spte)
+        if not m.accessed_bits_go(sp, m.pte_leaf(old_spte, sp.level)):
+            return
+        first, end = m.leaf_gfns(sp, index, old_spte)
         for gfn in range(first, end):
             self.touched.pop(gfn, None)
 
-    def aged(self, m: Machine, start: i64, end: i64, young: bool, clear: bool) -> None:
+    def aged(self, m: Vm, start: i64, end: i64, young: bool, clear: bool) -> None:
         with_flush = m.uid in self.flush_young_uids
         touched = False
         noted = False

@@ -12,16 +12,12 @@ from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.oracle.walk import can_use, entry_range, hva_of_gfn
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.page_table import KvmMmuPage, is_obsolete_sp
-from reference_mmu.x86.shadow_mmu.gpte import (
-    gpte_access,
-    gpte_to_gfn,
-    guest_has_ad,
-    is_present_gpte,
-    protect_clean_gpte,
-)
+from reference_mmu.kvm.vcpu import TLB_W, KvmVcpu
+from reference_mmu.x86.observed_mmu import ObservedMmu
+from reference_mmu.x86.obsolete import is_obsolete_sp
+from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.shadow_mmu.gpte import gpte_access, gpte_to_gfn, is_present_gpte
+from reference_mmu.x86.shadow_mmu.read_gpte import guest_has_ad, protect_clean_gpte
 from reference_mmu.x86.spte import (
     ACC_WRITE_MASK,
     PT_ACCESSED_MASK,
@@ -30,7 +26,6 @@ from reference_mmu.x86.spte import (
     is_shadow_present_pte,
     spte_to_pfn,
 )
-from reference_mmu.x86.tlb import TLB_W, Vcpu
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -45,22 +40,22 @@ class GuestTables:
         self.foreign: vec[i64] = vec[i64]([])
         self.flush_begun: vec[i64] = vec[i64]([])  # by vCPU: the turn
 
-    def attach(self, m: Machine) -> None:
+    def attach(self, m: ObservedMmu) -> None:
         words = len(m.host.words)
         self.stored = vec[i64]([0] * words)
         self.emulating = vec[i64]([0] * words)
         self.foreign = vec[i64]([0] * words)
         self.flush_begun = vec[i64]([0] * len(m.vcpus))
 
-    def written(self, m: Machine, hva: i64, index: i64) -> None:
+    def written(self, m: ObservedMmu, hva: i64, index: i64) -> None:
         self.stored[hva * m.entries + index] = self.reports.turns
 
-    def write_begun(self, m: Machine, gfn: i64, index: i64) -> None:
+    def write_begun(self, m: ObservedMmu, gfn: i64, index: i64) -> None:
         first = first_word(m, gfn)
         if first >= 0:
             self.emulating[first + index] += 1
 
-    def write_emulated(self, m: Machine, gfn: i64, index: i64) -> None:
+    def write_emulated(self, m: ObservedMmu, gfn: i64, index: i64) -> None:
         """The slot may have gone meanwhile, and its shadow pages with it."""
         first = first_word(m, gfn)
         if index < 0 or first < 0:
@@ -70,26 +65,26 @@ class GuestTables:
         if self.emulating[word] > 0:
             self.emulating[word] -= 1
 
-    def discarded(self, m: Machine, hva: i64) -> None:
+    def discarded(self, m: ObservedMmu, hva: i64) -> None:
         if not m.root_role_direct:
             for word in range(hva * m.entries, (hva + 1) * m.entries):
                 self.foreign[word] = 1
 
-    def flush_begins(self, vcpu: Vcpu) -> None:
+    def flush_begins(self, vcpu: KvmVcpu) -> None:
         self.flush_begun[vcpu.number] = self.reports.turns
 
-    def flush_ends(self, m: Machine, vcpu: Vcpu, first: i64, end: i64) -> None:
+    def flush_ends(self, m: ObservedMmu, vcpu: KvmVcpu, first: i64, end: i64) -> None:
         """What the vCPU can use from now on is no older than when its flush began."""
         for at in range(vcpu.tlb.n):
-            start, stop = entry_range(m, vcpu.tlb.keys[at])
+            start, stop = m.entry_range(vcpu.tlb.keys[at])
             if start < end and first < stop:
                 self.reports.report("stale-after-guest-flush")
         for addr in range(first, end):
             self.judge_walk(m, vcpu, addr)
 
-    def judge_walk(self, m: Machine, vcpu: Vcpu, addr: i64) -> None:
+    def judge_walk(self, m: ObservedMmu, vcpu: KvmVcpu, addr: i64) -> None:
         """Down the tables that translate `addr`, as long as they agree with the guest's."""
-        sp = vcpu.root
+        sp = m.x86_vcpus[vcpu.number].root
         while sp is not None and not sp.direct:
             index = m.spte_index(addr, sp.level)
             first = first_word(m, sp.gfn)
@@ -104,7 +99,7 @@ class GuestTables:
                 return
             sp = m.page_tables[spte_to_pfn(sp.spt[index])]
 
-    def mmu_unlocking(self, m: Machine) -> None:
+    def mmu_unlocking(self, m: ObservedMmu) -> None:
         """Whoever holds mmu_lock next takes a shadow page that is not unsync for the guest's table."""
         for sp in m.active_mmu_pages:
             if sp.direct or sp.unsync or is_obsolete_sp(m, sp):
@@ -120,19 +115,19 @@ class GuestTables:
                 if self.emulating[word] == 0 and not agrees(m, sp, index, m.host.words[word]):
                     self.reports.report("shadow-page-differs")
 
-    def judge_protection(self, m: Machine, sp: KvmMmuPage) -> None:
+    def judge_protection(self, m: ObservedMmu, sp: KvmMmuPage) -> None:
         for vcpu in m.vcpus:
-            if can_use(m, vcpu, sp.gfn, sp.gfn + 1, TLB_W):
+            if m.can_use(vcpu, sp.gfn, sp.gfn + 1, TLB_W):
                 self.reports.report("writable-guest-table")
 
 
-def first_word(m: Machine, gfn: i64) -> i64:
+def first_word(m: ObservedMmu, gfn: i64) -> i64:
     """The first word of guest memory in a page table of the guest, -1: its memslot is gone."""
-    hva = hva_of_gfn(m, gfn)
+    hva = m.hva_of_gfn(gfn)
     return hva * m.entries if hva >= 0 else -1
 
 
-def agrees(m: Machine, sp: KvmMmuPage, index: i64, gpte: i64) -> bool:
+def agrees(m: ObservedMmu, sp: KvmMmuPage, index: i64, gpte: i64) -> bool:
     """Does a present SPTE allow no more than the guest's entry, and lead to the same place?"""
     if not is_present_gpte(gpte) or (guest_has_ad(m) and (gpte & PT_ACCESSED_MASK) == 0):
         return False

@@ -6,32 +6,11 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.oracle.walk import (
-    can_use,
-    entry_range,
-    leaf_gfns,
-    leaf_of,
-    maps_gfn,
-    obsolete,
-    pages_of,
-    pfn_in_leaf,
-    roots_of,
-    tables_of,
-    usable,
-)
 from reference_mmu.kvm.memslots import KvmMemorySlot, memslots_in_hva_range, search_memslots
-from reference_mmu.mm.mm import HOST_W
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.points import FPF_READ
-from reference_mmu.x86.spte import (
-    is_frozen_spte,
-    is_last_spte,
-    is_mmu_writable_spte,
-    is_shadow_present_pte,
-    spte_to_pfn,
-)
-from reference_mmu.x86.tlb import TLB_PFN_SHIFT, Vcpu
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, KvmVcpu
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.mm.host import HOST_W
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -43,142 +22,140 @@ class Mappings:
         self.invalidating: list[tuple[int, int]] = []
         self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
 
-    def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
+    def invalidate_started(self, m: Vm, hva_start: i64, hva_end: i64) -> None:
         """O6: nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
-        for gfn_range in memslots_in_hva_range(m, hva_start, hva_end):
-            for root in roots_of(m):
-                if maps_gfn(m, root, gfn_range.start, gfn_range.end):
+        for gfn_range in memslots_in_hva_range(m.memslots, hva_start, hva_end):
+            for root in m.roots():
+                if m.maps_gfn(root, gfn_range.start, gfn_range.end):
                     self.reports.report("mapped-during-invalidation")
             for vcpu in m.vcpus:
-                if can_use(m, vcpu, gfn_range.start, gfn_range.end):
+                if m.can_use(vcpu, gfn_range.start, gfn_range.end):
                     self.reports.report("mapped-during-invalidation")
 
     def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
         self.invalidating.remove((int(hva_start), int(hva_end)))
 
-    def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
+    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
         """What lockdep would say. O6 again: no new leaf for a range that is being invalidated. O8: none that lets the
         guest write what the host process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile)."""
         self.judge_locks(m, sp)
-        if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
-            first, stop = leaf_gfns(m, sp, index, new_spte)
-            if self.zapped and not is_shadow_present_pte(old_spte) and not sp.top().invalid:
+        if m.pte_present(new_spte) and m.pte_leaf(new_spte, sp.level):
+            first, stop = m.leaf_gfns(sp, index, new_spte)
+            if self.zapped and not m.pte_present(old_spte) and not m.invalid(m.top(sp)):
                 self.judge_slot(m, first)
-            gained = not is_shadow_present_pte(old_spte) or not is_mmu_writable_spte(m.masks, old_spte)
-            if gained and is_mmu_writable_spte(m.masks, new_spte):
+            gained = not m.pte_present(old_spte) or not m.pte_may_write(old_spte)
+            if gained and m.pte_may_write(new_spte):
                 self.judge_host_writable(m, first, sp.level)
-        if not is_shadow_present_pte(new_spte):
+        if not m.pte_present(new_spte):
             return
-        if not is_last_spte(new_spte, sp.level):
+        if not m.pte_leaf(new_spte, sp.level):
             # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
-            if obsolete(m, m.page_tables[spte_to_pfn(new_spte)]) and not obsolete(m, sp.top()):
+            if m.obsolete(m.table(m.pte_pfn(new_spte))) and not m.obsolete(m.top(sp)):
                 self.reports.report("obsolete-child")
             return
         if not self.invalidating:
             return
-        first, stop = leaf_gfns(m, sp, index, new_spte)
+        first, stop = m.leaf_gfns(sp, index, new_spte)
         for hva_start, hva_end in self.invalidating:
-            for gfn_range in memslots_in_hva_range(m, hva_start, hva_end):
+            for gfn_range in memslots_in_hva_range(m.memslots, hva_start, hva_end):
                 if first < gfn_range.end and gfn_range.start < stop:
                     self.reports.report("mapped-during-invalidation")
 
-    def judge_locks(self, m: Machine, sp: KvmMmuPage) -> None:
-        """Every store to a page table needs mmu_lock, for write in the shadow MMU, and in the TDP MMU an RCU section;
-        fast_page_fault() has RCU alone."""
-        held = m.mmu_lock.held[m.actor]
-        if sp.tdp_mmu_page and m.rcu.inside[m.actor] == 0:
-            self.reports.report("unlocked-store")
-        if self.reports.here != FPF_READ and (held == 0 or (held > 0 and not sp.tdp_mmu_page)):
+    def judge_locks(self, m: Vm, sp: PageTable) -> None:
+        """Every store to a page table needs the locks that the architecture says."""
+        if not m.locks_allow_store(sp, self.reports.here):
             self.reports.report("unlocked-store")
 
-    def judge_slot(self, m: Machine, gfn: i64) -> None:
+    def judge_slot(self, m: Vm, gfn: i64) -> None:
         """A fault that began before its slot became INVALID must not map it after the zap."""
-        slot = search_memslots(m, gfn)
+        slot = search_memslots(m.memslots, gfn)
         if slot is None or (slot.invalid and slot in self.zapped):
             self.reports.report("slot-still-mapped")
 
-    def table_freed(self, sp: KvmMmuPage) -> None:
+    def table_freed(self, m: Vm, sp: PageTable) -> None:
         """A freed page table must be empty: no zap can reach what it still maps."""
         for spte in sp.spt:
-            if is_shadow_present_pte(spte):
+            if m.pte_present(spte):
                 self.reports.report("table-leak")
 
-    def mmu_unlocking(self, m: Machine) -> None:
+    def mmu_unlocking(self, m: Vm) -> None:
         """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever. One
         in guest mode has to be made to leave that as well, since it does not look at requests there."""
         if m.mmu_lock.held[m.actor] > 0:
             return
         for vcpu in m.vcpus:
-            if vcpu.root is None or not obsolete(m, vcpu.root):
+            root = m.root_of(vcpu)
+            if root is None or not m.obsolete(root):
                 continue
-            if not vcpu.free_obsolete_roots or (vcpu.accessing and not vcpu.kicked):
+            if not m.asked_to_leave(vcpu) or (vcpu.accessing and not vcpu.kicked):
                 self.reports.report("obsolete-root")
 
-    def guest_entered(self, m: Machine, vcpu: Vcpu) -> None:
+    def guest_entered(self, m: Vm, vcpu: KvmVcpu) -> None:
         """Whoever made the root obsolete has kicked the vCPU already, and will not do so again."""
-        if vcpu.root is not None and obsolete(m, vcpu.root):
+        root = m.root_of(vcpu)
+        if root is not None and m.obsolete(root):
             self.reports.report("obsolete-root")
 
-    def judge_host_writable(self, m: Machine, first: i64, level: i64) -> None:
+    def judge_host_writable(self, m: Vm, first: i64, level: i64) -> None:
         for gfn in range(first, first + m.pages_per_hpage(level)):
-            slot = search_memslots(m, gfn)
+            slot = search_memslots(m.memslots, gfn)
             if slot is not None and (m.host.flags[slot.hva + gfn - slot.base_gfn] & HOST_W) == 0:
                 self.reports.report("illegal-spte")
 
-    def page_freed(self, m: Machine, pfn: i64) -> None:
+    def page_freed(self, m: Vm, pfn: i64) -> None:
         """O7: nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
-        for sp in tables_of(m):
+        for sp in m.linked_tables():
             pages = m.pages_per_hpage(sp.level)
             for spte in sp.spt:
-                leaf = is_shadow_present_pte(spte) and is_last_spte(spte, sp.level)
-                if leaf and spte_to_pfn(spte) <= pfn < spte_to_pfn(spte) + pages:
+                leaf = m.pte_present(spte) and m.pte_leaf(spte, sp.level)
+                if leaf and m.pte_pfn(spte) <= pfn < m.pte_pfn(spte) + pages:
                     self.reports.report("mapped-freed-page")
         for vcpu in m.vcpus:
-            if vcpu.tlb.n != 0 and usable(m, vcpu):
+            if vcpu.tlb.n != 0 and m.usable(vcpu):
                 for at in range(vcpu.tlb.n):
                     key, entry = vcpu.tlb.keys[at], vcpu.tlb.values[at]
-                    first, end = entry_range(m, key)  # how many pages it covers
+                    first, end = m.entry_range(key)  # how many pages it covers
                     if entry >> TLB_PFN_SHIFT <= pfn < (entry >> TLB_PFN_SHIFT) + end - first:
                         self.reports.report("mapped-freed-page")
 
-    def page_marked(self, m: Machine, pfn: i64) -> None:
+    def page_marked(self, m: Vm, pfn: i64) -> None:
         """O2, O3: marks belong under mmu_lock, on a page that is held."""
         if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("late-page-mark")
 
-    def page_put(self, m: Machine, pfn: i64) -> None:
+    def page_put(self, m: Vm, pfn: i64) -> None:
         """O1"""
         if m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("refcount-underflow")
 
-    def slot_zapped(self, m: Machine, slot: KvmMemorySlot) -> None:
+    def slot_zapped(self, m: Vm, slot: KvmMemorySlot) -> None:
         """A deleted or moved slot must be gone from every root somebody can load."""
         self.zapped.extend(other for other in m.memslots if other.invalid and other.number == slot.number)
-        for root in roots_of(m):
-            if obsolete(m, root):
+        for root in m.roots():
+            if m.obsolete(root):
                 continue
-            if maps_gfn(m, root, slot.base_gfn, slot.end_gfn()):
+            if m.maps_gfn(root, slot.base_gfn, slot.end_gfn()):
                 self.reports.report("slot-still-mapped")
         for vcpu in m.vcpus:
-            if can_use(m, vcpu, slot.base_gfn, slot.end_gfn()):
+            if m.can_use(vcpu, slot.base_gfn, slot.end_gfn()):
                 self.reports.report("slot-still-mapped")
 
-    def finish(self, m: Machine) -> None:
+    def finish(self, m: Vm) -> None:
         """References and counts at rest, and SPTEs no flow may leave behind."""
         if m.mmu_invalidate_in_progress != 0 or m.mn_active_invalidate_count != 0:
             self.reports.report("invalidation-imbalance")
-        for sp in m.page_tables:
-            if sp.invalid and sp.root_count == 0 and not sp.freed:
+        for sp in m.tables():
+            if m.leaked(sp):
                 self.reports.report("table-leak")
         for page in m.host.pages:
             if page.kvm_refs > 0:
                 self.reports.report("refcount-leak")
-        for root in roots_of(m):
-            if not root.invalid:
+        for root in m.roots():
+            if not m.invalid(root):
                 self.judge_form(m, root)
 
-    def judge_form(self, m: Machine, root: KvmMmuPage) -> None:
+    def judge_form(self, m: Vm, root: PageTable) -> None:
         """Every reachable entry: not frozen, its table neither freed nor unlinked, its leaf the slot's page."""
         stack = [root]
         while stack:
@@ -187,23 +164,23 @@ class Mappings:
                 self.reports.report("illegal-spte")
                 continue
             for spte in sp.spt:
-                if is_frozen_spte(spte):
+                if m.pte_frozen(spte):
                     self.reports.report("illegal-spte")
-                elif is_shadow_present_pte(spte) and not is_last_spte(spte, sp.level):
-                    stack.append(m.page_tables[spte_to_pfn(spte)])
-        if not m.root_role_direct:
+                elif m.pte_present(spte) and not m.pte_leaf(spte, sp.level):
+                    stack.append(m.table(m.pte_pfn(spte)))
+        if not m.pages_are_gfns():
             self.judge_pfns(m, root)
             return
         for slot in m.memslots:
             for gfn in range(slot.base_gfn, slot.end_gfn()):
-                spte, level = leaf_of(m, root, gfn)
+                spte, level = m.leaf_of(root, gfn)
                 hva = slot.hva + gfn - slot.base_gfn
-                if level != 0 and not slot.invalid and pfn_in_leaf(m, spte, level, gfn) != m.host.pte[hva]:
+                if level != 0 and not slot.invalid and m.pfn_in_leaf(spte, level, gfn) != m.host.pte[hva]:
                     self.reports.report("illegal-spte")
 
-    def judge_pfns(self, m: Machine, root: KvmMmuPage) -> None:
+    def judge_pfns(self, m: Vm, root: PageTable) -> None:
         """The same for virtual pages: the leaf maps a page that the host still has there."""
-        for addr in pages_of(m):
-            spte, level = leaf_of(m, root, addr)
-            if level != 0 and m.host.pte[m.host.pages[spte_to_pfn(spte)].hva] != spte_to_pfn(spte):
+        for addr in m.pages():
+            spte, level = m.leaf_of(root, addr)
+            if level != 0 and m.host.pte[m.host.pages[m.pte_pfn(spte)].hva] != m.pte_pfn(spte):
                 self.reports.report("illegal-spte")

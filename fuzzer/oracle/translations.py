@@ -13,18 +13,10 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.oracle.walk import entry_range, leaf_of, pfn_in_leaf, reach, usable
 from reference_mmu.kvm.locks import GracePeriod
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.spte import (
-    is_frozen_spte,
-    is_last_spte,
-    is_mmu_writable_spte,
-    is_shadow_present_pte,
-    spte_to_pfn,
-)
-from reference_mmu.x86.tlb import TLB_PFN_SHIFT, TLB_W, Vcpu
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, TLB_W, KvmVcpu
+from reference_mmu.kvm.vm import Vm
 
 
 @mypyc_attr(acyclic=True)
@@ -32,7 +24,7 @@ class Taken:
     """What an actor took away while holding mmu_lock: the translations of [first, end) under `root`. `settled`: a flush
     has followed, and entries made since then may be somebody else's to flush."""
 
-    def __init__(self, actor: i64, root: KvmMmuPage, first: i64, end: i64) -> None:
+    def __init__(self, actor: i64, root: PageTable, first: i64, end: i64) -> None:
         self.actor = actor
         self.root = root
         self.first = first
@@ -45,7 +37,7 @@ class Unlinked:
     """A table that `actor` has unlinked. `grace_period`: a lockless walker may be in it until that has passed.  `owed`:
     the actor must see to it that nobody uses it any more when its read section ends."""
 
-    def __init__(self, sp: KvmMmuPage, actor: i64, grace_period: GracePeriod, owed: bool) -> None:
+    def __init__(self, sp: PageTable, actor: i64, grace_period: GracePeriod, owed: bool) -> None:
         self.sp = sp
         self.actor = actor
         self.grace_period = grace_period
@@ -63,25 +55,25 @@ class Translations:
         # Ranges whose table an actor zapped since the last flush.
         self.unflushed: list[Taken] = []
 
-    def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
-        if self.unflushed and sp.level > 1 and is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
+    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
+        if self.unflushed and sp.level > 1 and m.pte_present(new_spte) and m.pte_leaf(new_spte, sp.level):
             self.note_huge_before_flush(m, sp, index)
-        if not is_shadow_present_pte(old_spte) or sp.unlinked:
+        if not m.pte_present(old_spte) or sp.unlinked:
             return
-        if not takes_away(m, sp.level, old_spte, new_spte) or m.harvest_protects_huge:
+        if not takes_away(m, sp.level, old_spte, new_spte) or m.flushes_later():
             return
-        first, end = reach(m, sp, index)
-        taken = Taken(m.actor, sp.top(), first, end)
+        first, end = m.reach(sp, index)
+        taken = Taken(m.actor, m.top(sp), first, end)
         self.taken.append(taken)
-        if not is_last_spte(old_spte, sp.level) and not is_shadow_present_pte(new_spte):
+        if not m.pte_leaf(old_spte, sp.level) and not m.pte_present(new_spte):
             self.unflushed.append(taken)
 
-    def note_huge_before_flush(self, m: Machine, sp: KvmMmuPage, index: i64) -> None:
+    def note_huge_before_flush(self, m: Vm, sp: PageTable, index: i64) -> None:
         """A huge leaf where a table that somebody else zapped may still be cached: the same translations, so legal."""
         pages = m.pages_per_hpage(sp.level)
         first = sp.gfn + index * pages
         for taken in self.unflushed:
-            if taken.actor != m.actor and taken.root is sp.top() and taken.first < first + pages and first < taken.end:
+            if taken.actor != m.actor and taken.root is m.top(sp) and taken.first < first + pages and first < taken.end:
                 self.reports.note("huge-before-flush")
 
     def flushed(self) -> None:
@@ -91,23 +83,23 @@ class Translations:
         for taken in self.taken:
             taken.settled = True
 
-    def table_unlinked(self, m: Machine, sp: KvmMmuPage) -> None:
+    def table_unlinked(self, m: Vm, sp: PageTable) -> None:
         """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those. There a
         page may be linked and unlinked again: only the last time counts."""
         known = self.find(sp)
         if known is not None:
             self.unlinked.remove(known)
-        owed = sp.tdp_mmu_page and not sp.top().invalid
+        owed = m.unlinked_is_owed(sp)
         self.unlinked.append(Unlinked(sp, m.actor, m.rcu.start_grace_period(), owed))
 
-    def find(self, sp: KvmMmuPage) -> Unlinked | None:
+    def find(self, sp: PageTable) -> Unlinked | None:
         """What is remembered of an unlinked table, if anything is."""
         for unlinked in self.unlinked:
             if unlinked.sp is sp:
                 return unlinked
         return None
 
-    def mmu_unlocking(self, m: Machine) -> None:
+    def mmu_unlocking(self, m: Vm) -> None:
         """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now. An entry made after
         a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it unlocks.
         """
@@ -118,35 +110,36 @@ class Translations:
             return
         self.taken = [taken for taken in self.taken if taken.actor != m.actor]
         for vcpu in m.vcpus:
-            if vcpu.tlb.n != 0 and usable(m, vcpu):
+            root = m.root_of(vcpu)
+            if vcpu.tlb.n != 0 and root is not None and m.usable(vcpu):
                 for taken in mine:
-                    if vcpu.root is taken.root or not taken.root.tdp_mmu_page:
+                    if m.same_users(root, taken.root):
                         for gfn in range(taken.first, taken.end):
                             if not taken.settled or not self.owed(taken.root, gfn):
                                 self.judge_gfn(m, vcpu, gfn)
 
-    def owed(self, root: KvmMmuPage, gfn: i64) -> bool:
+    def owed(self, root: PageTable, gfn: i64) -> bool:
         """Does anybody still owe a flush for gfn?"""
         return any(not taken.settled and taken.root is root and taken.first <= gfn < taken.end for taken in self.taken)
 
-    def judge_gfn(self, m: Machine, vcpu: Vcpu, gfn: i64) -> None:
-        root = vcpu.root
+    def judge_gfn(self, m: Vm, vcpu: KvmVcpu, gfn: i64) -> None:
+        root = m.root_of(vcpu)
         assert root is not None
         for at in range(vcpu.tlb.n):
-            start, stop = entry_range(m, vcpu.tlb.keys[at])
+            start, stop = m.entry_range(vcpu.tlb.keys[at])
             if start <= gfn < stop:
                 invariant = staleness(m, root, gfn, vcpu.tlb.values[at] + ((gfn - start) << TLB_PFN_SHIFT))
                 if invariant:
                     self.reports.report(invariant)
 
-    def rcu_unlocking(self, m: Machine) -> None:
+    def rcu_unlocking(self, m: Vm) -> None:
         """E2: once the read section ends the unlinked tables may be freed and reused."""
         for unlinked in self.unlinked:
             if unlinked.owed and unlinked.actor == m.actor:
                 unlinked.owed = False
                 self.judge_references(m, unlinked.sp)
 
-    def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
+    def table_freed(self, m: Vm, sp: PageTable) -> None:
         """E2 again, for what KVM itself walks without mmu_lock. A root is never unlinked: its users hold references."""
         unlinked = self.find(sp)
         if unlinked is not None:
@@ -154,35 +147,35 @@ class Translations:
                 self.reports.report("early-free")
             if not unlinked.owed:
                 self.unlinked.remove(unlinked)
-        if not sp.tdp_mmu_page or not sp.top().invalid:
+        if m.walked_when_freed(sp):
             self.judge_references(m, sp)
 
-    def judge_references(self, m: Machine, sp: KvmMmuPage) -> None:
+    def judge_references(self, m: Vm, sp: PageTable) -> None:
         for vcpu in m.vcpus:
-            if vcpu.structure_cache.n != 0 and usable(m, vcpu):
+            if vcpu.structure_cache.n != 0 and m.usable(vcpu):
                 for at in range(vcpu.structure_cache.n):
                     if vcpu.structure_cache.values[at] == sp.pt:
                         self.reports.report("freed-table-reference")
 
 
-def takes_away(m: Machine, level: i64, old_spte: i64, new_spte: i64) -> bool:
+def takes_away(m: Vm, level: i64, old_spte: i64, new_spte: i64) -> bool:
     """Could an entry made from old_spte be wrong under new_spte, for more than W, A or D?"""
-    if is_frozen_spte(new_spte) or not is_shadow_present_pte(new_spte):
+    if m.pte_frozen(new_spte) or not m.pte_present(new_spte):
         return True
-    if not is_last_spte(old_spte, level):
-        return is_last_spte(new_spte, level)
-    if not is_last_spte(new_spte, level):
+    if not m.pte_leaf(old_spte, level):
+        return m.pte_leaf(new_spte, level)
+    if not m.pte_leaf(new_spte, level):
         return False  # a split: same translations
-    if spte_to_pfn(old_spte) != spte_to_pfn(new_spte):
+    if m.pte_pfn(old_spte) != m.pte_pfn(new_spte):
         return True
-    return is_mmu_writable_spte(m.masks, old_spte) and not is_mmu_writable_spte(m.masks, new_spte)
+    return m.pte_may_write(old_spte) and not m.pte_may_write(new_spte)
 
 
-def staleness(m: Machine, root: KvmMmuPage, gfn: i64, entry: i64) -> str:
+def staleness(m: Vm, root: PageTable, gfn: i64, entry: i64) -> str:
     """The invariant a TLB entry for gfn breaks, "" if it is in order."""
-    spte, level = leaf_of(m, root, gfn)
-    if level == 0 or pfn_in_leaf(m, spte, level, gfn) != entry >> TLB_PFN_SHIFT:
+    spte, level = m.leaf_of(root, gfn)
+    if level == 0 or m.pfn_in_leaf(spte, level, gfn) != entry >> TLB_PFN_SHIFT:
         return "stale-translation"
-    if (entry & TLB_W) != 0 and not is_mmu_writable_spte(m.masks, spte):
+    if (entry & TLB_W) != 0 and not m.pte_may_write(spte):
         return "stale-writable-mmuw"
     return ""

@@ -18,7 +18,7 @@ from fuzzer.program.rng import Rng
 from fuzzer.program.script import Script
 from reference_mmu.bits import bit_ull
 from reference_mmu.config import Config, GuestPaging, GuestPte, SlotConfig
-from reference_mmu.x86.operations import (
+from reference_mmu.operations import (
     CLEAR_FLUSH_YOUNG,
     CLEAR_LOG,
     CLEAR_YOUNG,

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from fuzzer.program.ops import KINDS, AnyOperation, ClearLog, Invlpg, LoadCr3, Nested, WritePte
+from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.config import Config, ConfigError
 
 MAX_ACTORS: Final = 80
@@ -29,6 +30,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def check(self) -> "Program":
         """Return self, or raise ConfigError: every operation must be of its actor's kind and inside the machine."""
         self.config.check()
+        known = self.config.architecture in ARCHITECTURES
+        _require(known, f"architecture '{self.config.architecture}' is none of {', '.join(ARCHITECTURES)}")
         _require(len(self.actors) <= MAX_ACTORS, f"more than {MAX_ACTORS} actors")
         kinds = [actor.kind for actor in self.actors]
         vcpus = kinds.count("vcpu")

@@ -12,9 +12,9 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.program import ops
 from fuzzer.program.program import Actor, Program
+from reference_mmu import operations
 from reference_mmu.config import Config
-from reference_mmu.x86 import operations
-from reference_mmu.x86.operations import (
+from reference_mmu.operations import (
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,

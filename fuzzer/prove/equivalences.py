@@ -25,20 +25,24 @@ from fuzzer.run.execute import Execution
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config, SlotConfig
-from reference_mmu.kvm.memslots import update_gfn_disallow_lpage_count
+from reference_mmu.kvm.dirty_log import enable_dirty_log
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_flush_young
 from reference_mmu.oracle import Oracle
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_flush_young
-from reference_mmu.x86.dirty_log import enable_dirty_log, kvm_mmu_slot_leaf_clear_dirty, tdp_mmu_need_write_protect
+from reference_mmu.x86.dirty_log import kvm_mmu_slot_leaf_clear_dirty, tdp_mmu_need_write_protect
 from reference_mmu.x86.fast_fault import fast_pf_new_spte, page_fault_can_be_fast
-from reference_mmu.x86.fault import KvmPageFault, tdp_mmu_map_handle_target_level
-from reference_mmu.x86.hugepage import PG_LEVEL_NUM, kvm_mmu_max_mapping_level
+from reference_mmu.x86.fault import tdp_mmu_map_handle_target_level
+from reference_mmu.x86.hugepage import kvm_mmu_max_mapping_level
+from reference_mmu.x86.lpage_info import update_gfn_disallow_lpage_count
 from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.make_spte import make_spte
+from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.roots import kvm_tdp_mmu_alloc_root
 from reference_mmu.x86.shadow_mmu.mmu_spte import mmu_spte_update_needs_flush
 from reference_mmu.x86.shadow_mmu.rmap import kvm_rmap_age_gfn_range
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_get_shadow_page
 from reference_mmu.x86.spte import (
     FROZEN_SPTE,
+    PG_LEVEL_NUM,
     PT_WRITABLE_MASK,
     SHADOW_NONPRESENT_VALUE,
     VMX_EPT_READABLE_MASK,
@@ -47,7 +51,6 @@ from reference_mmu.x86.spte import (
     is_accessed_spte,
     is_dirty_spte,
     make_nonleaf_spte,
-    make_spte,
     mark_spte_for_access_track,
     spte_has_volatile_bits,
 )
@@ -364,7 +367,7 @@ def everything(execution: Execution) -> tuple[object, ...]:
         m.observed.all_events(),
         [int(count) for count in m.observed.counters],
         sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()),
-        [[int(spte) for spte in sp.spt] for sp in m.page_tables],
+        [[int(spte) for spte in sp.spt] for sp in m.tables()],
         [int(m.host.contents(hva)) for hva in range(m.host.n)],
     )
 

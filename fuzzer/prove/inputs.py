@@ -13,7 +13,6 @@ from reference_mmu.config import Config, SlotConfig
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.observed import COUNT_CHANGES, Observed
 from reference_mmu.oracle import Oracle
-from reference_mmu.x86.machine import Machine
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.roots import kvm_mmu_load
 from reference_mmu.x86.shadow_mmu.rmap import rmap_add
@@ -40,6 +39,7 @@ from reference_mmu.x86.spte import (
     make_nonleaf_spte,
 )
 from reference_mmu.x86.tdp_mmu.tdp_iter import TdpIter
+from reference_mmu.x86.x86 import X86
 
 PFN: Final = 4  # of every SPTE made here: a page of a 2M block of the small geometry, and the first one of it
 
@@ -151,16 +151,16 @@ class Bench:
     ) -> None:
         slot = SlotConfig(base=0, npages=8, hva=0, logging=logging)
         config = Config(mmu=mmu, paging=kind.paging, vcpus=1, slots=(slot,), backing=("thp", "thp"))
-        self.m = Machine(config, semantics, 1, 1, Oracle())
+        self.m = X86(config, semantics, 1, 1, Oracle())
         self.kind = kind
-        self.m.vcpus[0].guest_mode = kind.guest_mode
-        kvm_mmu_load(self.m, self.m.vcpus[0])
+        self.m.x86_vcpus[0].guest_mode = kind.guest_mode
+        kvm_mmu_load(self.m, self.m.x86_vcpus[0])
         self.tables = self.make_tables()
 
     def make_tables(self) -> dict[int, KvmMmuPage]:
         """The root and one table below the other, by level."""
         m = self.m
-        root = m.vcpus[0].root
+        root = m.x86_vcpus[0].root
         assert root is not None
         root.ad_disabled = self.kind.ad_disabled
         tables = {int(root.level): root}

@@ -4,40 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
-
-import msgspec
 
 from fuzzer.program.program import Program
 from fuzzer.program.script import Script, script_of
+from fuzzer.run.compared import Compared, Models, Side
 from fuzzer.run.lockstep import Pair
-from fuzzer.run.model import SHIPPED, Model
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch, Turn
 from fuzzer.schedule.schedulers import make_scheduler
-from reference_mmu.changelog.semantics import Semantics
 
-Side = Literal["old", "new"]
+__all__ = ["Comparison", "Drive", "Models", "Outcome", "Side", "by_scheduler", "by_switches", "by_turns"]
+
 Drive = Callable[[Pair], None]
 
 
-class Models(msgspec.Struct, frozen=True):
-    """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
-    has and old has not, else empty; `allowed`, the effects that the user says it may have."""
-
-    old: Model = SHIPPED
-    new: Model = SHIPPED
-    diff: str = ""
-    allowed: frozenset[str] = frozenset()
-
-
-class Comparison(msgspec.Struct, frozen=True):
-    """What is compared: `old` against `new`, one of them leading."""
-
-    old: Semantics
-    new: Semantics
-    leader: Side
-    models: Models = Models()
+class Comparison(Compared, frozen=True):
+    """What is compared, and how it is done."""
 
     def run(self, program: Program, drive: Drive) -> Outcome:
         """Run both in lockstep under the interleaving that `drive` makes of a fresh Pair."""

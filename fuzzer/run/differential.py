@@ -12,11 +12,13 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.walk import leaf_of, pages_of, roots_of
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
 from reference_mmu.changelog.effects import OUTCOMES
+from reference_mmu.kvm.observer import LEAF_ACCESSED, LEAF_DIRTY, LEAF_ELSE
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.vm import Vm
 from reference_mmu.observed import (
     COUNT_CHANGES,
     COUNT_CHECKS,
@@ -35,15 +37,6 @@ from reference_mmu.observed import (
     PF_RETRY,
     PF_SPURIOUS,
 )
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.spte import (
-    PT_WRITABLE_MASK,
-    is_access_track_spte,
-    is_mmu_writable_spte,
-    restore_acc_track_spte,
-    spte_to_pfn,
-)
 
 _COUNTERS: Final = (
     (COUNT_CHECKS, "checks"),
@@ -54,6 +47,12 @@ _COUNTERS: Final = (
 
 _VALUE: Final = (1 << EV_SHIFT) - 1
 _OUTCOME: Final = PF_READ_ONLY - 1
+
+_LEAF_EFFECTS: Final = (
+    (LEAF_ACCESSED, "raw-accessed-bit"),
+    (LEAF_DIRTY, "raw-dirty-bit"),
+    (LEAF_ELSE, "mapping-differs"),
+)
 
 
 def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
@@ -99,7 +98,7 @@ def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
     return -1, 0, 0
 
 
-def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
+def compare_operation(old: Vm, new: Vm, uid: int) -> list[str]:
     """The effects by which an operation differs that both completed before the drift: the first event, or if all
     events agree, what it cost."""
     index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
@@ -114,7 +113,7 @@ def compare_operation(old: Machine, new: Machine, uid: int) -> list[str]:
     return effects
 
 
-def compare_drifted(pair: Pair, old: Machine, new: Machine, uid: int) -> list[str]:
+def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[str]:
     """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
     which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
     index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
@@ -192,7 +191,7 @@ def compare_final(old: Execution, new: Execution) -> list[str]:
     return effects
 
 
-def host_flags(m: Machine, hva: i64) -> i64:
+def host_flags(m: Vm, hva: i64) -> i64:
     """Host PTE flags, and PG_dirty above them. Accessed counts are too loose to compare."""
     host = m.host
     pfn = host.pte[hva] if host.pte[hva] >= 0 else host.swap_cache[hva]
@@ -200,62 +199,48 @@ def host_flags(m: Machine, hva: i64) -> i64:
     return host.flags[hva] | dirty << 32
 
 
-def compare_tables(old: Machine, new: Machine) -> list[str]:
+def compare_tables(old: Vm, new: Vm) -> list[str]:
     """Compare the leaves of the valid roots, slot by slot."""
     effects: list[str] = []
     if same_tables(old, new):
         return effects
-    old_roots = [root for root in roots_of(old) if not root.invalid]
-    new_roots = [root for root in roots_of(new) if not root.invalid]
+    old_roots = [root for root in old.roots() if not old.invalid(root)]
+    new_roots = [root for root in new.roots() if not new.invalid(root)]
     if len(old_roots) != len(new_roots):
         return ["mapping-differs"]
     for was, now in zip(old_roots, new_roots, strict=True):
-        for page in pages_of(old):
+        for page in old.pages():
             for effect in compare_leaf(old, was, new, now, page):
                 if effect not in effects:
                     effects.append(effect)
     return effects
 
 
-def same_tables(old: Machine, new: Machine) -> bool:
+def same_tables(old: Vm, new: Vm) -> bool:
     """Are all page tables, and which of them are roots, the same?"""
-    if len(old.page_tables) != len(new.page_tables):
+    old_tables, new_tables = old.tables(), new.tables()
+    if len(old_tables) != len(new_tables):
         return False
-    for number in range(len(old.page_tables)):
-        was, now = old.page_tables[number], new.page_tables[number]
-        if was.invalid != now.invalid or was.freed != now.freed:
+    for number in range(len(old_tables)):
+        was, now = old_tables[number], new_tables[number]
+        if old.invalid(was) != new.invalid(now) or was.freed != now.freed:
             return False
         for index in range(old.entries):
             if was.spt[index] != now.spt[index]:
                 return False
-    old_roots, new_roots = roots_of(old), roots_of(new)
+    old_roots, new_roots = old.roots(), new.roots()
     if len(old_roots) != len(new_roots):
         return False
     return all(old_roots[number].pt == new_roots[number].pt for number in range(len(old_roots)))
 
 
-def compare_leaf(old: Machine, old_root: KvmMmuPage, new: Machine, new_root: KvmMmuPage, gfn: int) -> list[str]:
-    """Differences of a gfn that both map. W counts by MMU_WRITABLE, since fast_page_fault() gives W back for the
-    asking; R and X of an access-tracked SPTE count as saved."""
-    was, was_level = leaf_of(old, old_root, gfn)
-    now, now_level = leaf_of(new, new_root, gfn)
+def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, page: int) -> list[str]:
+    """Differences of a page that both map."""
+    was, was_level = old.leaf_of(old_root, page)
+    now, now_level = new.leaf_of(new_root, page)
     if was == now or was_level == 0 or now_level == 0:
         return []
-    if was_level != now_level or spte_to_pfn(was) != spte_to_pfn(now):
+    if was_level != now_level or old.pte_pfn(was) != new.pte_pfn(now):
         return ["mapping-differs"]
-    # A model's mask may be 0 (bits unused): the union is what the format has.
-    accessed = old.masks.shadow_accessed_mask | new.masks.shadow_accessed_mask
-    dirty = old.masks.shadow_dirty_mask | new.masks.shadow_dirty_mask
-    effects = []
-    was_tracked = is_access_track_spte(old.masks, was)
-    now_tracked = is_access_track_spte(new.masks, now)
-    if (was ^ now) & accessed or was_tracked != now_tracked:
-        effects.append("raw-accessed-bit")
-    if (was ^ now) & dirty:
-        effects.append("raw-dirty-bit")
-    was = restore_acc_track_spte(old.masks, was) if was_tracked else was
-    now = restore_acc_track_spte(new.masks, now) if now_tracked else now
-    rest = (was ^ now) & ~(accessed | dirty)
-    if is_mmu_writable_spte(old.masks, was):
-        rest &= ~PT_WRITABLE_MASK
-    return [*effects, "mapping-differs"] if rest else effects
+    difference = old.leaf_difference(was, new, now)
+    return [effect for bit, effect in _LEAF_EFFECTS if difference & bit]

@@ -8,57 +8,29 @@ from functools import lru_cache
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
-from fuzzer.oracle.judge import Judge
 from fuzzer.program.script import Script
 from fuzzer.run.model import Model
-from fuzzer.schedule.running_actor import END, RunningActor
+from fuzzer.schedule.choices import Choices
+from fuzzer.schedule.running_actor import RunningActor
 from reference_mmu.changelog.semantics import Semantics
-from reference_mmu.x86.points import FAULT_RETRY, N_POINTS, PRIVATE
+from reference_mmu.points import END, FAULT_RETRY, N_POINTS, PointTable
 
 
-class Execution:
-    """A machine in the middle of a program. `n_live`: how many actors have not finished. `ready`: the first `n_ready`
-    are those that can run, ascending, as of the last find_ready()."""
+class Execution(Choices):
+    """A machine in the middle of a program."""
 
     def __init__(self, script: Script, semantics: Semantics, model: Model) -> None:
         self.model = model
         self.semantics = semantics
-        self.actors = [RunningActor(number, calls) for number, calls in enumerate(script.calls)]
-        self.judge = Judge()
+        self.judge = model.judge(script.config)
         self.reports = self.judge.reports
-        self.m = model.machine(script.config, semantics, len(self.actors), script.uid_limit, self.judge)
+        self.m = model.machine(script.config, semantics, len(script.calls), script.uid_limit, self.judge)
+        points = self.m.points
+        super().__init__([RunningActor(number, calls, points) for number, calls in enumerate(script.calls)], points)
         self.steps: i64 = 0
-        self.n_live: i64 = len(self.live())
-        self.ready: vec[i64] = vec[i64]([0] * len(self.actors))
-        self.n_ready: i64 = 0
-
-    # --- who can run ----------------------------------------------------------------------------------------
 
     def can_run(self, running: RunningActor) -> bool:
-        """Has it something left to do, and waits for nothing?"""
         return running.uid >= 0 and (running.wants == 0 or self.m.can_run(running.number, running.wants))
-
-    def find_ready(self) -> i64:
-        """Find those that can run; returns how many."""
-        found: i64 = 0
-        for running in self.actors:
-            if self.can_run(running):
-                self.ready[found] = running.number
-                found += 1
-        self.n_ready = found
-        return found
-
-    def is_ready(self, actor: i64) -> bool:
-        """Is the actor among those that the last find_ready() found?"""
-        return any(self.ready[place] == actor for place in range(self.n_ready))
-
-    def runnable(self) -> list[int]:
-        """Those that can run, as a list."""
-        return [int(self.ready[place]) for place in range(self.find_ready())]
-
-    def live(self) -> list[int]:
-        """Actors with something left to do."""
-        return [int(running.number) for running in self.actors if running.uid >= 0]
 
     # --- running --------------------------------------------------------------------------------------------
 
@@ -77,7 +49,6 @@ class Execution:
         for point in running.flow:
             running.resched = m.resched
             running.come_to(point)
-            running.wants = m.wants(running.at)
             self.reports.here = running.at
             return running.at
         running.end_operation()
@@ -112,11 +83,11 @@ class Execution:
 class PrivatePoints:
     """Points that can exist under `here` and cannot under `there`."""
 
-    def __init__(self, here: Semantics, there: Semantics) -> None:
+    def __init__(self, points: PointTable, here: Semantics, there: Semantics) -> None:
         self.flags: vec[i64] = vec[i64]([0] * N_POINTS)
-        for point, (patch, with_patch) in PRIVATE.items():
-            if (patch in here.patches) == with_patch and (patch in there.patches) != with_patch:
-                self.flags[point] = 1
+        for point in points.points:
+            if point.patch and point.exists(here.patches) and not point.exists(there.patches):
+                self.flags[point.number] = 1
 
     def has(self, point: i64) -> bool:
         """Is this one of them?"""
@@ -124,6 +95,6 @@ class PrivatePoints:
 
 
 @lru_cache(maxsize=256)
-def private_points(here: Semantics, there: Semantics) -> PrivatePoints:
+def private_points(points: PointTable, here: Semantics, there: Semantics) -> PrivatePoints:
     """Those of a pair, made once for each."""
-    return PrivatePoints(here, there)
+    return PrivatePoints(points, here, there)

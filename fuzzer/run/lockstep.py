@@ -21,13 +21,13 @@ from mypy_extensions import i64
 from fuzzer.program.script import Script
 from fuzzer.run.execute import Execution, private_points
 from fuzzer.run.model import Model
-from fuzzer.schedule.running_actor import END, RunningActor
+from fuzzer.schedule.running_actor import RunningActor
 from fuzzer.schedule.schedule import Switch, Turn
 from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.turns import Turns
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.kvm.locks import ModelBug
-from reference_mmu.x86.points import FAULT_ENTER, FAULT_RETRY
+from reference_mmu.points import END, FAULT_ENTER, FAULT_RETRY
 
 MAX_STEPS: Final = 6000  # per model; the longest sensible program takes a tenth of it
 MAX_LONE_RETRIES: Final = 40  # fault retries in a row while nobody else moves
@@ -50,8 +50,8 @@ class Pair:
         self.script = script
         self.leader = Execution(script, lead, models[0])
         self.follower = Execution(script, follow, models[1])
-        self.leader_private = private_points(lead, follow)
-        self.follower_private = private_points(follow, lead)
+        self.leader_private = private_points(self.leader.points, lead, follow)
+        self.follower_private = private_points(self.leader.points, follow, lead)
         self.turns = Turns(script.uid_limit)
         self.drift_turn: i64 = -1
         self.drift_events: i64 = 0
@@ -142,7 +142,8 @@ class Pair:
         leader, follower = self.leader.actors[actor], self.follower.actors[actor]
         ended = leader.at == END and follower.at == END
         self.drift_completed = ended or leader.place != follower.place
-        self.drift_in_fault = FAULT_ENTER <= min(leader.at, follower.at) <= FAULT_RETRY
+        ranks = self.leader.points.ranks
+        self.drift_in_fault = ranks[FAULT_ENTER] <= min(leader.rank, follower.rank) <= ranks[FAULT_RETRY]
         self.drift_events = max(observed.n_events[uid], others.n_events[uid])
 
     # --- whole runs -----------------------------------------------------------------------------------------

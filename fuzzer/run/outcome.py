@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fuzzer.oracle.reports import Violation
+from fuzzer.run.compared import Compared, Side
 from fuzzer.run.differential import divergences
 from fuzzer.run.divergence import Divergence
 from fuzzer.run.lockstep import Pair
 from fuzzer.schedule.schedule import Turn
 
-if TYPE_CHECKING:
-    from fuzzer.run.compare import Comparison, Side
-
 
 class Outcome:
     """A finished pair, seen as old and new. `divergences`: what the two did differently."""
 
-    def __init__(self, comparison: Comparison, pair: Pair, old_leads: bool) -> None:
+    def __init__(self, comparison: Compared, pair: Pair, old_leads: bool) -> None:
         self.comparison = comparison
         self.pair = pair
         self.old, self.new = (pair.leader, pair.follower) if old_leads else (pair.follower, pair.leader)

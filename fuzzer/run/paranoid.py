@@ -9,12 +9,11 @@ actor holds mmu_lock it holds every usable TLB entry of every vCPU against the p
 from __future__ import annotations
 
 from fuzzer.oracle.translations import staleness
-from fuzzer.oracle.walk import entry_range, usable
 from fuzzer.run.execute import Execution
 from fuzzer.schedule.scheduler import Scheduler
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.points import GET_FLUSH, GET_WORD
-from reference_mmu.x86.tlb import TLB_PFN_SHIFT, Vcpu
+from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, KvmVcpu
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.points import GET_FLUSH, GET_WORD
 
 
 class Paranoid:
@@ -39,31 +38,30 @@ class Paranoid:
     def look(self, actor: int) -> None:
         """`actor` has just made a step."""
         m = self.execution.m
-        tables = [[int(spte) & ~self.hardware_bits() for spte in sp.spt] for sp in m.page_tables]
+        tables = [[int(spte) & ~self.hardware_bits() for spte in sp.spt] for sp in m.tables()]
         if tables != self.tables:
             self.changed.add(actor)
         self.tables = tables
         self.changed = {a for a in self.changed if m.mmu_lock.held[a] != 0}
         for vcpu in m.vcpus:
-            if not usable(m, vcpu):
+            if not m.usable(vcpu):
                 continue
             for _, pt in vcpu.structure_cache.items():
-                if m.page_tables[pt].freed:
+                if m.table(pt).freed:
                     self.report("freed-table-reference")
             if not self.changed:
                 self.scan(m, vcpu)
 
     def hardware_bits(self) -> int:
         """What the page walker may set at any time."""
-        masks = self.execution.m.masks
-        return int(masks.hw_accessed | masks.hw_dirty)
+        return int(self.execution.m.hardware_bits())
 
-    def scan(self, m: Machine, vcpu: Vcpu) -> None:
+    def scan(self, m: Vm, vcpu: KvmVcpu) -> None:
         """Every entry, page by page, against the SPTE as it is now."""
-        root = vcpu.root
+        root = m.root_of(vcpu)
         assert root is not None
         for key, entry in vcpu.tlb.items():
-            first, end = entry_range(m, key)
+            first, end = m.entry_range(key)
             for gfn in range(first, end):
                 invariant = staleness(m, root, gfn, entry + ((gfn - first) << TLB_PFN_SHIFT))
                 if invariant == "stale-writable-mmuw" and self.harvest_protects_huge():

@@ -12,10 +12,9 @@ from __future__ import annotations
 from mypy_extensions import i64
 
 from fuzzer.program.rng import Rng
-from fuzzer.run.execute import Execution
-from fuzzer.schedule.running_actor import END
+from fuzzer.schedule.choices import Choices
 from fuzzer.schedule.scheduler import Scheduler
-from reference_mmu.x86.points import FAULT_RETRY, IS_BREAK, WANTS
+from reference_mmu.points import END, FAULT_RETRY
 
 
 class Burst(Scheduler):
@@ -30,32 +29,32 @@ class Burst(Scheduler):
         self.visiting = False
         self.visitors: list[int] = []
 
-    def pick(self, execution: Execution) -> i64:
-        if execution.is_ready(self.running):
-            point = execution.actors[self.running].at
-            if IS_BREAK[point] != 0:
+    def pick(self, choices: Choices) -> i64:
+        if choices.is_ready(self.running):
+            point = choices.actors[self.running].at
+            if choices.points.breaks[point] != 0:
                 self.visitors = [
-                    int(execution.ready[k])
-                    for k in range(execution.n_ready)
-                    if execution.ready[k] != self.running and self.rng.chance(3, 4)
+                    int(choices.ready[k])
+                    for k in range(choices.n_ready)
+                    if choices.ready[k] != self.running and self.rng.chance(3, 4)
                 ]
-            elif self.goes_on(point):
+            elif self.goes_on(choices, point):
                 return self.running
-        self.running = self.next_of(execution)
+        self.running = self.next_of(choices)
         return self.running
 
-    def goes_on(self, point: i64) -> bool:
+    def goes_on(self, choices: Choices, point: i64) -> bool:
         if point == FAULT_RETRY:  # what it waits for may be the visited one's to do
             return self.visiting and self.rng.chance(1, 2)
         if self.visiting:
             return point != END
-        return (self.at_locks and WANTS[point] == 0) or self.rng.below(self.period) != 0
+        return (self.at_locks and choices.points.wants[point] == 0) or self.rng.below(self.period) != 0
 
-    def next_of(self, execution: Execution) -> i64:
+    def next_of(self, choices: Choices) -> i64:
         while self.visitors:
             actor = self.visitors.pop(self.rng.below(len(self.visitors)))
-            if execution.is_ready(actor):
+            if choices.is_ready(actor):
                 self.visiting = True
                 return actor
         self.visiting = False
-        return execution.ready[self.rng.below(execution.n_ready)]
+        return choices.ready[self.rng.below(choices.n_ready)]

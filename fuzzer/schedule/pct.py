@@ -15,9 +15,9 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from fuzzer.program.rng import Rng
-from fuzzer.run.execute import Execution
+from fuzzer.schedule.choices import Choices
 from fuzzer.schedule.scheduler import Scheduler
-from reference_mmu.x86.points import FAULT_RETRY
+from reference_mmu.points import FAULT_RETRY
 
 _TURNS: Final = 160  # k: a typical program's length; change points beyond the end are simply not reached
 
@@ -43,19 +43,19 @@ class Pct(Scheduler):
         self.turn: i64 = 0
         self.lowest: i64 = 0
 
-    def pick(self, execution: Execution) -> i64:
-        actor = self.highest(execution)
-        if (self.turn < _TURNS and self.changes[self.turn] != 0) or execution.actors[actor].at == FAULT_RETRY:
+    def pick(self, choices: Choices) -> i64:
+        actor = self.highest(choices)
+        if (self.turn < _TURNS and self.changes[self.turn] != 0) or choices.actors[actor].at == FAULT_RETRY:
             self.lowest -= 1
             self.priority[actor] = self.lowest
-            actor = self.highest(execution)
+            actor = self.highest(choices)
         self.turn += 1
         return actor
 
-    def highest(self, execution: Execution) -> i64:
-        best = execution.ready[0]
-        for k in range(execution.n_ready):
-            actor = execution.ready[k]
+    def highest(self, choices: Choices) -> i64:
+        best = choices.ready[0]
+        for k in range(choices.n_ready):
+            actor = choices.ready[k]
             if self.priority[actor] > self.priority[best]:
                 best = actor
         return best

@@ -6,7 +6,7 @@ from __future__ import annotations
 from mypy_extensions import i64
 
 from fuzzer.program.rng import Rng
-from fuzzer.run.execute import Execution
+from fuzzer.schedule.choices import Choices
 from fuzzer.schedule.scheduler import Scheduler
 
 
@@ -16,5 +16,5 @@ class RandomWalk(Scheduler):
     def __init__(self, seed: i64) -> None:
         self.rng = Rng(seed)
 
-    def pick(self, execution: Execution) -> i64:
-        return execution.ready[self.rng.below(execution.n_ready)]
+    def pick(self, choices: Choices) -> i64:
+        return choices.ready[self.rng.below(choices.n_ready)]

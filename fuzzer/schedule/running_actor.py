@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from reference_mmu.x86.operations import Call
-from reference_mmu.x86.points import FAULT_ENTER
+from reference_mmu.operations import Call
+from reference_mmu.points import END, FAULT_ENTER, PointTable
 
 Flow = Generator[int, None, object]
-
-END: Final = 0  # where an actor stands between two operations
 
 
 @mypyc_attr(acyclic=True)
@@ -26,14 +23,16 @@ class RunningActor:
     fault.
     """
 
-    def __init__(self, number: i64, calls: list[Call]) -> None:
+    def __init__(self, number: i64, calls: list[Call], points: PointTable) -> None:
         self.number = number
+        self.points = points
         self.calls = calls
         self.flow: Flow | None = None
         self.place: i64 = 0
         self.faults: i64 = 0
         self.lap: i64 = 0
         self.at: i64 = END
+        self.rank: i64 = 0  # of that point, 0 for END
         self.wants: i64 = 0  # what it waits for at this point, points.WANT_*
         self.uid: i64 = calls[0].uid if calls else -1  # of the operation it is in, or will start next; -1: finished
         self.ended_faults: i64 = 0  # of the operation that it ended last
@@ -41,17 +40,21 @@ class RunningActor:
 
     def come_to(self, point: i64) -> None:
         """The operation goes on to a point."""
+        rank = self.points.ranks[point]
         if point == FAULT_ENTER:
             self.faults += 1
             self.lap = 0
-        elif point <= self.at:
+        elif rank <= self.rank:
             self.lap += 1
         self.at = point
+        self.rank = rank
+        self.wants = self.points.wants[point]
 
     def end_operation(self) -> None:
         """The operation is over; the next one is the next."""
         self.flow = None
         self.at = END
+        self.rank = 0
         self.wants = 0
         self.ended_faults = self.faults
         self.faults = 0
@@ -65,7 +68,7 @@ class RunningActor:
             return self.faults > other.faults
         if self.lap != other.lap:
             return self.lap > other.lap
-        return self.at >= other.at
+        return self.rank >= other.rank
 
     def is_abreast(self, other: RunningActor) -> bool:
         """Are the two at the same position? At an operation's end: by the same number of faults, too."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from mypy_extensions import i64
 
-from fuzzer.run.execute import Execution
+from fuzzer.schedule.choices import Choices
 
 
 class Scheduler(ABC):
@@ -19,5 +19,5 @@ class Scheduler(ABC):
     """
 
     @abstractmethod
-    def pick(self, execution: Execution) -> i64:
+    def pick(self, choices: Choices) -> i64:
         """The actor that goes on."""

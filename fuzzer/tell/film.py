@@ -19,12 +19,14 @@ from fuzzer.run.compare import Comparison
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
 from fuzzer.tell.picture import can_be_pictured, picture
-from reference_mmu.x86.points import COLLAPSE_FROZEN, NAMES
 
 PENDING: Final = "pending"
 """Group of what was begun and is not done: flushes, exits, grace periods, locks held."""
 
 _NAMED_BY_NUMBER: Final = ("memslot", "root", "shadow page")
+
+# What tables of points say of a flush that has not ended.
+_FLUSHING: Final = "flush requests posted"
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
@@ -101,13 +103,13 @@ class _Camera:
             if m.rcu.inside[actor]:
                 yield f"RCU of {name}", "reading"
             at = int(execution.actors[actor].at)
-            if "flush" in NAMES[at] or at == COLLAPSE_FROZEN:
-                yield f"flush by {name}", f"at {NAMES[at]}, vCPUs may still use what they have cached"
+            point = execution.points.names[at]
+            if "flush" in point or _FLUSHING in execution.points.places[at]:
+                yield f"flush by {name}", f"at {point}, vCPUs may still use what they have cached"
         for vcpu in m.vcpus:
             if vcpu.kicked:
                 yield f"exit of vCPU{vcpu.number}", "out of guest mode, exit handler still to run"
-            if vcpu.free_obsolete_roots:
-                yield f"request to vCPU{vcpu.number}", "free obsolete roots"
+        yield from m.pending_words()
         for table in m.rcu_callbacks:
             yield f"page table {table.pt}", "unlinked, freed after a grace period"
 

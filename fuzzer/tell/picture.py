@@ -9,34 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from fuzzer.oracle.walk import entry_range, roots_of
 from fuzzer.program.words import page_range, page_word
 from reference_mmu.config import Config
-from reference_mmu.mm.mm import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W, PTE_BUSY
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.shadow_mmu.gpte import GPTE_NX_MASK, gpte_to_gfn, is_present_gpte
-from reference_mmu.x86.spte import (
-    PT_ACCESSED_MASK,
-    PT_DIRTY_MASK,
-    PT_WRITABLE_MASK,
-    VMX_EPT_ACCESS_BIT,
-    VMX_EPT_DIRTY_BIT,
-    is_access_track_spte,
-    is_frozen_spte,
-    is_last_spte,
-    is_mmu_writable_spte,
-    is_shadow_present_pte,
-    is_writable_pte,
-    spte_to_pfn,
-)
-from reference_mmu.x86.tlb import TLB_D, TLB_PFN_SHIFT, TLB_W
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_W
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.mm.host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W, PTE_BUSY
 
 # Beyond this nobody reads a picture, and taking one after every turn would take minutes.
 _PAGES_MAX: Final = 256
 _BITS_MAX: Final = 4
 
-_GPTE_FLAGS: Final = ((PT_WRITABLE_MASK, "W"), (GPTE_NX_MASK, "NX"), (PT_ACCESSED_MASK, "A"), (PT_DIRTY_MASK, "D"))
 _HOST_FLAGS: Final = ((HOST_W, "W"), (HOST_D, "D"), (HOST_PROTNONE, "PROT_NONE"), (HOST_SHARED, "shared"))
 
 
@@ -45,7 +28,7 @@ def can_be_pictured(config: Config) -> bool:
     return config.hva_pages <= _PAGES_MAX and config.bits <= _BITS_MAX
 
 
-def picture(m: Machine) -> dict[str, str]:
+def picture(m: Vm) -> dict[str, str]:
     """What is there, by name: {"SPTE gfn 4": "pfn 4 W MMU-W A D", "memory hva 3": "written by #2", …}."""
     return dict(_things(m))
 
@@ -60,13 +43,13 @@ def changes(was: dict[str, str], now: dict[str, str]) -> list[str]:
     return lines
 
 
-def _things(m: Machine) -> Iterator[tuple[str, str]]:
-    for root in roots_of(m):
+def _things(m: Vm) -> Iterator[tuple[str, str]]:
+    for root in m.roots():
         name = "" if root.pt == 0 else f" in root {root.pt}"
-        yield f"root {root.pt}", "invalid" if root.invalid else "valid"
+        yield f"root {root.pt}", "invalid" if m.invalid(root) else "valid"
         yield from _entries(m, root, 0, name)
-    yield from _guest_tables(m)
     yield from _vcpus(m)
+    yield from m.state_words()
     yield from _slots(m)
     yield from _host(m)
     if m.mmu_invalidate_in_progress:
@@ -74,7 +57,7 @@ def _things(m: Machine) -> Iterator[tuple[str, str]]:
     yield "mmu_invalidate_seq", str(m.mmu_invalidate_seq)
 
 
-def _entries(m: Machine, sp: KvmMmuPage, start: int, where: str) -> Iterator[tuple[str, str]]:
+def _entries(m: Vm, sp: PageTable, start: int, where: str) -> Iterator[tuple[str, str]]:
     """Leaves and frozen entries of a table and all below it; `start` is the first page that it translates."""
     span = int(m.pages_per_hpage(sp.level))
     page = page_word(m.config)
@@ -82,59 +65,27 @@ def _entries(m: Machine, sp: KvmMmuPage, start: int, where: str) -> Iterator[tup
         spte = int(sp.spt[index])
         first = start + index * span
         pages = page_range(first, span)
-        if is_frozen_spte(spte):
+        if m.pte_frozen(spte):
             yield f"SPTE {page} {pages}{where}", "FROZEN"
-        elif is_shadow_present_pte(spte) and is_last_spte(spte, sp.level):
-            yield f"SPTE {page} {pages}{where}", _leaf(m, spte)
-        elif is_shadow_present_pte(spte):
-            yield from _entries(m, m.page_tables[int(spte_to_pfn(spte))], first, where)
+        elif m.pte_present(spte) and m.pte_leaf(spte, sp.level):
+            yield f"SPTE {page} {pages}{where}", m.leaf_words(spte)
+        elif m.pte_present(spte):
+            yield from _entries(m, m.table(m.pte_pfn(spte)), first, where)
 
 
-def _guest_tables(m: Machine) -> Iterator[tuple[str, str]]:
-    """Entries of the guest's page tables that are present, and how their shadow pages stand."""
-    for slot in m.memslots if not m.root_role_direct else ():
-        for gfn in range(int(slot.base_gfn), int(slot.end_gfn())):
-            for index in range(int(m.entries)):
-                gpte = int(m.host.words[(slot.hva + gfn - slot.base_gfn) * m.entries + index])
-                if is_present_gpte(gpte):
-                    flags = [name for bit, name in _GPTE_FLAGS if gpte & bit]
-                    yield f"guest PTE gfn {gfn} entry {index}", " ".join([f"gfn {gpte_to_gfn(gpte)}", *flags])
-    for sp in m.active_mmu_pages:
-        if not sp.direct:
-            state = [("unsync", sp.unsync), (f"{sp.unsync_children} unsync below", sp.unsync_children > 0)]
-            words = [name for name, on in state if on] or ["in sync"]
-            yield f"shadow page {sp.pt} of gfn {sp.gfn} level {sp.level}", ", ".join(words)
-
-
-def _leaf(m: Machine, spte: int) -> str:
-    masks = m.masks
-    accessed = VMX_EPT_ACCESS_BIT if masks.ept else PT_ACCESSED_MASK
-    dirty = VMX_EPT_DIRTY_BIT if masks.ept else PT_DIRTY_MASK
-    flags = [
-        (is_access_track_spte(masks, spte), "access-tracked"),
-        (is_writable_pte(spte), "W"),
-        (is_mmu_writable_spte(masks, spte), "MMU-W"),
-        (spte & accessed != 0, "A"),
-        (spte & dirty != 0, "D"),
-    ]
-    return " ".join([f"pfn {spte_to_pfn(spte)}", *(name for on, name in flags if on)])
-
-
-def _vcpus(m: Machine) -> Iterator[tuple[str, str]]:
+def _vcpus(m: Vm) -> Iterator[tuple[str, str]]:
     for vcpu in m.vcpus:
         for key, entry in vcpu.tlb.items():
-            first, end = entry_range(m, key)
+            first, end = m.entry_range(key)
             rights = [name for bit, name in ((TLB_W, "W"), (TLB_D, "D")) if entry & bit]
             pages = page_range(int(first), int(end - first))
             yield (
                 f"TLB of vCPU{vcpu.number} {page_word(m.config)} {pages}",
                 " ".join([f"pfn {entry >> TLB_PFN_SHIFT}", *rights]),
             )
-        if vcpu.pml_buffer:
-            yield f"PML of vCPU{vcpu.number}", "gfn " + ", ".join(str(gfn) for gfn in vcpu.pml_buffer)
 
 
-def _slots(m: Machine) -> Iterator[tuple[str, str]]:
+def _slots(m: Vm) -> Iterator[tuple[str, str]]:
     for slot in m.memslots:
         flags = [(slot.log_dirty_pages, "logging"), (slot.readonly, "read-only"), (slot.invalid, "INVALID")]
         gfns = page_range(int(slot.base_gfn), int(slot.npages))
@@ -143,11 +94,9 @@ def _slots(m: Machine) -> Iterator[tuple[str, str]]:
             for gfn in range(int(slot.base_gfn), int(slot.end_gfn())):
                 if m.is_dirty(slot, gfn):
                     yield f"dirty bitmap gfn {gfn}", "set"
-    for gfn, count in m.tracked_gfns.items():
-        yield f"write tracking gfn {gfn}", str(count)
 
 
-def _host(m: Machine) -> Iterator[tuple[str, str]]:
+def _host(m: Vm) -> Iterator[tuple[str, str]]:
     host = m.host
     for hva in range(int(host.n)):
         pfn = int(host.pte[hva])

@@ -18,9 +18,9 @@ from fuzzer.run.compare import Comparison, by_switches
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
-from fuzzer.schedule.running_actor import END
 from fuzzer.tell.picture import can_be_pictured, changes, contents_words, picture
 from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
+from reference_mmu.kvm.vm import Vm
 from reference_mmu.observed import (
     COUNT_CHANGES,
     COUNT_CHECKS,
@@ -35,8 +35,7 @@ from reference_mmu.observed import (
     EV_YOUNG,
     PF_READ_ONLY,
 )
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.points import NAMES
+from reference_mmu.points import END
 
 _COUNTED: Final = (
     (COUNT_CHECKS, "checks of the iterator"),
@@ -165,7 +164,7 @@ class _Watch:
         if at == END:
             return f"has not begun #{uids[place]}"
         verb = "to" if moved else "stays at" if execution.can_run(running) else "waits at"
-        return f"{verb} {NAMES[at]}" + (f" of #{uids[place]}" if uids[place] != uid else "")
+        return f"{verb} {execution.points.names[at]}" + (f" of #{uids[place]}" if uids[place] != uid else "")
 
     def seen(self) -> tuple[str, ...]:
         return (*self.new_events(), *self.new_counts(), *self.new_notes(), *self.new_state())
@@ -215,7 +214,7 @@ class _Watch:
         return changes(was, self.picture)
 
 
-def event_words(m: Machine, slot_number: int, event: int) -> str:
+def event_words(m: Vm, slot_number: int, event: int) -> str:
     """One recorded event, e.g. "fault: spurious"; `slot_number` is the memslot its operation works on."""
     kind, value = event >> int(EV_SHIFT), event & ((1 << int(EV_SHIFT)) - 1)
     if kind == EV_PF:

@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ..observed import EV_FLUSH
-
-if TYPE_CHECKING:
-    from ..x86.machine import Machine
+from .kvm import Kvm
 
 
-def kvm_flush_remote_tlbs(m: Machine, point: int) -> Generator[int, None, None]:
+def kvm_flush_remote_tlbs(kvm: Kvm, point: int) -> Generator[int, None, None]:
     """Flush every vCPU. Yields `point` between posting the requests and the last acknowledgement: until then the
     other vCPUs may still use what they have cached.
 
     The _range and _memslot forms fall back to this one: only Hyper-V offers KVM a flush by range.
     """
-    m.record(EV_FLUSH, i64(0))
+    kvm.record(EV_FLUSH, i64(0))
     yield point
-    m.flush_all()
+    kvm.flush_all()

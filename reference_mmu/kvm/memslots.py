@@ -7,13 +7,8 @@ flags survives.  The dirty bitmap is shared by the copies, as in the kernel.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
-
-if TYPE_CHECKING:
-    from ..x86.machine import Machine
 
 
 @mypyc_attr(acyclic=True)
@@ -60,61 +55,19 @@ class KvmGfnRange:
         self.end = end
 
 
-def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
-    """kvm_alloc_memslot_metadata(): a region is no large page if the slot covers it only in part, and none is if gfn
-    and hva are not aligned to each other."""
-    slot.disallow_lpage = []
-    for level in range(2, m.max_huge_level + 1):
-        pages = m.pages_per_hpage(level)
-        first = slot.base_gfn // pages
-        regions = (slot.end_gfn() - 1) // pages - first + 1
-        info: vec[i64] = vec[i64]([0] * regions)
-        if slot.base_gfn % pages != 0:
-            info[0] = 1
-        if slot.end_gfn() % pages != 0:
-            info[regions - 1] = 1
-        if (slot.base_gfn ^ slot.hva) & (pages - 1) != 0:
-            info = vec[i64]([1] * regions)
-        slot.disallow_lpage.append(info)
-
-
-def lpage_disallowed(m: Machine, slot: KvmMemorySlot, gfn: i64, level: i64) -> bool:
-    """lpage_info_slot(gfn, slot, level)->disallow_lpage"""
-    region = gfn // m.pages_per_hpage(level) - slot.base_gfn // m.pages_per_hpage(level)
-    return slot.disallow_lpage[level - 2][region] != 0
-
-
-def update_gfn_disallow_lpage_count(m: Machine, slot: KvmMemorySlot, gfn: i64, count: i64) -> None:
-    """A write-tracked gfn keeps every large page around it away."""
-    for level in range(2, m.max_huge_level + 1):
-        region = gfn // m.pages_per_hpage(level) - slot.base_gfn // m.pages_per_hpage(level)
-        slot.disallow_lpage[level - 2][region] += count
-
-
-def assert_memslots_held(m: Machine) -> None:
-    """The check of __kvm_memslots()."""
-    m.lockdep_assert(m.slots_lock or m.srcu.inside[m.actor] != 0)
-
-
-def gfn_to_memslot(m: Machine, gfn: i64) -> KvmMemorySlot | None:
-    """The slot of `gfn`, None for MMIO. SRCU, or slots_lock, keeps what is found."""
-    assert_memslots_held(m)
-    return search_memslots(m, gfn)
-
-
-def search_memslots(m: Machine, gfn: i64) -> KvmMemorySlot | None:
-    """The slot of `gfn` in the active set, whoever asks."""
-    for slot in m.memslots:
+def search_memslots(slots: list[KvmMemorySlot], gfn: i64) -> KvmMemorySlot | None:
+    """The slot of `gfn` in a set, whoever asks; Kvm.gfn_to_memslot() is for code of the kernel."""
+    for slot in slots:
         if slot.contains(gfn):
             return slot
     return None
 
 
-def memslots_in_hva_range(m: Machine, hva_start: i64, hva_end: i64) -> list[KvmGfnRange]:
+def memslots_in_hva_range(slots: list[KvmMemorySlot], hva_start: i64, hva_end: i64) -> list[KvmGfnRange]:
     """The gfns that an mmu_notifier range [hva_start, hva_end) touches of each slot: what
     __kvm_handle_hva_range() walks with kvm_for_each_memslot_in_hva_range()."""
     ranges = []
-    for slot in m.memslots:
+    for slot in slots:
         start = max(hva_start, slot.hva)
         end = min(hva_end, slot.hva + slot.npages)
         if start < end:

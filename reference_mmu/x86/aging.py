@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""clear_flush_young, clear_young and test_young (virt/kvm/kvm_main.c, kvm_age_gfn() in mmu.c and tdp_mmu.c)."""
+"""kvm_age_gfn() and kvm_test_age_gfn() (mmu.c, tdp_mmu.c)."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from ..kvm.flush import kvm_flush_remote_tlbs
-from ..kvm.memslots import memslots_in_hva_range
-from ..observed import EV_YOUNG
+from .machine import Machine
 from .page_table import KvmMmuPage
-from .points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, PLACEBO_AGE_FLUSH
+from .points import AGE_SPTE
 from .shadow_mmu.rmap import kvm_rmap_age_gfn_range
 from .spte import (
     PG_LEVEL_4K,
@@ -25,54 +22,9 @@ from .spte import (
 from .tdp_mmu.tdp_iter import TdpIter
 from .tdp_mmu.tdp_mmu import kvm_tdp_mmu_write_spte, tdp_mmu_clear_spte_bits
 
-if TYPE_CHECKING:
-    from .machine import Machine
-
-
-def kvm_mmu_notifier_clear_flush_young(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, bool]:
-    """Was any page of the range accessed? Forget it, and let the next access be seen."""
-    # KVM_ELIDE_TLB_FLUSH_IF_YOUNG, which x86 selects with age-elides-tlb-flush.
-    elide_tlb_flush_if_young = m.sem.age_elides_tlb_flush
-    m.oracle.flush_young(m)
-    flush_on_ret = not elide_tlb_flush_if_young if m.sem.age_flush_elision_kconfig else True
-    return (yield from kvm_handle_hva_range(m, hva_start, hva_end, False, flush_on_ret))
-
-
-def kvm_mmu_notifier_clear_young(m: Machine, hva_start: i64, hva_end: i64) -> Generator[int, None, None]:
-    """The same without ever flushing: a false "old" is the price (idle page tracking, MGLRU)."""
-    yield from kvm_handle_hva_range(m, hva_start, hva_end, False, False)
-
-
-def kvm_mmu_notifier_test_young(m: Machine, hva: i64) -> Generator[int, None, None]:
-    """Was this page accessed? Changes nothing."""
-    yield from kvm_handle_hva_range(m, hva, hva + 1, True, False)
-
-
-def kvm_handle_hva_range(
-    m: Machine, hva_start: i64, hva_end: i64, test_only: bool, flush_on_ret: bool
-) -> Generator[int, None, bool]:
-    """__kvm_handle_hva_range() with the aging handlers: SRCU and mmu_lock, no invalidation is begun."""
-    young = False
-    m.srcu.lock(m.actor)
-    ranges = memslots_in_hva_range(m, hva_start, hva_end)
-    if ranges:
-        yield AGE_LOCK
-        m.write_lock()
-        for gfn_range in ranges:
-            found = yield from kvm_age_gfn(m, gfn_range.start, gfn_range.end, test_only)
-            young = young or found
-            m.oracle.aged(m, gfn_range.start, gfn_range.end, found, not test_only)
-        if young and flush_on_ret:
-            yield from kvm_flush_remote_tlbs(m, AGE_FLUSH)
-        if m.sem.placebo_flush:
-            yield from kvm_flush_remote_tlbs(m, PLACEBO_AGE_FLUSH)
-        m.write_unlock()
-    m.srcu.unlock(m.actor)
-    m.record(EV_YOUNG, 1 if young else 0)
-    return young
-
 
 def kvm_age_gfn(m: Machine, start: i64, end: i64, test_only: bool) -> Generator[int, None, bool]:
+    """Both: age [start, end), or only look at it. mmu_lock held for write."""
     young = False
     if m.kvm_memslots_have_rmaps():
         young = yield from kvm_rmap_age_gfn_range(m, start, end, test_only)

@@ -1,32 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Dirty logging: enable, GET, CLEAR, disable (kvm_main.c, kvm_mmu_slot_apply_flags() in x86.c, mmu.c, tdp_mmu.c).
-
-Why the order of a harvest is safe: bit taken, SPTE protected, (stale writable or D-cached entries still write),
-flush, userspace copies.  What was written before the flush is in the page that userspace copies; what is written
-after it faults, or is logged by PML, and sets the bit again.
-"""
+"""Dirty logging as far as it is x86's: SPTEs and PML (kvm_mmu_slot_apply_flags() in x86.c, mmu.c, tdp_mmu.c)."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ..bits import bit_ull
 from ..kvm.flush import kvm_flush_remote_tlbs
-from ..kvm.memslot_update import id_to_memslot, kvm_mmu_update_cpu_dirty_logging, replace_slot
 from ..kvm.memslots import KvmMemorySlot
-from ..observed import EV_HARVEST
+from .machine import Machine
+from .make_spte import kvm_mmu_page_ad_need_write_protect
 from .page_table import KvmMmuPage
 from .points import (
     COLLAPSE_LOCK_R,
     COLLAPSE_LOCK_W,
-    GET_FLUSH,
     GET_KICK,
-    GET_LOCK,
     GET_PROTECT,
-    GET_WORD,
     ITER_RELOCK_R,
     LOG_CLEAR,
     LOG_CLEAR_LOCK_R,
@@ -35,10 +26,7 @@ from .points import (
     LOG_PROTECT,
     LOG_PROTECT_LOCK_R,
     LOG_PROTECT_LOCK_W,
-    SLOTS_LOCK,
-    SLOTS_SRCU,
-    SLOTS_SWAP,
-    USER_COPY,
+    PML_REQUEST,
 )
 from .shadow_mmu.rmap import (
     kvm_mmu_clear_dirty_pt_masked,
@@ -59,39 +47,38 @@ from .tdp_mmu.tdp_mmu import (
 from .tdp_mmu.zap import kvm_tdp_mmu_zap_collapsible_sptes
 from .write_protect import kvm_mmu_slot_gfn_write_protect
 
-if TYPE_CHECKING:
-    from .machine import Machine
+
+def kvm_arch_commit_memory_region(
+    m: Machine, old: KvmMemorySlot | None, new: KvmMemorySlot | None
+) -> Generator[int, None, None]:
+    """kvm_mmu_slot_apply_flags(): only a slot whose flags alone have changed needs more than PML switched."""
+    yield from kvm_mmu_update_cpu_dirty_logging(m, old, new)
+    if old is None or new is None or old.log_dirty_pages == new.log_dirty_pages:
+        return
+    if new.log_dirty_pages:
+        yield from kvm_mmu_slot_enable_log_dirty(m, new)
+    else:
+        yield from kvm_mmu_zap_collapsible_sptes(m, new)
 
 
-def enable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
-    """KVM_MEM_LOG_DIRTY_PAGES off -> on; then userspace copies the whole slot. Nothing if it logs already."""
-    yield SLOTS_LOCK
-    m.slots_lock = True
-    old = id_to_memslot(m, number)
-    if old is not None and not old.log_dirty_pages and not old.readonly:
-        slot = old.copy()
-        slot.log_dirty_pages = True
-        slot.dirty_bitmap = m.alloc_bitmap(slot)
-        if m.manual_dirty_log_protect and m.dirty_log_initially_set:
-            m.set_all_dirty(slot)
-        yield from kvm_swap_flags(m, slot)
-        yield from kvm_mmu_update_cpu_dirty_logging(m, old, slot)
-        yield from kvm_mmu_slot_apply_flags(m, slot)
-        m.oracle.dirty_log_returned(m, slot)
-        m.oracle.logging_enabled(m, slot)
-        yield USER_COPY
-    m.slots_lock = False
+def kvm_mmu_update_cpu_dirty_logging(
+    m: Machine, old: KvmMemorySlot | None, new: KvmMemorySlot | None
+) -> Generator[int, None, None]:
+    """Count the slots that log; the first and the last one switch PML, by a request that waits for every vCPU."""
+    logged = old is not None and old.log_dirty_pages
+    logs = new is not None and new.log_dirty_pages
+    if logged == logs:
+        return
+    m.nr_memslots_dirty_logging += 1 if logs else -1
+    enable = m.nr_memslots_dirty_logging > 0
+    if m.enable_pml and m.nr_memslots_dirty_logging == (1 if logs else 0):
+        yield PML_REQUEST
+        m.kick_all()
+        for vcpu in m.x86_vcpus:
+            vcpu.pml_enabled = enable
 
 
-def kvm_swap_flags(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
-    """Install the slot with its new flags and wait: no fault with the old flags survives."""
-    yield SLOTS_SWAP
-    replace_slot(m, slot.number, slot)
-    m.synchronize_srcu()
-    yield SLOTS_SRCU
-
-
-def kvm_mmu_slot_apply_flags(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
+def kvm_mmu_slot_enable_log_dirty(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
     """The slot logs from now on: make every write to it visible."""
     if m.manual_dirty_log_protect and m.dirty_log_initially_set:
         return
@@ -133,7 +120,7 @@ def kvm_tdp_mmu_clear_dirty_slot(m: Machine, slot: KvmMemorySlot) -> Generator[i
 
 def tdp_mmu_need_write_protect(m: Machine, sp: KvmMmuPage) -> bool:
     """Must dirty logging use W in this root? Judged by role, not by SPTE: all SPTEs of a root are of one type."""
-    return m.kvm_mmu_page_ad_need_write_protect(sp) or not m.masks.kvm_ad_enabled()
+    return kvm_mmu_page_ad_need_write_protect(m, sp) or not m.masks.kvm_ad_enabled()
 
 
 def clear_dirty_gfn_range(m: Machine, root: KvmMmuPage, start: i64, end: i64) -> Generator[int, None, bool]:
@@ -197,97 +184,12 @@ def wrprot_gfn_range(m: Machine, root: KvmMmuPage, start: i64, end: i64, min_lev
     m.rcu_read_unlock()
 
 
-def kvm_get_dirty_log_protect(m: Machine, number: i64) -> Generator[int, None, None]:
-    """KVM_GET_DIRTY_LOG; then userspace copies what was reported. With manual protection it only looks."""
-    yield SLOTS_LOCK
-    m.slots_lock = True
-    slot = id_to_memslot(m, number)
-    if slot is not None and slot.log_dirty_pages:
-        m.oracle.harvest_begun(m)
-        yield from kvm_arch_sync_dirty_log(m)
-        if m.manual_dirty_log_protect:
-            reported = read_bitmap(m, slot)
-        else:
-            reported = yield from take_dirty_bits(m, slot, all_words(m, slot))
-        for first, mask in reported:
-            m.record(EV_HARVEST, harvest_value(m, slot, first, mask))
-        m.oracle.dirty_log_returned(m, slot)
-        m.slots_lock = False
-        if not m.manual_dirty_log_protect:
-            yield from user_copy(m, slot, reported)
-        return
-    m.slots_lock = False
-
-
-def kvm_clear_dirty_log_protect(m: Machine, number: i64, first: i64, npages: i64) -> Generator[int, None, None]:
-    """KVM_CLEAR_DIRTY_LOG of the words that overlap [first, first + npages) of the slot, as read by a GET just
-    before; then userspace copies what was really cleared. Manual protection only."""
-    yield SLOTS_LOCK
-    m.slots_lock = True
-    slot = id_to_memslot(m, number)
-    if slot is not None and slot.log_dirty_pages and m.manual_dirty_log_protect:
-        words = range(first // m.word_gfns, (min(first + npages, slot.npages) + m.word_gfns - 1) // m.word_gfns)
-        wanted = [(int(word * m.word_gfns), int(slot.dirty_bitmap[word])) for word in words]
-        yield from kvm_arch_sync_dirty_log(m)
-        cleared = yield from take_dirty_bits(m, slot, wanted)
-        for offset, mask in cleared:
-            m.record(EV_HARVEST, harvest_value(m, slot, offset, mask))
-        m.oracle.dirty_log_returned(m, slot)
-        m.slots_lock = False
-        yield from user_copy(m, slot, cleared)
-        return
-    m.slots_lock = False
-
-
 def kvm_arch_sync_dirty_log(m: Machine) -> Generator[int, None, None]:
     """kvm_arch_sync_dirty_log(): kick every vCPU, without waiting, so that its PML buffer gets drained. What is
     logged after the kick stays in flight until the next exit."""
     if m.enable_pml:
         yield GET_KICK
         m.kick_all()
-
-
-def read_bitmap(m: Machine, slot: KvmMemorySlot) -> list[tuple[int, int]]:
-    """(offset of the word's first gfn in the slot, bits) of every non-zero word."""
-    m.oracle.bitmap_read(m, slot)
-    words = []
-    for word in range(len(slot.dirty_bitmap)):
-        if slot.dirty_bitmap[word] != 0:
-            words.append((int(word * m.word_gfns), int(slot.dirty_bitmap[word])))
-    return words
-
-
-def all_words(m: Machine, slot: KvmMemorySlot) -> list[tuple[int, int]]:
-    return [(int(word * m.word_gfns), int(bit_ull(m.word_gfns) - 1)) for word in range(len(slot.dirty_bitmap))]
-
-
-def harvest_value(m: Machine, slot: KvmMemorySlot, offset: i64, mask: i64) -> i64:
-    """An event value that tells words apart: bits, and which word of the slot."""
-    return (offset // m.word_gfns) << 32 | mask
-
-
-def take_dirty_bits(
-    m: Machine, slot: KvmMemorySlot, wanted: list[tuple[int, int]]
-) -> Generator[int, None, list[tuple[int, int]]]:
-    """Per word: take the wanted bits that are set, then protect their SPTEs. Flush iff any bit was taken; the SPTEs
-    do not decide, they may have been protected earlier without a flush."""
-    taken: list[tuple[int, int]] = []
-    yield GET_LOCK
-    m.write_lock()
-    m.oracle.bitmap_read(m, slot)
-    for offset, want in wanted:
-        word: i64 = offset // m.word_gfns
-        mask: i64 = slot.dirty_bitmap[word] & want
-        if mask == 0:
-            continue
-        slot.dirty_bitmap[word] &= ~mask
-        yield GET_WORD
-        taken.append((offset, int(mask)))
-        yield from kvm_arch_mmu_enable_log_dirty_pt_masked(m, slot, offset, mask)
-    m.write_unlock()
-    if taken:
-        yield from kvm_flush_remote_tlbs(m, GET_FLUSH)
-    return taken
 
 
 def kvm_arch_mmu_enable_log_dirty_pt_masked(
@@ -364,22 +266,6 @@ def clear_dirty_pt_masked(
     m.rcu_read_unlock()
 
 
-def disable_dirty_log(m: Machine, number: i64) -> Generator[int, None, None]:
-    """KVM_MEM_LOG_DIRTY_PAGES on -> off: huge pages may come back, so drop the page tables in their way."""
-    yield SLOTS_LOCK
-    m.slots_lock = True
-    old = id_to_memslot(m, number)
-    if old is not None and old.log_dirty_pages:
-        slot = old.copy()
-        slot.log_dirty_pages = False
-        yield from kvm_swap_flags(m, slot)
-        m.oracle.logging_disabled(m, slot)
-        yield from kvm_mmu_update_cpu_dirty_logging(m, old, slot)
-        yield from kvm_mmu_zap_collapsible_sptes(m, slot)
-        slot.dirty_bitmap = m.no_bitmap()
-    m.slots_lock = False
-
-
 def kvm_mmu_zap_collapsible_sptes(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
     if m.kvm_memslots_have_rmaps():
         yield COLLAPSE_LOCK_W
@@ -391,10 +277,3 @@ def kvm_mmu_zap_collapsible_sptes(m: Machine, slot: KvmMemorySlot) -> Generator[
         m.read_lock()
         yield from kvm_tdp_mmu_zap_collapsible_sptes(m, slot)
         m.read_unlock()
-
-
-def user_copy(m: Machine, slot: KvmMemorySlot, reported: list[tuple[int, int]]) -> Generator[int, None, None]:
-    """Userspace (a migration) copies the reported pages, some time after the ioctl returned."""
-    for offset, mask in reported:
-        yield USER_COPY
-        m.oracle.pages_copied(m, slot, offset, mask)

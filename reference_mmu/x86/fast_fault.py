@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
+from .machine import Machine
+from .page_fault import KvmPageFault
 from .page_table import KvmMmuPage
 from .points import FPF_MARK, FPF_READ
 from .ret_pf import RET_PF_FIXED, RET_PF_INVALID, RET_PF_SPURIOUS
@@ -23,11 +24,7 @@ from .spte import (
     restore_acc_track_spte,
     spte_to_pfn,
 )
-
-if TYPE_CHECKING:
-    from .fault import KvmPageFault
-    from .machine import Machine
-    from .tlb import Vcpu
+from .vcpu_arch import Vcpu
 
 
 def page_fault_can_be_fast(m: Machine, fault: KvmPageFault) -> bool:

@@ -14,17 +14,17 @@ Order of one fault, and what may run in between:
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
-
-from mypy_extensions import i64, mypyc_attr
 
 from ..kvm.flush import kvm_flush_remote_tlbs
-from ..kvm.memslots import KvmMemorySlot, gfn_to_memslot
+from ..kvm.follow_pfn import hva_to_pfn
 from ..kvm.mmu_notifier import mmu_invalidate_retry_gfn
-from ..mm.gup import hva_to_pfn
 from .fast_fault import fast_page_fault
-from .hugepage import PG_LEVEL_NUM, kvm_mmu_hugepage_adjust
-from .page_table import KvmMmuPage, is_obsolete_sp
+from .hugepage import kvm_mmu_hugepage_adjust
+from .machine import Machine
+from .make_spte import make_huge_page_split_spte, make_spte
+from .obsolete import is_obsolete_sp
+from .page_fault import KvmPageFault
+from .page_table import KvmMmuPage
 from .points import (
     FAULT_GUP,
     FAULT_LOCK_R,
@@ -57,41 +57,11 @@ from .spte import (
     is_mmu_writable_spte,
     is_shadow_present_pte,
     leaf_spte_change_needs_tlb_flush,
-    make_huge_page_split_spte,
     make_nonleaf_spte,
-    make_spte,
 )
 from .tdp_mmu.tdp_iter import TdpIter
 from .tdp_mmu.tdp_mmu import tdp_mmu_iter_set_spte, tdp_mmu_set_spte_atomic
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .tlb import Vcpu
-
-
-@mypyc_attr(acyclic=True, free_list_len=1)
-class KvmPageFault:
-    """struct kvm_page_fault: what is known about one fault so far."""
-
-    def __init__(self, addr: i64, write: bool, present: bool, prefetch: bool, upgrade_fails: bool) -> None:
-        self.addr = addr  # in pages
-        self.gfn = addr  # of a direct MMU; else the guest's page tables have to tell
-        self.write = write
-        self.present = present  # the SPTE had any of R, W, X when the CPU looked
-        self.prefetch = prefetch
-        self.upgrade_fails = upgrade_fails  # the primary MMU's opportunistic GUP-fast for writing fails this time
-        self.max_level: i64 = PG_LEVEL_NUM
-        self.req_level: i64 = PG_LEVEL_4K
-        self.goal_level: i64 = PG_LEVEL_4K
-        self.slot: KvmMemorySlot | None = None
-        self.mmu_seq: i64 = 0
-        self.pfn: i64 = 0
-        self.refcounted_page: i64 = -1  # pfn whose reference the fault holds, -1: none
-        self.map_writable = False
-        self.fast = False  # resolved by fast_page_fault()
-        self.frozen = False  # RET_PF_RETRY because of a FROZEN SPTE
-        self.read_only = False  # the SPTE that was made, or found equal, is not MMU-writable
-        self.injected = False  # RET_PF_RETRY after a #PF was injected: the guest's own page tables forbid the access
+from .vcpu_arch import Vcpu
 
 
 def kvm_tdp_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -100,7 +70,7 @@ def kvm_tdp_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator
     The steps before mmu_lock stand here once; in the kernel kvm_tdp_mmu_page_fault() and direct_page_fault() each
     begin with them, and kvm_mmu_do_page_fault() has looked the slot up.
     """
-    fault.slot = gfn_to_memslot(m, fault.gfn)
+    fault.slot = m.gfn_to_memslot(fault.gfn)
     if page_fault_handle_page_track(m, fault):
         return RET_PF_WRITE_PROTECTED
 

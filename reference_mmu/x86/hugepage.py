@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from mypy_extensions import i64
 
-from ..kvm.memslots import KvmMemorySlot, lpage_disallowed
-from .spte import PG_LEVEL_4K
-
-if TYPE_CHECKING:
-    from .fault import KvmPageFault
-    from .machine import Machine
-
-PG_LEVEL_NUM: Final[i64] = 4  # above every level: clamps nothing
+from ..kvm.memslots import KvmMemorySlot
+from .lpage_info import lpage_disallowed
+from .machine import Machine
+from .page_fault import KvmPageFault
+from .spte import PG_LEVEL_4K, PG_LEVEL_NUM
 
 
 def host_pfn_mapping_level(m: Machine, gfn: i64, slot: KvmMemorySlot) -> i64:

@@ -3,30 +3,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
-from ..kvm.locks import GracePeriod
-
-# A handle of kvm_mmu_page in the pfn field of a non-leaf SPTE is its number, `pt`: page tables and guest pages are
-# numbered apart, the level of an entry says which of the two a pfn means.
-
-
-if TYPE_CHECKING:
-    from .machine import Machine
+from ..kvm.page_table import PageTable
 
 
 @mypyc_attr(acyclic=True)
-class KvmMmuPage:
-    """One page table. Its SPTEs are `spt`; the other fields are the kernel's, or say what hardware may still hold."""
+class KvmMmuPage(PageTable):
+    """A page table in a role. The fields are the kernel's. Of an indirect one `gfn` is where the guest keeps the table
+    that it shadows."""
 
     def __init__(self, pt: i64, level: i64, gfn: i64, entries: i64, nonpresent: i64) -> None:
-        self.pt = pt
-        self.level = level  # role.level
-        self.gfn = gfn  # first gfn it maps; indirect: where the guest keeps the table
-        self.spt: vec[i64] = vec[i64]([nonpresent] * entries)
+        super().__init__(pt, level, gfn, entries, nonpresent)
         self.ad_disabled = False  # role.ad_disabled
         self.guest_mode = False  # role.guest_mode: maps L2, PML must not be used
         self.invalid = False  # role.invalid: a root nobody may load any more
@@ -44,16 +33,7 @@ class KvmMmuPage:
         self.unsync_children: i64 = 0  # bits set in the bitmap
         self.unsync_child_bitmap: vec[i64] = vec[i64]([])  # 1 for entries below which there may be an unsync page
         self.write_flooding_count: i64 = 0
-        # Life after unlinking.
-        self.unlinked = False
-        self.freed = False
-        self.grace_period: GracePeriod | None = None  # what must pass before it is freed
 
     def top(self) -> KvmMmuPage:
         """The root this table belongs, or belonged, to."""
         return self if self.root is None else self.root
-
-
-def is_obsolete_sp(m: Machine, sp: KvmMmuPage) -> bool:
-    """Invalid, or of an older generation of memslots (shadow MMU)."""
-    return sp.invalid or (not sp.tdp_mmu_page and sp.mmu_valid_gen != m.mmu_valid_gen)

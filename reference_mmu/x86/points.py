@@ -1,235 +1,540 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Preemption points: where another CPU may run.
+"""The preemption points of x86, in the order in which flows reach them (see points.py above this room)."""
 
-A flow yields one of these numbers.  The number *is* the rank: within every operation the points are numbered in the
-order in which the source of its flow reaches them, inlined helpers included, so two models that run the same
-operation can be compared by (operation, lap, rank) even when one of them has points that the other lacks.  A lap ends
-when the rank does not grow, i.e. when a loop came round.
-
-Numbers stay below 256: CPython does not allocate such integers, so yielding one is free, and the fuzzer keeps a point
-in a byte (fuzzer.turns, fuzzer.coverage).
-"""
+from __future__ import annotations
 
 from typing import Final
 
-from librt.vecs import vec
-from mypy_extensions import i64
+from ..points import (
+    AGING_END,
+    AGING_START,
+    COPYING,
+    FAULT_BEGINS,
+    FAULT_IS_RETRIED,
+    GUP,
+    HARVEST_END,
+    HARVEST_START,
+    INVALIDATION_END,
+    INVALIDATION_START,
+    MEMSLOTS,
+    MM,
+    WANT_MMU,
+    WANT_READ,
+    WANT_WRITE,
+    Point,
+    PointTable,
+)
 
-# --- guest access: entering the guest, the hardware walk -------------------------------------------------------
-VCPU_UNLOAD: Final = 1  # kvm_mmu_free_roots(): takes mmu_lock to drop a root
-VCPU_FREE_FLUSH: Final = 2  # flush before the last user of a zapped shadow root frees it
-VCPU_LOAD: Final = 3  # kvm_mmu_load(): takes mmu_lock to find or make a root
-WALK_TABLE: Final = 4  # the page walker reads an upper-level entry
-WALK_LEAF: Final = 5  # the page walker reads the last table it needs
-WALK_DIRTY: Final = 6  # write hit on an entry with D=0: the walker goes back to set D
-WALK_FILL: Final = 7  # entry cached, access not yet done
+# --- entering the guest, and the hardware walk -------------------------------------------------------------------
+VCPU_UNLOAD: Final = 1
+VCPU_FREE_FLUSH: Final = 2
+VCPU_LOAD: Final = 3
+WALK_TABLE: Final = 4
+WALK_LEAF: Final = 5
+WALK_DIRTY: Final = 6
+WALK_FILL: Final = 7
 
-# --- page fault ------------------------------------------------------------------------------------------------
-FAULT_ENTER: Final = 8  # VM exit taken, SRCU held
-FPF_READ: Final = 9  # fast_page_fault() has read the leaf
-FPF_MARK: Final = 10  # fast_page_fault() made the SPTE writable, dirty bit not yet set
-GPTE_READ: Final = 11  # KVM is about to read an entry of a guest page table
-GPTE_UPDATE: Final = 12  # about to set A or D in it: the cmpxchg decides
-FAULT_SEQ: Final = 13  # caches topped up (slept); about to snapshot mmu_invalidate_seq
-FAULT_GUP: Final = 14  # snapshot taken, about to ask the primary MMU
-GUP_WAIT: Final = 15  # the host PTE is a migration entry or the page is locked: waits
-GUP_FAULT: Final = 16  # GUP-fast failed, the slow path takes the host's own page fault
+# --- page fault --------------------------------------------------------------------------------------------------
+FPF_READ: Final = 9
+FPF_MARK: Final = 10
+GPTE_READ: Final = 11
+GPTE_UPDATE: Final = 12
+FAULT_SEQ: Final = 13
+FAULT_GUP: Final = 14
 
-MM_WAIT: Final = 19  # the same for an operation of the primary MMU
+# --- mmu_notifier invalidation -----------------------------------------------------------------------------------
+ITER_FLUSH: Final = 22
+ITER_RELOCK_W: Final = 23
+ITER_RELOCK_R: Final = 24
+ZAP_LEAF: Final = 25
 
-# --- mmu_notifier invalidation (own operation, or inside GUP when it breaks CoW) --------------------------------
-INV_ACTIVE: Final = 20  # invalidate_range_start() entered, mn_active_invalidate_count raised next
-INV_LOCK: Final = 21
-ITER_FLUSH: Final = 22  # flush before a yield of the TDP iterator
-ITER_RELOCK_W: Final = 23  # mmu_lock dropped by cond_resched_rwlock_write()
-ITER_RELOCK_R: Final = 24  # mmu_lock dropped by cond_resched_rwlock_read()
-ZAP_LEAF: Final = 25  # before a leaf SPTE is zapped
-INV_FLUSH: Final = 27  # between posting the flush requests and the last acknowledgement
-INV_PRIMARY: Final = 28  # start returned: the primary MMU may change its PTEs
-INV_CLEAN: Final = 29  # host PTEs gone, page not yet written out, copied or freed
-INV_END_LOCK: Final = 30
-INV_IO: Final = 31  # after end: writeback or freeing of what was unmapped
-
-# --- page fault, second half -----------------------------------------------------------------------------------
-FAULT_PFN: Final = 40  # page in hand (reference held), unlocked stale hint next
-PLACEBO_FAULT: Final = 41  # exists only with the placebo-points switch
+# --- page fault, second half -------------------------------------------------------------------------------------
+FAULT_PFN: Final = 40
+PLACEBO_FAULT: Final = 41
 FAULT_LOCK_R: Final = 42
 FAULT_LOCK_W: Final = 43
-MAP_STEP: Final = 44  # iterator of kvm_tdp_mmu_map() about to read an entry
-MAP_LINK: Final = 45  # child table ready, about to cmpxchg it in
-MAP_TARGET: Final = 46  # new SPTE computed, about to cmpxchg it in
-MAP_FROZEN_CHILD: Final = 47  # teardown met a FROZEN child, spins
-MAP_FLUSH: Final = 48  # flush of a replaced page table
-MAP_WARN_FLUSH: Final = 49  # flush after the WARN of tdp-fault-warn-flush-mmuw
-MAP_DONE: Final = 50  # before rcu_read_unlock()
-SYNC_LOCK: Final = 51  # INVLPG or a load of CR3: unsync shadow pages are to be synchronized
-SYNC_SPTE: Final = 52  # sync_spte(): before an SPTE is dropped or rewritten to fit the guest's entry
+MAP_STEP: Final = 44
+MAP_LINK: Final = 45
+MAP_TARGET: Final = 46
+MAP_FROZEN_CHILD: Final = 47
+MAP_FLUSH: Final = 48
+MAP_WARN_FLUSH: Final = 49
+MAP_DONE: Final = 50
+SYNC_LOCK: Final = 51
+SYNC_SPTE: Final = 52
 SYNC_FLUSH: Final = 53
-TRACK_LOCK: Final = 54  # write tracking, an operation of its own; the next two also when a guest table is shadowed
+TRACK_LOCK: Final = 54
 TRACK_PROTECT: Final = 55
 TRACK_FLUSH: Final = 56
-SHADOW_ZAP_FLUSH: Final = 57  # flush before zapped shadow pages are freed
-SHADOW_DROP_FLUSH: Final = 58  # drop_large_spte(): flush of a huge page before a table takes its place
-SHADOW_SET: Final = 59  # before an SPTE of the shadow MMU is written
-SHADOW_FLUSH: Final = 60  # flush of mmu_set_spte() before mmu_lock is dropped
-PREFETCH_NEXT: Final = 61  # direct_pte_prefetch(): next run of neighbours; FNAME(pte_prefetch)(): next neighbour
-EMULATE: Final = 62  # the emulator is about to write on behalf of the guest
-PTE_WRITE_LOCK: Final = 63  # kvm_mmu_track_write(): a guest page table was written, its SPTEs were not
+SHADOW_ZAP_FLUSH: Final = 57
+SHADOW_DROP_FLUSH: Final = 58
+SHADOW_SET: Final = 59
+SHADOW_FLUSH: Final = 60
+PREFETCH_NEXT: Final = 61
+EMULATE: Final = 62
+PTE_WRITE_LOCK: Final = 63
 PTE_WRITE_ZAP: Final = 64
 PTE_WRITE_FLUSH: Final = 65
-PLACEBO_EXIT: Final = 66  # exists only with the placebo-points switch
-FAULT_EXIT: Final = 67  # fault handled, SRCU about to be released
-FAULT_RETRY: Final = 68  # the same with RET_PF_RETRY: the guest will repeat the access
+PLACEBO_EXIT: Final = 66
+FAULT_EXIT: Final = 67
 
-# --- aging -----------------------------------------------------------------------------------------------------
-AGE_LOCK: Final = 70
-AGE_SPTE: Final = 71  # before an accessed SPTE is aged
-AGE_FLUSH: Final = 73  # flush of clear_flush_young(), gone with age-elides-tlb-flush
-PLACEBO_AGE_FLUSH: Final = 74  # exists only with the placebo-flush switch
+# --- aging -------------------------------------------------------------------------------------------------------
+AGE_SPTE: Final = 71
 
-# --- memslot updates and dirty logging -------------------------------------------------------------------------
-SLOTS_LOCK: Final = 80
-SLOTS_PREPARE: Final = 81  # INVALID copy of the slot ready, waits until no notifier is between start and end
-SLOTS_SRCU: Final = 82  # synchronize_srcu() after the swap
-SLOTS_SWAP: Final = 83  # final swap, same wait for notifiers
-SLOTS_SRCU_END: Final = 84
-PML_REQUEST: Final = 85  # KVM_REQ_UPDATE_CPU_DIRTY_LOGGING posted, waits for all vCPUs
-FRONT_LOCK: Final = 86  # kvm_mmu_zap_all_fast() front half, or the slot's own zap with the quirk off
-FRONT_REQUEST: Final = 87  # KVM_REQ_MMU_FREE_OBSOLETE_ROOTS posted, waits for all vCPUs
-FRONT_YIELD: Final = 88  # zapping obsolete shadow pages dropped mmu_lock
+# --- memslot updates and dirty logging ---------------------------------------------------------------------------
+PML_REQUEST: Final = 85
+FRONT_LOCK: Final = 86
+FRONT_REQUEST: Final = 87
+FRONT_YIELD: Final = 88
 FRONT_FLUSH: Final = 90
-BACK_LOCK: Final = 91  # kvm_tdp_mmu_zap_invalidated_roots()
+BACK_LOCK: Final = 91
 BACK_RELOCK: Final = 92
 BACK_ZAP: Final = 93
-
-LOG_SPLIT_LOCK_R: Final = 101  # eager split, TDP part
-SPLIT_ALLOC: Final = 102  # split walk dropped mmu_lock to allocate a table
+LOG_SPLIT_LOCK_R: Final = 101
+SPLIT_ALLOC: Final = 102
 SPLIT_LINK: Final = 103
-LOG_CLEAR_LOCK_W: Final = 104  # PML: clear D, rmap part
+LOG_CLEAR_LOCK_W: Final = 104
 LOG_CLEAR_W: Final = 105
-LOG_CLEAR_LOCK_R: Final = 106  # PML: clear D, TDP part
+LOG_CLEAR_LOCK_R: Final = 106
 LOG_CLEAR: Final = 107
-LOG_PROTECT_LOCK_W: Final = 108  # remove W, rmap part
+LOG_PROTECT_LOCK_W: Final = 108
 LOG_PROTECT_W: Final = 109
-LOG_PROTECT_LOCK_R: Final = 110  # remove W, TDP part
+LOG_PROTECT_LOCK_R: Final = 110
 LOG_PROTECT: Final = 111
 LOG_ENABLE_FLUSH: Final = 112
-
 GET_KICK: Final = 120
-GET_LOCK: Final = 121
-GET_WORD: Final = 122  # a bitmap word was taken, its SPTEs not yet protected
 GET_SPLIT_ALLOC: Final = 123
 GET_SPLIT_LINK: Final = 124
 GET_PROTECT: Final = 125
-GET_FLUSH: Final = 126
-COLLAPSE_LOCK_W: Final = 130  # shadow part
+COLLAPSE_LOCK_W: Final = 130
 COLLAPSE_ZAP_W: Final = 131
 COLLAPSE_FLUSH_W: Final = 132
 COLLAPSE_LOCK_R: Final = 133
-COLLAPSE_YIELD_FLUSH: Final = 134  # only with batch-collapsible-zap-flush
+COLLAPSE_YIELD_FLUSH: Final = 134
 COLLAPSE_RELOCK: Final = 135
 COLLAPSE_ZAP: Final = 136
-COLLAPSE_FROZEN: Final = 137  # only without batch-collapsible-zap-flush: entry FROZEN, flush not finished
-COLLAPSE_FLUSH: Final = 138  # only with batch-collapsible-zap-flush
-USER_COPY: Final = 140  # userspace copies the reported pages
+COLLAPSE_FROZEN: Final = 137
+COLLAPSE_FLUSH: Final = 138
 
-# --- zap of a gfn range, NX recovery ---------------------------------------------------------------------------
+# --- zap of a gfn range ------------------------------------------------------------------------------------------
 RANGE_LOCK: Final = 160
 RANGE_FLUSH: Final = 164
 
-N_POINTS: Final = 170
-
-# What an actor waits for at a point; 0: nothing.
-WANT_READ: Final = 1  # mmu_lock for read
-WANT_WRITE: Final = 2  # mmu_lock for write
-WANT_SRCU: Final = 3  # all SRCU readers of the actor's snapshot gone
-WANT_NOTIFIERS: Final = 4  # mn_active_invalidate_count == 0
-WANT_SLOTS_LOCK: Final = 5
-WANT_MMU: Final = 6  # read (TDP) or write (shadow)
-WANT_HOST_PTE: Final = 7  # the host PTE the actor waits for is no longer busy
-
-_WANTS: Final = {
-    VCPU_UNLOAD: WANT_MMU,
-    VCPU_LOAD: WANT_MMU,
-    GUP_WAIT: WANT_HOST_PTE,
-    MM_WAIT: WANT_HOST_PTE,
-    INV_LOCK: WANT_WRITE,
-    INV_END_LOCK: WANT_WRITE,
-    ITER_RELOCK_W: WANT_WRITE,
-    ITER_RELOCK_R: WANT_READ,
-    FAULT_LOCK_R: WANT_READ,
-    FAULT_LOCK_W: WANT_WRITE,
-    AGE_LOCK: WANT_WRITE,
-    SLOTS_LOCK: WANT_SLOTS_LOCK,
-    SLOTS_PREPARE: WANT_NOTIFIERS,
-    SLOTS_SRCU: WANT_SRCU,
-    SLOTS_SWAP: WANT_NOTIFIERS,
-    SLOTS_SRCU_END: WANT_SRCU,
-    FRONT_LOCK: WANT_WRITE,
-    FRONT_YIELD: WANT_WRITE,
-    BACK_LOCK: WANT_READ,
-    BACK_RELOCK: WANT_READ,
-    LOG_SPLIT_LOCK_R: WANT_READ,
-    SPLIT_ALLOC: WANT_READ,
-    GET_SPLIT_ALLOC: WANT_WRITE,
-    LOG_CLEAR_LOCK_W: WANT_WRITE,
-    LOG_CLEAR_LOCK_R: WANT_READ,
-    LOG_PROTECT_LOCK_W: WANT_WRITE,
-    LOG_PROTECT_LOCK_R: WANT_READ,
-    GET_LOCK: WANT_WRITE,
-    COLLAPSE_LOCK_W: WANT_WRITE,
-    COLLAPSE_LOCK_R: WANT_READ,
-    COLLAPSE_RELOCK: WANT_READ,
-    SYNC_LOCK: WANT_WRITE,
-    TRACK_LOCK: WANT_WRITE,
-    PTE_WRITE_LOCK: WANT_WRITE,
-    RANGE_LOCK: WANT_WRITE,
-}
-
-# Points that exist only with (True) or only without (False) a patch.
-PRIVATE: Final = {
-    MAP_WARN_FLUSH: ("tdp-fault-warn-flush-mmuw", True),
-    AGE_FLUSH: ("age-elides-tlb-flush", False),
-    COLLAPSE_YIELD_FLUSH: ("batch-collapsible-zap-flush", True),
-    COLLAPSE_FROZEN: ("batch-collapsible-zap-flush", False),
-    COLLAPSE_FLUSH: ("batch-collapsible-zap-flush", True),
-    PLACEBO_FAULT: ("placebo-points", True),
-    PLACEBO_EXIT: ("placebo-points", True),
-    PLACEBO_AGE_FLUSH: ("placebo-flush", True),
-}
-
-# Points at which a long walk has given up mmu_lock, to those who wait for it or in order to sleep.
-BREAKS: Final = (
-    ITER_RELOCK_W,
-    ITER_RELOCK_R,
-    FRONT_YIELD,
-    BACK_RELOCK,
-    SPLIT_ALLOC,
-    GET_SPLIT_ALLOC,
-    COLLAPSE_RELOCK,
+POINTS: Final = PointTable(
+    (
+        # entering the guest, and the hardware walk
+        Point(
+            VCPU_UNLOAD,
+            "vcpu.unload",
+            "kvm_mmu_free_roots",
+            "the root is to be dropped, mmu_lock comes next",
+            wants=WANT_MMU,
+        ),
+        Point(
+            VCPU_FREE_FLUSH,
+            "vcpu.free_flush",
+            "kvm_mmu_commit_zap_page",
+            "the last user drops a zapped shadow root, flush requests posted",
+        ),
+        Point(VCPU_LOAD, "vcpu.load", "kvm_mmu_load", "the vCPU has no root, mmu_lock comes next", wants=WANT_MMU),
+        Point(WALK_TABLE, "walk.table", "page walker", "an entry of an upper level is read next"),
+        Point(WALK_LEAF, "walk.leaf", "page walker", "the entry of the last table it needs is read next"),
+        Point(
+            WALK_DIRTY, "walk.dirty", "page walker", "a write has hit an entry with D=0, the walk to set D comes next"
+        ),
+        Point(WALK_FILL, "walk.fill", "page walker", "the entry is cached, the access not yet done"),
+        # page fault
+        FAULT_BEGINS,
+        Point(FPF_READ, "fpf.read", "fast_page_fault", "the leaf was read, before the cmpxchg"),
+        Point(FPF_MARK, "fpf.mark", "fast_pf_fix_direct_spte", "the SPTE is writable, the dirty bit not yet set"),
+        Point(GPTE_READ, "gpte.read", "FNAME(walk_addr_generic)", "an entry of a guest page table is read next"),
+        Point(
+            GPTE_UPDATE,
+            "gpte.update",
+            "FNAME(update_accessed_dirty_bits)",
+            "A or D is missing in a guest's entry, before the cmpxchg",
+        ),
+        Point(
+            FAULT_SEQ,
+            "fault.seq",
+            "kvm_mmu_faultin_pfn",
+            "caches topped up, the snapshot of mmu_invalidate_seq comes next",
+        ),
+        Point(FAULT_GUP, "fault.gup", "__kvm_faultin_pfn", "snapshot taken, the primary MMU is asked next"),
+        *GUP,
+        *MM,
+        # mmu_notifier invalidation
+        *INVALIDATION_START,
+        Point(
+            ITER_FLUSH,
+            "iter.flush",
+            "tdp_mmu_iter_cond_resched",
+            "somebody wants mmu_lock, flush requests posted before it is dropped",
+        ),
+        Point(
+            ITER_RELOCK_W,
+            "iter.relock_w",
+            "cond_resched_rwlock_write",
+            "mmu_lock dropped in a walk, it is taken again next",
+            wants=WANT_WRITE,
+            is_break=True,
+        ),
+        Point(
+            ITER_RELOCK_R,
+            "iter.relock_r",
+            "cond_resched_rwlock_read",
+            "mmu_lock dropped in a walk, it is taken again next",
+            wants=WANT_READ,
+            is_break=True,
+        ),
+        Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
+        *INVALIDATION_END,
+        # page fault, second half
+        Point(
+            FAULT_PFN, "fault.pfn", "kvm_mmu_faultin_pfn", "the page is in hand, the unlocked stale check comes next"
+        ),
+        Point(
+            PLACEBO_FAULT,
+            "placebo.fault",
+            "kvm_tdp_page_fault",
+            "a point that only the placebo has",
+            patch="placebo-points",
+        ),
+        Point(
+            FAULT_LOCK_R,
+            "fault.lock_r",
+            "kvm_tdp_mmu_page_fault",
+            "the page is in hand, mmu_lock comes next",
+            wants=WANT_READ,
+        ),
+        Point(
+            FAULT_LOCK_W,
+            "fault.lock_w",
+            "direct_page_fault",
+            "the page is in hand, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(MAP_STEP, "map.step", "kvm_tdp_mmu_map", "the iterator reads the next entry"),
+        Point(MAP_LINK, "map.link", "kvm_tdp_mmu_map", "a child table is ready, before the cmpxchg that links it"),
+        Point(MAP_TARGET, "map.target", "tdp_mmu_map_handle_target_level", "new SPTE computed, before the cmpxchg"),
+        Point(
+            MAP_FROZEN_CHILD,
+            "map.frozen_child",
+            "handle_removed_pt",
+            "a child entry is FROZEN, it is read again until it is not",
+        ),
+        Point(
+            MAP_FLUSH,
+            "map.flush",
+            "tdp_mmu_map_handle_target_level",
+            "a leaf has replaced a page table, flush requests posted",
+        ),
+        Point(
+            MAP_WARN_FLUSH,
+            "map.warn_flush",
+            "tdp_mmu_map_handle_target_level",
+            "the WARN has fired, flush requests posted",
+            patch="tdp-fault-warn-flush-mmuw",
+        ),
+        Point(MAP_DONE, "map.done", "kvm_tdp_mmu_map", "the walk is over, rcu_read_unlock() comes next"),
+        Point(
+            SYNC_LOCK,
+            "sync.lock",
+            "mmu_sync_children",
+            "the guest flushes and shadow pages are unsync, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(
+            SYNC_SPTE,
+            "sync.spte",
+            "FNAME(sync_spte)",
+            "an SPTE does not fit the guest's entry, it is dropped or rewritten next",
+        ),
+        Point(
+            SYNC_FLUSH, "sync.flush", "kvm_mmu_remote_flush_or_zap", "SPTEs were synchronized, flush requests posted"
+        ),
+        Point(
+            TRACK_LOCK,
+            "track.lock",
+            "kvm_write_track_add_gfn",
+            "the slot is known, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(
+            TRACK_PROTECT, "track.protect", "write_protect_gfn", "a writable SPTE was found, it is write-protected next"
+        ),
+        Point(
+            TRACK_FLUSH,
+            "track.flush",
+            "__kvm_write_track_add_gfn",
+            "an SPTE was write-protected, flush requests posted",
+        ),
+        Point(
+            SHADOW_ZAP_FLUSH,
+            "shadow.zap_flush",
+            "kvm_mmu_commit_zap_page",
+            "shadow pages were zapped, flush requests posted before they are freed",
+        ),
+        Point(
+            SHADOW_DROP_FLUSH,
+            "shadow.drop_flush",
+            "drop_large_spte",
+            "a huge SPTE was dropped, flush requests posted before a table takes its place",
+        ),
+        Point(SHADOW_SET, "shadow.set", "mmu_set_spte", "an SPTE of the shadow MMU is written next"),
+        Point(
+            SHADOW_FLUSH,
+            "shadow.flush",
+            "mmu_set_spte",
+            "an SPTE lost rights, flush requests posted before mmu_lock is dropped",
+        ),
+        Point(PREFETCH_NEXT, "prefetch.next", "direct_pte_prefetch", "the next run of neighbours is prefetched"),
+        Point(EMULATE, "emulate", "x86_emulate_instruction", "the emulator writes on behalf of the guest next"),
+        Point(
+            PTE_WRITE_LOCK,
+            "pte.write_lock",
+            "kvm_mmu_track_write",
+            "a guest page table was written and its SPTEs were not, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(PTE_WRITE_ZAP, "pte.write_zap", "kvm_mmu_track_write", "the SPTE of the written entry is zapped next"),
+        Point(
+            PTE_WRITE_FLUSH,
+            "pte.write_flush",
+            "kvm_mmu_remote_flush_or_zap",
+            "SPTEs of a written table were zapped, flush requests posted",
+        ),
+        Point(
+            PLACEBO_EXIT,
+            "placebo.exit",
+            "kvm_mmu_page_fault",
+            "a point that only the placebo has",
+            patch="placebo-points",
+        ),
+        Point(FAULT_EXIT, "fault.exit", "kvm_mmu_page_fault", "the fault is handled, SRCU is released next"),
+        FAULT_IS_RETRIED,
+        # aging
+        *AGING_START,
+        Point(AGE_SPTE, "age.spte", "kvm_tdp_mmu_age_spte", "an accessed SPTE was found, it is aged next"),
+        *AGING_END,
+        # memslot updates and dirty logging
+        *MEMSLOTS,
+        Point(
+            PML_REQUEST,
+            "pml.request",
+            "kvm_mmu_update_cpu_dirty_logging",
+            "KVM_REQ_UPDATE_CPU_DIRTY_LOGGING posted, waits for all vCPUs",
+        ),
+        Point(
+            FRONT_LOCK,
+            "front.lock",
+            "kvm_arch_flush_shadow_memslot",
+            "the slot is INVALID, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(
+            FRONT_REQUEST,
+            "front.request",
+            "kvm_mmu_zap_all_fast",
+            "KVM_REQ_MMU_FREE_OBSOLETE_ROOTS posted, waits for all vCPUs",
+        ),
+        Point(
+            FRONT_YIELD,
+            "front.yield",
+            "kvm_zap_obsolete_pages",
+            "mmu_lock dropped between obsolete pages, it is taken again next",
+            wants=WANT_WRITE,
+            is_break=True,
+        ),
+        Point(
+            FRONT_FLUSH,
+            "front.flush",
+            "kvm_mmu_commit_zap_page",
+            "obsolete shadow pages were zapped, flush requests posted",
+        ),
+        Point(
+            BACK_LOCK,
+            "back.lock",
+            "kvm_tdp_mmu_zap_invalidated_roots",
+            "all vCPUs are off the invalid roots, mmu_lock comes next",
+            wants=WANT_READ,
+        ),
+        Point(
+            BACK_RELOCK,
+            "back.relock",
+            "cond_resched_rwlock_read",
+            "mmu_lock dropped in the zap of an invalid root, it is taken again next",
+            wants=WANT_READ,
+            is_break=True,
+        ),
+        Point(
+            BACK_ZAP,
+            "back.zap",
+            "__tdp_mmu_zap_root",
+            "a present entry of an invalid root was found, it is zapped next",
+        ),
+        Point(
+            LOG_SPLIT_LOCK_R,
+            "log.split_lock_r",
+            "kvm_mmu_slot_try_split_huge_pages",
+            "the slot logs, mmu_lock comes next",
+            wants=WANT_READ,
+        ),
+        Point(
+            SPLIT_ALLOC,
+            "split.alloc",
+            "tdp_mmu_alloc_sp_for_split",
+            "mmu_lock dropped to allocate a table, it is taken again next",
+            wants=WANT_READ,
+            is_break=True,
+        ),
+        Point(
+            SPLIT_LINK,
+            "split.link",
+            "tdp_mmu_split_huge_page",
+            "a table of small leaves is ready, before the cmpxchg that links it",
+        ),
+        Point(
+            LOG_CLEAR_LOCK_W,
+            "log.clear_lock_w",
+            "kvm_mmu_slot_leaf_clear_dirty",
+            "D is to be cleared through the rmaps, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(LOG_CLEAR_W, "log.clear_w", "__rmap_clear_dirty", "an SPTE with D was found, D is cleared next"),
+        Point(
+            LOG_CLEAR_LOCK_R,
+            "log.clear_lock_r",
+            "kvm_mmu_slot_leaf_clear_dirty",
+            "D is to be cleared in the TDP MMU, mmu_lock comes next",
+            wants=WANT_READ,
+        ),
+        Point(
+            LOG_CLEAR,
+            "log.clear",
+            "clear_dirty_gfn_range",
+            "a leaf with D was found, before the cmpxchg that clears it",
+        ),
+        Point(
+            LOG_PROTECT_LOCK_W,
+            "log.protect_lock_w",
+            "kvm_mmu_slot_remove_write_access",
+            "W is to be removed through the rmaps, mmu_lock comes next",
+            wants=WANT_WRITE,
+        ),
+        Point(LOG_PROTECT_W, "log.protect_w", "rmap_write_protect", "a writable SPTE was found, W is removed next"),
+        Point(
+            LOG_PROTECT_LOCK_R,
+            "log.protect_lock_r",
+            "kvm_mmu_slot_remove_write_access",
+            "W is to be removed in the TDP MMU, mmu_lock comes next",
+            wants=WANT_READ,
+        ),
+        Point(
+            LOG_PROTECT,
+            "log.protect",
+            "wrprot_gfn_range",
+            "a writable leaf was found, before the cmpxchg that removes W",
+        ),
+        Point(
+            LOG_ENABLE_FLUSH,
+            "log.enable_flush",
+            "kvm_mmu_slot_apply_flags",
+            "every write to the slot will show, flush requests posted",
+        ),
+        Point(
+            GET_KICK,
+            "get.kick",
+            "kvm_arch_sync_dirty_log",
+            "every vCPU is kicked next, so that PML buffers get drained",
+        ),
+        *HARVEST_START,
+        Point(
+            GET_SPLIT_ALLOC,
+            "get.split_alloc",
+            "tdp_mmu_alloc_sp_for_split",
+            "mmu_lock dropped to allocate a table, it is taken again next",
+            wants=WANT_WRITE,
+            is_break=True,
+        ),
+        Point(
+            GET_SPLIT_LINK,
+            "get.split_link",
+            "tdp_mmu_split_huge_page",
+            "a table of small leaves is ready, it is linked next",
+        ),
+        Point(
+            GET_PROTECT,
+            "get.protect",
+            "clear_dirty_pt_masked",
+            "a leaf of a reported page was found, W or D is cleared next",
+        ),
+        *HARVEST_END,
+        Point(
+            COLLAPSE_LOCK_W,
+            "collapse.lock_w",
+            "kvm_mmu_zap_collapsible_sptes",
+            "the slot does not log any more, mmu_lock comes next (rmaps)",
+            wants=WANT_WRITE,
+        ),
+        Point(
+            COLLAPSE_ZAP_W,
+            "collapse.zap_w",
+            "kvm_mmu_zap_collapsible_spte",
+            "a small SPTE could be huge, it is zapped next",
+        ),
+        Point(
+            COLLAPSE_FLUSH_W,
+            "collapse.flush_w",
+            "kvm_rmap_zap_collapsible_sptes",
+            "SPTEs were zapped, flush requests posted",
+        ),
+        Point(
+            COLLAPSE_LOCK_R,
+            "collapse.lock_r",
+            "kvm_mmu_zap_collapsible_sptes",
+            "the slot does not log any more, mmu_lock comes next (TDP MMU)",
+            wants=WANT_READ,
+        ),
+        Point(
+            COLLAPSE_YIELD_FLUSH,
+            "collapse.yield_flush",
+            "tdp_mmu_iter_cond_resched",
+            "tables were zapped and somebody wants mmu_lock, flush requests posted",
+            patch="batch-collapsible-zap-flush",
+        ),
+        Point(
+            COLLAPSE_RELOCK,
+            "collapse.relock",
+            "cond_resched_rwlock_read",
+            "mmu_lock dropped in the walk, it is taken again next",
+            wants=WANT_READ,
+            is_break=True,
+        ),
+        Point(
+            COLLAPSE_ZAP,
+            "collapse.zap",
+            "zap_collapsible_spte_range",
+            "a table that a huge page could replace was found, before the cmpxchg that zaps it",
+        ),
+        Point(
+            COLLAPSE_FROZEN,
+            "collapse.frozen",
+            "tdp_mmu_zap_spte_atomic",
+            "the entry is FROZEN, flush requests posted",
+            patch="batch-collapsible-zap-flush",
+            with_patch=False,
+        ),
+        Point(
+            COLLAPSE_FLUSH,
+            "collapse.flush",
+            "zap_collapsible_spte_range",
+            "tables were zapped, flush requests posted",
+            patch="batch-collapsible-zap-flush",
+        ),
+        *COPYING,
+        # zap of a gfn range
+        Point(RANGE_LOCK, "range.lock", "kvm_zap_gfn_range", "mmu_lock comes next", wants=WANT_WRITE),
+        Point(RANGE_FLUSH, "range.flush", "kvm_zap_gfn_range", "SPTEs were zapped, flush requests posted"),
+    )
 )
-
-
-def _by_point(values: dict[int, int]) -> vec[i64]:
-    """The value of each point, 0 for one that has none."""
-    by_point: vec[i64] = vec[i64]([0] * N_POINTS)
-    for point, value in values.items():
-        by_point[point] = value
-    return by_point
-
-
-WANTS: Final[vec[i64]] = _by_point(_WANTS)
-IS_BREAK: Final[vec[i64]] = _by_point(dict.fromkeys(BREAKS, 1))
-
-
-def _names() -> list[str]:
-    names = [""] * N_POINTS
-    for name, value in globals().items():
-        if isinstance(value, int) and name.isupper() and name != "N_POINTS" and not name.startswith(("WANT_", "_")):
-            subject, _, rest = name.lower().partition("_")
-            names[value] = f"{subject}.{rest}" if rest else subject
-    return names
-
-
-NAMES: Final[list[str]] = _names()
-NUMBERS: Final[dict[str, int]] = {name: point for point, name in enumerate(NAMES) if name}

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
-from .page_table import KvmMmuPage, is_obsolete_sp
+from .machine import Machine
+from .obsolete import is_obsolete_sp
+from .page_table import KvmMmuPage
 from .points import VCPU_LOAD, VCPU_UNLOAD
-from .shadow_mmu.gpte import gfn_to_hva_prot
 from .shadow_mmu.indirect_page import mmu_alloc_shadow_root
+from .shadow_mmu.read_gpte import gfn_to_hva_prot
 from .shadow_mmu.shadow_page import mmu_alloc_root, mmu_free_root_page
 from .shadow_mmu.sync import kvm_mmu_sync_roots
 from .tdp_mmu.tdp_mmu import kvm_tdp_mmu_get_root, kvm_tdp_mmu_put_root
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .tlb import Vcpu
+from .vcpu_arch import Vcpu
 
 
 def kvm_mmu_reload(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:

@@ -22,22 +22,17 @@ shadows page tables of the guest. Those tables the hardware does not know.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from librt.vecs import append, vec
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
+from ..kvm.tlb import invalidate, lookup
+from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
+from .machine import Machine
 from .page_table import KvmMmuPage
 from .points import WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
 from .spte import PG_LEVEL_4K, hw_present, is_last_spte, is_writable_pte, spte_to_pfn
-
-if TYPE_CHECKING:
-    from .machine import Machine
-
-TLB_R: Final[i64] = 1
-TLB_W: Final[i64] = 2
-TLB_D: Final[i64] = 4
-TLB_PFN_SHIFT: Final[i64] = 12
+from .vcpu_arch import Vcpu
 
 # How a guest access, or one walk of it, ended.
 DONE: Final = 0
@@ -47,104 +42,12 @@ PML_FULL: Final = 3
 KICKED: Final = 4  # forced out of guest mode by a request
 
 
-@mypyc_attr(acyclic=True)
-class TlbEntries:
-    """What is cached, by key. Few at a time, so they are searched one after the other; the last one takes the place of
-    one that is dropped."""
-
-    def __init__(self) -> None:
-        self.n: i64 = 0
-        self.keys: vec[i64] = vec[i64](capacity=8)
-        self.values: vec[i64] = vec[i64](capacity=8)
-
-    def find(self, key: i64) -> i64:
-        """Its place, -1: not cached."""
-        for at in range(self.n):
-            if self.keys[at] == key:
-                return at
-        return -1
-
-    def get(self, key: i64) -> i64:
-        """Its value, -1: not cached."""
-        at = self.find(key)
-        return self.values[at] if at >= 0 else -1
-
-    def put(self, key: i64, value: i64) -> None:
-        at = self.find(key)
-        if at >= 0:
-            self.values[at] = value
-        elif self.n < len(self.keys):
-            self.keys[self.n] = key
-            self.values[self.n] = value
-            self.n += 1
-        else:
-            self.keys = append(self.keys, key)
-            self.values = append(self.values, value)
-            self.n += 1
-
-    def drop(self, key: i64) -> None:
-        at = self.find(key)
-        if at >= 0:
-            self.n -= 1
-            self.keys[at] = self.keys[self.n]
-            self.values[at] = self.values[self.n]
-
-    def clear(self) -> None:
-        self.n = 0
-
-    def items(self) -> list[tuple[int, int]]:
-        """(key, value) of each."""
-        return [(int(self.keys[at]), int(self.values[at])) for at in range(self.n)]
-
-
-@mypyc_attr(acyclic=True)
-class Vcpu:
-    """One virtual CPU: its root, its TLB, its paging-structure cache, its PML buffer, its pending requests."""
-
-    def __init__(self, number: i64) -> None:
-        self.number = number
-        self.root: KvmMmuPage | None = None
-        self.tlb = TlbEntries()  # tlb_key() -> pfn << 12 | rights
-        self.structure_cache = TlbEntries()  # table_key() -> the table of that level, by its number
-        self.exits: i64 = 0  # forced exits so far; a walk that sees it move is void
-        self.accessing = False  # in the middle of hardware_access()
-        self.kicked = False  # out of guest mode, exit handler still to run
-        self.guest_mode = False  # runs L2
-        self.free_obsolete_roots = False  # KVM_REQ_MMU_FREE_OBSOLETE_ROOTS
-        self.pml_enabled = False
-        self.pml_buffer: list[int] = []
-        self.fault_present = False  # of the last violation: did the SPTE have any of R, W, X?
-        self.cr3: i64 = 0  # gfn of the guest's root table, of an indirect MMU
-        self.store_index: i64 = -1  # the entry a store of the guest to one of its page tables is for, -1: to other data
-        self.store_gpte: i64 = 0
-
-    def flush(self) -> None:
-        """Drop everything: a local flush, or this vCPU's part of a remote one."""
-        self.tlb.clear()
-        self.structure_cache.clear()
-
-    def invalidate(self, m: Machine, gfn: i64) -> None:
-        """T5, T6: drop the entries used to translate `gfn`."""
-        for level in range(1, m.levels + 1):
-            self.tlb.drop(m.tlb_key(gfn, level))
-            self.structure_cache.drop(m.table_key(gfn, level))
-
-    def lookup(self, m: Machine, gfn: i64) -> i64:
-        """The entry the CPU would use, its pfn moved to that of `gfn` itself; smallest page first, 0: none."""
-        if self.tlb.n != 0:
-            for level in range(1, m.levels + 1):
-                entry = self.tlb.get(m.tlb_key(gfn, level))
-                if entry >= 0:
-                    return entry + ((gfn & (m.pages_per_hpage(level) - 1)) << TLB_PFN_SHIFT)
-        return 0
-
-
 def hardware_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, int]:
     """One guest load or store: through the TLB, walking as often as the rules demand. Returns DONE, VIOLATION,
     PML_FULL or KICKED."""
     exits = vcpu.exits
     while True:
-        entry = vcpu.lookup(m, gfn)
+        entry = lookup(m, vcpu, gfn)
         if entry != 0:
             if not write or (entry & (TLB_W | TLB_D)) == (TLB_W | TLB_D):
                 m.guest_access(vcpu, gfn, entry >> TLB_PFN_SHIFT, write)
@@ -154,7 +57,7 @@ def hardware_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[
                 if vcpu.exits != exits:
                     return KICKED
             else:  # T5
-                vcpu.invalidate(m, gfn)
+                invalidate(m, vcpu, gfn)
         result = yield from walk(m, vcpu, gfn, write)
         if result != FILLED:
             return result

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
-from ..kvm.memslots import gfn_to_memslot
+from ..kvm.tlb import invalidate
 from ..mm.gup import faultin_page
-from ..mm.mm import HOST_D
+from ..mm.host import HOST_D
 from ..observed import (
     EV_PF,
     PF_EMULATE,
@@ -23,8 +22,11 @@ from ..observed import (
     PF_SPURIOUS,
     PF_WRITE_PROTECTED,
 )
-from .fault import KvmPageFault, kvm_tdp_page_fault
-from .points import EMULATE, FAULT_ENTER, FAULT_EXIT, FAULT_RETRY, PLACEBO_EXIT
+from ..points import FAULT_ENTER, FAULT_RETRY
+from .fault import kvm_tdp_page_fault
+from .machine import Machine
+from .page_fault import KvmPageFault
+from .points import EMULATE, FAULT_EXIT, PLACEBO_EXIT
 from .ret_pf import RET_PF_EMULATE, RET_PF_FIXED, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from .roots import kvm_mmu_free_obsolete_roots, kvm_mmu_free_roots, kvm_mmu_reload
 from .shadow_mmu.guest_walk import walk_addr
@@ -32,10 +34,7 @@ from .shadow_mmu.paging_tmpl import page_fault
 from .shadow_mmu.sync import kvm_mmu_invalidate_addr, kvm_mmu_sync_roots
 from .shadow_mmu.track_write import kvm_mmu_track_write
 from .tlb import DONE, VIOLATION, hardware_access
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .tlb import Vcpu
+from .vcpu_arch import Vcpu
 
 
 def vcpu_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool) -> Generator[int, None, None]:
@@ -49,7 +48,7 @@ def vcpu_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bo
             return
         m.vm_exit(vcpu)
         if result == VIOLATION:
-            vcpu.invalidate(m, gfn)
+            invalidate(m, vcpu, gfn)
             over = yield from handle_ept_violation(m, vcpu, gfn, write, upgrade_fails)
             if over:
                 return
@@ -129,7 +128,7 @@ def emulate_write(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, None
         if walker is None:
             return
         gfn = walker.gfn
-    slot = gfn_to_memslot(m, gfn)
+    slot = m.gfn_to_memslot(gfn)
     yield EMULATE
     if slot is None or slot.readonly or slot.invalid:
         return

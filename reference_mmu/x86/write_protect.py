@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ..kvm.flush import kvm_flush_remote_tlbs
-from ..kvm.memslots import KvmMemorySlot, gfn_to_memslot, update_gfn_disallow_lpage_count
+from ..kvm.memslots import KvmMemorySlot
+from .lpage_info import update_gfn_disallow_lpage_count
+from .machine import Machine
 from .page_table import KvmMmuPage
 from .points import TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
 from .shadow_mmu.rmap import rmap_write_protect
 from .spte import PG_LEVEL_4K, PT_WRITABLE_MASK, is_last_spte, is_shadow_present_pte
 from .tdp_mmu.tdp_iter import TdpIter
 from .tdp_mmu.tdp_mmu import tdp_mmu_iter_set_spte, tdp_mmu_next_root
-
-if TYPE_CHECKING:
-    from .machine import Machine
 
 
 def kvm_mmu_slot_gfn_write_protect(
@@ -59,7 +57,7 @@ def write_protect_gfn(m: Machine, root: KvmMmuPage, gfn: i64, min_level: i64) ->
 def kvm_write_track_add_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
     """From now on no vCPU can write the gfn without KVM seeing it."""
     m.srcu.lock(m.actor)
-    slot = gfn_to_memslot(m, gfn)
+    slot = m.gfn_to_memslot(gfn)
     if slot is not None:
         yield TRACK_LOCK
         m.write_lock()
@@ -82,7 +80,7 @@ def __kvm_write_track_add_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> Gene
 def kvm_write_track_remove_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
     """Undo one kvm_write_track_add_gfn(); nothing if none is left."""
     m.srcu.lock(m.actor)
-    slot = gfn_to_memslot(m, gfn)
+    slot = m.gfn_to_memslot(gfn)
     if slot is not None and gfn in m.gfns_tracked_for_device:
         yield TRACK_LOCK
         m.write_lock()
@@ -103,3 +101,11 @@ def __kvm_write_track_remove_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> N
     else:
         m.tracked_gfns[gfn] -= 1
     update_gfn_disallow_lpage_count(m, slot, gfn, -1)
+
+
+def kvm_page_track_free_memslot(m: Machine, slot: KvmMemorySlot) -> None:
+    """The counts live in the slot and go with it."""
+    for gfn in range(slot.base_gfn, slot.end_gfn()):
+        m.gfns_tracked_for_device.pop(gfn, None)
+        if m.tracked_gfns.pop(gfn, 0) != 0:
+            m.oracle.untracked(m, gfn)

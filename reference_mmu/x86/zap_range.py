@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ..kvm.flush import kvm_flush_remote_tlbs
 from ..kvm.mmu_notifier import kvm_mmu_invalidate_begin, kvm_mmu_invalidate_end, kvm_mmu_invalidate_range_add
+from .machine import Machine
 from .points import RANGE_FLUSH, RANGE_LOCK
 from .shadow_mmu.rmap import kvm_rmap_zap_gfn_range
 from .tdp_mmu.tdp_mmu import tdp_mmu_next_root
 from .tdp_mmu.zap import tdp_mmu_zap_leafs
-
-if TYPE_CHECKING:
-    from .machine import Machine
 
 
 def kvm_zap_gfn_range(m: Machine, start: i64, end: i64) -> Generator[int, None, None]:

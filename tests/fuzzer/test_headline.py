@@ -38,10 +38,10 @@ def test_the_one_patch_makes_the_difference() -> None:
 def test_page_tables_come_from_huge_pages_of_the_real_size() -> None:
     m = make_machine(NEW, 4)
     map_huge(m, 4)
-    root = m.vcpus[0].root
+    root = m.x86_vcpus[0].root
     assert root is not None
-    assert (root.level, len(root.spt), len(m.vcpus)) == (4, 512, 64)
-    assert all(vcpu.root is root for vcpu in m.vcpus)
+    assert (root.level, len(root.spt), len(m.x86_vcpus)) == (4, 512, 64)
+    assert all(vcpu.root is root for vcpu in m.x86_vcpus)
     table = next(sp for sp in m.page_tables if sp.level == 2)
     assert [is_last_spte(spte, 2) for spte in list(table.spt)[:5]] == [True] * 4 + [False]
 

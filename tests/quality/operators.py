@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from fuzzer.change.variant import shipped_source
-from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, NUMBERS, WANTS
+from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, POINTS
 
 FLOW_MODULES: Final = (
     "x86/shadow_mmu/account_shadowed",
@@ -417,13 +417,15 @@ def _waits(function: ast.FunctionDef, taking: ast.stmt, point: int) -> Iterator[
     """The point just before a lock is taken waits for it: let it be another one, which waits for less."""
     for before, stmt in pairwise(_statements(function)):
         match before:
-            case ast.Expr(value=ast.Yield(value=ast.Name(id=name))) if stmt is taking and WANTS[_number(name)] != 0:
+            case ast.Expr(value=ast.Yield(value=ast.Name(id=name))) if (
+                stmt is taking and POINTS.wants[_number(name)] != 0
+            ):
                 yield Edit(before, f"yield {point}")
 
 
 def _number(name: str) -> int:
     """The point of that name; a variable may be any."""
-    return NUMBERS.get(".".join(name.lower().split("_", 1)), 0)
+    return POINTS.numbers.get(".".join(name.lower().split("_", 1)), 0)
 
 
 def _lock_groups(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:

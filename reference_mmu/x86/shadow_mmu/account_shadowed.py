@@ -8,17 +8,14 @@ page table makes the page unsync instead.  Tables of upper levels are write-trac
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from ...kvm.flush import kvm_flush_remote_tlbs
-from ...kvm.memslots import gfn_to_memslot, update_gfn_disallow_lpage_count
+from ..lpage_info import update_gfn_disallow_lpage_count
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import TRACK_FLUSH
 from ..spte import PG_LEVEL_4K
 from ..write_protect import __kvm_write_track_add_gfn, __kvm_write_track_remove_gfn, kvm_mmu_slot_gfn_write_protect
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def account_shadowed(m: Machine, sp: KvmMmuPage) -> Generator[int, None, None]:
@@ -28,7 +25,7 @@ def account_shadowed(m: Machine, sp: KvmMmuPage) -> Generator[int, None, None]:
     first: an emulated write either is seen, too, or sees the count and comes to change the SPTEs.
     """
     m.indirect_shadow_pages += 1
-    slot = gfn_to_memslot(m, sp.gfn)
+    slot = m.gfn_to_memslot(sp.gfn)
     assert slot is not None
     if sp.level > PG_LEVEL_4K:
         yield from __kvm_write_track_add_gfn(m, slot, sp.gfn)
@@ -42,7 +39,7 @@ def account_shadowed(m: Machine, sp: KvmMmuPage) -> Generator[int, None, None]:
 def unaccount_shadowed(m: Machine, sp: KvmMmuPage) -> None:
     """The shadow page is being zapped. SPTEs that were write-protected for it stay so until a fault."""
     m.indirect_shadow_pages -= 1
-    slot = gfn_to_memslot(m, sp.gfn)
+    slot = m.gfn_to_memslot(sp.gfn)
     assert slot is not None
     if sp.level > PG_LEVEL_4K:
         __kvm_write_track_remove_gfn(m, slot, sp.gfn)

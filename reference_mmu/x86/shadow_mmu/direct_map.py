@@ -8,14 +8,17 @@ them, hardware sets A and D, and fast_page_fault() may give W back.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
-from ...kvm.memslots import KvmMemorySlot, gfn_to_memslot
+from ...kvm.memslots import KvmMemorySlot
 from ...mm.gup import gup_fast
 from ..hugepage import kvm_mmu_hugepage_adjust
+from ..machine import Machine
+from ..make_spte import make_spte
+from ..page_fault import KvmPageFault
 from ..page_table import KvmMmuPage
 from ..points import PREFETCH_NEXT, SHADOW_FLUSH, SHADOW_SET
 from ..ret_pf import RET_PF_FIXED, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
@@ -26,17 +29,12 @@ from ..spte import (
     is_last_spte,
     is_mmu_writable_spte,
     is_shadow_present_pte,
-    make_spte,
     spte_to_pfn,
 )
+from ..vcpu_arch import Vcpu
 from .mmu_spte import mmu_spte_update
 from .rmap import drop_spte, kvm_mmu_page_get_gfn, kvm_mmu_page_set_translation, rmap_add
 from .shadow_page import drop_parent_pte, kvm_mmu_get_shadow_page, link_shadow_page
-
-if TYPE_CHECKING:
-    from ..fault import KvmPageFault
-    from ..machine import Machine
-    from ..tlb import Vcpu
 
 PTE_PREFETCH_NUM: Final[i64] = 8
 
@@ -171,7 +169,7 @@ def kvm_mmu_prefetch_sptes(
 
 def gfn_to_memslot_dirty_bitmap(m: Machine, gfn: i64, no_dirty_log: bool) -> KvmMemorySlot | None:
     """The slot; none that logs if the prefetched SPTE is to be writable: it would report a page nobody wrote."""
-    slot = gfn_to_memslot(m, gfn)
+    slot = m.gfn_to_memslot(gfn)
     if slot is None or slot.invalid:
         return None
     if no_dirty_log and slot.kvm_slot_dirty_track_enabled():

@@ -7,12 +7,10 @@ the shadow MMU decides; only a guest without A/D bits is another guest, see gues
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mypy_extensions import i64
 
-from ...kvm.memslots import gfn_to_memslot
-from ...mm.mm import HOST_PROTNONE
 from ..spte import (
     ACC_EXEC_MASK,
     ACC_USER_MASK,
@@ -24,9 +22,6 @@ from ..spte import (
     PT_PRESENT_MASK,
     PT_WRITABLE_MASK,
 )
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 # Bit 63 in hardware. Here no entry is negative, so that -1 can say that it could not be read.
 GPTE_NX_MASK: Final[i64] = 1 << 9
@@ -63,32 +58,3 @@ def gpte_access(gpte: i64) -> i64:
     if (gpte & GPTE_NX_MASK) == 0:
         access |= ACC_EXEC_MASK
     return access
-
-
-def guest_has_ad(m: Machine) -> bool:
-    """PT_HAVE_ACCESSED_DIRTY(): shadow paging always has A and D, L1's EPT if L1 was offered them."""
-    return not m.masks.ept or m.masks.hardware_ad
-
-
-def protect_clean_gpte(m: Machine, access: i64, gpte: i64) -> i64:
-    """A clean entry gives no write access: the first write has to come to KVM, which sets D on behalf of hardware."""
-    if guest_has_ad(m) and (gpte & PT_DIRTY_MASK) == 0:
-        return access & ~ACC_WRITE_MASK
-    return access
-
-
-def gfn_to_hva_prot(m: Machine, gfn: i64) -> i64:
-    """kvm_vcpu_gfn_to_hva_prot(): -1 where there is no memslot."""
-    slot = gfn_to_memslot(m, gfn)
-    if slot is None or slot.invalid:
-        return -1
-    return slot.hva + gfn - slot.base_gfn
-
-
-def kvm_vcpu_read_guest_atomic(m: Machine, gfn: i64, index: i64) -> i64:
-    """Entry `index` of the table at gfn, GPTE_UNREADABLE if the host page is not there: under mmu_lock nobody may wait
-    for it."""
-    hva = gfn_to_hva_prot(m, gfn)
-    if hva < 0 or m.host.pte[hva] < 0 or (m.host.flags[hva] & HOST_PROTNONE) != 0:
-        return GPTE_UNREADABLE
-    return m.host.words[hva * m.entries + index]

@@ -9,21 +9,18 @@ write-protected or unsync, see fetch().
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
-from ...kvm.memslots import gfn_to_memslot
 from ...mm.gup import faultin_page
-from ...mm.mm import HOST_D, HOST_PROTNONE
+from ...mm.host import HOST_D, HOST_PROTNONE
+from ..machine import Machine
 from ..points import GPTE_READ, GPTE_UPDATE
 from ..spte import ACC_ALL, ACC_WRITE_MASK, PG_LEVEL_4K, PT_ACCESSED_MASK, PT_DIRTY_MASK
-from .gpte import gfn_to_hva_prot, gpte_access, gpte_to_gfn, guest_has_ad, is_present_gpte, protect_clean_gpte
-
-if TYPE_CHECKING:
-    from ..machine import Machine
-    from ..tlb import Vcpu
+from ..vcpu_arch import Vcpu
+from .gpte import gpte_access, gpte_to_gfn, is_present_gpte
+from .read_gpte import gfn_to_hva_prot, guest_has_ad, protect_clean_gpte
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -100,7 +97,7 @@ def update_accessed_dirty_bits(
             continue
         yield GPTE_UPDATE
         table_gfn = walker.table_gfn[level]
-        slot = gfn_to_memslot(m, table_gfn)
+        slot = m.gfn_to_memslot(table_gfn)
         hva = gfn_to_hva_prot(m, table_gfn)
         if slot is None or hva < 0:
             return False

@@ -7,12 +7,12 @@ One guest table may have several shadow pages: one for each level it is used at 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from librt.vecs import vec
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import SHADOW_ZAP_FLUSH, SYNC_FLUSH
 from ..spte import ACC_ALL, PG_LEVEL_4K, is_last_spte, is_shadow_present_pte
@@ -20,9 +20,6 @@ from .account_shadowed import account_shadowed
 from .shadow_page import kvm_mmu_commit_zap_page, kvm_mmu_prepare_zap_page
 from .sync import kvm_sync_page
 from .unsync import valid_sps_with_gptes
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def kvm_mmu_get_child_sp(

@@ -8,10 +8,9 @@ moves, so here both read the very value they replace; what a caller has read bef
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mypy_extensions import i64
 
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..spte import (
     SHADOW_NONPRESENT_VALUE,
@@ -24,9 +23,6 @@ from ..spte import (
     leaf_spte_change_needs_tlb_flush,
     spte_to_pfn,
 )
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def mmu_spte_set(m: Machine, sp: KvmMmuPage, index: i64, new_spte: i64) -> None:

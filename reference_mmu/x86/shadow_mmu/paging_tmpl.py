@@ -12,35 +12,27 @@ fetch()                  shadow pages for the tables on the way; each guest entr
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from ...kvm.memslots import gfn_to_memslot
-from ..fault import (
-    KvmPageFault,
-    is_page_fault_stale,
-    kvm_mmu_faultin_pfn,
-    kvm_mmu_finish_page_fault,
-    page_fault_handle_page_track,
-)
+from ..fault import is_page_fault_stale, kvm_mmu_faultin_pfn, kvm_mmu_finish_page_fault, page_fault_handle_page_track
 from ..hugepage import kvm_mmu_hugepage_adjust
+from ..machine import Machine
+from ..page_fault import KvmPageFault
 from ..page_table import KvmMmuPage
 from ..points import FAULT_LOCK_W, FAULT_SEQ, PLACEBO_FAULT
 from ..ret_pf import RET_PF_CONTINUE, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from ..spte import PG_LEVEL_4K, is_shadow_present_pte, spte_to_pfn
+from ..vcpu_arch import Vcpu
 from .direct_map import PTE_PREFETCH_NUM, kvm_mmu_prefetch_sptes, mmu_set_spte
-from .gpte import GPTE_UNREADABLE, gpte_access, gpte_to_gfn, kvm_vcpu_read_guest_atomic, protect_clean_gpte
+from .gpte import GPTE_UNREADABLE, gpte_access, gpte_to_gfn
 from .guest_walk import GuestWalker, walk_addr
 from .indirect_page import kvm_mmu_get_child_sp
+from .read_gpte import kvm_vcpu_read_guest_atomic, protect_clean_gpte
 from .shadow_page import link_shadow_page
 from .sync import mmu_sync_children, prefetch_invalid_gpte
 from .track_write import shadow_page_table_clear_flood
-
-if TYPE_CHECKING:
-    from ..machine import Machine
-    from ..tlb import Vcpu
 
 
 def page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -52,7 +44,7 @@ def page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, No
 
     fault.gfn = walker.gfn
     fault.max_level = PG_LEVEL_4K
-    fault.slot = gfn_to_memslot(m, fault.gfn)
+    fault.slot = m.gfn_to_memslot(fault.gfn)
     if page_fault_handle_page_track(m, fault):
         shadow_page_table_clear_flood(m, vcpu, fault.addr)
         return RET_PF_WRITE_PROTECTED

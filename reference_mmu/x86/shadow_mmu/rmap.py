@@ -11,13 +11,13 @@ that hardware or fast_page_fault() sets may change there.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
 from ...kvm.memslots import KvmMemorySlot
-from ..hugepage import PG_LEVEL_NUM, kvm_mmu_max_mapping_level
+from ..hugepage import kvm_mmu_max_mapping_level
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import (
     AGE_SPTE,
@@ -33,6 +33,7 @@ from ..spte import (
     ACC_ALL,
     PAGE_SHIFT,
     PG_LEVEL_4K,
+    PG_LEVEL_NUM,
     PT_WRITABLE_MASK,
     is_accessed_spte,
     mark_spte_for_access_track,
@@ -40,9 +41,6 @@ from ..spte import (
     spte_ad_need_write_protect,
 )
 from .mmu_spte import mmu_spte_clear_accessed, mmu_spte_clear_track_bits, mmu_spte_update, mmu_spte_update_no_track
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def kvm_mmu_page_get_gfn(m: Machine, sp: KvmMmuPage, index: i64) -> i64:

@@ -8,22 +8,20 @@ generation, even if no entry points to it at the moment.  Freeing is the busines
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
-from ...kvm.memslots import assert_memslots_held
-from ..page_table import KvmMmuPage, is_obsolete_sp
+from ..machine import Machine
+from ..obsolete import is_obsolete_sp
+from ..page_table import KvmMmuPage
 from ..points import FRONT_FLUSH, FRONT_YIELD, SHADOW_DROP_FLUSH, SHADOW_SET, VCPU_FREE_FLUSH
 from ..spte import is_last_spte, is_shadow_present_pte, make_nonleaf_spte, spte_to_pfn
 from .account_shadowed import unaccount_shadowed
 from .mmu_spte import mmu_spte_clear_no_track, mmu_spte_set
 from .rmap import drop_spte
 from .unsync import kvm_unlink_unsync_page, mark_unsync, mmu_pages_clear_parents, mmu_unsync_walk
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 # Shadow pages zapped before mmu_lock may be dropped: 10 in the kernel, whose VMs have thousands.
 BATCH_ZAP_PAGES: Final[i64] = 1
@@ -141,7 +139,7 @@ def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmM
 def request_free_obsolete_roots(m: Machine) -> None:
     """kvm_make_all_cpus_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS): every vCPU has left the guest when it returns. The
     root is marked invalid before, or a vCPU could look too early."""
-    for vcpu in m.vcpus:
+    for vcpu in m.x86_vcpus:
         vcpu.free_obsolete_roots = True
     m.kick_all()
 
@@ -221,7 +219,7 @@ def mmu_free_root_page(m: Machine, root: KvmMmuPage) -> Generator[int, None, Non
         return
     # unaccount_shadowed() looks slots up. That is for the last user of a zapped root, but which one it is nobody knows.
     if not root.direct:
-        assert_memslots_held(m)
+        m.kvm_memslots()
     root.root_count -= 1
     if root.root_count > 0 or not root.invalid:
         return

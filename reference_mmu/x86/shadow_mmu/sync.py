@@ -9,12 +9,13 @@ MMU_WRITABLE, is taken as proof that no TLB holds more.  mmu_lock is held for wr
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
-from ...kvm.memslots import gfn_to_memslot
+from ...kvm.tlb import invalidate
+from ..machine import Machine
+from ..make_spte import make_spte
 from ..page_table import KvmMmuPage
 from ..points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
 from ..spte import (
@@ -23,27 +24,16 @@ from ..spte import (
     SHADOW_NONPRESENT_VALUE,
     is_last_spte,
     is_shadow_present_pte,
-    make_spte,
     spte_to_pfn,
 )
+from ..vcpu_arch import Vcpu
 from ..write_protect import kvm_mmu_slot_gfn_write_protect
-from .gpte import (
-    GPTE_UNREADABLE,
-    gpte_access,
-    gpte_to_gfn,
-    guest_has_ad,
-    is_present_gpte,
-    kvm_vcpu_read_guest_atomic,
-    protect_clean_gpte,
-)
+from .gpte import GPTE_UNREADABLE, gpte_access, gpte_to_gfn, is_present_gpte
 from .mmu_spte import mmu_spte_update
+from .read_gpte import guest_has_ad, kvm_vcpu_read_guest_atomic, protect_clean_gpte
 from .rmap import drop_spte, kvm_mmu_page_get_access, kvm_mmu_page_get_gfn, kvm_mmu_page_set_translation
 from .shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, mmu_page_zap_pte
 from .unsync import kvm_unlink_unsync_page, mmu_pages_clear_parents, mmu_unsync_walk
-
-if TYPE_CHECKING:
-    from ..machine import Machine
-    from ..tlb import Vcpu
 
 
 def prefetch_invalid_gpte(m: Machine, gpte: i64) -> bool:
@@ -73,7 +63,7 @@ def sync_spte(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int, None, in
     # The pfn cannot have changed, an invalidation would have zapped the SPTE.
     spte = sp.spt[index]
     host_writable = (spte & m.masks.shadow_host_writable_mask) != 0
-    slot = gfn_to_memslot(m, gfn)
+    slot = m.gfn_to_memslot(gfn)
     assert slot is not None
     new_spte, _ = make_spte(m, sp, slot, pte_access, gfn, spte_to_pfn(spte), spte, True, True, host_writable)
     yield SYNC_SPTE
@@ -126,7 +116,7 @@ def mmu_sync_children(m: Machine, parent: KvmMmuPage) -> Generator[int, None, No
 
 
 def kvm_vcpu_write_protect_gfn(m: Machine, gfn: i64) -> Generator[int, None, bool]:
-    slot = gfn_to_memslot(m, gfn)
+    slot = m.gfn_to_memslot(gfn)
     assert slot is not None
     return (yield from kvm_mmu_slot_gfn_write_protect(m, slot, gfn, PG_LEVEL_4K))
 
@@ -149,7 +139,7 @@ def kvm_mmu_sync_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
 
 def kvm_mmu_invalidate_addr(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, None]:
     """INVLPG: flush the vCPU's own entries and synchronize the SPTE of one address; its page stays unsync."""
-    vcpu.invalidate(m, addr)
+    invalidate(m, vcpu, addr)
     sp = vcpu.root
     if sp is None:
         return

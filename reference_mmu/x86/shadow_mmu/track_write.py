@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mypy_extensions import i64
 
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import PTE_WRITE_FLUSH, PTE_WRITE_LOCK, PTE_WRITE_ZAP
 from ..spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
+from ..vcpu_arch import Vcpu
 from .shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, mmu_page_zap_pte
 from .unsync import valid_sps_with_gptes
-
-if TYPE_CHECKING:
-    from ..machine import Machine
-    from ..tlb import Vcpu
 
 WRITE_FLOODING: Final[i64] = 3
 

@@ -8,15 +8,12 @@ is stored: a CPU that wrote through it will find the marks when it flushes, with
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mypy_extensions import i64
 
-from ..page_table import KvmMmuPage, is_obsolete_sp
+from ..machine import Machine
+from ..obsolete import is_obsolete_sp
+from ..page_table import KvmMmuPage
 from ..spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 # From the page where a walk began to the parent of an unsync page: (page, index of the next).
 UnsyncPath = list[tuple[KvmMmuPage, int]]
@@ -30,6 +27,7 @@ def valid_sps_with_gptes(m: Machine, gfn: i64) -> list[KvmMmuPage]:
 def mmu_try_to_unsync_pages(m: Machine, gfn: i64, synchronizing: bool, prefetch: bool) -> bool:
     """KVM is about to make an SPTE for gfn writable. False: no shadow page objects, or those that did are unsync now.
     True (-EPERM, -EEXIST): the SPTE must be write-protected."""
+    m.unsync_calls += 1
     # Tracking protects the tables of upper levels, too.
     if m.kvm_gfn_is_write_tracked(gfn):
         return True

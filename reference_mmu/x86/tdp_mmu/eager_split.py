@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ...kvm.memslots import KvmMemorySlot
 from ..fault import tdp_mmu_split_huge_page
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import (
     GET_SPLIT_ALLOC,
@@ -23,9 +23,6 @@ from ..points import (
 from ..spte import PG_LEVEL_2M, is_last_spte, is_shadow_present_pte
 from .tdp_iter import TdpIter
 from .tdp_mmu import tdp_mmu_iter_cond_resched, tdp_mmu_next_root
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def kvm_mmu_slot_try_split_huge_pages(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mypy_extensions import i64, mypyc_attr
 
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)

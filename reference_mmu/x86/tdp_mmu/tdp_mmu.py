@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ...bits import bit_ull
 from ...kvm.flush import kvm_flush_remote_tlbs
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import MAP_FROZEN_CHILD
 from ..spte import FROZEN_SPTE, is_frozen_spte, is_last_spte, is_shadow_present_pte, spte_has_volatile_bits, spte_to_pfn
 from .tdp_iter import TdpIter
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def __tdp_mmu_set_spte_atomic(m: Machine, it: TdpIter, new_spte: i64) -> bool:

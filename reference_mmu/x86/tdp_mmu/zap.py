@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
 from ...kvm.memslots import KvmMemorySlot
-from ..hugepage import PG_LEVEL_NUM, kvm_mmu_max_mapping_level
+from ..hugepage import kvm_mmu_max_mapping_level
+from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import (
     BACK_RELOCK,
@@ -29,6 +29,7 @@ from ..spte import (
     PG_LEVEL_1G,
     PG_LEVEL_2M,
     PG_LEVEL_4K,
+    PG_LEVEL_NUM,
     SHADOW_NONPRESENT_VALUE,
     is_last_spte,
     is_shadow_present_pte,
@@ -44,9 +45,6 @@ from .tdp_mmu import (
     tdp_mmu_next_root,
     tdp_mmu_set_spte_atomic,
 )
-
-if TYPE_CHECKING:
-    from ..machine import Machine
 
 
 def tdp_mmu_zap_leafs(

@@ -4,12 +4,12 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
-from reference_mmu.mm.primary import change_protection_numa
-from reference_mmu.x86.aging import (
+from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_clear_flush_young,
     kvm_mmu_notifier_clear_young,
     kvm_mmu_notifier_test_young,
 )
+from reference_mmu.mm.mprotect import change_protection_numa
 from tests.by_hand import MM, Stage
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])

@@ -4,11 +4,16 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
-from reference_mmu.mm.mm import HOST_D
-from reference_mmu.mm.primary import discard, migrate_page, share_page, shrink_folio, writeback
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.x86.points import INV_CLEAN, INV_IO, TRACK_FLUSH
-from reference_mmu.x86.tlb import TLB_W
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
+from reference_mmu.kvm.vcpu import TLB_W
+from reference_mmu.mm.host import HOST_D
+from reference_mmu.mm.ksm import share_page
+from reference_mmu.mm.madvise import discard
+from reference_mmu.mm.migrate import migrate_page
+from reference_mmu.mm.page_writeback import writeback
+from reference_mmu.mm.vmscan import shrink_folio
+from reference_mmu.points import INV_CLEAN, INV_IO
+from reference_mmu.x86.points import TRACK_FLUSH
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, MM, Stage
 from tests.deaf import Deaf
@@ -22,7 +27,7 @@ def make_old(stage: Stage, hva: int) -> None:
 
 
 def deafen(stage: Stage, vcpu: int) -> None:
-    stage.m.vcpus[vcpu].tlb = Deaf(stage.m.vcpus[vcpu].tlb)
+    stage.m.x86_vcpus[vcpu].tlb = Deaf(stage.m.x86_vcpus[vcpu].tlb)
 
 
 # --- accepts ---------------------------------------------------------------------------------------------------

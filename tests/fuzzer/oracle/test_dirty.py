@@ -3,29 +3,21 @@
 
 import pytest
 
-from fuzzer.oracle.walk import leaf_of
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.kvm.memslot_update import kvm_mmu_zap_all_fast
-from reference_mmu.mm.primary import discard, migrate_page
-from reference_mmu.x86.dirty_log import (
+from reference_mmu.kvm.dirty_log import (
     disable_dirty_log,
     enable_dirty_log,
     kvm_clear_dirty_log_protect,
     kvm_get_dirty_log_protect,
 )
-from reference_mmu.x86.points import (
-    BACK_LOCK,
-    FPF_MARK,
-    GET_FLUSH,
-    GET_KICK,
-    GET_WORD,
-    LOG_ENABLE_FLUSH,
-    USER_COPY,
-    WALK_FILL,
-)
+from reference_mmu.kvm.vcpu import TLB_D, TLB_W
+from reference_mmu.mm.madvise import discard
+from reference_mmu.mm.migrate import migrate_page
+from reference_mmu.points import GET_FLUSH, GET_WORD, USER_COPY
+from reference_mmu.x86.points import BACK_LOCK, FPF_MARK, GET_KICK, LOG_ENABLE_FLUSH, WALK_FILL
 from reference_mmu.x86.spte import PT_WRITABLE_MASK, is_writable_pte
-from reference_mmu.x86.tlb import TLB_D, TLB_W
+from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
 
@@ -41,7 +33,7 @@ def logged_by_pml(semantics: Semantics, manual: bool) -> Stage:
     clear = kvm_clear_dirty_log_protect(stage.m, 0, 0, 8) if manual else kvm_get_dirty_log_protect(stage.m, 0)
     stage.run(IOCTL, clear)
     stage.write(0, 1)
-    assert stage.m.vcpus[0].pml_buffer == [1]
+    assert stage.m.x86_vcpus[0].pml_buffer == [1]
     assert not stage.dirty(1)
     return stage
 
@@ -84,7 +76,7 @@ def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> N
 def test_accepts_a_report_of_what_pml_had_logged(manual: bool, semantics: Semantics) -> None:
     stage = logged_by_pml(semantics, manual)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
-    assert stage.m.vcpus[0].pml_buffer == []
+    assert stage.m.x86_vcpus[0].pml_buffer == []
     stage.judge.finish(stage.m)
     assert stage.violations == []
 
@@ -97,7 +89,7 @@ def test_rejects_a_harvest_that_one_vcpu_did_not_hear_the_flush_of(paging: str) 
     stage = Stage(paging=paging, slots=LOGGING)
     stage.write(1, 1)
     assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
-    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    stage.m.x86_vcpus[1].tlb = Deaf(stage.m.x86_vcpus[1].tlb)
     harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_FLUSH)
     assert stage.violations == []
     harvest.step()
@@ -107,7 +99,7 @@ def test_rejects_a_harvest_that_one_vcpu_did_not_hear_the_flush_of(paging: str) 
 def test_rejects_what_such_a_vcpu_then_writes() -> None:
     stage = Stage(slots=LOGGING)
     stage.write(1, 1)
-    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    stage.m.x86_vcpus[1].tlb = Deaf(stage.m.x86_vcpus[1].tlb)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.write(1, 1).points == []
     stage.judge.finish(stage.m)
@@ -125,7 +117,7 @@ def test_rejects_a_bit_that_got_lost() -> None:
 def test_rejects_an_enable_that_one_vcpu_did_not_hear_the_flush_of() -> None:
     stage = Stage(paging="ept-ad-nopml")
     stage.write(0, 1)
-    stage.m.vcpus[0].tlb = Deaf(stage.m.vcpus[0].tlb)
+    stage.m.x86_vcpus[0].tlb = Deaf(stage.m.x86_vcpus[0].tlb)
     enable = stage.thread(IOCTL, enable_dirty_log(stage.m, 0)).to(LOG_ENABLE_FLUSH)
     assert stage.violations == []
     enable.step()
@@ -162,7 +154,7 @@ def test_rejects_an_spte_that_a_harvest_leaves_writable(mmu: str, paging: str) -
 def test_rejects_a_report_without_what_pml_had_logged(manual: bool) -> None:
     """An exit that does not drain the buffer, as from L2, where nothing is logged."""
     stage = logged_by_pml(OLD, manual)
-    stage.m.vcpus[0].guest_mode = True
+    stage.m.x86_vcpus[0].guest_mode = True
     harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_KICK)
     assert stage.violations == []
     harvest.finish()
@@ -192,7 +184,7 @@ def test_legal_a_gfn_that_is_still_in_a_pml_buffer() -> None:
     harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_KICK)
     harvest.step()
     writer.finish()
-    assert stage.m.vcpus[1].pml_buffer == [1]
+    assert stage.m.x86_vcpus[1].pml_buffer == [1]
     assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
     harvest.finish()
     assert not stage.dirty(1)
@@ -292,7 +284,7 @@ def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() 
     stage.write(0, 1)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     writer = stage.access(0, 1, write=True).to(WALK_FILL)
-    assert stage.m.vcpus[0].pml_buffer == [1]
+    assert stage.m.x86_vcpus[0].pml_buffer == [1]
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not stage.dirty(1)
     writer.finish()
@@ -318,7 +310,7 @@ def test_legal_a_writable_spte_of_a_root_that_nobody_can_load() -> None:
     zap = stage.thread(DEVICE, kvm_mmu_zap_all_fast(stage.m)).to(BACK_LOCK)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not stage.dirty(1)
-    assert is_writable_pte(leaf_of(stage.m, obsolete, 1)[0])
+    assert is_writable_pte(stage.m.leaf_of(obsolete, 1)[0])
     zap.finish()
     stage.judge.finish(stage.m)
     assert stage.violations == []

@@ -7,9 +7,10 @@ from mypy_extensions import i64
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.mm.primary import change_protection_numa, discard
+from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
+from reference_mmu.mm.madvise import discard
+from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.x86.points import PTE_WRITE_LOCK, SYNC_LOCK, SYNC_SPTE
-from reference_mmu.x86.tlb import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
 from reference_mmu.x86.vcpu import invlpg
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, MM
@@ -48,7 +49,7 @@ def test_accepts_a_guest_at_work(paging: str, semantics: Semantics) -> None:
 @BOTH
 def test_rejects_a_shadowed_table_the_guest_can_still_write(semantics: Semantics) -> None:
     stage = GuestStage(semantics)
-    stage.m.vcpus[1].tlb = Deaf()
+    stage.m.x86_vcpus[1].tlb = Deaf()
     stage.write(1, LEAF_PAGE)
     stage.read(0, DATA)
     assert "writable-guest-table" in stage.violations
@@ -84,7 +85,7 @@ def test_rejects_a_table_in_the_place_of_another() -> None:
 
 def test_rejects_a_tracked_table_in_a_tlb() -> None:
     stage = GuestStage()
-    stage.m.vcpus[1].tlb = Deaf()
+    stage.m.x86_vcpus[1].tlb = Deaf()
     stage.write(1, THIRD)
     stage.run(DEVICE, kvm_write_track_add_gfn(stage.m, 6))
     assert stage.violations[0] == "writable-after-tracking"
@@ -103,10 +104,10 @@ def test_rejects_a_flush_that_synchronizes_nothing() -> None:
 def test_rejects_a_flush_that_leaves_the_own_tlb_alone() -> None:
     stage = GuestStage()
     stage.read(0, DATA)
-    entries = stage.m.vcpus[0].tlb.items()
-    flush = stage.thread(0, invlpg(stage.m, stage.m.vcpus[0], DATA)).to(SYNC_LOCK)
+    entries = stage.m.x86_vcpus[0].tlb.items()
+    flush = stage.thread(0, invlpg(stage.m, stage.m.x86_vcpus[0], DATA)).to(SYNC_LOCK)
     for key, entry in entries:
-        stage.m.vcpus[0].tlb.put(key, entry)
+        stage.m.x86_vcpus[0].tlb.put(key, entry)
     flush.finish()
     assert stage.violations == ["stale-after-guest-flush"]
 
@@ -114,7 +115,7 @@ def test_rejects_a_flush_that_leaves_the_own_tlb_alone() -> None:
 def test_rejects_an_invalidation_that_misses_a_virtual_page() -> None:
     """An entry of the zapped gfn under another address than the flow would think of."""
     stage = GuestStage()
-    stage.m.vcpus[1].tlb = Deaf()
+    stage.m.x86_vcpus[1].tlb = Deaf()
     stage.set_word(LEAF, 3, gpte(5))
     stage.read(1, 3)
     stage.run(MM, change_protection_numa(stage.m, 5, 6))
@@ -154,7 +155,7 @@ def test_a_store_after_the_flush_began_may_wait_for_the_next() -> None:
     stage = GuestStage()
     stage.write(0, DATA)
     stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
-    flush = stage.thread(1, invlpg(stage.m, stage.m.vcpus[1], DATA)).to(SYNC_LOCK)
+    flush = stage.thread(1, invlpg(stage.m, stage.m.x86_vcpus[1], DATA)).to(SYNC_LOCK)
     while not flush.ended:
         flush.step()
         if SYNC_SPTE not in flush.points:

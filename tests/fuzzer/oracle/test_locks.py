@@ -4,20 +4,15 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW
-from reference_mmu.kvm.memslot_update import (
-    id_to_memslot,
-    kvm_create_memslot,
-    kvm_delete_memslot,
-    kvm_mmu_zap_all_fast,
-    kvm_move_memslot,
-)
-from reference_mmu.kvm.memslots import gfn_to_memslot
+from reference_mmu.kvm.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
+from reference_mmu.kvm.memslot_update import id_to_memslot, kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.mm.gup import faultin_page
-from reference_mmu.x86.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
-from reference_mmu.x86.points import FRONT_REQUEST, SLOTS_SWAP, USER_COPY, VCPU_UNLOAD
+from reference_mmu.points import SLOTS_SWAP, USER_COPY
+from reference_mmu.x86.points import FRONT_REQUEST, VCPU_UNLOAD
 from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
 from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE
+from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
 
@@ -46,7 +41,7 @@ def test_accepts_a_slot_looked_up_under_srcu() -> None:
     stage = Stage()
     stage.m.actor = DEVICE
     stage.m.srcu.lock(DEVICE)
-    assert gfn_to_memslot(stage.m, 1) is stage.m.memslots[0]
+    assert stage.m.gfn_to_memslot(1) is stage.m.memslots[0]
     assert stage.violations == []
 
 
@@ -55,7 +50,7 @@ def test_accepts_a_slot_looked_up_under_srcu() -> None:
 
 def test_rejects_a_slot_looked_up_without_srcu() -> None:
     stage = Stage()
-    gfn_to_memslot(stage.m, 1)
+    stage.m.gfn_to_memslot(1)
     assert stage.violations == ["lockdep"]
 
 
@@ -92,7 +87,7 @@ def test_rejects_a_root_dropped_under_mmu_lock_for_read() -> None:
     stage = Stage(mmu="shadow")
     stage.read(0, 1)
     root = stage.root()
-    stage.m.vcpus[0].root = None
+    stage.m.x86_vcpus[0].root = None
     stage.m.actor = 0
     stage.m.mmu_lock.read_lock(0)
     assert list(mmu_free_root_page(stage.m, root)) == []
@@ -104,7 +99,7 @@ def test_rejects_a_vcpu_that_nobody_asks_to_leave_an_obsolete_root(mmu: str) -> 
     stage = Stage(mmu=mmu)
     stage.read(0, 1)
     zap = stage.thread(IOCTL, kvm_mmu_zap_all_fast(stage.m)).to(FRONT_REQUEST)
-    stage.m.vcpus[0].free_obsolete_roots = False
+    stage.m.x86_vcpus[0].free_obsolete_roots = False
     assert stage.violations == []
     zap.finish()
     assert "obsolete-root" in stage.violations
@@ -115,7 +110,7 @@ def test_rejects_a_vcpu_in_the_guest_that_nobody_makes_leave_an_obsolete_root(mm
     """It was asked, but will not look before its next exit."""
     stage = Stage(mmu=mmu)
     stage.read(0, 1)
-    vcpu = stage.m.vcpus[0]
+    vcpu = stage.m.x86_vcpus[0]
     stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
     assert stage.violations == []
     vcpu.accessing, vcpu.kicked = True, False
@@ -130,7 +125,7 @@ def test_rejects_a_vcpu_that_enters_the_guest_on_an_obsolete_root(mmu: str) -> N
     """It has been kicked before and will not be again."""
     stage = Stage(mmu=mmu)
     stage.read(0, 1)
-    vcpu = stage.m.vcpus[0]
+    vcpu = stage.m.x86_vcpus[0]
     stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
     assert stage.violations == []
     stage.m.oracle.guest_entered(stage.m, vcpu)
@@ -182,7 +177,7 @@ def test_legal_an_obsolete_root_that_is_being_dropped(mmu: str) -> None:
     stage = Stage(NEW, mmu=mmu)
     stage.read(0, 1)
     stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
-    drop = stage.thread(0, kvm_mmu_free_obsolete_roots(stage.m, stage.m.vcpus[0])).to(VCPU_UNLOAD)
+    drop = stage.thread(0, kvm_mmu_free_obsolete_roots(stage.m, stage.m.x86_vcpus[0])).to(VCPU_UNLOAD)
     stage.read(1, 1)
     drop.finish()
     stage.judge.finish(stage.m)

@@ -7,14 +7,20 @@ from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.kvm.mmu_notifier import (
+    kvm_mmu_notifier_clear_young,
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
-from reference_mmu.mm.primary import collapse_huge_page, discard, migrate_page, shrink_folio, writeback
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.x86.fault import KvmPageFault, kvm_mmu_finish_page_fault
+from reference_mmu.mm.khugepaged import collapse_huge_page
+from reference_mmu.mm.madvise import discard
+from reference_mmu.mm.migrate import migrate_page
+from reference_mmu.mm.page_writeback import writeback
+from reference_mmu.mm.vmscan import shrink_folio
+from reference_mmu.points import INV_CLEAN, INV_FLUSH, INV_PRIMARY
+from reference_mmu.x86.fault import kvm_mmu_finish_page_fault
+from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.points import FAULT_PFN, FRONT_FLUSH, INV_CLEAN, INV_FLUSH, INV_PRIMARY
+from reference_mmu.x86.points import FAULT_PFN, FRONT_FLUSH
 from reference_mmu.x86.ret_pf import RET_PF_FIXED
 from reference_mmu.x86.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
 from tests.by_hand import IOCTL, MM, Stage
@@ -100,7 +106,7 @@ def test_rejects_a_page_freed_under_a_tlb_entry() -> None:
 def test_rejects_a_migration_whose_flush_a_vcpu_missed() -> None:
     stage = Stage()
     stage.write(1, 1)
-    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    stage.m.x86_vcpus[1].tlb = Deaf(stage.m.x86_vcpus[1].tlb)
     stage.run(MM, migrate_page(stage.m, 1))
     assert stage.violations == ["stale-translation", "mapped-during-invalidation", "mapped-freed-page"]
 
@@ -118,7 +124,7 @@ def test_rejects_a_slot_that_is_still_mapped_after_its_zap() -> None:
 def test_rejects_a_slot_that_is_still_cached_after_its_zap() -> None:
     stage = Stage(zap_all_quirk=False)
     stage.write(0, 1)
-    stage.m.vcpus[0].tlb = Deaf(stage.m.vcpus[0].tlb)
+    stage.m.x86_vcpus[0].tlb = Deaf(stage.m.x86_vcpus[0].tlb)
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
     assert stage.violations == ["stale-translation", "slot-still-mapped"]
 

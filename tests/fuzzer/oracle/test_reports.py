@@ -2,8 +2,8 @@
 """What is reported: the first time only, with the operation, the turn, and where both halves of a race stood."""
 
 from fuzzer.oracle.reports import Reports
-from fuzzer.schedule.running_actor import END
-from reference_mmu.x86.points import AGE_LOCK, FAULT_ENTER, FAULT_PFN, WALK_LEAF
+from reference_mmu.points import AGE_LOCK, END, FAULT_ENTER
+from reference_mmu.x86.points import FAULT_PFN, WALK_LEAF
 
 
 def reported(reports: Reports, invariant: str = "stale-read") -> tuple[int, int, int, int]:

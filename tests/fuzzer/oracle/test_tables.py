@@ -5,17 +5,10 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import disable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
-from reference_mmu.x86.dirty_log import disable_dirty_log
-from reference_mmu.x86.points import (
-    BACK_ZAP,
-    COLLAPSE_FLUSH,
-    COLLAPSE_FROZEN,
-    COLLAPSE_ZAP,
-    FAULT_ENTER,
-    FPF_READ,
-    WALK_LEAF,
-)
+from reference_mmu.points import FAULT_ENTER
+from reference_mmu.x86.points import BACK_ZAP, COLLAPSE_FLUSH, COLLAPSE_FROZEN, COLLAPSE_ZAP, FPF_READ, WALK_LEAF
 from reference_mmu.x86.roots import kvm_mmu_free_roots
 from reference_mmu.x86.spte import (
     FROZEN_SPTE,
@@ -60,7 +53,7 @@ def test_accepts_a_table_freed_after_the_flush(semantics: Semantics) -> None:
 @BOTH
 def test_rejects_the_end_of_rcu_while_a_structure_cache_points_to_the_table(semantics: Semantics) -> None:
     stage = collapsible(semantics)
-    stage.m.vcpus[1].structure_cache = Deaf(stage.m.vcpus[1].structure_cache)
+    stage.m.x86_vcpus[1].structure_cache = Deaf(stage.m.x86_vcpus[1].structure_cache)
     collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0))
     collapse.to(COLLAPSE_FLUSH if semantics == NEW else COLLAPSE_FROZEN)
     assert stage.violations == []
@@ -70,7 +63,7 @@ def test_rejects_the_end_of_rcu_while_a_structure_cache_points_to_the_table(sema
 
 def test_rejects_a_walk_through_a_freed_table() -> None:
     stage = collapsible(NEW)
-    stage.m.vcpus[1].structure_cache = Deaf(stage.m.vcpus[1].structure_cache)
+    stage.m.x86_vcpus[1].structure_cache = Deaf(stage.m.x86_vcpus[1].structure_cache)
     stage.run(IOCTL, disable_dirty_log(stage.m, 0))
     stage.access(1, 3).to(WALK_LEAF).step()
     assert stage.violations == ["freed-table-reference", "freed-table-walk"]
@@ -161,7 +154,7 @@ def test_legal_frozen_entries_in_an_unlinked_table() -> None:
     stage.write(0, 1)
     deletion = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(BACK_ZAP)
     deletion.finish()
-    kvm_mmu_free_roots(stage.m, stage.m.vcpus[0])
+    kvm_mmu_free_roots(stage.m, stage.m.x86_vcpus[0])
     stage.judge.finish(stage.m)
     assert stage.violations == []
 

@@ -5,17 +5,18 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
-from reference_mmu.mm.primary import change_protection_numa, migrate_page
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.x86.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
+from reference_mmu.kvm.vcpu import TLB_W
+from reference_mmu.mm.migrate import migrate_page
+from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.points import GET_FLUSH, INV_FLUSH
 from reference_mmu.x86.points import (
     COLLAPSE_FLUSH,
     COLLAPSE_ZAP,
     FAULT_PFN,
-    GET_FLUSH,
     GET_PROTECT,
-    INV_FLUSH,
     ITER_FLUSH,
     ITER_RELOCK_W,
     ZAP_LEAF,
@@ -27,7 +28,6 @@ from reference_mmu.x86.spte import (
     is_mmu_writable_spte,
     is_writable_pte,
 )
-from reference_mmu.x86.tlb import TLB_W
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
@@ -90,7 +90,7 @@ def test_rejects_a_vcpu_that_missed_the_flush() -> None:
     stage = Stage()
     stage.write(0, 1)
     stage.write(1, 1)
-    stage.m.vcpus[1].tlb = Deaf(stage.m.vcpus[1].tlb)
+    stage.m.x86_vcpus[1].tlb = Deaf(stage.m.x86_vcpus[1].tlb)
     zap = stage.thread(MM, change_protection_numa(stage.m, 1, 2)).to(INV_FLUSH)
     assert stage.violations == []
     zap.step()
@@ -107,7 +107,7 @@ def test_rejects_a_flush_that_comes_before_the_last_zap() -> None:
     stage.m.flush_all()
     stage.store(2, SHADOW_NONPRESENT_VALUE)
     # Whatever filled it again before the second zap.
-    stage.m.vcpus[0].tlb.put(stage.m.tlb_key(2, 1), 2 << PAGE_SHIFT | TLB_W)
+    stage.m.x86_vcpus[0].tlb.put(stage.m.tlb_key(2, 1), 2 << PAGE_SHIFT | TLB_W)
     stage.m.write_unlock()
     assert stage.violations == ["stale-translation"]
 

@@ -14,11 +14,12 @@ from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import WRITTEN, Script, script_of
 from fuzzer.program.strategies import structured_programs
+from reference_mmu import operations
 from reference_mmu.config import Config
-from reference_mmu.x86 import operations
-from reference_mmu.x86.operations import Call, start_operation
+from reference_mmu.operations import Call
+from reference_mmu.x86.operations import start_operation
 from reference_mmu.x86.shadow_mmu.gpte import make_gpte
-from reference_mmu.x86.tlb import Vcpu
+from reference_mmu.x86.vcpu_arch import Vcpu
 from tests.by_hand import Stage
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)

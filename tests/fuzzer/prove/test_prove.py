@@ -14,7 +14,7 @@ from fuzzer.prove.equivalences import SWEEPS, Sides, calls_in, lockstep
 from fuzzer.prove.prove import NoEquivalence, bases_of, prove
 from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
-from reference_mmu.x86.spte import make_spte
+from reference_mmu.x86.make_spte import make_spte
 
 EQUIVALENCES = [patch.id for patch in PATCHES.values() if patch.kind == "equivalence"]
 

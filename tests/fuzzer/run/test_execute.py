@@ -6,30 +6,25 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
 from fuzzer.run.execute import Execution, private_points
 from fuzzer.run.model import SHIPPED
-from fuzzer.schedule.running_actor import END
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import Config
-from reference_mmu.x86.points import (
+from reference_mmu.points import (
     AGE_FLUSH,
     AGE_LOCK,
-    COLLAPSE_FLUSH,
-    COLLAPSE_FROZEN,
+    END,
     FAULT_ENTER,
-    FAULT_EXIT,
     FAULT_RETRY,
     INV_PRIMARY,
     N_POINTS,
-    PLACEBO_FAULT,
     SLOTS_SRCU,
-    VCPU_LOAD,
     WANT_MMU,
     WANT_NOTIFIERS,
     WANT_READ,
     WANT_SLOTS_LOCK,
     WANT_SRCU,
     WANT_WRITE,
-    WANTS,
 )
+from reference_mmu.x86.points import COLLAPSE_FLUSH, COLLAPSE_FROZEN, FAULT_EXIT, PLACEBO_FAULT, POINTS, VCPU_LOAD
 
 
 def execution_of(*actors: Actor, vcpus: int = 1) -> Execution:
@@ -84,8 +79,8 @@ def test_an_actor_wants_what_its_point_waits_for() -> None:
     for actor in (0, 1, 2):
         while actor in execution.runnable():
             point = step(execution, actor)
-            assert execution.actors[actor].wants == WANTS[point]
-            wanted.add(WANTS[point])
+            assert execution.actors[actor].wants == execution.points.wants[point]
+            wanted.add(execution.points.wants[point])
     assert execution.live() == []
     assert {0, WANT_READ, WANT_WRITE, WANT_SRCU, WANT_NOTIFIERS, WANT_SLOTS_LOCK, WANT_MMU} == wanted
 
@@ -153,7 +148,7 @@ def test_stuck_is_said_to_be_stuck() -> None:
 
 
 def private(here: Semantics, there: Semantics) -> set[int]:
-    points = private_points(here, there)
+    points = private_points(POINTS, here, there)
     return {point for point in range(N_POINTS) if points.has(point)}
 
 

@@ -19,16 +19,19 @@ from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import MAX_LONE_RETRIES, Pair
 from fuzzer.run.model import SHIPPED, LoadedModel, Model
 from fuzzer.run.outcome import Outcome
-from fuzzer.schedule.running_actor import END, Flow
+from fuzzer.schedule.choices import Choices
+from fuzzer.schedule.running_actor import Flow
 from fuzzer.schedule.schedule import Switch, Turn
 from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
 from reference_mmu.changelog.patches import PLACEBOS
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import Config
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.operations import NUMA_HINT, Call
-from reference_mmu.x86.points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, FAULT_RETRY, N_POINTS, PLACEBO_FAULT, SLOTS_SRCU
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.operations import NUMA_HINT, Call
+from reference_mmu.points import AGE_FLUSH, AGE_LOCK, END, FAULT_RETRY, N_POINTS, SLOTS_SRCU
+from reference_mmu.x86.points import AGE_SPTE, PLACEBO_FAULT
+from reference_mmu.x86.x86 import X86
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -253,8 +256,8 @@ def test_without_drift_everything_is_comparable() -> None:
 class Unfair(Scheduler):
     """Runs actor 0 whenever it can."""
 
-    def pick(self, execution: Execution) -> int:
-        return int(execution.ready[0])
+    def pick(self, choices: Choices) -> int:
+        return int(choices.ready[0])
 
 
 def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
@@ -284,20 +287,20 @@ def test_replay_without_preemption_lets_the_others_run_at_a_retry() -> None:
     assert pair.leader.live() == []
 
 
-def lock_twice(m: Machine, actor: int, call: Call) -> Flow:
+def lock_twice(m: Vm, actor: int, call: Call) -> Flow:
     """A flow that takes mmu_lock where it already holds it."""
     if call.kind != NUMA_HINT:
         return SHIPPED.start(m, actor, call)
     return locked_twice(m)
 
 
-def locked_twice(m: Machine) -> Generator[int, None, None]:
+def locked_twice(m: Vm) -> Generator[int, None, None]:
     yield AGE_LOCK
     m.write_lock()
     m.write_lock()
 
 
-BROKEN = LoadedModel(Machine, lock_twice)
+BROKEN = LoadedModel(X86, lock_twice)
 HINTED = program_of(Actor("vcpu", (Read(0, 1),)), Actor("mm", (NumaHint(1, 1, 1),)))
 
 

@@ -5,14 +5,15 @@ from itertools import product
 
 import pytest
 
-from fuzzer.schedule.running_actor import END, Flow, RunningActor
-from reference_mmu.x86.operations import CLEAR_YOUNG, READ, WRITE, Call
-from reference_mmu.x86.points import FAULT_ENTER, FAULT_EXIT, FAULT_SEQ, WALK_LEAF, WALK_TABLE
+from fuzzer.schedule.running_actor import Flow, RunningActor
+from reference_mmu.operations import CLEAR_YOUNG, READ, WRITE, Call
+from reference_mmu.points import END, FAULT_ENTER
+from reference_mmu.x86.points import FAULT_EXIT, FAULT_SEQ, POINTS, WALK_LEAF, WALK_TABLE
 
 
 def two_operations(*points: int) -> RunningActor:
     """One that has come to these points of its first operation."""
-    actor = RunningActor(2, [Call(3, READ, 1), Call(7, WRITE, 1)])
+    actor = RunningActor(2, [Call(3, READ, 1), Call(7, WRITE, 1)], POINTS)
     for point in points:
         actor.come_to(point)
     return actor
@@ -30,7 +31,7 @@ def test_it_begins_before_its_first_operation() -> None:
 
 
 def test_one_without_operations_has_finished() -> None:
-    assert RunningActor(0, []).uid == -1
+    assert RunningActor(0, [], POINTS).uid == -1
 
 
 def test_a_lap_ends_when_the_rank_does_not_grow() -> None:
@@ -98,7 +99,7 @@ def test_operations_are_its_own_before_and_after_they_ran(ended: int) -> None:
 
 
 def test_actors_share_nothing() -> None:
-    here, there = (RunningActor(uid, [Call(uid, CLEAR_YOUNG, 1, 1)]) for uid in (0, 1))
+    here, there = (RunningActor(uid, [Call(uid, CLEAR_YOUNG, 1, 1)], POINTS) for uid in (0, 1))
     here.come_to(FAULT_ENTER)
     here.end_operation()
     assert there.uid == 1

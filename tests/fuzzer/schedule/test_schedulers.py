@@ -11,11 +11,13 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.run.execute import Execution
 from fuzzer.run.model import SHIPPED
 from fuzzer.schedule.burst import Burst
+from fuzzer.schedule.choices import Choices
 from fuzzer.schedule.pct import Pct
 from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy, make_scheduler
 from reference_mmu.changelog.semantics import OLD
-from reference_mmu.x86.points import BREAKS, FAULT_ENTER, FAULT_RETRY, WANTS
+from reference_mmu.points import FAULT_ENTER, FAULT_RETRY
+from reference_mmu.x86.points import POINTS
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -27,9 +29,9 @@ class Watched(Scheduler):
         self.scheduler = scheduler
         self.picked: list[int] = []
 
-    def pick(self, execution: Execution) -> int:
-        runnable = execution.runnable()
-        actor = int(self.scheduler.pick(execution))
+    def pick(self, choices: Choices) -> int:
+        runnable = choices.runnable()
+        actor = int(self.scheduler.pick(choices))
         assert actor in runnable
         self.picked.append(actor)
         return actor
@@ -123,7 +125,7 @@ def test_a_burst_ends_at_a_retry_or_when_the_actor_waits() -> None:
     assert pick(burst, execution, 1 - running) == 1 - running
 
 
-@pytest.mark.parametrize("point", BREAKS)
+@pytest.mark.parametrize("point", [p.number for p in POINTS.points if p.is_break])
 def test_a_burst_lets_others_end_an_operation_where_mmu_lock_was_given_up(point: int) -> None:
     execution = idle()
     visited = 0
@@ -142,7 +144,7 @@ def test_a_burst_lets_others_end_an_operation_where_mmu_lock_was_given_up(point:
 def test_every_other_burst_switches_at_waits_only() -> None:
     execution = idle()
     execution.actors[0].at = FAULT_ENTER
-    assert WANTS[FAULT_ENTER] == 0
+    assert POINTS.wants[FAULT_ENTER] == 0
     bursts = [Burst(seed) for seed in range(200)]
     for burst in bursts:
         pick(burst, execution, 0)

@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzzer.program.program import MAX_ACTORS, MAX_OPERATIONS
-from fuzzer.schedule.running_actor import END
 from fuzzer.schedule.schedule import Turn
 from fuzzer.schedule.turns import Turns
-from reference_mmu.x86.points import N_POINTS
+from reference_mmu.points import END, N_POINTS
 
 Step = tuple[int, int, int]  # actor, uid, point
 

@@ -25,9 +25,11 @@ from fuzzer.tell.two_columns import header_lines, row_lines
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.kvm.locks import ModelBug
-from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.operations import Call
-from reference_mmu.x86.points import FAULT_ENTER, FAULT_PFN
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.operations import Call
+from reference_mmu.points import FAULT_ENTER
+from reference_mmu.x86.points import FAULT_PFN
+from reference_mmu.x86.x86 import X86
 
 # Kernel bug 219588: a read fault gets its page while it may not be mapped writable, a write fault of another vCPU maps
 # it writable, then the reader installs its read-only SPTE over the writable one without a flush.
@@ -198,11 +200,11 @@ def test_changes_of_a_picture() -> None:
 
 
 def test_a_flow_that_breaks_a_rule_of_the_model_ends_the_story_where_it_did() -> None:
-    def broken(m: Machine, actor: int, call: Call) -> Generator[int, None, None]:
+    def broken(m: Vm, actor: int, call: Call) -> Generator[int, None, None]:
         yield FAULT_ENTER
         raise ModelBug("lock taken twice")
 
-    model = LoadedModel(Machine, broken)
+    model = LoadedModel(X86, broken)
     rows = tell(Comparison(OLD, NEW, "old", Models(model, model)), RACE).rows
     assert [(row.turn, row.old.where, bool(row.old.broken)) for row in rows] == [
         (1, "to fault.enter", False),

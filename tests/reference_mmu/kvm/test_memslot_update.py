@@ -10,16 +10,8 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
-from reference_mmu.x86.points import (
-    BACK_LOCK,
-    FAULT_ENTER,
-    FRONT_FLUSH,
-    FRONT_REQUEST,
-    SLOTS_LOCK,
-    SLOTS_PREPARE,
-    SLOTS_SRCU,
-    SLOTS_SWAP,
-)
+from reference_mmu.points import FAULT_ENTER, SLOTS_LOCK, SLOTS_PREPARE, SLOTS_SRCU, SLOTS_SWAP
+from reference_mmu.x86.points import BACK_LOCK, FRONT_FLUSH, FRONT_REQUEST
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 

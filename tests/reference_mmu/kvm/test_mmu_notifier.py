@@ -11,7 +11,7 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_start,
     mmu_invalidate_retry_gfn,
 )
-from reference_mmu.x86.points import INV_ACTIVE, INV_LOCK, INV_PRIMARY
+from reference_mmu.points import INV_ACTIVE, INV_LOCK, INV_PRIMARY
 from tests.by_hand import DEVICE, MM, Stage
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
@@ -50,11 +50,11 @@ def test_concurrent_ranges_share_their_hull() -> None:
 
 def test_gfns_are_those_of_the_slots_the_range_touches() -> None:
     stage = Stage(slots=TWO)
-    assert [(int(r.slot.number), r.start, r.end) for r in memslots_in_hva_range(stage.m, 2, 6)] == [
+    assert [(int(r.slot.number), r.start, r.end) for r in memslots_in_hva_range(stage.m.memslots, 2, 6)] == [
         (0, 2, 4),
         (1, 8, 10),
     ]
-    assert memslots_in_hva_range(stage.m, 4, 4) == []
+    assert memslots_in_hva_range(stage.m.memslots, 4, 4) == []
 
 
 @BOTH

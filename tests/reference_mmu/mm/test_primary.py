@@ -4,18 +4,17 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
-from reference_mmu.mm.mm import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W
-from reference_mmu.mm.primary import (
-    change_protection_numa,
-    collapse_huge_page,
-    discard,
-    migrate_page,
-    share_page,
-    shrink_folio,
-    writeback,
-)
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.x86.points import FAULT_PFN, INV_CLEAN, INV_IO, MM_WAIT
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
+from reference_mmu.mm.host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W
+from reference_mmu.mm.khugepaged import collapse_huge_page
+from reference_mmu.mm.ksm import share_page
+from reference_mmu.mm.madvise import discard
+from reference_mmu.mm.migrate import migrate_page
+from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.mm.page_writeback import writeback
+from reference_mmu.mm.vmscan import shrink_folio
+from reference_mmu.points import INV_CLEAN, INV_IO, MM_WAIT
+from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])

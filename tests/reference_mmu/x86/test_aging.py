@@ -6,13 +6,14 @@ import pytest
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
-from reference_mmu.observed import COUNT_CHANGES, COUNT_VISITS, PF_FAST, PF_FIXED
-from reference_mmu.x86.aging import (
+from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_clear_flush_young,
     kvm_mmu_notifier_clear_young,
     kvm_mmu_notifier_test_young,
 )
-from reference_mmu.x86.points import AGE_FLUSH, AGE_LOCK, AGE_SPTE, BACK_LOCK
+from reference_mmu.observed import COUNT_CHANGES, COUNT_VISITS, PF_FAST, PF_FIXED
+from reference_mmu.points import AGE_FLUSH, AGE_LOCK
+from reference_mmu.x86.points import AGE_SPTE, BACK_LOCK
 from reference_mmu.x86.spte import is_access_track_spte, is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.vcpu import async_page_ready
 from tests.by_hand import IOCTL, MM, Stage
@@ -113,7 +114,7 @@ def test_a_huge_page_is_young_as_a_whole(semantics: Semantics) -> None:
 def test_a_prefetched_page_is_old(semantics: Semantics) -> None:
     for paging in ("ept-ad", "ept-noad"):
         stage = Stage(semantics, paging=paging)
-        prefetch = stage.run(0, async_page_ready(stage.m, stage.m.vcpus[0], 1, False, False))
+        prefetch = stage.run(0, async_page_ready(stage.m, stage.m.x86_vcpus[0], 1, False, False))
         assert prefetch.faults == [PF_FIXED]
         assert not stage.run(MM, kvm_mmu_notifier_test_young(stage.m, 1)).young
 
@@ -141,7 +142,7 @@ def test_a_test_stops_at_the_first_young_root_in_new() -> None:
     for spec in ("old", "old+test-age-early-out", "new"):
         stage = Stage(parse_semantics(spec), nested=True)
         stage.read(0, 1)
-        stage.m.vcpus[1].guest_mode = True
+        stage.m.x86_vcpus[1].guest_mode = True
         stage.read(1, 1)
         test = stage.run(MM, kvm_mmu_notifier_test_young(stage.m, 1))
         assert test.young
@@ -153,7 +154,7 @@ def test_a_test_stops_at_the_first_young_root_in_new() -> None:
 def test_clearing_looks_at_every_root(semantics: Semantics) -> None:
     stage = Stage(semantics, nested=True)
     stage.read(0, 1)
-    stage.m.vcpus[1].guest_mode = True
+    stage.m.x86_vcpus[1].guest_mode = True
     stage.read(1, 1)
     clear = stage.run(MM, kvm_mmu_notifier_clear_young(stage.m, 1, 2))
     assert clear.points.count(AGE_SPTE) == 2

@@ -5,23 +5,19 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.observed import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
-from reference_mmu.x86.dirty_log import (
-    align_up,
+from reference_mmu.kvm.dirty_log import (
     disable_dirty_log,
     enable_dirty_log,
-    highest_bit,
     kvm_clear_dirty_log_protect,
     kvm_get_dirty_log_protect,
-    lowest_bit,
 )
+from reference_mmu.observed import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
+from reference_mmu.points import GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
+from reference_mmu.x86.dirty_log import align_up, highest_bit, lowest_bit
 from reference_mmu.x86.points import (
-    GET_FLUSH,
     GET_KICK,
-    GET_LOCK,
     GET_PROTECT,
     GET_SPLIT_LINK,
-    GET_WORD,
     LOG_CLEAR,
     LOG_CLEAR_LOCK_R,
     LOG_CLEAR_LOCK_W,
@@ -31,12 +27,8 @@ from reference_mmu.x86.points import (
     LOG_PROTECT_LOCK_W,
     LOG_SPLIT_LOCK_R,
     PML_REQUEST,
-    SLOTS_LOCK,
-    SLOTS_SRCU,
-    SLOTS_SWAP,
     SPLIT_ALLOC,
     SPLIT_LINK,
-    USER_COPY,
 )
 from reference_mmu.x86.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
 from tests.by_hand import IOCTL, VALUE, Stage, Thread
@@ -133,9 +125,9 @@ def test_the_second_slot_that_logs_finds_pml_on(semantics: Semantics) -> None:
     assert PML_REQUEST in stage.run(IOCTL, enable_dirty_log(stage.m, 0)).points
     assert PML_REQUEST not in stage.run(IOCTL, enable_dirty_log(stage.m, 1)).points
     assert PML_REQUEST not in stage.run(IOCTL, disable_dirty_log(stage.m, 0)).points
-    assert all(vcpu.pml_enabled for vcpu in stage.m.vcpus)
+    assert all(vcpu.pml_enabled for vcpu in stage.m.x86_vcpus)
     assert PML_REQUEST in stage.run(IOCTL, disable_dirty_log(stage.m, 1)).points
-    assert not any(vcpu.pml_enabled for vcpu in stage.m.vcpus)
+    assert not any(vcpu.pml_enabled for vcpu in stage.m.x86_vcpus)
 
 
 @BOTH
@@ -158,7 +150,7 @@ def test_pml_logs_the_first_write_after_a_harvest_and_no_other(semantics: Semant
     first = stage.write(0, 1)
     assert first.faults == []
     assert first.count(COUNT_PML) == 1
-    assert stage.m.vcpus[0].pml_buffer == [1]
+    assert stage.m.x86_vcpus[0].pml_buffer == [1]
     assert not stage.dirty(1)
     assert stage.write(0, 1).count(COUNT_PML) == 0
     harvest = get(stage)
@@ -174,17 +166,17 @@ def test_a_full_pml_buffer_exits(semantics: Semantics) -> None:
     get(stage)
     for gfn in range(2):
         stage.write(0, gfn)
-    assert stage.m.vcpus[0].pml_buffer == [0, 1]
+    assert stage.m.x86_vcpus[0].pml_buffer == [0, 1]
     stage.write(0, 2)
     # Drained by the exit, then the write was repeated.
-    assert stage.m.vcpus[0].pml_buffer == [2]
+    assert stage.m.x86_vcpus[0].pml_buffer == [2]
     assert [stage.dirty(gfn) for gfn in range(4)] == [True, True, False, False]
 
 
 @BOTH
 def test_l2_is_logged_by_write_protection(semantics: Semantics) -> None:
     stage = Stage(semantics, slots=LOGGING, nested=True)
-    stage.m.vcpus[0].guest_mode = True
+    stage.m.x86_vcpus[0].guest_mode = True
     stage.write(0, 1)
     get(stage)
     assert not is_writable_pte(stage.leaf(1))
@@ -203,7 +195,7 @@ def test_what_a_slot_without_a_log_wrote_is_drained_and_forgotten(semantics: Sem
     stage.m.flush_all()
     assert stage.write(0, 5).count(COUNT_PML) == 1
     get(stage)
-    assert stage.m.vcpus[0].pml_buffer == []
+    assert stage.m.x86_vcpus[0].pml_buffer == []
     assert stage.violations == []
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.observed import PF_FAST, PF_FIXED, PF_SPURIOUS
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
-from reference_mmu.x86.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
-from reference_mmu.x86.points import FAULT_ENTER, FAULT_SEQ, FPF_MARK, FPF_READ
+from reference_mmu.points import FAULT_ENTER
+from reference_mmu.x86.points import FAULT_SEQ, FPF_MARK, FPF_READ
 from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE, is_accessed_spte, is_writable_pte
 from tests.by_hand import IOCTL, MM, Stage
 

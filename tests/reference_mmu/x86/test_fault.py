@@ -11,7 +11,8 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_start,
 )
 from reference_mmu.observed import PF_EMULATE, PF_FIXED, PF_RETRY, PF_SPURIOUS, PF_WRITE_PROTECTED
-from reference_mmu.x86.points import FAULT_GUP, FAULT_LOCK_R, FAULT_PFN, MAP_LINK, MAP_TARGET, SLOTS_SRCU
+from reference_mmu.points import SLOTS_SRCU
+from reference_mmu.x86.points import FAULT_GUP, FAULT_LOCK_R, FAULT_PFN, MAP_LINK, MAP_TARGET
 from reference_mmu.x86.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage

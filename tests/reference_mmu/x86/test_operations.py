@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from reference_mmu.x86 import operations
-from reference_mmu.x86.operations import (
+from reference_mmu import operations
+from reference_mmu.operations import (
     COLLAPSE_HUGE,
     LOAD_CR3,
     READ,
@@ -22,9 +22,8 @@ from reference_mmu.x86.operations import (
     WRITE,
     ZAP_RANGE,
     Call,
-    gpte_stored,
-    start_operation,
 )
+from reference_mmu.x86.operations import gpte_stored, start_operation
 from reference_mmu.x86.shadow_mmu.gpte import make_gpte
 from tests.by_hand import DEVICE, MM, Stage
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, GuestStage, gpte
@@ -74,7 +73,7 @@ def test_a_flow_does_what_its_operation_says() -> None:
     stage = Stage()
     stage.run(1, start_operation(stage.m, 1, Call(0, WRITE, 1)))
     assert stage.cached(1, 1) != 0
-    assert stage.m.vcpus[0].root is None
+    assert stage.m.x86_vcpus[0].root is None
     stage.run(1, start_operation(stage.m, 1, Call(1, WRITE, 2)))
     stage.run(1, start_operation(stage.m, 1, Call(2, WRITE, 3)))
     stage.run(DEVICE, start_operation(stage.m, DEVICE, Call(3, ZAP_RANGE, 2, 1)))

@@ -9,49 +9,68 @@ import pytest
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Comparison, by_scheduler
-from fuzzer.schedule.running_actor import END
 from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu import points as common
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
+from reference_mmu.points import END, N_POINTS, WANT_HOST_PTE, WANT_READ, Point, PointTable
 from reference_mmu.x86 import points
-from reference_mmu.x86.points import N_POINTS, NAMES, NUMBERS, PRIVATE, WANT_HOST_PTE, WANT_READ, WANTS
+from reference_mmu.x86.points import POINTS
 from tests.by_hand import Stage
 
 
 def declared() -> dict[str, int]:
-    """NAME: Final = number, as written in the source."""
+    """NAME: Final = number, as written in the sources of the common points and of x86's."""
     found = {}
-    for node in ast.parse(inspect.getsource(points)).body:
-        match node:
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=int(number))):
-                if name != "N_POINTS" and not name.startswith("WANT_"):
-                    found[name] = number
+    for module in (common, points):
+        for node in ast.parse(inspect.getsource(module)).body:
+            match node:
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=int(number))):
+                    if name not in ("N_POINTS", "END") and not name.startswith("WANT_"):
+                        found[name] = number
     return found
 
 
-def test_numbers_are_small_unique_and_in_the_order_of_the_source() -> None:
+def test_numbers_are_small_and_unique() -> None:
     numbers = list(declared().values())
     assert len(numbers) > 80
     assert len(set(numbers)) == len(numbers)
-    assert numbers == sorted(numbers)
     # CPython keeps one object for each of these, so yielding one allocates nothing.
     assert min(numbers) > END
     assert max(numbers) < N_POINTS <= 256
 
 
-def test_every_point_has_a_name_and_every_name_a_point() -> None:
-    assert {name: number for number, name in enumerate(NAMES) if name} == dict.fromkeys(NUMBERS) | NUMBERS
-    assert sorted(NUMBERS.values()) == sorted(declared().values())
-    assert len(set(NUMBERS)) == len(declared())
-    assert NAMES[END] == ""
+def test_every_point_has_a_row_and_is_named_as_its_constant() -> None:
+    rows = {point.name: point.number for point in POINTS.points}
+    assert rows == {name.lower().replace("_", ".", 1): number for name, number in declared().items()}
+    assert rows == POINTS.numbers
+    assert POINTS.names[END] == ""
+
+
+def test_a_rank_is_the_place_in_the_table() -> None:
+    assert [POINTS.ranks[point.number] for point in POINTS.points] == list(range(1, len(POINTS.points) + 1))
+    assert POINTS.ranks[END] == 0
+
+
+def test_every_point_says_where_it_is() -> None:
+    for point in POINTS.points:
+        assert POINTS.places[point.number] == f"{point.function}: {point.about}"
+        assert point.function
+        assert point.about
+
+
+@pytest.mark.parametrize("wrong", [Point(3, "b", "f", "x"), Point(4, "a", "f", "x"), Point(0, "c", "f", "x")])
+def test_a_table_refuses_a_number_or_a_name_that_is_taken(wrong: Point) -> None:
+    with pytest.raises(ValueError, match="has a number or a name that is not its own"):
+        PointTable([Point(3, "a", "f", "x"), wrong])
 
 
 def test_what_is_waited_for_belongs_to_a_point() -> None:
-    wanting = [number for number in range(N_POINTS) if WANTS[number]]
-    assert len(WANTS) == N_POINTS
+    wanting = [number for number in range(N_POINTS) if POINTS.wants[number]]
+    assert len(POINTS.wants) == N_POINTS
     assert wanting
-    assert all(NAMES[number] for number in wanting)
-    assert all(WANT_READ <= WANTS[number] <= WANT_HOST_PTE for number in wanting)
+    assert all(POINTS.names[number] for number in wanting)
+    assert all(WANT_READ <= POINTS.wants[number] <= WANT_HOST_PTE for number in wanting)
 
 
 def test_every_kind_of_wait_is_over_on_an_idle_machine() -> None:
@@ -59,26 +78,26 @@ def test_every_kind_of_wait_is_over_on_an_idle_machine() -> None:
     stage = Stage()
     for number in range(N_POINTS):
         stage.m.srcu_waiters[0] = stage.m.srcu.start_grace_period()
-        assert stage.m.can_run(0, WANTS[number]), NAMES[number]
+        assert stage.m.can_run(0, POINTS.wants[number]), POINTS.names[number]
 
 
 def test_lock_points_wait_for_their_lock() -> None:
     stage = Stage()
     stage.m.srcu_waiters[1] = stage.m.srcu.start_grace_period()
     stage.m.write_lock()
-    blocked = {NAMES[number] for number in range(N_POINTS) if not stage.m.can_run(1, WANTS[number])}
+    blocked = {POINTS.names[number] for number in range(N_POINTS) if not stage.m.can_run(1, POINTS.wants[number])}
     assert {"fault.lock_r", "inv.lock", "iter.relock_r", "get.lock", "vcpu.load"} <= blocked
     stage.m.write_unlock()
     stage.m.read_lock()
-    blocked = {NAMES[number] for number in range(N_POINTS) if not stage.m.can_run(1, WANTS[number])}
+    blocked = {POINTS.names[number] for number in range(N_POINTS) if not stage.m.can_run(1, POINTS.wants[number])}
     assert "inv.lock" in blocked
     assert "fault.lock_r" not in blocked
 
 
 def test_private_points_name_a_patch() -> None:
-    for point, (patch, _) in PRIVATE.items():
-        assert NAMES[point]
-        assert patch in PATCHES or patch in PLACEBOS
+    private = [point for point in POINTS.points if point.patch]
+    assert len(private) == 8
+    assert all(point.patch in PATCHES or point.patch in PLACEBOS for point in private)
 
 
 @pytest.mark.parametrize("base", ["old", "new"])

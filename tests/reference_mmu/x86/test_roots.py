@@ -27,12 +27,12 @@ def test_l1_and_l2_have_a_root_each_and_nothing_cached_crosses(semantics: Semant
     stage = Stage(semantics, nested=True)
     stage.write(0, 1)
     first = stage.root()
-    stage.run(0, nested_transition(stage.m, stage.m.vcpus[0]))
+    stage.run(0, nested_transition(stage.m, stage.m.x86_vcpus[0]))
     assert stage.root() is not first
     assert stage.root().guest_mode
     assert stage.cached(0, 1) == 0
     stage.write(0, 1)
-    stage.run(0, nested_transition(stage.m, stage.m.vcpus[0]))
+    stage.run(0, nested_transition(stage.m, stage.m.x86_vcpus[0]))
     assert stage.root() is first
     assert stage.violations == []
 
@@ -65,4 +65,4 @@ def test_loading_a_root_flushes_the_vcpus_own_cache(semantics: Semantics) -> Non
     assert stage.cached(0, 1) != 0
     stage.access(0, 1).to(VCPU_LOAD).step()
     assert stage.cached(0, 1) == 0
-    assert stage.m.vcpus[0].structure_cache.items() == []
+    assert stage.m.x86_vcpus[0].structure_cache.items() == []

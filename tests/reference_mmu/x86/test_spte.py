@@ -5,6 +5,7 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.x86.make_spte import make_huge_page_split_spte, make_spte
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.spte import (
     ACC_ALL,
@@ -30,9 +31,7 @@ from reference_mmu.x86.spte import (
     is_mmu_writable_spte,
     is_shadow_present_pte,
     leaf_spte_change_needs_tlb_flush,
-    make_huge_page_split_spte,
     make_nonleaf_spte,
-    make_spte,
     mark_spte_for_access_track,
     restore_acc_track_spte,
     spte_has_volatile_bits,

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_mmu.x86.points import FAULT_ENTER, WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
+from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W, TlbEntries
+from reference_mmu.points import FAULT_ENTER
+from reference_mmu.x86.points import WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
 from reference_mmu.x86.spte import PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE, VMX_EPT_ACCESS_BIT, VMX_EPT_DIRTY_BIT
-from reference_mmu.x86.tlb import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W, TlbEntries
 from tests.by_hand import Stage
 
 RWD = TLB_R | TLB_W | TLB_D
@@ -61,7 +62,7 @@ def test_t2_what_is_not_present_is_never_cached(spte: int) -> None:
     sp.spt[index] = spte
     stage.access(0, 1).to(FAULT_ENTER)
     assert stage.cached(0, 1) == 0
-    assert not stage.m.vcpus[0].fault_present
+    assert not stage.m.x86_vcpus[0].fault_present
 
 
 def test_t3_a_write_on_a_clean_entry_goes_back_for_d() -> None:
@@ -76,9 +77,9 @@ def test_t3_and_faults_if_w_is_gone_by_then() -> None:
     stage = stage_with()
     sp, index = stage.entry(1)
     sp.spt[index] &= ~(VMX_EPT_DIRTY_BIT | PT_WRITABLE_MASK)
-    stage.m.vcpus[0].tlb.put(stage.m.tlb_key(1, 1), 1 << TLB_PFN_SHIFT | TLB_R | TLB_W)
+    stage.m.x86_vcpus[0].tlb.put(stage.m.tlb_key(1, 1), 1 << TLB_PFN_SHIFT | TLB_R | TLB_W)
     stage.access(0, 1, write=True).to(FAULT_ENTER)
-    assert stage.m.vcpus[0].fault_present
+    assert stage.m.x86_vcpus[0].fault_present
 
 
 def test_t4_a_hit_never_looks_at_the_spte() -> None:
@@ -92,7 +93,7 @@ def test_t4_a_hit_never_looks_at_the_spte() -> None:
 
 def test_t4_two_sizes_of_one_page_may_coexist_the_smaller_is_used() -> None:
     stage = stage_with()
-    tlb = stage.m.vcpus[0].tlb
+    tlb = stage.m.x86_vcpus[0].tlb
     tlb.put(stage.m.tlb_key(1, 2), 8 << TLB_PFN_SHIFT | TLB_R)
     assert stage.cached(0, 1) >> TLB_PFN_SHIFT == 9
     tlb.put(stage.m.tlb_key(1, 1), 1 << TLB_PFN_SHIFT | RWD)
@@ -101,7 +102,7 @@ def test_t4_two_sizes_of_one_page_may_coexist_the_smaller_is_used() -> None:
 
 def test_t5_a_write_on_a_read_only_entry_walks_again() -> None:
     stage = stage_with()
-    stage.m.vcpus[0].tlb.put(stage.m.tlb_key(1, 1), 1 << TLB_PFN_SHIFT | TLB_R)
+    stage.m.x86_vcpus[0].tlb.put(stage.m.tlb_key(1, 1), 1 << TLB_PFN_SHIFT | TLB_R)
     write = stage.write(0, 1)
     assert write.faults == []
     assert stage.cached(0, 1) & RWD == RWD
@@ -115,7 +116,7 @@ def test_t6_a_fault_drops_the_entries_for_its_address_only() -> None:
     reader.finish()
     sp, index = stage.entry(2)
     sp.spt[index] &= ~PT_WRITABLE_MASK
-    stage.m.vcpus[0].tlb.put(stage.m.tlb_key(2, 1), 2 << TLB_PFN_SHIFT | TLB_R)
+    stage.m.x86_vcpus[0].tlb.put(stage.m.tlb_key(2, 1), 2 << TLB_PFN_SHIFT | TLB_R)
     stage.access(0, 2, write=True).to(FAULT_ENTER)
     assert stage.cached(0, 2) == 0
 
@@ -125,7 +126,7 @@ def test_t7_a_flush_empties_every_vcpu_and_voids_walks() -> None:
     stage.read(1, 1)
     walker = stage.access(0, 1).to(WALK_LEAF)
     stage.m.flush_all()
-    assert all(vcpu.tlb.items() == vcpu.structure_cache.items() == [] for vcpu in stage.m.vcpus)
+    assert all(vcpu.tlb.items() == vcpu.structure_cache.items() == [] for vcpu in stage.m.x86_vcpus)
     walker.step()
     assert walker.points[-1] == WALK_TABLE  # from the root again
     assert walker.finish().faults == []

@@ -4,8 +4,8 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.observed import PF_FIXED, PF_WRITE_PROTECTED
-from reference_mmu.x86.aging import kvm_mmu_notifier_clear_young
 from reference_mmu.x86.points import TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
 from reference_mmu.x86.spte import is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn

@@ -10,19 +10,22 @@ import pytest
 from reference_mmu.changelog.patches import closure
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import Backing, Config, SlotConfig
+from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
-from reference_mmu.mm.mm import HOST_PROTNONE
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.tlb import lookup
+from reference_mmu.mm.host import HOST_PROTNONE
 from reference_mmu.observed import COUNT_VISITS, EV_FLUSH, EV_SHIFT, EV_WARN
 from reference_mmu.oracle import Oracle
 from reference_mmu.x86.aging import kvm_age_gfn
-from reference_mmu.x86.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.x86.fast_fault import fast_page_fault
-from reference_mmu.x86.fault import KvmPageFault, kvm_tdp_page_fault
+from reference_mmu.x86.fault import kvm_tdp_page_fault
 from reference_mmu.x86.machine import Machine
+from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.points import (
     AGE_SPTE,
@@ -83,6 +86,7 @@ from reference_mmu.x86.spte import (
 )
 from reference_mmu.x86.vcpu import vcpu_access
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
+from reference_mmu.x86.x86 import X86
 
 T = TypeVar("T")
 Paging = Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"]
@@ -92,12 +96,12 @@ FLUSH_CLAUSES = ("flush-iff-mmuw-cleared", "no-flush-on-clear-accessed", "shadow
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 
 
-class Recorder(Oracle):
+class Recorder(Oracle[Machine]):
     """What was warned about, which tables were freed, which pages were marked while mmu_lock was held for write."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self.freed: list[KvmMmuPage] = []
+        self.freed: list[PageTable] = []
         self.marked: list[tuple[int, bool]] = []
 
     def page_marked(self, m: Machine, pfn: int, dirty: bool) -> None:
@@ -110,15 +114,15 @@ class Recorder(Oracle):
     def bug(self, m: Machine, text: str) -> None:
         raise AssertionError(text)
 
-    def table_freed(self, m: Machine, sp: KvmMmuPage) -> None:
+    def table_freed(self, m: Machine, sp: PageTable) -> None:
         self.freed.append(sp)
 
 
 def machine(config: Config, semantics: Semantics = OLD) -> tuple[Machine, Recorder]:
     """A machine whose vCPUs have loaded the one root; actor 0 runs."""
     oracle = Recorder()
-    m = Machine(config.check(), semantics, actors=3, operations=8, oracle=oracle)
-    for vcpu in m.vcpus:
+    m = X86(config.check(), semantics, actors=3, operations=8, oracle=oracle)
+    for vcpu in m.x86_vcpus:
         kvm_mmu_load(m, vcpu)
     return m, oracle
 
@@ -158,7 +162,7 @@ def fault(
 ) -> tuple[list[int], int]:
     """vCPU 0 takes an exit for gfn."""
     m.srcu.lock(m.actor)
-    result = run(kvm_tdp_page_fault(m, m.vcpus[0], KvmPageFault(gfn, write, present, prefetch, False)))
+    result = run(kvm_tdp_page_fault(m, m.x86_vcpus[0], KvmPageFault(gfn, write, present, prefetch, False)))
     m.srcu.unlock(m.actor)
     return result
 
@@ -166,7 +170,7 @@ def fault(
 def access(m: Machine, vcpu: int, gfn: int, *, write: bool) -> list[int]:
     """The guest reads or writes, exits included."""
     m.actor = vcpu
-    points, _ = run(vcpu_access(m, m.vcpus[vcpu], gfn, write, False))
+    points, _ = run(vcpu_access(m, m.x86_vcpus[vcpu], gfn, write, False))
     return points
 
 
@@ -179,7 +183,7 @@ def ioctl(m: Machine, flow: Generator[int, None, None]) -> list[int]:
 
 def entry(m: Machine, gfn: int) -> tuple[KvmMmuPage, int]:
     """The table and the index of the leaf that maps gfn for vCPU 0, or of the entry where the walk ends."""
-    sp = m.vcpus[0].root
+    sp = m.x86_vcpus[0].root
     assert sp is not None
     while True:
         index = int(m.spte_index(gfn, sp.level))
@@ -254,12 +258,12 @@ def test_a_fault_maps_its_page(semantics: Semantics) -> None:
 
 def test_vcpus_share_the_page_tables() -> None:
     m, _ = machine(shadow("anon"))
-    assert m.vcpus[0].root is m.vcpus[1].root
+    assert m.x86_vcpus[0].root is m.x86_vcpus[1].root
     access(m, 0, 2, write=True)
     tables = len(m.page_tables)
     access(m, 1, 2, write=False)
     assert len(m.page_tables) == tables
-    assert m.vcpus[1].tlb.items() != []
+    assert m.x86_vcpus[1].tlb.items() != []
 
 
 def test_a_second_fault_on_the_same_page_is_spurious() -> None:
@@ -314,7 +318,7 @@ def test_another_pfn_replaces_the_leaf_and_flushes(semantics: Semantics) -> None
     points, ret = locked(m, mmu_set_spte(m, m.memslots[0], sp, index, ACC_ALL, 1, other, replacing))
     assert ret == RET_PF_FIXED
     assert SHADOW_FLUSH in points
-    assert m.vcpus[0].tlb.items() == []
+    assert m.x86_vcpus[0].tlb.items() == []
     assert spte_to_pfn(spte_of(m, 1)) == other
     check_rmaps(m)
     assert oracle.warnings == []
@@ -370,10 +374,10 @@ def test_a_write_under_logging_replaces_the_huge_page_by_small_ones(paging: Pagi
     assert not is_writable_pte(spte_of(m, 1))
     assert is_mmu_writable_spte(m.masks, spte_of(m, 1))
     access(m, 1, 2, write=False)
-    assert m.vcpus[1].lookup(m, 2) != 0
+    assert lookup(m, m.x86_vcpus[1], 2) != 0
     points = access(m, 0, 1, write=True)
     assert points.count(SHADOW_DROP_FLUSH) == 1
-    assert m.vcpus[1].lookup(m, 2) == 0
+    assert lookup(m, m.x86_vcpus[1], 2) == 0
     assert mapped(m, 4) == [1]
     assert level_of(m, 1) == 1
     assert m.is_dirty(m.memslots[0], 1)
@@ -528,7 +532,7 @@ def test_nothing_is_prefetched_that_could_not_be_written_or_aged(config: Config)
 def test_a_slot_that_changed_since_the_fault_looked_it_up_is_not_prefetched(change: str) -> None:
     m, _ = machine(shadow("anon"))
     m.srcu.lock(m.actor)
-    flow = kvm_tdp_page_fault(m, m.vcpus[0], KvmPageFault(1, True, False, False, False))
+    flow = kvm_tdp_page_fault(m, m.x86_vcpus[0], KvmPageFault(1, True, False, False, False))
     while next(flow) != FAULT_LOCK_W:
         pass
     slot = m.memslots[0].copy()
@@ -591,9 +595,9 @@ def test_a_zapped_page_stays_in_the_tlb_until_the_flush() -> None:
     m, _ = machine(shadow("anon"))
     access(m, 1, 1, write=True)
     locked(m, kvm_rmap_zap_gfn_range(m, 1, 2, False))
-    assert m.vcpus[1].lookup(m, 1) != 0
+    assert lookup(m, m.x86_vcpus[1], 1) != 0
     m.flush_all()
-    assert m.vcpus[1].lookup(m, 1) == 0
+    assert lookup(m, m.x86_vcpus[1], 1) == 0
 
 
 # --- aging -----------------------------------------------------------------------------------------------------
@@ -640,7 +644,7 @@ def test_without_accessed_bits_aging_tracks_accesses(semantics: Semantics) -> No
     assert is_access_track_spte(m.masks, spte)
     assert is_mmu_writable_spte(m.masks, spte)
     assert not is_accessed_spte(m.masks, spte)
-    assert m.vcpus[0].lookup(m, 1) != 0  # a writable entry outlives it
+    assert lookup(m, m.x86_vcpus[0], 1) != 0  # a writable entry outlives it
     assert oracle.warnings == []
     assert flushes(m) == 0
     assert locked(m, kvm_age_gfn(m, 1, 2, False)) == ([], False)
@@ -797,7 +801,7 @@ def test_write_protection_of_what_the_log_has_protected_still_flushes(semantics:
     assert spte_of(m, 1) & (W | MMUW) == MMUW
     points = ioctl(m, kvm_write_track_add_gfn(m, 1))
     assert TRACK_FLUSH in points
-    assert m.vcpus[1].lookup(m, 1) == 0
+    assert lookup(m, m.x86_vcpus[1], 1) == 0
     assert fault(m, 1, present=True)[1] == RET_PF_WRITE_PROTECTED
 
 
@@ -866,7 +870,7 @@ def test_deleting_a_slot_frees_everything_but_the_root_in_use(semantics: Semanti
     m, oracle = machine(shadow("anon", "thp"), semantics)
     access(m, 0, 1, write=True)
     access(m, 1, 5, write=True)
-    root = m.vcpus[0].root
+    root = m.x86_vcpus[0].root
     assert root is not None
     tables = list(m.page_tables)
     points = ioctl(m, kvm_delete_memslot(m, 0))
@@ -878,15 +882,15 @@ def test_deleting_a_slot_frees_everything_but_the_root_in_use(semantics: Semanti
     assert oracle.freed == [sp for sp in tables if sp is not root]
     check_rmaps(m)
 
-    for vcpu in m.vcpus:
+    for vcpu in m.x86_vcpus:
         assert not root.freed
         m.actor = int(vcpu.number)
         run(kvm_mmu_free_obsolete_roots(m, vcpu))
         run(kvm_mmu_reload(m, vcpu))
     assert root.freed
     assert flushes(m) == 2
-    assert m.vcpus[0].root is m.vcpus[1].root
-    assert m.active_mmu_pages == [m.vcpus[0].root]
+    assert m.x86_vcpus[0].root is m.x86_vcpus[1].root
+    assert m.active_mmu_pages == [m.x86_vcpus[0].root]
     assert oracle.warnings == []
 
 
@@ -897,7 +901,7 @@ def test_a_current_page_is_neither_zapped_nor_mistaken_for_an_obsolete_one(seman
     m, oracle = machine(shadow("anon", "anon", "anon", slots=slots), semantics)
     for gfn in (1, 5, 9):
         access(m, 0, gfn, write=True)
-    old_root = m.vcpus[0].root
+    old_root = m.x86_vcpus[0].root
     m.actor = IOCTL
     m.resched = -1
     flow = kvm_delete_memslot(m, 0)
@@ -908,7 +912,7 @@ def test_a_current_page_is_neither_zapped_nor_mistaken_for_an_obsolete_one(seman
     resched = m.resched
 
     access(m, 0, 5, write=True)
-    new_root = m.vcpus[0].root
+    new_root = m.x86_vcpus[0].root
     assert new_root is not old_root
     m.actor = IOCTL
     m.resched = resched
@@ -927,7 +931,7 @@ def test_a_zapped_page_is_not_freed_under_a_lockless_walker(semantics: Semantics
     locked(m, kvm_age_gfn(m, 1, 2, False))
     table, _ = entry(m, 1)
     m.actor = 1
-    walker = fast_page_fault(m, m.vcpus[1], KvmPageFault(1, True, False, False, False))
+    walker = fast_page_fault(m, m.x86_vcpus[1], KvmPageFault(1, True, False, False, False))
     assert next(walker) == FPF_READ
     ioctl(m, kvm_delete_memslot(m, 0))
     assert table.unlinked

@@ -3,9 +3,10 @@
 
 import pytest
 
-from reference_mmu.mm.mm import HOST_D, HOST_PROTNONE, HOST_W
+from reference_mmu.mm.host import HOST_D, HOST_PROTNONE, HOST_W
 from reference_mmu.observed import PF_INJECTED
-from reference_mmu.x86.points import GPTE_READ, GPTE_UPDATE, GUP_FAULT
+from reference_mmu.points import GUP_FAULT
+from reference_mmu.x86.points import GPTE_READ, GPTE_UPDATE
 from reference_mmu.x86.shadow_mmu.guest_walk import walk_addr
 from reference_mmu.x86.spte import ACC_ALL, ACC_EXEC_MASK, ACC_USER_MASK, PT_ACCESSED_MASK, PT_DIRTY_MASK
 from tests.guest_tables import DATA, LEAF, PTES, ROOT, THIRD, GuestStage, gpte
@@ -13,7 +14,7 @@ from tests.guest_tables import DATA, LEAF, PTES, ROOT, THIRD, GuestStage, gpte
 
 def walked(stage: GuestStage, page: int, *, write: bool = False) -> object:
     stage.m.srcu.lock(0)
-    result = stage.run(0, walk_addr(stage.m, stage.m.vcpus[0], page, write)).result
+    result = stage.run(0, walk_addr(stage.m, stage.m.x86_vcpus[0], page, write)).result
     stage.m.srcu.unlock(0)
     return result
 
@@ -21,7 +22,7 @@ def walked(stage: GuestStage, page: int, *, write: bool = False) -> object:
 def test_the_way_and_what_it_allows() -> None:
     stage = GuestStage()
     stage.set_word(ROOT, 0, gpte(LEAF, writable=False))
-    walker = stage.run(0, walk_addr(stage.m, stage.m.vcpus[0], DATA, False)).result
+    walker = stage.run(0, walk_addr(stage.m, stage.m.x86_vcpus[0], DATA, False)).result
     assert (walker.gfn, list(walker.table_gfn[1:]), list(walker.pt_access[1:])) == (4, [LEAF, ROOT], [5, ACC_ALL])
     assert walker.pte_access == ACC_EXEC_MASK | ACC_USER_MASK
 
@@ -71,7 +72,7 @@ def test_setting_a_bit_logs_the_table() -> None:
 def test_an_entry_that_changes_before_its_bit_is_set_makes_the_walk_start_over() -> None:
     stage = GuestStage()
     stage.set_word(LEAF, DATA, gpte(4, dirty=False))
-    walk = stage.thread(0, walk_addr(stage.m, stage.m.vcpus[0], DATA, True)).to(GPTE_UPDATE)
+    walk = stage.thread(0, walk_addr(stage.m, stage.m.x86_vcpus[0], DATA, True)).to(GPTE_UPDATE)
     stage.set_word(LEAF, DATA, gpte(5, dirty=False))
     assert walk.finish().result.gfn == 5
     assert walk.points.count(GPTE_READ) == 4
@@ -81,6 +82,6 @@ def test_an_entry_that_changes_before_its_bit_is_set_makes_the_walk_start_over()
 def test_a_table_that_is_not_in_memory_is_faulted_in() -> None:
     stage = GuestStage()
     stage.m.host.flags[LEAF] |= HOST_PROTNONE
-    walk = stage.run(0, walk_addr(stage.m, stage.m.vcpus[0], DATA, False))
+    walk = stage.run(0, walk_addr(stage.m, stage.m.x86_vcpus[0], DATA, False))
     assert GUP_FAULT in walk.points
     assert walk.result.gfn == 4

@@ -4,7 +4,7 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
-from reference_mmu.mm.primary import migrate_page
+from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.observed import PF_FIXED, PF_RETRY, PF_WRITE_PROTECTED
 from reference_mmu.x86.points import FAULT_LOCK_W, FAULT_SEQ, SHADOW_SET, TRACK_FLUSH
 from reference_mmu.x86.shadow_mmu.rmap import kvm_mmu_page_get_access, kvm_mmu_page_get_gfn

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
-from reference_mmu.mm.mm import HOST_PROTNONE
-from reference_mmu.mm.primary import change_protection_numa
+from reference_mmu.mm.host import HOST_PROTNONE
+from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.x86.points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
 from reference_mmu.x86.shadow_mmu.rmap import kvm_mmu_page_get_access
 from reference_mmu.x86.shadow_mmu.unsync import valid_sps_with_gptes
@@ -155,7 +155,7 @@ def test_a_load_of_cr3_protects_then_synchronizes(paging: str, semantics: Semant
 
 def test_a_store_before_the_protection_ends_is_synchronized() -> None:
     stage = unsynced(OLD, DATA, gpte(7))
-    load = stage.thread(1, load_cr3(stage.m, stage.m.vcpus[1], ROOT)).to(SYNC_FLUSH)
+    load = stage.thread(1, load_cr3(stage.m, stage.m.x86_vcpus[1], ROOT)).to(SYNC_FLUSH)
     assert stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(6)).faults == []
     load.finish()
     assert (stage.rights(DATA), stage.rights(OTHER)) == ("", "")

@@ -7,7 +7,7 @@ from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import GuestPte
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot
 from reference_mmu.observed import PF_FIXED, PF_INJECTED, PF_WRITE_PROTECTED
-from reference_mmu.x86.page_table import is_obsolete_sp
+from reference_mmu.x86.obsolete import is_obsolete_sp
 from reference_mmu.x86.points import EMULATE, GPTE_READ, PTE_WRITE_LOCK, PTE_WRITE_ZAP
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, IOCTL
@@ -84,7 +84,7 @@ def test_write_flooding_ends_the_shadow_page() -> None:
     assert not is_obsolete_sp(stage.m, root)
     stage.store_gpte(1, ROOT_PAGE, 3, 0)
     assert is_obsolete_sp(stage.m, root)
-    assert stage.m.vcpus[0].free_obsolete_roots
+    assert stage.m.x86_vcpus[0].free_obsolete_roots
     stage.read(0, DATA)
     assert stage.root() is not root
     assert root.freed

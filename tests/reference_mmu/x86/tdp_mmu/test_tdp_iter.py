@@ -5,12 +5,12 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.kvm.mmu_notifier import kvm_unmap_gfn_range
-from reference_mmu.mm.primary import change_protection_numa
+from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import COUNT_CHECKS
 from reference_mmu.x86.points import ITER_FLUSH, ITER_RELOCK_W, ZAP_LEAF
 from reference_mmu.x86.spte import PG_LEVEL_2M, PG_LEVEL_4K, SHADOW_NONPRESENT_VALUE
 from reference_mmu.x86.tdp_mmu.tdp_iter import TdpIter
+from reference_mmu.x86.unmap import kvm_unmap_gfn_range
 from tests.by_hand import MM, Stage
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])

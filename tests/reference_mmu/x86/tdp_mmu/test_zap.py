@@ -5,10 +5,11 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import disable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
-from reference_mmu.mm.primary import change_protection_numa
+from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import COUNT_CHANGES, PF_FIXED, PF_FROZEN
-from reference_mmu.x86.dirty_log import disable_dirty_log
+from reference_mmu.points import FAULT_RETRY
 from reference_mmu.x86.points import (
     BACK_ZAP,
     COLLAPSE_FLUSH,
@@ -16,7 +17,6 @@ from reference_mmu.x86.points import (
     COLLAPSE_RELOCK,
     COLLAPSE_YIELD_FLUSH,
     COLLAPSE_ZAP,
-    FAULT_RETRY,
     ITER_FLUSH,
     RANGE_FLUSH,
     ZAP_LEAF,
@@ -62,7 +62,7 @@ def test_the_pending_flush_survives_the_second_root_and_a_yield_clears_it(semant
         stage = Stage(semantics, nested=True)
         stage.write(0, 1)
         stage.write(0, 5)
-        stage.m.vcpus[1].guest_mode = True
+        stage.m.x86_vcpus[1].guest_mode = True
         stage.write(1, 1)
         stage.write(1, 5)
         assert len(stage.m.tdp_mmu_roots) == 2

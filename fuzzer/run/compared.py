@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is compared with what: two semantics, who leads, and the copies of the model that they run on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fuzzer.run.model import SHIPPED, Model
+from reference_mmu.changelog.semantics import Semantics
+
+Side = Literal["old", "new"]
+
+
+class Models(msgspec.Struct, frozen=True):
+    """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
+    has and old has not, else empty; `allowed`, the effects that the user says it may have."""
+
+    old: Model = SHIPPED
+    new: Model = SHIPPED
+    diff: str = ""
+    allowed: frozenset[str] = frozenset()
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """`old` against `new`, one of them leading."""
+
+    old: Semantics
+    new: Semantics
+    leader: Side
+    models: Models = Models()

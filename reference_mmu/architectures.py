@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The architectures that the model has, by the kernel's name for their folder in arch/."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .architecture import Architecture
+from .config import Config
+from .x86.architecture import X86Architecture
+
+ARCHITECTURES: Final[dict[str, Architecture]] = {
+    "x86": X86Architecture(),
+}
+
+
+def architecture_of(config: Config) -> Architecture:
+    """That of a configuration. Raises KeyError for one that there is not."""
+    return ARCHITECTURES[config.architecture]

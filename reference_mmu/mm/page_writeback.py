@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writing back pages that stay mapped (mm/page-writeback.c; page_mkclean() is in mm/rmap.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from mypy_extensions import i64
+
+from ..points import INV_IO
+from .filemap import wait_unlocked
+from .host import HOST_D, HOST_W
+from .huge_memory import split_huge_pmd
+from .mm import Mm
+from .page_io import pageout
+
+
+def writeback(mm: Mm, hva: i64) -> Generator[int, None, None]:
+    """Write back one page of a file (page_mkclean(), then I/O): it stays mapped, read-only and clean."""
+    yield from split_huge_pmd(mm, hva)
+    yield from wait_unlocked(mm, hva, hva + 1)
+    host = mm.host
+    if host.pte[hva] < 0:
+        return
+    yield from mm.mmu_notifier_invalidate_range_start(hva, hva + 1)
+    pfn = host.pte[hva]
+    if pfn >= 0:
+        if (host.flags[hva] & HOST_D) != 0:
+            host.pages[pfn].dirty = True
+        host.flags[hva] &= ~(HOST_W | HOST_D)
+    yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
+    yield INV_IO
+    if pfn >= 0 and host.pte[hva] == pfn and host.pages[pfn].dirty:
+        pageout(mm, pfn)

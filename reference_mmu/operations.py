@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Operations by number: what actors are asked to do.
+
+The numbers are an affair of the process that runs them: what is stored and shown names operations.  Which flow of the
+model an operation is, is the architecture's: x86/operations.py.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+READ: Final = 0
+WRITE: Final = 1
+PREFETCH: Final = 2
+NESTED: Final = 3
+WRITE_PTE: Final = 4
+INVLPG: Final = 5
+LOAD_CR3: Final = 6
+CLEAR_FLUSH_YOUNG: Final = 7
+CLEAR_YOUNG: Final = 8
+TEST_YOUNG: Final = 9
+NUMA_HINT: Final = 10
+MIGRATE: Final = 11
+RECLAIM: Final = 12
+WRITEBACK: Final = 13
+SHARE: Final = 14
+DISCARD: Final = 15
+COLLAPSE_HUGE: Final = 16
+ENABLE_LOG: Final = 17
+GET_LOG: Final = 18
+CLEAR_LOG: Final = 19
+DISABLE_LOG: Final = 20
+DELETE_SLOT: Final = 21
+CREATE_SLOT: Final = 22
+MOVE_SLOT: Final = 23
+TRACK: Final = 24
+UNTRACK: Final = 25
+ZAP_RANGE: Final = 26
+
+
+# The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the
+# frame: not present, whatever the rights.
+STORED_WRITABLE: Final[i64] = 1
+STORED_EXECUTABLE: Final[i64] = 2
+STORED_ACCESSED: Final[i64] = 4
+STORED_DIRTY: Final[i64] = 8
+STORED_SHIFT: Final[i64] = 4
+
+
+@mypyc_attr(acyclic=True)
+class Call:
+    """One operation: what kind it is, up to three arguments (of WRITE_PTE the third is an entry, STORED_*), and the
+    regions at which need_resched() is true while it walks page tables. `uid` names it for ever."""
+
+    def __init__(self, uid: i64, kind: i64, a: i64 = 0, b: i64 = 0, c: i64 = 0, resched: i64 = 0) -> None:
+        self.uid = uid
+        self.kind = kind
+        self.a = a
+        self.b = b
+        self.c = c
+        self.resched = resched

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Preemption points: where another CPU may run, and those of the common code of mm/ and virt/kvm/.
+
+A flow yields the number of a point.  Each architecture has a table of its own (x86/points.py) in which the points stand
+in the order in which flows reach them, inlined helpers included; a point's place there is its *rank*.  So two models
+that run the same operation can be compared by (operation, lap, rank) even when one of them has points that the other
+lacks.  A lap ends when the rank does not grow, i.e. when a loop came round.
+
+Numbers are names and no order: a new point takes any that is free in its table, and stays below 256.  CPython does not
+allocate such integers, so yielding one is free, and the fuzzer keeps a point in a byte (fuzzer.schedule.turns,
+fuzzer.run.coverage).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from librt.vecs import vec
+from mypy_extensions import i64, mypyc_attr
+
+N_POINTS: Final = 256
+END: Final = 0  # no point: where an actor stands between two operations
+
+# What an actor waits for at a point; 0: nothing.
+WANT_READ: Final = 1  # mmu_lock for read
+WANT_WRITE: Final = 2  # mmu_lock for write
+WANT_SRCU: Final = 3  # all SRCU readers of the actor's snapshot gone
+WANT_NOTIFIERS: Final = 4  # mn_active_invalidate_count == 0
+WANT_SLOTS_LOCK: Final = 5
+WANT_MMU: Final = 6  # what loading or dropping a root takes: Kvm.can_lock_mmu()
+WANT_HOST_PTE: Final = 7  # the host PTE the actor waits for is no longer busy
+
+
+class Point(NamedTuple):
+    """A row of a table. `function` is the kernel's; `about` says what has just happened there, or comes next. `patch`:
+    the point exists only with (`with_patch`) or only without it. `is_break`: a long walk has given up mmu_lock there,
+    to those who wait for it or in order to sleep."""
+
+    number: int
+    name: str
+    function: str
+    about: str
+    wants: int = 0
+    patch: str = ""
+    with_patch: bool = True
+    is_break: bool = False
+
+    def exists(self, patches: frozenset[str]) -> bool:
+        """Is there such a point with these patches?"""
+        return not self.patch or (self.patch in patches) == self.with_patch
+
+
+@mypyc_attr(acyclic=True)
+class PointTable:
+    """The points of an architecture by number: `ranks` counts from 1, `wants` is WANT_*, `breaks` is 1 where a walk has
+    given up mmu_lock. Raises ValueError for a number or a name that stands twice."""
+
+    def __init__(self, points: Iterable[Point]) -> None:
+        self.points = tuple(points)
+        self.ranks: vec[i64] = vec[i64]([0] * N_POINTS)
+        self.wants: vec[i64] = vec[i64]([0] * N_POINTS)
+        self.breaks: vec[i64] = vec[i64]([0] * N_POINTS)
+        self.names: list[str] = [""] * N_POINTS
+        self.places: list[str] = [""] * N_POINTS
+        self.numbers: dict[str, int] = {}
+        for rank, point in enumerate(self.points, 1):
+            if self.names[point.number] or point.name in self.numbers or not 0 < point.number < N_POINTS:
+                raise ValueError(f"point {point.number} '{point.name}' has a number or a name that is not its own")
+            self.ranks[point.number] = rank
+            self.wants[point.number] = point.wants
+            self.breaks[point.number] = int(point.is_break)
+            self.names[point.number] = point.name
+            self.places[point.number] = f"{point.function}: {point.about}"
+            self.numbers[point.name] = point.number
+
+
+# --- page faults: what every architecture has ------------------------------------------------------------------------
+FAULT_ENTER: Final = 8
+FAULT_RETRY: Final = 68
+
+FAULT_BEGINS: Final = Point(FAULT_ENTER, "fault.enter", "kvm_mmu_page_fault", "VM exit taken, SRCU held")
+FAULT_IS_RETRIED: Final = Point(
+    FAULT_RETRY, "fault.retry", "kvm_mmu_page_fault", "the fault ends with RETRY, the guest repeats the access"
+)
+
+# --- the primary MMU -------------------------------------------------------------------------------------------------
+GUP_WAIT: Final = 15
+GUP_FAULT: Final = 16
+MM_WAIT: Final = 19
+
+GUP: Final = (
+    Point(GUP_WAIT, "gup.wait", "migration_entry_wait", "the host PTE is busy or its page locked", wants=WANT_HOST_PTE),
+    Point(GUP_FAULT, "gup.fault", "faultin_page", "GUP-fast has failed, the host's own page fault comes next"),
+)
+MM: Final = (Point(MM_WAIT, "mm.wait", "folio_lock", "a page of the range is locked or busy", wants=WANT_HOST_PTE),)
+
+# --- mmu_notifier invalidation: an operation of its own, or inside GUP when that breaks CoW --------------------------
+INV_ACTIVE: Final = 20
+INV_LOCK: Final = 21
+INV_FLUSH: Final = 27
+INV_PRIMARY: Final = 28
+INV_CLEAN: Final = 29
+INV_END_LOCK: Final = 30
+INV_IO: Final = 31
+
+_START: Final = "kvm_mmu_notifier_invalidate_range_start"
+_END: Final = "kvm_mmu_notifier_invalidate_range_end"
+INVALIDATION_START: Final = (
+    Point(INV_ACTIVE, "inv.active", _START, "entered, mn_active_invalidate_count is raised next"),
+    Point(INV_LOCK, "inv.lock", _START, "counted as active, mmu_lock comes next", wants=WANT_WRITE),
+)
+INVALIDATION_END: Final = (
+    Point(INV_FLUSH, "inv.flush", _START, "SPTEs were zapped, flush requests posted"),
+    Point(INV_PRIMARY, "inv.primary", _START, "returned, the primary MMU may change its PTEs"),
+    Point(INV_CLEAN, "inv.clean", "shrink_folio_list", "host PTEs gone, page not yet written out, copied or freed"),
+    Point(INV_END_LOCK, "inv.end_lock", _END, "the host PTEs have changed, mmu_lock comes next", wants=WANT_WRITE),
+    Point(INV_IO, "inv.io", "shrink_folio_list", "the invalidation has ended, the page is written or freed next"),
+)
+
+# --- aging -----------------------------------------------------------------------------------------------------------
+AGE_LOCK: Final = 70
+AGE_FLUSH: Final = 73
+PLACEBO_AGE_FLUSH: Final = 74
+
+_AGING: Final = "kvm_handle_hva_range"
+AGING_START: Final = (Point(AGE_LOCK, "age.lock", _AGING, "memslots are known, mmu_lock comes next", wants=WANT_WRITE),)
+AGING_END: Final = (
+    Point(
+        AGE_FLUSH,
+        "age.flush",
+        _AGING,
+        "a page was young, flush requests posted",
+        patch="age-elides-tlb-flush",
+        with_patch=False,
+    ),
+    Point(PLACEBO_AGE_FLUSH, "placebo.age_flush", _AGING, "a flush that only the placebo has", patch="placebo-flush"),
+)
+
+# --- memslot updates -------------------------------------------------------------------------------------------------
+SLOTS_LOCK: Final = 80
+SLOTS_PREPARE: Final = 81
+SLOTS_SRCU: Final = 82
+SLOTS_SWAP: Final = 83
+SLOTS_SRCU_END: Final = 84
+
+_SWAP: Final = "kvm_swap_active_memslots"
+MEMSLOTS: Final = (
+    Point(SLOTS_LOCK, "slots.lock", "kvm_vm_ioctl", "an ioctl about a slot begins", wants=WANT_SLOTS_LOCK),
+    Point(SLOTS_PREPARE, "slots.prepare", _SWAP, "an INVALID copy is to be installed", wants=WANT_NOTIFIERS),
+    Point(SLOTS_SRCU, "slots.srcu", _SWAP, "the changed copy is active, readers have the old one", wants=WANT_SRCU),
+    Point(SLOTS_SWAP, "slots.swap", _SWAP, "the new slot is to be installed", wants=WANT_NOTIFIERS),
+    Point(SLOTS_SRCU_END, "slots.srcu_end", _SWAP, "the new slot is active, readers have the old", wants=WANT_SRCU),
+)
+
+# --- the dirty log ---------------------------------------------------------------------------------------------------
+GET_LOCK: Final = 121
+GET_WORD: Final = 122
+GET_FLUSH: Final = 126
+USER_COPY: Final = 140
+
+_GET: Final = "kvm_get_dirty_log_protect"
+HARVEST_START: Final = (
+    Point(GET_LOCK, "get.lock", _GET, "what hardware logs is on its way, mmu_lock comes next", wants=WANT_WRITE),
+    Point(GET_WORD, "get.word", _GET, "a word of the bitmap was taken, its SPTEs are not yet protected"),
+)
+HARVEST_END: Final = (Point(GET_FLUSH, "get.flush", _GET, "bits were taken, flush requests posted"),)
+COPYING: Final = (Point(USER_COPY, "user.copy", "userspace", "the ioctl has returned, the reported pages are copied"),)
