@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mypy_extensions import i64
 
 from .changelog.semantics import Semantics
@@ -20,6 +18,6 @@ class Architecture:
     def __init__(self, points: PointTable) -> None:
         self.points = points
 
-    def machine(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle[Any]) -> Vm:
+    def machine(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> Vm:
         """A machine of its own for so many actors and operations."""
         raise NotImplementedError

@@ -14,6 +14,12 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
 }
 
 
+def architecture_name(config: Config) -> str:
+    """Config.architecture, in compiled code: every machine asks this."""
+    arch = config.arch
+    return arch if isinstance(arch, str) else "x86"
+
+
 def architecture_of(config: Config) -> Architecture:
     """That of a configuration. Raises KeyError for one that there is not."""
-    return ARCHITECTURES[config.architecture]
+    return ARCHITECTURES[architecture_name(config)]

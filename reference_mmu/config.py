@@ -113,7 +113,8 @@ def _require(condition: bool, rule: str) -> None:
 def _check_geometry(config: Config) -> None:
     _require(1 <= config.vcpus <= MAX_VCPUS, f"vcpus is {config.vcpus}, must be 1..{MAX_VCPUS}")
     _require(1 <= config.bits <= 9, f"bits is {config.bits}, must be 1..9")
-    _require(2 <= config.levels <= 5, f"levels is {config.levels}, must be 2..5")
+    least = 2 if config.architecture == "x86" else 1
+    _require(least <= config.levels <= 5, f"levels is {config.levels}, must be {least}..5")
     _require(1 <= config.word_gfns <= 32, f"word_gfns is {config.word_gfns}, must be 1..32")
     _require(1 <= config.pml_entries <= 512, f"pml_entries is {config.pml_entries}, must be 1..512")
     _require(bool(config.backing), "backing is empty")

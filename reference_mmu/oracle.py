@@ -8,127 +8,124 @@ compare with a full scan.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
-
 from mypy_extensions import i64
 
 from .kvm.memslots import KvmMemorySlot
+from .kvm.observer import Observable
 from .kvm.page_table import PageTable
 from .kvm.vcpu import KvmVcpu
 
-M = TypeVar("M")
 
-
-class Oracle(Generic[M]):
+class Oracle:
     """Sees every event of one machine; `attach` is called once, before the first."""
 
-    def attach(self, m: M) -> None:
+    def attach(self, m: Observable) -> None:
         """The machine is wired; its initial state is complete."""
 
-    def spte_changed(self, m: M, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
+    def spte_changed(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
         """KVM stored an SPTE of a linked page table (hardware setting A or D is not reported)."""
 
-    def table_unlinked(self, m: M, sp: PageTable) -> None:
+    def table_unlinked(self, m: Observable, sp: PageTable) -> None:
         """A page table can no longer be reached from its root."""
 
-    def table_freed(self, m: M, sp: PageTable) -> None:
+    def table_freed(self, m: Observable, sp: PageTable) -> None:
         """Its memory may now be anything."""
 
-    def flushed(self, m: M) -> None:
+    def flushed(self, m: Observable) -> None:
         """A remote flush has ended: every vCPU's cache is empty."""
 
-    def mmu_unlocking(self, m: M) -> None:
+    def mmu_unlocking(self, m: Observable) -> None:
         """mmu_lock is about to be released by the running actor."""
 
-    def rcu_unlocking(self, m: M) -> None:
+    def rcu_unlocking(self, m: Observable) -> None:
         """An RCU read section is about to end."""
 
-    def walked_freed_table(self, m: M, vcpu: KvmVcpu, sp: PageTable, gfn: i64) -> None:
+    def walked_freed_table(self, m: Observable, vcpu: KvmVcpu, sp: PageTable, gfn: i64) -> None:
         """The page walker, or KVM, read a freed page table."""
 
-    def guest_entered(self, m: M, vcpu: KvmVcpu) -> None:
+    def guest_entered(self, m: Observable, vcpu: KvmVcpu) -> None:
         """The vCPU is in guest mode: what is requested from now on has to kick it out of there."""
 
-    def guest_accessed(self, m: M, vcpu: KvmVcpu, gfn: i64, pfn: i64, write: bool) -> None:
+    def guest_accessed(self, m: Observable, vcpu: KvmVcpu, gfn: i64, pfn: i64, write: bool) -> None:
         """A guest load or store reached memory (after it took effect)."""
 
-    def invalidate_started(self, m: M, hva_start: i64, hva_end: i64) -> None:
+    def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         """invalidate_range_start() returned: nothing may map the range until the matching end."""
 
-    def invalidate_ended(self, m: M, hva_start: i64, hva_end: i64) -> None:
+    def invalidate_ended(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         """invalidate_range_end() is about to let new mappings in."""
 
-    def page_freed(self, m: M, pfn: i64) -> None:
+    def page_freed(self, m: Observable, pfn: i64) -> None:
         """The last reference to a host page is gone."""
 
-    def discarded(self, m: M, hva: i64) -> None:
+    def discarded(self, m: Observable, hva: i64) -> None:
         """The process threw the contents of `hva` away."""
 
-    def page_marked(self, m: M, pfn: i64, dirty: bool) -> None:
+    def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
         """KVM marked a struct page accessed, or dirty and accessed."""
 
-    def page_put(self, m: M, pfn: i64) -> None:
+    def page_put(self, m: Observable, pfn: i64) -> None:
         """KVM is about to drop a reference."""
 
-    def flush_young(self, m: M) -> None:
+    def flush_young(self, m: Observable) -> None:
         """The running operation begins a clear_flush_young, the event after which OLD leaves no stale entry behind."""
 
-    def aged(self, m: M, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
+    def aged(self, m: Observable, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
         """An aging event over [gfn_start, gfn_end) was answered."""
 
-    def harvest_begun(self, m: M) -> None:
+    def harvest_begun(self, m: Observable) -> None:
         """KVM_GET_DIRTY_LOG has begun: what is in a PML buffer now belongs into its report."""
 
-    def bitmap_read(self, m: M, slot: KvmMemorySlot) -> None:
+    def bitmap_read(self, m: Observable, slot: KvmMemorySlot) -> None:
         """A harvest is about to look at the bitmap of the slot."""
 
-    def pml_drained(self, m: M, vcpu: KvmVcpu) -> None:
+    def pml_drained(self, m: Observable, vcpu: KvmVcpu) -> None:
         """The gfns of a PML buffer are in the bitmaps."""
 
-    def dirty_log_returned(self, m: M, slot: KvmMemorySlot) -> None:
+    def dirty_log_returned(self, m: Observable, slot: KvmMemorySlot) -> None:
         """A dirty-log ioctl (enable, GET, CLEAR) is about to return to userspace."""
 
-    def logging_enabled(self, m: M, slot: KvmMemorySlot) -> None:
+    def logging_enabled(self, m: Observable, slot: KvmMemorySlot) -> None:
         """The slot with LOG_DIRTY is active and the ioctl is about to return: userspace copies everything."""
 
-    def pages_copied(self, m: M, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
+    def pages_copied(self, m: Observable, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
         """Userspace copied the reported gfns first + n, n in mask."""
 
-    def logging_disabled(self, m: M, slot: KvmMemorySlot) -> None:
+    def logging_disabled(self, m: Observable, slot: KvmMemorySlot) -> None:
         """Userspace stopped the log; its copy is no longer kept up to date."""
 
-    def slot_zapped(self, m: M, slot: KvmMemorySlot) -> None:
+    def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         """An INVALID slot has been zapped: nothing may map it any more."""
 
-    def slot_removed(self, m: M, slot: KvmMemorySlot) -> None:
+    def slot_removed(self, m: Observable, slot: KvmMemorySlot) -> None:
         """The slot is gone, and what it logged with it."""
 
-    def tracked(self, m: M, gfn: i64) -> None:
+    def tracked(self, m: Observable, gfn: i64) -> None:
         """Write tracking was added and mmu_lock is about to be released."""
 
-    def untracked(self, m: M, gfn: i64) -> None:
+    def untracked(self, m: Observable, gfn: i64) -> None:
         """The last write tracking of a gfn is gone."""
 
-    def lockdep(self, m: M) -> None:
+    def lockdep(self, m: Observable) -> None:
         """A lock that the running code needs is not held, or one is held where it may sleep."""
 
-    def gpte_written(self, m: M, hva: i64, index: i64) -> None:
+    def gpte_written(self, m: Observable, hva: i64, index: i64) -> None:
         """A guest store has reached entry `index` of the page table in the page at hva."""
 
-    def gpte_write_begun(self, m: M, gfn: i64, index: i64) -> None:
+    def gpte_write_begun(self, m: Observable, gfn: i64, index: i64) -> None:
         """The emulator has stored the entry; the shadow pages follow."""
 
-    def gpte_write_emulated(self, m: M, gfn: i64, index: i64) -> None:
+    def gpte_write_emulated(self, m: Observable, gfn: i64, index: i64) -> None:
         """They have followed: to the guest, the store is complete."""
 
-    def guest_flush_begun(self, m: M, vcpu: KvmVcpu) -> None:
+    def guest_flush_begun(self, m: Observable, vcpu: KvmVcpu) -> None:
         """The guest executes INVLPG or loads CR3: what was stored before must count afterwards."""
 
-    def guest_flush_ended(self, m: M, vcpu: KvmVcpu, first: i64, end: i64) -> None:
+    def guest_flush_ended(self, m: Observable, vcpu: KvmVcpu, first: i64, end: i64) -> None:
         """The vCPU is about to go on; [first, end) are the virtual pages that were flushed."""
 
-    def warned(self, m: M, text: str) -> None:
+    def warned(self, m: Observable, text: str) -> None:
         """A WARN of the modelled code fired."""
 
-    def bug(self, m: M, text: str) -> None:
+    def bug(self, m: Observable, text: str) -> None:
         """A BUG_ON of the modelled code fired."""

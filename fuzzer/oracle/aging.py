@@ -6,8 +6,8 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
+from reference_mmu.kvm.observer import PTE_LEAF, PTE_TABLE, Observable
 from reference_mmu.kvm.page_table import PageTable
-from reference_mmu.kvm.vm import Vm
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -26,22 +26,22 @@ class Accesses:
         self.flush_young_uids: list[int] = []
         self.cleared_with_flush: dict[int, bool] = {}  # gfns whose last aging was a clear_flush_young
 
-    def flush_young(self, m: Vm) -> None:
+    def flush_young(self, m: Observable) -> None:
         self.flush_young_uids.append(int(m.uid))
 
     def accessed(self, gfn: i64) -> None:
         self.touched[gfn] = True
 
-    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
-        if not self.touched or m.pte_present(new_spte) or not m.pte_present(old_spte):
+    def spte_changed(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, was: i64, now: i64) -> None:
+        if not self.touched or now >= PTE_TABLE or was < PTE_TABLE:
             return
-        if not m.accessed_bits_go(sp, m.pte_leaf(old_spte, sp.level)):
+        if not m.accessed_bits_go(sp, was == PTE_LEAF):
             return
         first, end = m.leaf_gfns(sp, index, old_spte)
         for gfn in range(first, end):
             self.touched.pop(gfn, None)
 
-    def aged(self, m: Vm, start: i64, end: i64, young: bool, clear: bool) -> None:
+    def aged(self, m: Observable, start: i64, end: i64, young: bool, clear: bool) -> None:
         with_flush = m.uid in self.flush_young_uids
         touched = False
         noted = False

@@ -6,8 +6,8 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
+from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.vcpu import TLB_W
-from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.host import HOST_D
 
 
@@ -19,7 +19,7 @@ class Contents:
         self.reports = reports
         self.protected: dict[int, bool] = {}
 
-    def accessed(self, m: Vm, gfn: i64, pfn: i64, write: bool) -> None:
+    def accessed(self, m: Observable, gfn: i64, pfn: i64, write: bool) -> None:
         if m.host.pages[pfn].freed:
             self.reports.report("freed-page-access")
         elif not write and m.host.pages[pfn].data != m.host.reference[m.host.pages[pfn].hva]:
@@ -27,7 +27,7 @@ class Contents:
         if write and gfn in self.protected:
             self.reports.report("untracked-write")
 
-    def tracked(self, m: Vm, gfn: i64) -> None:
+    def tracked(self, m: Observable, gfn: i64) -> None:
         """E3 for the one who added tracking: nobody may still be able to write."""
         for vcpu in m.vcpus:
             if m.can_use(vcpu, gfn, gfn + 1, TLB_W):
@@ -37,7 +37,7 @@ class Contents:
     def untracked(self, gfn: i64) -> None:
         self.protected.pop(int(gfn), None)
 
-    def finish(self, m: Vm) -> None:
+    def finish(self, m: Observable) -> None:
         """Every store the guest made must be in memory, in the swap cache or in the backing store; and what the
         backing store does not have must be known to be dirty, by the page or by the host PTE."""
         host = m.host
@@ -48,7 +48,7 @@ class Contents:
                 self.reports.report("unsaved-write")
 
 
-def known_dirty(m: Vm, hva: i64) -> bool:
+def known_dirty(m: Observable, hva: i64) -> bool:
     """Would reclaim write out what is at `hva`, because of PG_dirty or of the host PTE?"""
     host = m.host
     pfn = host.pte[hva]

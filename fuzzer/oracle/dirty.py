@@ -11,11 +11,10 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from reference_mmu.kvm.memslot_update import find_slot
-from reference_mmu.kvm.memslots import KvmMemorySlot
+from reference_mmu.kvm.memslots import KvmMemorySlot, find_slot
+from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import KvmVcpu
-from reference_mmu.kvm.vm import Vm
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -28,14 +27,14 @@ class DirtyLog:
         # By actor in a harvest: what each PML buffer has held since before, by vCPU.
         self.owed: dict[int, dict[int, list[int]]] = {}
 
-    def start(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def start(self, m: Observable, slot: KvmMemorySlot) -> None:
         """Logging is on: copy everything."""
         self.copies[slot.number] = [image(m, slot.hva + offset) for offset in range(slot.npages)]
 
     def stop(self, slot: KvmMemorySlot) -> None:
         self.copies.pop(slot.number, None)
 
-    def copied(self, m: Vm, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
+    def copied(self, m: Observable, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
         copy = self.copies.get(slot.number)
         if copy is None:
             return
@@ -43,27 +42,27 @@ class DirtyLog:
             if (mask >> bit) & 1:
                 copy[first + bit] = image(m, slot.hva + first + bit)
 
-    def discarded(self, m: Vm, hva: i64) -> None:
+    def discarded(self, m: Observable, hva: i64) -> None:
         """Userspace threw the page away itself and knows that it is zero."""
         for slot in m.memslots:
             if slot.hva <= hva < slot.hva + slot.npages and slot.number in self.copies:
                 self.copies[slot.number][hva - slot.hva] = 0
 
-    def harvest_begun(self, m: Vm) -> None:
+    def harvest_begun(self, m: Observable) -> None:
         self.owed[int(m.actor)] = {int(vcpu.number): list(m.logged_by(vcpu)) for vcpu in m.vcpus}
 
     def drained(self, vcpu: KvmVcpu) -> None:
         for owed in self.owed.values():
             owed.pop(vcpu.number, None)
 
-    def bitmap_read(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def bitmap_read(self, m: Observable, slot: KvmMemorySlot) -> None:
         """What was logged before a GET is in the bitmap by now, unless the vCPU is on its way out: the kick does not
         wait for the exit. What was logged since is the next harvest's."""
         for number, gfns in self.owed.pop(int(m.actor), {}).items():
             if not m.vcpus[number].kicked and any(slot.contains(g) and not m.is_dirty(slot, g) for g in gfns):
                 self.reports.report("late-dirty-report")
 
-    def returned(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def returned(self, m: Observable, slot: KvmMemorySlot) -> None:
         """E4: an ioctl returns; no usable entry, and no SPTE, may let a clean page be written unseen."""
         in_flight = set(m.logged_in_flight())
         clean = [
@@ -82,11 +81,11 @@ class DirtyLog:
                 if entry & rights == rights and any(first <= gfn < end for gfn in clean):
                     self.reports.report("writable-after-dirty-log")
 
-    def finish(self, m: Vm) -> None:
+    def finish(self, m: Observable) -> None:
         """The last harvest, with all vCPUs stopped."""
         m.stop()
         for number, copy in self.copies.items():
-            slot = find_slot(m, number)
+            slot = find_slot(m.memslots, number)
             if slot is None or not slot.log_dirty_pages:
                 continue
             for offset in range(slot.npages):
@@ -96,7 +95,7 @@ class DirtyLog:
                     self.reports.report("lost-dirty-page")
 
 
-def image(m: Vm, hva: i64) -> int:
+def image(m: Observable, hva: i64) -> int:
     """What a copy of the page would hold: its stamp, and the guest's page-table entries in it, in which KVM sets A and
     D on its own. 0 for a page of zeroes."""
     digest = int(m.host.contents(hva))
@@ -106,7 +105,7 @@ def image(m: Vm, hva: i64) -> int:
     return digest
 
 
-def silent(m: Vm, root: PageTable, page: i64) -> bool:
+def silent(m: Observable, root: PageTable, page: i64) -> bool:
     """Would an entry made from the leaf of a page let the CPU write without KVM, or a log of hardware's, noticing?"""
     pte, level = m.leaf_of(root, page)
     return level != 0 and m.leaf_silent(root, pte)

@@ -12,13 +12,13 @@ from fuzzer.oracle.mappings import Mappings
 from fuzzer.oracle.reports import Reports, Violation
 from fuzzer.oracle.translations import Translations
 from reference_mmu.kvm.memslots import KvmMemorySlot
+from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import KvmVcpu
-from reference_mmu.kvm.vm import Vm
 from reference_mmu.oracle import Oracle
 
 
-class Judge(Oracle[Vm]):
+class Judge(Oracle):
     """The oracles of a machine of any architecture. One with more of its own puts a class on top: x86_judge.py."""
 
     def __init__(self) -> None:
@@ -40,111 +40,112 @@ class Judge(Oracle[Vm]):
     def report(self, invariant: str, detail: str = "") -> None:
         self.reports.report(invariant, detail)
 
-    def attach(self, m: Vm) -> None:
+    def attach(self, m: Observable) -> None:
         for slot in m.memslots:
             if slot.log_dirty_pages:
                 self.dirty.start(m, slot)
 
-    def finish(self, m: Vm) -> None:
+    def finish(self, m: Observable) -> None:
         """The program has ended: judge what is left."""
         self.dirty.finish(m)
         self.contents.finish(m)
         self.mappings.finish(m)
 
-    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
-        self.translations.spte_changed(m, sp, index, old_spte, new_spte)
-        self.mappings.spte_changed(m, sp, index, old_spte, new_spte)
-        self.accesses.spte_changed(m, sp, index, old_spte, new_spte)
+    def spte_changed(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
+        was, now = m.pte_kind(old_spte, sp.level), m.pte_kind(new_spte, sp.level)
+        self.translations.spte_changed(m, sp, index, old_spte, new_spte, was, now)
+        self.mappings.spte_changed(m, sp, index, old_spte, new_spte, was, now)
+        self.accesses.spte_changed(m, sp, index, old_spte, was, now)
 
-    def table_unlinked(self, m: Vm, sp: PageTable) -> None:
+    def table_unlinked(self, m: Observable, sp: PageTable) -> None:
         self.translations.table_unlinked(m, sp)
 
-    def table_freed(self, m: Vm, sp: PageTable) -> None:
+    def table_freed(self, m: Observable, sp: PageTable) -> None:
         self.translations.table_freed(m, sp)
         self.mappings.table_freed(m, sp)
 
-    def flushed(self, m: Vm) -> None:
+    def flushed(self, m: Observable) -> None:
         self.translations.flushed()
 
-    def mmu_unlocking(self, m: Vm) -> None:
+    def mmu_unlocking(self, m: Observable) -> None:
         self.translations.mmu_unlocking(m)
         self.mappings.mmu_unlocking(m)
 
-    def rcu_unlocking(self, m: Vm) -> None:
+    def rcu_unlocking(self, m: Observable) -> None:
         self.translations.rcu_unlocking(m)
 
-    def walked_freed_table(self, m: Vm, vcpu: KvmVcpu, sp: PageTable, gfn: i64) -> None:
+    def walked_freed_table(self, m: Observable, vcpu: KvmVcpu, sp: PageTable, gfn: i64) -> None:
         self.report("freed-table-walk")
 
-    def guest_entered(self, m: Vm, vcpu: KvmVcpu) -> None:
+    def guest_entered(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.mappings.guest_entered(m, vcpu)
 
-    def guest_accessed(self, m: Vm, vcpu: KvmVcpu, gfn: i64, pfn: i64, write: bool) -> None:
+    def guest_accessed(self, m: Observable, vcpu: KvmVcpu, gfn: i64, pfn: i64, write: bool) -> None:
         self.accesses.accessed(gfn)
         self.contents.accessed(m, gfn, pfn, write)
 
-    def invalidate_started(self, m: Vm, hva_start: i64, hva_end: i64) -> None:
+    def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         self.mappings.invalidate_started(m, hva_start, hva_end)
 
-    def invalidate_ended(self, m: Vm, hva_start: i64, hva_end: i64) -> None:
+    def invalidate_ended(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         self.mappings.invalidate_ended(hva_start, hva_end)
 
-    def page_freed(self, m: Vm, pfn: i64) -> None:
+    def page_freed(self, m: Observable, pfn: i64) -> None:
         self.mappings.page_freed(m, pfn)
 
-    def discarded(self, m: Vm, hva: i64) -> None:
+    def discarded(self, m: Observable, hva: i64) -> None:
         self.dirty.discarded(m, hva)
 
-    def page_marked(self, m: Vm, pfn: i64, dirty: bool) -> None:
+    def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
         self.mappings.page_marked(m, pfn)
 
-    def page_put(self, m: Vm, pfn: i64) -> None:
+    def page_put(self, m: Observable, pfn: i64) -> None:
         self.mappings.page_put(m, pfn)
 
-    def flush_young(self, m: Vm) -> None:
+    def flush_young(self, m: Observable) -> None:
         self.accesses.flush_young(m)
 
-    def aged(self, m: Vm, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
+    def aged(self, m: Observable, gfn_start: i64, gfn_end: i64, young: bool, clear: bool) -> None:
         self.accesses.aged(m, gfn_start, gfn_end, young, clear)
 
-    def harvest_begun(self, m: Vm) -> None:
+    def harvest_begun(self, m: Observable) -> None:
         self.dirty.harvest_begun(m)
 
-    def bitmap_read(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def bitmap_read(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.dirty.bitmap_read(m, slot)
 
-    def pml_drained(self, m: Vm, vcpu: KvmVcpu) -> None:
+    def pml_drained(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.dirty.drained(vcpu)
 
-    def dirty_log_returned(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def dirty_log_returned(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.dirty.returned(m, slot)
 
-    def logging_enabled(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def logging_enabled(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.dirty.start(m, slot)
 
-    def pages_copied(self, m: Vm, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
+    def pages_copied(self, m: Observable, slot: KvmMemorySlot, first: i64, mask: i64) -> None:
         self.dirty.copied(m, slot, first, mask)
 
-    def logging_disabled(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def logging_disabled(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.dirty.stop(slot)
 
-    def slot_zapped(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.mappings.slot_zapped(m, slot)
 
-    def slot_removed(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def slot_removed(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.dirty.stop(slot)
 
-    def tracked(self, m: Vm, gfn: i64) -> None:
+    def tracked(self, m: Observable, gfn: i64) -> None:
         self.contents.tracked(m, gfn)
 
-    def untracked(self, m: Vm, gfn: i64) -> None:
+    def untracked(self, m: Observable, gfn: i64) -> None:
         self.contents.untracked(gfn)
 
-    def lockdep(self, m: Vm) -> None:
+    def lockdep(self, m: Observable) -> None:
         self.report("lockdep")
 
-    def warned(self, m: Vm, text: str) -> None:
+    def warned(self, m: Observable, text: str) -> None:
         self.report("warn", text)
 
-    def bug(self, m: Vm, text: str) -> None:
+    def bug(self, m: Observable, text: str) -> None:
         self.report("bug", text)

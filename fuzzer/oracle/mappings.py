@@ -7,9 +7,9 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from reference_mmu.kvm.memslots import KvmMemorySlot, memslots_in_hva_range, search_memslots
+from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE, Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, KvmVcpu
-from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.host import HOST_W
 
 
@@ -22,8 +22,8 @@ class Mappings:
         self.invalidating: list[tuple[int, int]] = []
         self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
 
-    def invalidate_started(self, m: Vm, hva_start: i64, hva_end: i64) -> None:
-        """O6: nothing maps the range any more, in no root at all."""
+    def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
+        """Nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
         for gfn_range in memslots_in_hva_range(m.memslots, hva_start, hva_end):
             for root in m.roots():
@@ -36,79 +36,77 @@ class Mappings:
     def invalidate_ended(self, hva_start: i64, hva_end: i64) -> None:
         self.invalidating.remove((int(hva_start), int(hva_end)))
 
-    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
-        """What lockdep would say. O6 again: no new leaf for a range that is being invalidated. O8: none that lets the
-        guest write what the host process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile)."""
+    def spte_changed(
+        self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
+    ) -> None:
+        """The locks. No new leaf for a range that is being invalidated; none that lets the guest write what the host
+        process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile); no obsolete table below one that
+        is not."""
         self.judge_locks(m, sp)
-        if m.pte_present(new_spte) and m.pte_leaf(new_spte, sp.level):
-            first, stop = m.leaf_gfns(sp, index, new_spte)
-            if self.zapped and not m.pte_present(old_spte) and not m.invalid(m.top(sp)):
-                self.judge_slot(m, first)
-            gained = not m.pte_present(old_spte) or not m.pte_may_write(old_spte)
-            if gained and m.pte_may_write(new_spte):
-                self.judge_host_writable(m, first, sp.level)
-        if not m.pte_present(new_spte):
-            return
-        if not m.pte_leaf(new_spte, sp.level):
+        if now == PTE_LEAF:
+            self.judge_leaf(m, sp, index, old_spte, new_spte, was)
+        elif now == PTE_TABLE:
             # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
             if m.obsolete(m.table(m.pte_pfn(new_spte))) and not m.obsolete(m.top(sp)):
                 self.reports.report("obsolete-child")
-            return
-        if not self.invalidating:
-            return
+
+    def judge_leaf(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64) -> None:
         first, stop = m.leaf_gfns(sp, index, new_spte)
+        fresh = was != PTE_TABLE and was != PTE_LEAF
+        if self.zapped and fresh and not m.invalid(m.top(sp)):
+            self.judge_slot(m, first)
+        if m.pte_may_write(new_spte) and (fresh or not m.pte_may_write(old_spte)):
+            self.judge_host_writable(m, first, sp.level)
         for hva_start, hva_end in self.invalidating:
             for gfn_range in memslots_in_hva_range(m.memslots, hva_start, hva_end):
                 if first < gfn_range.end and gfn_range.start < stop:
                     self.reports.report("mapped-during-invalidation")
 
-    def judge_locks(self, m: Vm, sp: PageTable) -> None:
+    def judge_locks(self, m: Observable, sp: PageTable) -> None:
         """Every store to a page table needs the locks that the architecture says."""
         if not m.locks_allow_store(sp, self.reports.here):
             self.reports.report("unlocked-store")
 
-    def judge_slot(self, m: Vm, gfn: i64) -> None:
+    def judge_slot(self, m: Observable, gfn: i64) -> None:
         """A fault that began before its slot became INVALID must not map it after the zap."""
         slot = search_memslots(m.memslots, gfn)
         if slot is None or (slot.invalid and slot in self.zapped):
             self.reports.report("slot-still-mapped")
 
-    def table_freed(self, m: Vm, sp: PageTable) -> None:
+    def table_freed(self, m: Observable, sp: PageTable) -> None:
         """A freed page table must be empty: no zap can reach what it still maps."""
         for spte in sp.spt:
-            if m.pte_present(spte):
+            if m.pte_kind(spte, sp.level) >= PTE_TABLE:
                 self.reports.report("table-leak")
 
-    def mmu_unlocking(self, m: Vm) -> None:
+    def mmu_unlocking(self, m: Observable) -> None:
         """A vCPU leaves a root only if it is asked to: on one that was zapped it would fault for ever. One
         in guest mode has to be made to leave that as well, since it does not look at requests there."""
-        if m.mmu_lock.held[m.actor] > 0:
+        if m.mmu_lock.held[m.actor] > 0 or not m.any_obsolete_root():
             return
         for vcpu in m.vcpus:
-            root = m.root_of(vcpu)
-            if root is None or not m.obsolete(root):
+            if not m.on_obsolete_root(vcpu):
                 continue
             if not m.asked_to_leave(vcpu) or (vcpu.accessing and not vcpu.kicked):
                 self.reports.report("obsolete-root")
 
-    def guest_entered(self, m: Vm, vcpu: KvmVcpu) -> None:
+    def guest_entered(self, m: Observable, vcpu: KvmVcpu) -> None:
         """Whoever made the root obsolete has kicked the vCPU already, and will not do so again."""
-        root = m.root_of(vcpu)
-        if root is not None and m.obsolete(root):
+        if m.on_obsolete_root(vcpu):
             self.reports.report("obsolete-root")
 
-    def judge_host_writable(self, m: Vm, first: i64, level: i64) -> None:
+    def judge_host_writable(self, m: Observable, first: i64, level: i64) -> None:
         for gfn in range(first, first + m.pages_per_hpage(level)):
             slot = search_memslots(m.memslots, gfn)
             if slot is not None and (m.host.flags[slot.hva + gfn - slot.base_gfn] & HOST_W) == 0:
                 self.reports.report("illegal-spte")
 
-    def page_freed(self, m: Vm, pfn: i64) -> None:
-        """O7: nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
+    def page_freed(self, m: Observable, pfn: i64) -> None:
+        """Nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
         for sp in m.linked_tables():
             pages = m.pages_per_hpage(sp.level)
             for spte in sp.spt:
-                leaf = m.pte_present(spte) and m.pte_leaf(spte, sp.level)
+                leaf = m.pte_kind(spte, sp.level) == PTE_LEAF
                 if leaf and m.pte_pfn(spte) <= pfn < m.pte_pfn(spte) + pages:
                     self.reports.report("mapped-freed-page")
         for vcpu in m.vcpus:
@@ -119,17 +117,17 @@ class Mappings:
                     if entry >> TLB_PFN_SHIFT <= pfn < (entry >> TLB_PFN_SHIFT) + end - first:
                         self.reports.report("mapped-freed-page")
 
-    def page_marked(self, m: Vm, pfn: i64) -> None:
-        """O2, O3: marks belong under mmu_lock, on a page that is held."""
+    def page_marked(self, m: Observable, pfn: i64) -> None:
+        """Marks belong under mmu_lock, on a page that is held."""
         if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("late-page-mark")
 
-    def page_put(self, m: Vm, pfn: i64) -> None:
-        """O1"""
+    def page_put(self, m: Observable, pfn: i64) -> None:
+        """KVM drops a page reference: it must hold one."""
         if m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("refcount-underflow")
 
-    def slot_zapped(self, m: Vm, slot: KvmMemorySlot) -> None:
+    def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         """A deleted or moved slot must be gone from every root somebody can load."""
         self.zapped.extend(other for other in m.memslots if other.invalid and other.number == slot.number)
         for root in m.roots():
@@ -141,7 +139,7 @@ class Mappings:
             if m.can_use(vcpu, slot.base_gfn, slot.end_gfn()):
                 self.reports.report("slot-still-mapped")
 
-    def finish(self, m: Vm) -> None:
+    def finish(self, m: Observable) -> None:
         """References and counts at rest, and SPTEs no flow may leave behind."""
         if m.mmu_invalidate_in_progress != 0 or m.mn_active_invalidate_count != 0:
             self.reports.report("invalidation-imbalance")
@@ -155,7 +153,7 @@ class Mappings:
             if not m.invalid(root):
                 self.judge_form(m, root)
 
-    def judge_form(self, m: Vm, root: PageTable) -> None:
+    def judge_form(self, m: Observable, root: PageTable) -> None:
         """Every reachable entry: not frozen, its table neither freed nor unlinked, its leaf the slot's page."""
         stack = [root]
         while stack:
@@ -164,9 +162,10 @@ class Mappings:
                 self.reports.report("illegal-spte")
                 continue
             for spte in sp.spt:
-                if m.pte_frozen(spte):
+                kind = m.pte_kind(spte, sp.level)
+                if kind == PTE_FROZEN:
                     self.reports.report("illegal-spte")
-                elif m.pte_present(spte) and not m.pte_leaf(spte, sp.level):
+                elif kind == PTE_TABLE:
                     stack.append(m.table(m.pte_pfn(spte)))
         if not m.pages_are_gfns():
             self.judge_pfns(m, root)
@@ -178,7 +177,7 @@ class Mappings:
                 if level != 0 and not slot.invalid and m.pfn_in_leaf(spte, level, gfn) != m.host.pte[hva]:
                     self.reports.report("illegal-spte")
 
-    def judge_pfns(self, m: Vm, root: PageTable) -> None:
+    def judge_pfns(self, m: Observable, root: PageTable) -> None:
         """The same for virtual pages: the leaf maps a page that the host still has there."""
         for addr in m.pages():
             spte, level = m.leaf_of(root, addr)

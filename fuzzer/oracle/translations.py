@@ -14,9 +14,9 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from reference_mmu.kvm.locks import GracePeriod
+from reference_mmu.kvm.observer import PTE_LEAF, PTE_TABLE, Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, TLB_W, KvmVcpu
-from reference_mmu.kvm.vm import Vm
 
 
 @mypyc_attr(acyclic=True)
@@ -55,20 +55,22 @@ class Translations:
         # Ranges whose table an actor zapped since the last flush.
         self.unflushed: list[Taken] = []
 
-    def spte_changed(self, m: Vm, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
-        if self.unflushed and sp.level > 1 and m.pte_present(new_spte) and m.pte_leaf(new_spte, sp.level):
+    def spte_changed(
+        self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
+    ) -> None:
+        if self.unflushed and sp.level > 1 and now == PTE_LEAF:
             self.note_huge_before_flush(m, sp, index)
-        if not m.pte_present(old_spte) or sp.unlinked:
+        if was < PTE_TABLE or sp.unlinked:
             return
-        if not takes_away(m, sp.level, old_spte, new_spte) or m.flushes_later():
+        if not takes_away(m, old_spte, new_spte, was, now) or m.flushes_later():
             return
         first, end = m.reach(sp, index)
         taken = Taken(m.actor, m.top(sp), first, end)
         self.taken.append(taken)
-        if not m.pte_leaf(old_spte, sp.level) and not m.pte_present(new_spte):
+        if was == PTE_TABLE and now < PTE_TABLE:
             self.unflushed.append(taken)
 
-    def note_huge_before_flush(self, m: Vm, sp: PageTable, index: i64) -> None:
+    def note_huge_before_flush(self, m: Observable, sp: PageTable, index: i64) -> None:
         """A huge leaf where a table that somebody else zapped may still be cached: the same translations, so legal."""
         pages = m.pages_per_hpage(sp.level)
         first = sp.gfn + index * pages
@@ -83,7 +85,7 @@ class Translations:
         for taken in self.taken:
             taken.settled = True
 
-    def table_unlinked(self, m: Vm, sp: PageTable) -> None:
+    def table_unlinked(self, m: Observable, sp: PageTable) -> None:
         """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those. There a
         page may be linked and unlinked again: only the last time counts."""
         known = self.find(sp)
@@ -99,7 +101,7 @@ class Translations:
                 return unlinked
         return None
 
-    def mmu_unlocking(self, m: Vm) -> None:
+    def mmu_unlocking(self, m: Observable) -> None:
         """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now. An entry made after
         a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it unlocks.
         """
@@ -122,7 +124,7 @@ class Translations:
         """Does anybody still owe a flush for gfn?"""
         return any(not taken.settled and taken.root is root and taken.first <= gfn < taken.end for taken in self.taken)
 
-    def judge_gfn(self, m: Vm, vcpu: KvmVcpu, gfn: i64) -> None:
+    def judge_gfn(self, m: Observable, vcpu: KvmVcpu, gfn: i64) -> None:
         root = m.root_of(vcpu)
         assert root is not None
         for at in range(vcpu.tlb.n):
@@ -132,14 +134,14 @@ class Translations:
                 if invariant:
                     self.reports.report(invariant)
 
-    def rcu_unlocking(self, m: Vm) -> None:
+    def rcu_unlocking(self, m: Observable) -> None:
         """E2: once the read section ends the unlinked tables may be freed and reused."""
         for unlinked in self.unlinked:
             if unlinked.owed and unlinked.actor == m.actor:
                 unlinked.owed = False
                 self.judge_references(m, unlinked.sp)
 
-    def table_freed(self, m: Vm, sp: PageTable) -> None:
+    def table_freed(self, m: Observable, sp: PageTable) -> None:
         """E2 again, for what KVM itself walks without mmu_lock. A root is never unlinked: its users hold references."""
         unlinked = self.find(sp)
         if unlinked is not None:
@@ -150,7 +152,7 @@ class Translations:
         if m.walked_when_freed(sp):
             self.judge_references(m, sp)
 
-    def judge_references(self, m: Vm, sp: PageTable) -> None:
+    def judge_references(self, m: Observable, sp: PageTable) -> None:
         for vcpu in m.vcpus:
             if vcpu.structure_cache.n != 0 and m.usable(vcpu):
                 for at in range(vcpu.structure_cache.n):
@@ -158,20 +160,21 @@ class Translations:
                         self.reports.report("freed-table-reference")
 
 
-def takes_away(m: Vm, level: i64, old_spte: i64, new_spte: i64) -> bool:
-    """Could an entry made from old_spte be wrong under new_spte, for more than W, A or D?"""
-    if m.pte_frozen(new_spte) or not m.pte_present(new_spte):
+def takes_away(m: Observable, old_spte: i64, new_spte: i64, was: i64, now: i64) -> bool:
+    """Could an entry made from old_spte, which was a table or a leaf, be wrong under new_spte, for more than W, A or
+    D?"""
+    if now < PTE_TABLE:
         return True
-    if not m.pte_leaf(old_spte, level):
-        return m.pte_leaf(new_spte, level)
-    if not m.pte_leaf(new_spte, level):
+    if was == PTE_TABLE:
+        return now == PTE_LEAF
+    if now == PTE_TABLE:
         return False  # a split: same translations
     if m.pte_pfn(old_spte) != m.pte_pfn(new_spte):
         return True
     return m.pte_may_write(old_spte) and not m.pte_may_write(new_spte)
 
 
-def staleness(m: Vm, root: PageTable, gfn: i64, entry: i64) -> str:
+def staleness(m: Observable, root: PageTable, gfn: i64, entry: i64) -> str:
     """The invariant a TLB entry for gfn breaks, "" if it is in order."""
     spte, level = m.leaf_of(root, gfn)
     if level == 0 or m.pfn_in_leaf(spte, level, gfn) != entry >> TLB_PFN_SHIFT:

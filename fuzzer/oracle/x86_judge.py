@@ -9,9 +9,9 @@ from mypy_extensions import i64
 
 from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.judge import Judge
+from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.vcpu import KvmVcpu
-from reference_mmu.kvm.vm import Vm
-from reference_mmu.x86.observed_mmu import ObservedMmu
+from reference_mmu.x86.x86 import X86
 
 # The WARN that tdp-fault-warn-flush-mmuw adds on purpose: an effect of that patch, not a violation.
 ANNOUNCED_WARN: Final = "tdp_mmu_map: fault cleared MMU_WRITABLE"
@@ -24,35 +24,35 @@ class X86Judge(Judge):
         super().__init__()
         self.guest_tables = GuestTables(self.reports)
 
-    def attach(self, m: Vm) -> None:
-        self.guest_tables.attach(cast(ObservedMmu, m))
+    def attach(self, m: Observable) -> None:
+        self.guest_tables.attach(cast(X86, m))
         super().attach(m)
 
-    def mmu_unlocking(self, m: Vm) -> None:
+    def mmu_unlocking(self, m: Observable) -> None:
         super().mmu_unlocking(m)
-        x86 = cast(ObservedMmu, m)
+        x86 = cast(X86, m)
         if x86.indirect_shadow_pages:
             self.guest_tables.mmu_unlocking(x86)
 
-    def discarded(self, m: Vm, hva: i64) -> None:
+    def discarded(self, m: Observable, hva: i64) -> None:
         super().discarded(m, hva)
-        self.guest_tables.discarded(cast(ObservedMmu, m), hva)
+        self.guest_tables.discarded(cast(X86, m), hva)
 
-    def gpte_written(self, m: Vm, hva: i64, index: i64) -> None:
-        self.guest_tables.written(cast(ObservedMmu, m), hva, index)
+    def gpte_written(self, m: Observable, hva: i64, index: i64) -> None:
+        self.guest_tables.written(cast(X86, m), hva, index)
 
-    def gpte_write_begun(self, m: Vm, gfn: i64, index: i64) -> None:
-        self.guest_tables.write_begun(cast(ObservedMmu, m), gfn, index)
+    def gpte_write_begun(self, m: Observable, gfn: i64, index: i64) -> None:
+        self.guest_tables.write_begun(cast(X86, m), gfn, index)
 
-    def gpte_write_emulated(self, m: Vm, gfn: i64, index: i64) -> None:
-        self.guest_tables.write_emulated(cast(ObservedMmu, m), gfn, index)
+    def gpte_write_emulated(self, m: Observable, gfn: i64, index: i64) -> None:
+        self.guest_tables.write_emulated(cast(X86, m), gfn, index)
 
-    def guest_flush_begun(self, m: Vm, vcpu: KvmVcpu) -> None:
+    def guest_flush_begun(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.guest_tables.flush_begins(vcpu)
 
-    def guest_flush_ended(self, m: Vm, vcpu: KvmVcpu, first: i64, end: i64) -> None:
-        self.guest_tables.flush_ends(cast(ObservedMmu, m), vcpu, first, end)
+    def guest_flush_ended(self, m: Observable, vcpu: KvmVcpu, first: i64, end: i64) -> None:
+        self.guest_tables.flush_ends(cast(X86, m), vcpu, first, end)
 
-    def warned(self, m: Vm, text: str) -> None:
+    def warned(self, m: Observable, text: str) -> None:
         if text != ANNOUNCED_WARN:
             super().warned(m, text)

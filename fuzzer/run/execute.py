@@ -29,7 +29,17 @@ class Execution(Choices):
         super().__init__([RunningActor(number, calls, points) for number, calls in enumerate(script.calls)], points)
         self.steps: i64 = 0
 
+    def find_ready(self) -> i64:
+        found: i64 = 0
+        for running in self.actors:
+            if self.can_run(running):
+                self.ready[found] = running.number
+                found += 1
+        self.n_ready = found
+        return found
+
     def can_run(self, running: RunningActor) -> bool:
+        """Has it something left to do, and waits for nothing?"""
         return running.uid >= 0 and (running.wants == 0 or self.m.can_run(running.number, running.wants))
 
     # --- running --------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from __future__ import annotations
 from fuzzer.oracle.translations import staleness
 from fuzzer.run.execute import Execution
 from fuzzer.schedule.scheduler import Scheduler
+from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, KvmVcpu
-from reference_mmu.kvm.vm import Vm
 from reference_mmu.points import GET_FLUSH, GET_WORD
 
 
@@ -56,7 +56,7 @@ class Paranoid:
         """What the page walker may set at any time."""
         return int(self.execution.m.hardware_bits())
 
-    def scan(self, m: Vm, vcpu: KvmVcpu) -> None:
+    def scan(self, m: Observable, vcpu: KvmVcpu) -> None:
         """Every entry, page by page, against the SPTE as it is now."""
         root = m.root_of(vcpu)
         assert root is not None

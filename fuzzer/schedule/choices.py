@@ -21,19 +21,9 @@ class Choices:
         self.ready: vec[i64] = vec[i64]([0] * len(actors))
         self.n_ready: i64 = 0
 
-    def can_run(self, running: RunningActor) -> bool:
-        """Has it something left to do, and waits for nothing?"""
-        raise NotImplementedError
-
     def find_ready(self) -> i64:
         """Find those that can run; returns how many."""
-        found: i64 = 0
-        for running in self.actors:
-            if self.can_run(running):
-                self.ready[found] = running.number
-                found += 1
-        self.n_ready = found
-        return found
+        raise NotImplementedError
 
     def is_ready(self, actor: i64) -> bool:
         """Is the actor among those that the last find_ready() found?"""

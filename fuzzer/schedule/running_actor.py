@@ -40,7 +40,8 @@ class RunningActor:
 
     def come_to(self, point: i64) -> None:
         """The operation goes on to a point."""
-        rank = self.points.ranks[point]
+        points = self.points
+        rank = points.ranks[point]
         if point == FAULT_ENTER:
             self.faults += 1
             self.lap = 0
@@ -48,7 +49,7 @@ class RunningActor:
             self.lap += 1
         self.at = point
         self.rank = rank
-        self.wants = self.points.wants[point]
+        self.wants = points.wants[point]
 
     def end_operation(self) -> None:
         """The operation is over; the next one is the next."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from fuzzer.program.words import page_range, page_word
 from reference_mmu.config import Config
+from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_W
 from reference_mmu.kvm.vm import Vm
@@ -65,11 +66,12 @@ def _entries(m: Vm, sp: PageTable, start: int, where: str) -> Iterator[tuple[str
         spte = int(sp.spt[index])
         first = start + index * span
         pages = page_range(first, span)
-        if m.pte_frozen(spte):
+        kind = m.pte_kind(spte, sp.level)
+        if kind == PTE_FROZEN:
             yield f"SPTE {page} {pages}{where}", "FROZEN"
-        elif m.pte_present(spte) and m.pte_leaf(spte, sp.level):
+        elif kind == PTE_LEAF:
             yield f"SPTE {page} {pages}{where}", m.leaf_words(spte)
-        elif m.pte_present(spte):
+        elif kind == PTE_TABLE:
             yield from _entries(m, m.table(m.pte_pfn(spte)), first, where)
 
 

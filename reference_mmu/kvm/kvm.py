@@ -8,7 +8,6 @@ the kernel's name.  So nothing in this room imports an architecture.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 from librt.vecs import vec
 from mypy_extensions import i64
@@ -17,7 +16,6 @@ from ..bits import bit_ull
 from ..changelog.semantics import Semantics
 from ..config import Config, SlotConfig
 from ..mm.host import PTE_BUSY
-from ..mm.mm import Mm
 from ..observed import COUNT_CHANGES, COUNT_CHECKS, COUNT_VISITS, EV_READ, EV_WARN, Observed
 from ..operations import Call
 from ..oracle import Oracle
@@ -31,28 +29,23 @@ from ..points import (
     WANT_WRITE,
     PointTable,
 )
-from .locks import GracePeriod, ReadSections, RwLock
+from .locks import GracePeriod
 from .memslots import KvmGfnRange, KvmMemorySlot, search_memslots
+from .observer import Observable
 from .page_table import PageTable
 from .vcpu import KvmVcpu
 
 
-class Kvm(Mm):
-    """A virtual machine without its architecture. Fields carry the kernel's names; mmu_invalidate_* and those from
-    memslots on are those of struct kvm."""
+class Kvm(Observable):
+    """A virtual machine without its architecture. Fields carry the kernel's names."""
 
     def __init__(
-        self, config: Config, points: PointTable, sem: Semantics, actors: i64, operations: i64, oracle: Oracle[Any]
+        self, config: Config, points: PointTable, sem: Semantics, actors: i64, operations: i64, oracle: Oracle
     ) -> None:
-        super().__init__(config, actors)
-        self.points = points  # of the architecture
+        super().__init__(config, points, actors)
         self.sem = sem
         self.oracle = oracle
         self.observed = Observed(operations)
-        self.bits: i64 = config.bits
-        self.levels: i64 = config.levels
-        self.entries: i64 = bit_ull(self.bits)
-        self.word_gfns: i64 = config.word_gfns
         self.manual_dirty_log_protect = config.manual_protect
         self.dirty_log_initially_set = config.initially_set
 
@@ -60,21 +53,9 @@ class Kvm(Mm):
         self.resched_every: i64 = 0  # or else, for a long walk: true whenever it has come so many regions further
         self.resched_region: i64 = 0  # where it last was
 
-        self.mmu_lock = RwLock(actors)
-        self.srcu = ReadSections(actors)
-        self.rcu = ReadSections(actors)
         self.srcu_waiters: list[GracePeriod | None] = [None] * actors
         self.slots_lock = False
-        self.rcu_callbacks: list[PageTable] = []
-
-        self.mmu_invalidate_seq: i64 = 0
-        self.mmu_invalidate_in_progress: i64 = 0
-        self.mmu_invalidate_range_start: i64 = 0
-        self.mmu_invalidate_range_end: i64 = 0
-        self.mn_active_invalidate_count: i64 = 0
         self.nr_memslots_dirty_logging: i64 = 0
-        self.memslots: list[KvmMemorySlot] = []
-        self.vcpus: list[KvmVcpu] = []
 
     def create_memslots(self, config: Config) -> None:
         """Those of the configuration, as userspace has set them up before the program begins."""
@@ -150,27 +131,6 @@ class Kvm(Mm):
             vcpu.flush()
         self.oracle.flushed(self)
 
-    # --- geometry ---------------------------------------------------------------------------------------------
-
-    def pages_per_hpage(self, level: i64) -> i64:
-        """KVM_PAGES_PER_HPAGE(level)"""
-        return bit_ull((level - 1) * self.bits)
-
-    def gfn_round_for_level(self, gfn: i64, level: i64) -> i64:
-        return gfn & ~(bit_ull((level - 1) * self.bits) - 1)
-
-    def spte_index(self, gfn: i64, level: i64) -> i64:
-        """SPTE_INDEX()"""
-        return (gfn >> ((level - 1) * self.bits)) & (self.entries - 1)
-
-    def tlb_key(self, gfn: i64, level: i64) -> i64:
-        """Names the page of size `level` around gfn."""
-        return (gfn >> ((level - 1) * self.bits)) << 3 | level
-
-    def table_key(self, gfn: i64, level: i64) -> i64:
-        """Names the page table of `level` that translates gfn."""
-        return (gfn >> (level * self.bits)) << 3 | level
-
     # --- memslots ---------------------------------------------------------------------------------------------
 
     def kvm_memslots(self) -> list[KvmMemorySlot]:
@@ -181,13 +141,6 @@ class Kvm(Mm):
     def gfn_to_memslot(self, gfn: i64) -> KvmMemorySlot | None:
         """The slot of `gfn`, None for MMIO."""
         return search_memslots(self.kvm_memslots(), gfn)
-
-    def gfn_of_hva(self, hva: i64) -> i64:
-        """The gfn that a host page backs, -1: none."""
-        for slot in self.memslots:
-            if slot.hva <= hva < slot.hva + slot.npages:
-                return slot.base_gfn + hva - slot.hva
-        return -1
 
     # --- waiting ----------------------------------------------------------------------------------------------
 
@@ -300,11 +253,6 @@ class Kvm(Mm):
         if slot.log_dirty_pages and len(slot.dirty_bitmap) != 0:
             offset = gfn - slot.base_gfn
             slot.dirty_bitmap[offset // self.word_gfns] |= bit_ull(offset % self.word_gfns)
-
-    def is_dirty(self, slot: KvmMemorySlot, gfn: i64) -> bool:
-        """Is the gfn's bit set in the slot's bitmap?"""
-        offset = gfn - slot.base_gfn
-        return (slot.dirty_bitmap[offset // self.word_gfns] >> (offset % self.word_gfns)) & 1 != 0
 
     # --- guest and host pages ---------------------------------------------------------------------------------
 

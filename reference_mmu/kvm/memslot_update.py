@@ -9,21 +9,14 @@ from mypy_extensions import i64
 
 from ..points import SLOTS_LOCK, SLOTS_PREPARE, SLOTS_SRCU, SLOTS_SRCU_END, SLOTS_SWAP
 from .kvm import Kvm
-from .memslots import KvmMemorySlot
-
-
-def find_slot(kvm: Kvm, number: i64) -> KvmMemorySlot | None:
-    for slot in kvm.memslots:
-        if slot.number == number:
-            return slot
-    return None
+from .memslots import KvmMemorySlot, find_slot
 
 
 def id_to_memslot(kvm: Kvm, number: i64) -> KvmMemorySlot | None:
     """find_slot() for an ioctl, which goes on to change the slot or its bitmap. kvm_arch_flush_remote_tlbs_memslot()
     has the reason: slots_lock makes the next ioctl see the flush of this one."""
     kvm.lockdep_assert(kvm.slots_lock)
-    return find_slot(kvm, number)
+    return find_slot(kvm.memslots, number)
 
 
 def replace_slot(kvm: Kvm, number: i64, slot: KvmMemorySlot | None) -> None:

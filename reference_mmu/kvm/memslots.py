@@ -73,3 +73,11 @@ def memslots_in_hva_range(slots: list[KvmMemorySlot], hva_start: i64, hva_end: i
         if start < end:
             ranges.append(KvmGfnRange(slot, start - slot.hva + slot.base_gfn, end - slot.hva + slot.base_gfn))
     return ranges
+
+
+def find_slot(slots: list[KvmMemorySlot], number: i64) -> KvmMemorySlot | None:
+    """The slot of that number in a set, whoever asks; id_to_memslot() is for ioctls."""
+    for slot in slots:
+        if slot.number == number:
+            return slot
+    return None

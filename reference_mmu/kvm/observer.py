@@ -12,10 +12,21 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from .kvm import Kvm
-from .memslots import search_memslots
+from ..bits import bit_ull
+from ..config import Config
+from ..mm.mm import Mm
+from ..points import PointTable
+from .locks import ReadSections, RwLock
+from .memslots import KvmMemorySlot, search_memslots
 from .page_table import PageTable
 from .vcpu import KvmVcpu
+
+# What an entry of a page table is: nothing, on its way out (somebody is taking it away at the moment), or what leads to a
+# table or to a page.
+PTE_NONE: Final[i64] = 0
+PTE_FROZEN: Final[i64] = 1
+PTE_TABLE: Final[i64] = 2
+PTE_LEAF: Final[i64] = 3
 
 # In what two leaves of one page differ: Observable.leaf_difference().
 LEAF_ACCESSED: Final = 1
@@ -23,21 +34,69 @@ LEAF_DIRTY: Final = 2
 LEAF_ELSE: Final = 4
 
 
-class Observable(Kvm):
-    """A machine that can be read."""
+class Observable(Mm):
+    """The part of a machine that can be read; mmu_invalidate_* and those from memslots on are fields of struct kvm."""
+
+    def __init__(self, config: Config, points: PointTable, actors: i64) -> None:
+        super().__init__(config, actors)
+        self.points = points  # of the architecture
+        self.bits: i64 = config.bits
+        self.levels: i64 = config.levels
+        self.entries: i64 = bit_ull(self.bits)
+        self.word_gfns: i64 = config.word_gfns
+
+        self.mmu_lock = RwLock(actors)
+        self.srcu = ReadSections(actors)
+        self.rcu = ReadSections(actors)
+        self.rcu_callbacks: list[PageTable] = []
+
+        self.mmu_invalidate_seq: i64 = 0
+        self.mmu_invalidate_in_progress: i64 = 0
+        self.mmu_invalidate_range_start: i64 = 0
+        self.mmu_invalidate_range_end: i64 = 0
+        self.mn_active_invalidate_count: i64 = 0
+        self.memslots: list[KvmMemorySlot] = []
+        self.vcpus: list[KvmVcpu] = []
+
+    # --- geometry ---------------------------------------------------------------------------------------------
+
+    def pages_per_hpage(self, level: i64) -> i64:
+        """KVM_PAGES_PER_HPAGE(level)"""
+        return bit_ull((level - 1) * self.bits)
+
+    def gfn_round_for_level(self, gfn: i64, level: i64) -> i64:
+        return gfn & ~(bit_ull((level - 1) * self.bits) - 1)
+
+    def spte_index(self, gfn: i64, level: i64) -> i64:
+        """SPTE_INDEX()"""
+        return (gfn >> ((level - 1) * self.bits)) & (self.entries - 1)
+
+    def tlb_key(self, gfn: i64, level: i64) -> i64:
+        """Names the page of size `level` around gfn."""
+        return (gfn >> ((level - 1) * self.bits)) << 3 | level
+
+    def table_key(self, gfn: i64, level: i64) -> i64:
+        """Names the page table of `level` that translates gfn."""
+        return (gfn >> (level * self.bits)) << 3 | level
+
+    # --- memslots and the dirty log -----------------------------------------------------------------------------
+
+    def gfn_of_hva(self, hva: i64) -> i64:
+        """The gfn that a host page backs, -1: none."""
+        for slot in self.memslots:
+            if slot.hva <= hva < slot.hva + slot.npages:
+                return slot.base_gfn + hva - slot.hva
+        return -1
+
+    def is_dirty(self, slot: KvmMemorySlot, gfn: i64) -> bool:
+        """Is the gfn's bit set in the slot's bitmap?"""
+        offset = gfn - slot.base_gfn
+        return (slot.dirty_bitmap[offset // self.word_gfns] >> (offset % self.word_gfns)) & 1 != 0
 
     # --- what an entry says -----------------------------------------------------------------------------------
 
-    def pte_present(self, pte: i64) -> bool:
-        """Does the entry lead to a page or to a table?"""
-        raise NotImplementedError
-
-    def pte_frozen(self, pte: i64) -> bool:
-        """Is somebody taking the entry away at the moment?"""
-        return False
-
-    def pte_leaf(self, pte: i64, level: i64) -> bool:
-        """Does a present entry lead to a page?"""
+    def pte_kind(self, pte: i64, level: i64) -> i64:
+        """PTE_*: what an entry of a table of this level is."""
         raise NotImplementedError
 
     def pte_pfn(self, pte: i64) -> i64:
@@ -114,6 +173,15 @@ class Observable(Kvm):
         """Can nobody load this root any more, of whatever generation?"""
         return self.invalid(root)
 
+    def any_obsolete_root(self) -> bool:
+        """Has any vCPU loaded a root that is obsolete?"""
+        return any(self.on_obsolete_root(vcpu) for vcpu in self.vcpus)
+
+    def on_obsolete_root(self, vcpu: KvmVcpu) -> bool:
+        """Has the vCPU loaded a root that is obsolete?"""
+        root = self.root_of(vcpu)
+        return root is not None and self.obsolete(root)
+
     def asked_to_leave(self, vcpu: KvmVcpu) -> bool:
         """Will the vCPU drop its root before it enters the guest again?"""
         return False
@@ -162,10 +230,11 @@ class Observable(Kvm):
         sp = root
         while True:
             pte = sp.spt[self.spte_index(page, sp.level)]
-            if not self.pte_present(pte):
-                return 0, 0
-            if self.pte_leaf(pte, sp.level):
+            kind = self.pte_kind(pte, sp.level)
+            if kind == PTE_LEAF:
                 return pte, sp.level
+            if kind != PTE_TABLE:
+                return 0, 0
             sp = self.table(self.pte_pfn(pte))
 
     def pfn_in_leaf(self, pte: i64, level: i64, page: i64) -> i64:
@@ -177,7 +246,7 @@ class Observable(Kvm):
         tables = list(self.roots())
         for sp in tables:  # grows while it is walked
             for pte in sp.spt:
-                if self.pte_present(pte) and not self.pte_leaf(pte, sp.level):
+                if self.pte_kind(pte, sp.level) == PTE_TABLE:
                     tables.append(self.table(self.pte_pfn(pte)))
         return tables
 

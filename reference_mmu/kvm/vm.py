@@ -8,15 +8,15 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
+from .kvm import Kvm
 from .mmu_notifier import (
     kvm_mmu_notifier_clear_flush_young,
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
-from .observer import Observable
 
 
-class Vm(Observable):
+class Vm(Kvm):
     """The notifier's operations (kvm_mmu_notifier_ops)."""
 
     def mmu_notifier_invalidate_range_start(self, start: i64, end: i64) -> Generator[int, None, None]:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mypy_extensions import i64
 
 from ..architecture import Architecture
@@ -22,5 +20,5 @@ class X86Architecture(Architecture):
     def __init__(self) -> None:
         super().__init__(POINTS)
 
-    def machine(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle[Any]) -> Vm:
+    def machine(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> Vm:
         return X86(config, sem, actors, operations, oracle)

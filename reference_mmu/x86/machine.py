@@ -6,7 +6,7 @@ What common code asks of x86 is in x86.py, a class on top of this one: it needs 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from mypy_extensions import i64
 
@@ -33,7 +33,7 @@ from .vcpu_arch import Vcpu
 class Machine(Vm):
     """A virtual machine of x86, its whole state."""
 
-    def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle[Any]) -> None:
+    def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
         super().__init__(config, POINTS, sem, actors, operations, oracle)
         self.masks = SpteMasks(config.paging, sem)
         # The root level holds no leaves, and hardware has none above 1G.
@@ -124,7 +124,7 @@ class Machine(Vm):
             hva = self.host.pages[pfn].hva
             gfn = self.gfn_of_hva(hva)
             if write:
-                self.store_gpte(self.x86_vcpus[vcpu.number], hva)
+                self.store_gpte(cast(Vcpu, vcpu), hva)
         self.oracle.guest_accessed(self, vcpu, gfn, pfn, write)
 
     def store_gpte(self, vcpu: Vcpu, hva: i64) -> None:

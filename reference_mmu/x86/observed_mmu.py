@@ -7,7 +7,7 @@ from typing import cast
 
 from mypy_extensions import i64
 
-from ..kvm.observer import LEAF_ACCESSED, LEAF_DIRTY, LEAF_ELSE, Observable
+from ..kvm.observer import LEAF_ACCESSED, LEAF_DIRTY, LEAF_ELSE, PTE_FROZEN, PTE_LEAF, PTE_NONE, PTE_TABLE, Observable
 from ..kvm.page_table import PageTable
 from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_W, KvmVcpu
 from .machine import Machine
@@ -26,6 +26,7 @@ from .spte import (
     restore_acc_track_spte,
     spte_to_pfn,
 )
+from .vcpu_arch import Vcpu
 
 
 class ObservedMmu(Machine):
@@ -33,14 +34,10 @@ class ObservedMmu(Machine):
 
     # --- what an SPTE says --------------------------------------------------------------------------------------
 
-    def pte_present(self, pte: i64) -> bool:
-        return is_shadow_present_pte(pte)
-
-    def pte_frozen(self, pte: i64) -> bool:
-        return is_frozen_spte(pte)
-
-    def pte_leaf(self, pte: i64, level: i64) -> bool:
-        return is_last_spte(pte, level)
+    def pte_kind(self, pte: i64, level: i64) -> i64:
+        if is_shadow_present_pte(pte):
+            return PTE_LEAF if is_last_spte(pte, level) else PTE_TABLE
+        return PTE_FROZEN if is_frozen_spte(pte) else PTE_NONE
 
     def pte_pfn(self, pte: i64) -> i64:
         return spte_to_pfn(pte)
@@ -61,7 +58,7 @@ class ObservedMmu(Machine):
         return not self.logs_by_d(cast(KvmMmuPage, root)) or (pte & self.masks.hw_dirty) != 0
 
     def silent_rights(self, vcpu: KvmVcpu) -> i64:
-        root = self.x86_vcpus[vcpu.number].root
+        root = cast(Vcpu, vcpu).root
         assert root is not None
         return TLB_W | TLB_D if self.logs_by_d(root) else TLB_W
 
@@ -96,21 +93,21 @@ class ObservedMmu(Machine):
     # --- tables, roots, vCPUs ---------------------------------------------------------------------------------------
 
     def tables(self) -> list[PageTable]:
-        return list(self.page_tables)
+        return cast(list[PageTable], self.page_tables)
 
     def table(self, number: i64) -> PageTable:
         return self.page_tables[number]
 
     def roots(self) -> list[PageTable]:
         if self.tdp_mmu_enabled:
-            return list(self.tdp_mmu_roots)
+            return cast(list[PageTable], self.tdp_mmu_roots)
         return [sp for sp in self.active_mmu_pages if sp.level == self.levels]
 
     def top(self, sp: PageTable) -> PageTable:
         return cast(KvmMmuPage, sp).top()
 
     def root_of(self, vcpu: KvmVcpu) -> PageTable | None:
-        return self.x86_vcpus[vcpu.number].root
+        return cast(Vcpu, vcpu).root
 
     def same_users(self, root: PageTable, other: PageTable) -> bool:
         """A shadow page belongs to no root."""
@@ -128,8 +125,16 @@ class ObservedMmu(Machine):
             return False  # no shadow page; it goes with the next request
         return is_obsolete_sp(self, cast(KvmMmuPage, root))
 
+    def any_obsolete_root(self) -> bool:
+        """As in every machine, without a call for each vCPU: every unlocking asks this."""
+        for vcpu in self.x86_vcpus:
+            root = vcpu.root
+            if root is not None and (root.invalid or (not root.tdp_mmu_page and self.obsolete(root))):
+                return True
+        return False
+
     def asked_to_leave(self, vcpu: KvmVcpu) -> bool:
-        return self.x86_vcpus[vcpu.number].free_obsolete_roots
+        return cast(Vcpu, vcpu).free_obsolete_roots
 
     def locks_allow_store(self, sp: PageTable, here: i64) -> bool:
         """mmu_lock, for write in the shadow MMU, and in the TDP MMU an RCU section as well; fast_page_fault() has RCU
@@ -159,7 +164,7 @@ class ObservedMmu(Machine):
         return [gfn for vcpu in self.x86_vcpus for gfn in vcpu.pml_buffer] + self.fast_pf_marking
 
     def logged_by(self, vcpu: KvmVcpu) -> list[int]:
-        return self.x86_vcpus[vcpu.number].pml_buffer
+        return cast(Vcpu, vcpu).pml_buffer
 
     def stop(self) -> None:
         for vcpu in self.x86_vcpus:

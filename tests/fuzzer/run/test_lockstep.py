@@ -15,7 +15,6 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
 from fuzzer.reproducer import trace_digest
 from fuzzer.run.compare import Comparison, by_scheduler, by_switches, by_turns
-from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import MAX_LONE_RETRIES, Pair
 from fuzzer.run.model import SHIPPED, LoadedModel, Model
 from fuzzer.run.outcome import Outcome

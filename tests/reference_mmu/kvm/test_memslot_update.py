@@ -5,7 +5,8 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.kvm.memslot_update import find_slot, kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
+from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
+from reference_mmu.kvm.memslots import find_slot
 from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
@@ -69,7 +70,7 @@ def test_a_moved_slot_is_found_at_its_new_place_only(semantics: Semantics) -> No
     stage = Stage(semantics)
     stage.write(0, 1)
     stage.run(IOCTL, kvm_move_memslot(stage.m, 0, 16))
-    slot = find_slot(stage.m, 0)
+    slot = find_slot(stage.m.memslots, 0)
     assert slot is not None
     assert (int(slot.base_gfn), slot.invalid) == (16, False)
     stage.write(0, 17)

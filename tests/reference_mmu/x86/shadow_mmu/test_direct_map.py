@@ -16,6 +16,7 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
+from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.tlb import lookup
 from reference_mmu.mm.host import HOST_PROTNONE
@@ -96,7 +97,7 @@ FLUSH_CLAUSES = ("flush-iff-mmuw-cleared", "no-flush-on-clear-accessed", "shadow
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 
 
-class Recorder(Oracle[Machine]):
+class Recorder(Oracle):
     """What was warned about, which tables were freed, which pages were marked while mmu_lock was held for write."""
 
     def __init__(self) -> None:
@@ -104,17 +105,17 @@ class Recorder(Oracle[Machine]):
         self.freed: list[PageTable] = []
         self.marked: list[tuple[int, bool]] = []
 
-    def page_marked(self, m: Machine, pfn: int, dirty: bool) -> None:
+    def page_marked(self, m: Observable, pfn: int, dirty: bool) -> None:
         assert m.mmu_lock.state < 0
         self.marked.append((int(pfn), dirty))
 
-    def warned(self, m: Machine, text: str) -> None:
+    def warned(self, m: Observable, text: str) -> None:
         self.warnings.append(text)
 
-    def bug(self, m: Machine, text: str) -> None:
+    def bug(self, m: Observable, text: str) -> None:
         raise AssertionError(text)
 
-    def table_freed(self, m: Machine, sp: PageTable) -> None:
+    def table_freed(self, m: Observable, sp: PageTable) -> None:
         self.freed.append(sp)
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lockstep, oracles, minimizer, story and picture on an architecture that has nothing of x86."""
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from fuzzer.minimize.minimize import Minimizer
+from fuzzer.program.ops import (
+    ClearFlushYoung,
+    ClearYoung,
+    DeleteSlot,
+    EnableLog,
+    GetLog,
+    Migrate,
+    NumaHint,
+    Read,
+    Reclaim,
+    Write,
+)
+from fuzzer.program.program import Actor, Program
+from fuzzer.reproducer import encode_reproducer
+from fuzzer.run.compare import Comparison, Models, by_scheduler
+from fuzzer.run.model import SHIPPED
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.tell.film import film
+from fuzzer.tell.story import tell
+from reference_mmu.architectures import ARCHITECTURES
+from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.config import ConfigError
+from tests.golden import golden
+from tests.tiny_architecture import NAME, BrokenModel, TinyArchitecture, tiny_config
+
+PROGRAM = Program(
+    tiny_config(),
+    (
+        Actor("vcpu", (Write(0, 1), Read(1, 3), Write(2, 1), Write(3, 5))),
+        Actor("vcpu", (Read(4, 1), Write(5, 3), Read(6, 5), Write(7, 1))),
+        Actor(
+            "mm", (NumaHint(8, 1, 2), ClearYoung(9, 0, 4), Reclaim(10, 1), Migrate(11, 3), ClearFlushYoung(12, 0, 4))
+        ),
+        Actor("ioctl", (EnableLog(13, 0), GetLog(14, 0), DeleteSlot(15, 0))),
+    ),
+)
+SEEDS = range(120)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(ARCHITECTURES, NAME, TinyArchitecture())
+    yield
+
+
+def outcomes(comparison: Comparison) -> Iterator[Outcome]:
+    for seed in SEEDS:
+        drive = by_scheduler(STRATEGIES[seed % len(STRATEGIES)], seed)
+        yield comparison.run(PROGRAM, drive)
+
+
+@pytest.mark.parametrize("leader", ["old", "new"])
+def test_two_that_are_alike_differ_in_nothing_and_break_nothing(leader: str) -> None:
+    """OLD and NEW differ in patches of x86 and in one of the notifier, which elides a flush."""
+    for outcome in outcomes(Comparison(OLD, OLD, "old" if leader == "old" else "new")):
+        assert outcome.violations("old") == outcome.violations("new") == {}
+        assert outcome.divergences == []
+        assert not outcome.pair.truncated
+
+
+def test_a_patch_of_common_code_shows_there_too() -> None:
+    effects = {d.effect for outcome in outcomes(Comparison(OLD, NEW, "old")) for d in outcome.divergences}
+    assert "fewer-flushes" in effects
+
+
+def broken() -> tuple[Comparison, Outcome]:
+    """The first run in which the missing flush shows. Of 120 schedules dozens show it."""
+    comparison = Comparison(OLD, OLD, "old", Models(SHIPPED, BrokenModel()))
+    return comparison, next(o for o in outcomes(comparison) if "stale-translation" in o.violations("new"))
+
+
+def test_a_missing_flush_is_found_shrunk_and_told() -> None:
+    comparison, outcome = broken()
+    assert "stale-translation" not in outcome.violations("old")
+
+    def shows(_program: Program, seen: Outcome, _replay: object) -> bool:
+        return "stale-translation" in seen.violations("new")
+
+    result = Minimizer(comparison, shows).minimize(PROGRAM, outcome.turns)
+    assert result is not None
+    assert result.story.program.operations() <= 3
+    told = tell(comparison, result.story)
+    said = " ".join(word for row in told.rows for word in (*row.new.seen, *row.new.broken))
+    assert "stale-translation: " in said
+    assert "SPTE gfn " in said
+    assert "pfn " in said
+    places = {change.group for frame in film(comparison, result.story) for change in frame.new}
+    assert {"SPTE", "host PTE"} <= places
+
+
+def test_an_architecture_that_is_not_there_is_refused() -> None:
+    strange = msgspec.structs.replace(PROGRAM, config=msgspec.structs.replace(PROGRAM.config, arch="vax"))
+    with pytest.raises(ConfigError, match="architecture 'vax' is none of x86, tiny"):
+        strange.check()
+
+
+def test_a_program_of_x86_need_not_say_so() -> None:
+    reproducer = golden("bug-219588")
+    assert b'"arch"' not in encode_reproducer(reproducer)
+    assert PROGRAM.check().config.architecture == NAME
