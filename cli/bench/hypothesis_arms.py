@@ -23,9 +23,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from cli.bench.drawn import drawn_programs
 from cli.bench.runner import fresh_pair, outcome_of
 from fuzzer.program.program import Program
-from fuzzer.program.strategies import programs, schedules
 from fuzzer.run.compare import Comparison, Drive
 from fuzzer.run.lockstep import Pair
+from fuzzer.strategies import programs, schedules
 from reference_mmu.changelog.semantics import NEW, OLD
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fuzzer.program.ops import AnyOperation
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import WRITTEN, Script, script_of
-from fuzzer.program.strategies import structured_programs
+from fuzzer.strategies import structured_programs
 from reference_mmu import operations
 from reference_mmu.config import Config
 from reference_mmu.operations import Call

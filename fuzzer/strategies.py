@@ -30,7 +30,7 @@ try:
     from hypothesis import strategies as st
 except ImportError as error:
     raise ImportError(
-        "fuzzer.program.strategies needs Hypothesis, which mmufuzz does not install: pip install hypothesis"
+        "fuzzer.strategies needs Hypothesis, which mmufuzz does not install: pip install hypothesis"
     ) from error
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fuzzer.program.ops import KINDS, Operation, Write
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program, decode_program
-from fuzzer.program.strategies import (
+from fuzzer.run.compare import Comparison, Drive
+from fuzzer.strategies import (
     device_operations,
     ioctl_operations,
     mm_operations,
@@ -20,7 +21,6 @@ from fuzzer.program.strategies import (
     structured_programs,
     vcpu_operations,
 )
-from fuzzer.run.compare import Comparison, Drive
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config, GuestPaging
 
@@ -91,10 +91,9 @@ def writes(program: Program) -> bool:
 
 
 def test_without_hypothesis_it_says_what_to_do() -> None:
-    script = "import sys; sys.modules['hypothesis'] = None\nimport fuzzer.program.strategies"
+    script = "import sys; sys.modules['hypothesis'] = None\nimport fuzzer.strategies"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode != 0
     assert run.stderr.splitlines()[-1] == (
-        "ImportError: fuzzer.program.strategies needs Hypothesis, which mmufuzz does not install: "
-        "pip install hypothesis"
+        "ImportError: fuzzer.strategies needs Hypothesis, which mmufuzz does not install: pip install hypothesis"
     )
