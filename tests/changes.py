@@ -30,7 +30,7 @@ def unified(file: str, before: str, after: str) -> str:
     return "".join(difflib.unified_diff(was, now, f"a/reference_mmu/{file}", f"b/reference_mmu/{file}"))
 
 
-_OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
+_OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)\n"
 ALWAYS_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, _OWED.replace("if flush:", "if True:")))
 NO_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, ""))
 HANGS: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, "        while flush:\n            pass\n"))

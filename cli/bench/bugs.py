@@ -40,7 +40,7 @@ BUGS: Final = (
         "invalidate_range_start() returns without the flush",
         "kvm/mmu_notifier.py:kvm_mmu_notifier_invalidate_range_start:flush-call:1",
         "kvm_mmu_notifier_invalidate_range_start",
-        "yield from kvm_flush_remote_tlbs(m, INV_FLUSH)",
+        "yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)",
         "pass",
     ),
     Bug(
@@ -96,7 +96,7 @@ BUGS: Final = (
         "of two invalidations at a time, faults are held off the first one's end only",
         "kvm/mmu_notifier.py:kvm_mmu_invalidate_range_add:seq:4",
         "kvm_mmu_invalidate_range_add",
-        "m.mmu_invalidate_range_end = max(m.mmu_invalidate_range_end, end)",
+        "kvm.mmu_invalidate_range_end = max(kvm.mmu_invalidate_range_end, end)",
         "pass",
     ),
     Bug(

@@ -28,7 +28,7 @@ VARIABLE: Final = "MMUFUZZ_PLANTED"
 """Environment variable: the number of the bug that a process of the copy has, 0 for none."""
 
 # Any patch that NEW has and OLD has not.
-_ONLY_NEW: Final = "m.sem.age_elides_tlb_flush"
+_ONLY_NEW: Final = "sem.age_elides_tlb_flush"
 _SWITCH: Final = f'''# SPDX-License-Identifier: GPL-2.0-only
 """Which planted bug this process has."""
 
@@ -124,10 +124,12 @@ def planted(text: str) -> str:
 
 def _edits(tree: ast.Module, bug: Bug) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
     """Where the bug goes, if its function is in this module, and what is there then."""
-    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == bug.function]
+    # Methods of that name are hooks, by which common code calls the function.
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == bug.function]
     wanted = ast.unparse(ast.parse(bug.old))
-    condition = f"PLANTED == {number_of(bug)} and {_ONLY_NEW}"
     for function in functions:
+        machine = function.args.args[0].arg
+        condition = f"PLANTED == {number_of(bug)} and {machine}.{_ONLY_NEW}"
         same = [n for n in ast.walk(function) if isinstance(n, ast.stmt | ast.expr) and ast.unparse(n) == wanted]
         statements = [node for node in same if isinstance(node, ast.stmt)]
         if len(statements or same) != 1:

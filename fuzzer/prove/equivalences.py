@@ -54,6 +54,7 @@ from reference_mmu.x86.spte import (
     mark_spte_for_access_track,
     spte_has_volatile_bits,
 )
+from reference_mmu.x86.x86 import X86
 
 BOTH: Final = (False, True)
 PROGRAMS: Final = 300  # of one lockstep sweep: a second or two interpreted
@@ -302,7 +303,7 @@ def mapping_level_cases(sides: Sides) -> Iterator[Case]:
     for backing, base, npages, hva in product(host_pages, range(9), range(1, 9), range(4)):
         slot = SlotConfig(base, npages, hva)
         config = Config(bits=1, levels=4, vcpus=1, slots=(slot,), backing=(backing,) * 6)
-        machines = [Machine(config, sem, 1, 1, Oracle()) for sem in sides]
+        machines = [X86(config, sem, 1, 1, Oracle()) for sem in sides]
         for tracked, gfn in product((None, *range(base, base + npages)), range(base, base + npages)):
             before, after = [mapping_level(m, tracked, gfn) for m in machines]
             yield Case((backing, base, npages, hva, tracked, gfn), before, after)

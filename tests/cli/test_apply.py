@@ -27,7 +27,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Searched:
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout that has the change in its sources."""
-    owed = "        if flush:\n            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
+    owed = "        if flush:\n            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)\n"
     return changed_sources(tmp_path_factory.mktemp("edited"), "reference_mmu/kvm/mmu_notifier.py", owed, "")
 
 
@@ -65,7 +65,7 @@ def test_the_output_tells_finding_story_and_replay(applied: Searched) -> None:
     lines = out.splitlines()
     assert f"own change my.patch ({applied.report['change']}), NEW is the model with it" in lines
     assert "core interpreted: a changed model runs no other way" in lines
-    assert "change      -            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)" in lines
+    assert "change      -            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)" in lines
     assert sum(line.startswith(">>>") for line in lines) == 1
     assert lines[-1].startswith("replay the first with:  mmufuzz replay findings/violation-")
 

@@ -72,10 +72,19 @@ ROOT_FUNCTIONS: Final = (
 FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
 # What a change of this file would be tried with first.
 PROFILE_OF: Final = {
+    "kvm/dirty_log.py": PROFILES["harvest"],
     "x86/dirty_log.py": PROFILES["harvest"],
     "x86/tdp_mmu/eager_split.py": PROFILES["harvest"],
     "kvm/memslot_update.py": PROFILES["slots"],
-    "mm/primary.py": PROFILES["reclaim"],
+    "x86/zap_all_fast.py": PROFILES["slots"],
+    "mm/huge_memory.py": PROFILES["reclaim"],
+    "mm/khugepaged.py": PROFILES["reclaim"],
+    "mm/ksm.py": PROFILES["reclaim"],
+    "mm/madvise.py": PROFILES["reclaim"],
+    "mm/migrate.py": PROFILES["reclaim"],
+    "mm/mprotect.py": PROFILES["reclaim"],
+    "mm/page_writeback.py": PROFILES["reclaim"],
+    "mm/vmscan.py": PROFILES["reclaim"],
     "x86/shadow_mmu/direct_map.py": PROFILES["slots"],
     "x86/shadow_mmu/shadow_page.py": PROFILES["slots"],
     "x86/vcpu.py": PROFILES["slots"],

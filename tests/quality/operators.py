@@ -19,37 +19,54 @@ from fuzzer.change.variant import shipped_source
 from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, POINTS
 
 FLOW_MODULES: Final = (
-    "x86/shadow_mmu/account_shadowed",
+    "kvm/dirty_log",
+    "kvm/flush",
+    "kvm/follow_pfn",
+    "kvm/kvm",
+    "kvm/memslot_update",
+    "kvm/mmu_notifier",
+    "kvm/tlb",
+    "kvm/vcpu",
+    "mm/filemap",
+    "mm/gup",
+    "mm/host",
+    "mm/huge_memory",
+    "mm/khugepaged",
+    "mm/ksm",
+    "mm/madvise",
+    "mm/memory",
+    "mm/migrate",
+    "mm/mm",
+    "mm/mprotect",
+    "mm/page_io",
+    "mm/page_writeback",
+    "mm/vmscan",
     "x86/aging",
     "x86/dirty_log",
-    "x86/tdp_mmu/eager_split",
     "x86/fast_fault",
     "x86/fault",
-    "kvm/flush",
-    "x86/shadow_mmu/guest_walk",
-    "mm/gup",
-    "mm/mm",
-    "x86/shadow_mmu/indirect_page",
     "x86/machine",
-    "kvm/memslot_update",
-    "x86/shadow_mmu/mmu_spte",
-    "kvm/mmu_notifier",
-    "x86/shadow_mmu/paging_tmpl",
-    "x86/points",
-    "mm/primary",
-    "x86/shadow_mmu/rmap",
     "x86/roots",
+    "x86/shadow_mmu/account_shadowed",
     "x86/shadow_mmu/direct_map",
+    "x86/shadow_mmu/guest_walk",
+    "x86/shadow_mmu/indirect_page",
+    "x86/shadow_mmu/mmu_spte",
+    "x86/shadow_mmu/paging_tmpl",
+    "x86/shadow_mmu/rmap",
     "x86/shadow_mmu/shadow_page",
     "x86/shadow_mmu/sync",
-    "x86/tdp_mmu/tdp_iter",
-    "x86/tdp_mmu/tdp_mmu",
-    "x86/tlb",
     "x86/shadow_mmu/track_write",
     "x86/shadow_mmu/unsync",
+    "x86/tdp_mmu/eager_split",
+    "x86/tdp_mmu/tdp_iter",
+    "x86/tdp_mmu/tdp_mmu",
+    "x86/tdp_mmu/zap",
+    "x86/tlb",
+    "x86/unmap",
     "x86/vcpu",
     "x86/write_protect",
-    "x86/tdp_mmu/zap",
+    "x86/zap_all_fast",
     "x86/zap_range",
 )
 
@@ -341,7 +358,10 @@ def snapshot(function: ast.FunctionDef) -> Iterator[Change]:
     """The snapshot of mmu_invalidate_seq is taken too late: at the check, or after the page was looked up."""
     for node in _expressions(function):
         if isinstance(node, ast.Call) and _called(node) == "mmu_invalidate_retry_gfn":
-            yield Change(f"snapshot taken at `{_words(node)}`", [Edit(node.args[1], "m.mmu_invalidate_seq")])
+            yield Change(
+                f"snapshot taken at `{_words(node)}`",
+                [Edit(node.args[1], f"{_machine_of(function)}.mmu_invalidate_seq")],
+            )
     for at, stmt in enumerate(function.body):
         if _assigned(stmt) == "mmu_seq":
             for after in function.body[at:]:
@@ -468,21 +488,34 @@ def grace_period(function: ast.FunctionDef) -> Iterator[Change]:
     for stmt in _statements(function):
         match stmt:
             case ast.Expr(value=ast.Call(args=[freed])) if _does(stmt, ("call_rcu",)):
-                yield Change(f"`{_words(stmt)}` frees at once", [Edit(stmt, f"m.free_table({ast.unparse(freed)})")])
+                yield Change(
+                    f"`{_words(stmt)}` frees at once",
+                    [Edit(stmt, f"{_machine_of(function)}.free_table({ast.unparse(freed)})")],
+                )
+
+
+def _machine_of(function: ast.FunctionDef) -> str:
+    """What the function calls the machine: its first parameter."""
+    return function.args.args[0].arg
 
 
 def wait_mutants() -> Iterator[Mutant]:
     """A point at which an actor waits lets it through. Only waits that are not for mmu_lock: taking a lock that is
     not free is a ModelBug by construction."""
-    file = "x86/points.py"
+    file = "points.py"
     text = shipped_source(file)
-    for table in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Dict)]:
-        for key, value in zip(table.keys, table.values, strict=True):
-            match key, value:
-                case ast.Name(id=point), ast.Name(id="WANT_SRCU" | "WANT_NOTIFIERS" | "WANT_SLOTS_LOCK" as want):
+    for row in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]:
+        for keyword in row.keywords:
+            match row.args[:1], keyword:
+                case (
+                    [ast.Name(id=point)],
+                    ast.keyword(
+                        arg="wants", value=ast.Name(id="WANT_SRCU" | "WANT_NOTIFIERS" | "WANT_SLOTS_LOCK" as want)
+                    ),
+                ):
                     about = f"nobody waits at {point} ({want})"
-                    changed = apply_edits(text, [Edit(value, "0")])
-                    yield Mutant(f"{file}:{point}:wait:1", "wait", file, value.lineno, about, changed)
+                    changed = apply_edits(text, [Edit(keyword.value, "0")])
+                    yield Mutant(f"{file}:{point}:wait:1", "wait", file, keyword.value.lineno, about, changed)
 
 
 OPERATORS: Final[dict[str, Operator]] = {

@@ -23,7 +23,7 @@ MUTANTS = {mutant.id: mutant for mutant in enumerate_mutants()}
 PROGRAMS = 1200
 SAMPLE = (
     "kvm/mmu_notifier.py:kvm_mmu_notifier_invalidate_range_start:flush-call:1",
-    "kvm/mmu_notifier.py:kvm_unmap_gfn_range:flush-flag:2",
+    "x86/unmap.py:kvm_unmap_gfn_range:flush-flag:2",
     "x86/machine.py:Machine.flush_all:flush-local:2",
     "x86/fault.py:kvm_tdp_mmu_page_fault:stale-check:1",
     "x86/fault.py:kvm_mmu_faultin_pfn:invalid-check:1",
@@ -32,11 +32,11 @@ SAMPLE = (
     "kvm/mmu_notifier.py:kvm_mmu_invalidate_end:seq:1",
     "x86/fast_fault.py:fast_pf_fix_direct_spte:dirty-bit:1",
     "x86/dirty_log.py:clear_dirty_pt_masked:dirty-clear:1",
-    "x86/dirty_log.py:kvm_mmu_slot_apply_flags:dirty-walk:4",
+    "x86/dirty_log.py:kvm_mmu_slot_enable_log_dirty:dirty-walk:4",
     "x86/fault.py:kvm_tdp_mmu_page_fault:lock:1",
     "kvm/mmu_notifier.py:kvm_mmu_notifier_invalidate_range_start:downgrade:1",
-    "x86/dirty_log.py:kvm_swap_flags:grace-period:1",
-    "x86/points.py:SLOTS_SRCU:wait:1",
+    "kvm/dirty_log.py:kvm_swap_flags:grace-period:1",
+    "points.py:SLOTS_SRCU:wait:1",
 )
 
 

@@ -26,8 +26,8 @@ from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.semantics import NEW, OLD
 from tests.changes import as_diff, changed, taken_back
 
-FLUSH = "            yield from kvm_flush_remote_tlbs(m, INV_FLUSH)\n"
-BEGIN = "    m.record(EV_FLUSH, i64(0))\n"  # of every flush
+FLUSH = "            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)\n"
+BEGIN = "    kvm.record(EV_FLUSH, i64(0))\n"  # of every flush
 
 
 def outcomes(models: Models, programs: int) -> Iterator[Outcome]:
@@ -73,10 +73,10 @@ def test_a_missing_flush_is_seen_in_the_copy_alone() -> None:
         "yield",
         "yield 255",
         "raise SystemExit",
-        "m.srcu.unlock(m.n)",
-        "m.srcu.lock(m.actor); m.srcu.lock(m.actor)",
-        "m.uid // 0",
-        "assert m.uid < 0",
+        "kvm.srcu.unlock(kvm.n)",
+        "kvm.srcu.lock(kvm.actor); kvm.srcu.lock(kvm.actor)",
+        "kvm.uid // 0",
+        "assert kvm.uid < 0",
     ],
     ids=[
         "no point",
@@ -95,7 +95,7 @@ def test_a_copy_that_crashes_has_broken_the_rules_of_the_model(line: str) -> Non
 
 
 def test_what_crashed_is_said() -> None:
-    models = Models(new=load_variant(changed("kvm/flush.py", BEGIN, f"{BEGIN}    m.uid // 0\n")))
+    models = Models(new=load_variant(changed("kvm/flush.py", BEGIN, f"{BEGIN}    kvm.uid // 0\n")))
     said = {o.violations("new")["model-bug"].detail for o in outcomes(models, 12) if "model-bug" in o.violations("new")}
     assert said == {"ZeroDivisionError: integer division or modulo by zero"}
 
@@ -108,7 +108,7 @@ def test_a_change_may_add_a_switch_and_a_module() -> None:
         "import re\n", "import re\nfrom ..mine import OLDEST\n"
     )
     sources["mine.py"] = "OLDEST = 0\n"
-    sources |= changed("kvm/flush.py", "    yield point\n", "    yield point\n    assert m.sem.mine\n")
+    sources |= changed("kvm/flush.py", "    yield point\n", "    yield point\n    assert kvm.sem.mine\n")
     assert broken(Models(new=load_variant(sources)), "new", 30) == broken(Models(), "new", 30)
 
 
@@ -128,7 +128,8 @@ def test_a_copy_that_cannot_be_imported_is_refused(text: str, reason: str) -> No
 
 
 def test_a_change_may_not_add_a_point() -> None:
-    source = changed("x86/points.py", "MM_WAIT: Final = 19", "MINE: Final = 18\nMM_WAIT: Final = 19")
+    row = "    FAULT_BEGINS,\n"
+    source = changed("x86/points.py", row, f'{row}    Point(254, "mine", "mine", "new"),\n')
     with pytest.raises(VariantError, match="a change may move preemption points, but not add"):
         load_variant(source)
 
@@ -136,7 +137,7 @@ def test_a_change_may_not_add_a_point() -> None:
 @pytest.mark.parametrize(
     ("file", "before", "after"),
     [
-        ("x86/operations.py", "READ: Final = 0\nWRITE: Final = 1", "READ: Final = 1\nWRITE: Final = 0"),
+        ("operations.py", "READ: Final = 0\nWRITE: Final = 1", "READ: Final = 1\nWRITE: Final = 0"),
         ("observed.py", "EV_FLUSH: Final[i64] = 2", "EV_FLUSH: Final[i64] = 7"),
     ],
 )

@@ -15,6 +15,7 @@ from fuzzer.prove.prove import NoEquivalence, bases_of, prove
 from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.x86.make_spte import make_spte
+from reference_mmu.x86.shadow_mmu.unsync import mmu_try_to_unsync_pages
 
 EQUIVALENCES = [patch.id for patch in PATCHES.values() if patch.kind == "equivalence"]
 
@@ -155,7 +156,7 @@ def test_a_changed_function_is_noticed(patch: str, function: str, monkeypatch: p
 def test_a_call_to_mmu_try_to_unsync_pages_more_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def calls_twice(m: Any, sp: Any, slot: Any, access: Any, gfn: Any, *rest: Any) -> Any:
         if m.sem.fold_make_spte_writable:
-            m.mmu_try_to_unsync_pages(slot, gfn, False, False)
+            mmu_try_to_unsync_pages(m, gfn, False, False)
         return make_spte(m, sp, slot, access, gfn, *rest)
 
     monkeypatch.setattr(equivalences, "make_spte", calls_twice)
