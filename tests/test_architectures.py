@@ -48,9 +48,8 @@ SEEDS = range(120)
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, NAME, TinyArchitecture())
-    yield
 
 
 def outcomes(comparison: Comparison) -> Iterator[Outcome]:

@@ -1,9 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The closed list of what must never happen in one model, whatever the other does."""
 
-from typing import Final
+from typing import Final, Literal
 
-INVARIANTS: Final[dict[str, str]] = {
+Invariant = Literal[
+    "stale-translation",
+    "stale-writable-mmuw",
+    "freed-table-reference",
+    "early-free",
+    "freed-table-walk",
+    "mapped-during-invalidation",
+    "mapped-freed-page",
+    "freed-page-access",
+    "stale-read",
+    "lost-write",
+    "unsaved-write",
+    "writable-after-dirty-log",
+    "late-dirty-report",
+    "lost-dirty-page",
+    "writable-after-tracking",
+    "untracked-write",
+    "obsolete-root",
+    "obsolete-child",
+    "writable-guest-table",
+    "shadow-page-differs",
+    "stale-after-guest-flush",
+    "slot-still-mapped",
+    "late-page-mark",
+    "refcount-leak",
+    "refcount-underflow",
+    "illegal-spte",
+    "unlocked-store",
+    "table-leak",
+    "invalidation-imbalance",
+    "no-progress",
+    "lockdep",
+    "warn",
+    "bug",
+    "model-bug",
+]
+
+_SENTENCES: Final[dict[Invariant, str]] = {
     "stale-translation": "mmu_lock was released while a TLB entry still translates what its holder zapped or moved",
     "stale-writable-mmuw": "mmu_lock was released while a writable TLB entry exists for an SPTE that lost MMU_WRITABLE",
     "freed-table-reference": "a page table was freed, or left to be freed, while a vCPU's structure cache points to it",
@@ -39,3 +76,6 @@ INVARIANTS: Final[dict[str, str]] = {
     "bug": "a BUG_ON of the modelled code fired",
     "model-bug": "a flow broke a rule of the model (lock taken twice, section left twice)",
 }
+
+INVARIANTS: Final[dict[str, str]] = {str(name): sentence for name, sentence in _SENTENCES.items()}
+"""Every invariant with its sentence. A name that is misspelt where an oracle reports it is an error of mypy's."""

@@ -8,6 +8,7 @@ from mypy_extensions import i64
 from fuzzer.oracle.aging import Accesses
 from fuzzer.oracle.contents import Contents
 from fuzzer.oracle.dirty import DirtyLog
+from fuzzer.oracle.invariants import Invariant
 from fuzzer.oracle.mappings import Mappings
 from fuzzer.oracle.reports import Reports, Violation
 from fuzzer.oracle.translations import Translations
@@ -37,7 +38,7 @@ class Judge(Oracle):
     def facts(self) -> dict[str, int]:
         return self.reports.facts
 
-    def report(self, invariant: str, detail: str = "") -> None:
+    def report(self, invariant: Invariant, detail: str = "") -> None:
         self.reports.report(invariant, detail)
 
     def attach(self, m: Observable) -> None:

@@ -45,10 +45,9 @@ class Mappings:
         self.judge_locks(m, sp)
         if now == PTE_LEAF:
             self.judge_leaf(m, sp, index, old_spte, new_spte, was)
-        elif now == PTE_TABLE:
-            # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
-            if m.obsolete(m.table(m.pte_pfn(new_spte))) and not m.obsolete(m.top(sp)):
-                self.reports.report("obsolete-child")
+        # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
+        elif now == PTE_TABLE and m.obsolete(m.table(m.pte_pfn(new_spte))) and not m.obsolete(m.top(sp)):
+            self.reports.report("obsolete-child")
 
     def judge_leaf(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64) -> None:
         first, stop = m.leaf_gfns(sp, index, new_spte)

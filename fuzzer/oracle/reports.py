@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from mypy_extensions import i64, mypyc_attr
+
+from fuzzer.oracle.invariants import Invariant
+
+# Effects that one model shows by itself; the others take two to be seen.
+Fact = Literal["young-false-negative", "huge-before-flush"]
 
 
 @mypyc_attr(acyclic=True)
@@ -47,14 +54,14 @@ class Reports:
             self.there = self.here
             self.here = at
 
-    def report(self, invariant: str, detail: str = "") -> None:
+    def report(self, invariant: Invariant, detail: str = "") -> None:
         """An invariant broke now; only the first time counts."""
         if invariant not in self.violations:
             here = int(self.here)
             there = int(self.there) if self.there >= 0 else here
             self.violations[invariant] = Violation(invariant, int(self.uid), here, there, int(self.turns), detail)
 
-    def note(self, effect: str) -> None:
+    def note(self, effect: Fact) -> None:
         """A legal but remarkable thing happened, seen in this model alone."""
         if effect not in self.facts:
             self.facts[effect] = int(self.uid)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64, mypyc_attr
 
+from fuzzer.oracle.invariants import Invariant
 from fuzzer.oracle.reports import Reports
 from reference_mmu.kvm.locks import GracePeriod
 from reference_mmu.kvm.observer import PTE_LEAF, PTE_TABLE, Observable
@@ -131,7 +132,7 @@ class Translations:
             start, stop = m.entry_range(vcpu.tlb.keys[at])
             if start <= gfn < stop:
                 invariant = staleness(m, root, gfn, vcpu.tlb.values[at] + ((gfn - start) << TLB_PFN_SHIFT))
-                if invariant:
+                if invariant is not None:
                     self.reports.report(invariant)
 
     def rcu_unlocking(self, m: Observable) -> None:
@@ -174,11 +175,11 @@ def takes_away(m: Observable, old_spte: i64, new_spte: i64, was: i64, now: i64) 
     return m.pte_may_write(old_spte) and not m.pte_may_write(new_spte)
 
 
-def staleness(m: Observable, root: PageTable, gfn: i64, entry: i64) -> str:
-    """The invariant a TLB entry for gfn breaks, "" if it is in order."""
+def staleness(m: Observable, root: PageTable, gfn: i64, entry: i64) -> Invariant | None:
+    """The invariant a TLB entry for gfn breaks, None if it is in order."""
     spte, level = m.leaf_of(root, gfn)
     if level == 0 or m.pfn_in_leaf(spte, level, gfn) != entry >> TLB_PFN_SHIFT:
         return "stale-translation"
     if (entry & TLB_W) != 0 and not m.pte_may_write(spte):
         return "stale-writable-mmuw"
-    return ""
+    return None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an observer reads of a machine, the oracles above all: its page tables and TLBs, without a point, an Accessed bit
-or a count.
+"""What an observer reads of a machine, the oracles above all: its page tables and TLBs, without a point, an Accessed
+bit or a count.
 
 What an entry of a page table says is the architecture's; the rest follows from that wherever guest frames are what a
 page table translates.  An architecture whose tables may translate something else overrides that, too.
@@ -21,8 +21,8 @@ from .memslots import KvmMemorySlot, search_memslots
 from .page_table import PageTable
 from .vcpu import KvmVcpu
 
-# What an entry of a page table is: nothing, on its way out (somebody is taking it away at the moment), or what leads to a
-# table or to a page.
+# What an entry of a page table is: nothing, on its way out (somebody is taking it away at the moment), or what leads to
+# a table or to a page.
 PTE_NONE: Final[i64] = 0
 PTE_FROZEN: Final[i64] = 1
 PTE_TABLE: Final[i64] = 2
@@ -187,8 +187,8 @@ class Observable(Mm):
         return False
 
     def usable(self, vcpu: KvmVcpu) -> bool:
-        """Can the vCPU use what it has cached? Not with an obsolete root and the request to drop it pending: it reloads,
-        and flushes, before it enters."""
+        """Can the vCPU use what it has cached? Not with an obsolete root and the request to drop it pending: it
+        reloads, and flushes, before it enters."""
         root = self.root_of(vcpu)
         return root is not None and (not self.obsolete(root) or not self.asked_to_leave(vcpu))
 
@@ -306,7 +306,4 @@ class Observable(Mm):
 
     def maps_gfn(self, root: PageTable, first: i64, end: i64) -> bool:
         """Does a root map a gfn of [first, end)?"""
-        for gfn in range(first, end):
-            if self.leaf_of(root, gfn)[1] != 0:
-                return True
-        return False
+        return any(self.leaf_of(root, gfn)[1] != 0 for gfn in range(first, end))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which flow each operation is that every architecture has: those of the primary MMU, of memslots and of the dirty log."""
+"""Which flow each operation is that every architecture has: those of the primary MMU, of memslots, of the dirty
+log."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from .locks import GracePeriod
 
 @mypyc_attr(acyclic=True)
 class PageTable:
-    """One page table of a level, its entries in `spt`. It is known by its number, `pt`: what an entry that points to a
-    table has in its pfn field, since tables and guest pages are numbered apart and an entry's level says which it is."""
+    """One page table of a level, its entries in `spt`. It is known by its number, `pt`: an entry that points to a table
+    has that in its pfn field. Tables and guest pages are numbered apart; an entry's level says which of them it is."""
 
     def __init__(self, pt: i64, level: i64, gfn: i64, entries: i64, nonpresent: i64) -> None:
         self.pt = pt

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""struct mm_struct as the code of mm/ sees it: the memory of the process, who runs, and the notifiers registered with it.
+"""struct mm_struct as the code of mm/ sees it: the memory of the process, who runs, and the registered notifiers.
 
 The lowest of the layers that make a machine: a process of the host (this file), the virtual machine without its
 architecture (kvm/kvm.py), the architecture (x86/machine.py).  Each is a class on top of the one below.  What a layer

@@ -118,7 +118,7 @@ class Machine(Vm):
     # --- guest and vCPUs --------------------------------------------------------------------------------------
 
     def guest_access(self, vcpu: KvmVcpu, gfn: i64, pfn: i64, write: bool) -> None:
-        """Where the MMU is indirect the guest names a virtual page, and what it stores may be an entry of its tables."""
+        """Where the MMU is indirect the guest names a virtual page, and may store an entry of its page tables."""
         self.touch_page(pfn, write)
         if not self.root_role_direct:
             hva = self.host.pages[pfn].hva

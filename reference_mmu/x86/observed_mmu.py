@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What an observer reads of an x86 machine: SPTEs, roots of both MMUs, PML, and the virtual pages of an indirect MMU."""
+"""What an observer reads of an x86 machine: SPTEs, roots of both MMUs, PML, virtual pages of an indirect MMU."""
 
 from __future__ import annotations
 

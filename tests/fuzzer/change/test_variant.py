@@ -128,7 +128,7 @@ def test_a_copy_that_cannot_be_imported_is_refused(text: str, reason: str) -> No
 
 
 def test_a_change_may_not_add_a_point() -> None:
-    row = "    FAULT_BEGINS,\n"
+    row = "        FAULT_BEGINS,\n"
     source = changed("x86/points.py", row, f'{row}    Point(254, "mine", "mine", "new"),\n')
     with pytest.raises(VariantError, match="a change may move preemption points, but not add"):
         load_variant(source)

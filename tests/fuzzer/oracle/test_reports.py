@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is reported: the first time only, with the operation, the turn, and where both halves of a race stood."""
 
+from fuzzer.oracle.invariants import Invariant
 from fuzzer.oracle.reports import Reports
 from reference_mmu.points import AGE_LOCK, END, FAULT_ENTER
 from reference_mmu.x86.points import FAULT_PFN, WALK_LEAF
 
 
-def reported(reports: Reports, invariant: str = "stale-read") -> tuple[int, int, int, int]:
+def reported(reports: Reports, invariant: Invariant = "stale-read") -> tuple[int, int, int, int]:
     """uid, turn, where the actor stood, where the one before it stood."""
     reports.report(invariant)
     found = reports.violations[invariant]
