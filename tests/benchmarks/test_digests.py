@@ -14,7 +14,7 @@ def test_a_checkout_shows_what_it_shows() -> None:
 
 
 def test_a_checkout_without_a_flush_shows_something_else(tmp_path: Path) -> None:
-    flush = "        yield from kvm_flush_remote_tlbs(m, INV_FLUSH)"
+    flush = "        yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)"
     changed = changed_sources(tmp_path, "reference_mmu/kvm/mmu_notifier.py", flush, "        pass")
     with ArmProcess(ROOT, INTERPRETED) as one, ArmProcess(changed, INTERPRETED) as other:
         found = list(differences(one, other, "zap", 0, 20))
