@@ -32,11 +32,11 @@ class Order(msgspec.Struct, frozen=True):
     batch_programs: int
     jobs: int
     diff: str = ""
-    """The user's change that NEW's model has; see fuzzer.variant.changed_models."""
+    """The user's change that NEW's model has; see fuzzer.change.variant.changed_models."""
     allowed: tuple[str, ...] = ()
     """Effects that the user says her change may have."""
     strategies: tuple[str, ...] | None = None
-    """Schedulers, see fuzzer.schedulers, which must not be imported here: see workers.search; None for all."""
+    """Strategies, see fuzzer.schedule.schedulers, which must not be imported here (see cli.search); None for all."""
 
     def batch(self, number: int) -> range:
         """Seeds of a batch, none if it lies beyond the last program."""

@@ -62,7 +62,7 @@ class Replayer:
         return msgspec.json.decode(self.encoded_trace(body), type=Trace)
 
     def encoded_trace(self, body: bytes) -> bytes:
-        """The trace as JSON, see fuzzer.export.trace_json, which is waited for.  Raises ReplayFailed and
+        """The trace as JSON, see fuzzer.tell.export.trace_json, which is waited for.  Raises ReplayFailed and
         TooManyWaiting."""
         result = self.known("trace", body)
         if result is not None:

@@ -230,7 +230,7 @@ class BatchTable(Base):
 
 
 class FindingTable(Base):
-    """A bug of a campaign.  The columns from kind to story are the fields of fuzzer.finding.Finding, by name.
+    """A bug of a campaign.  The columns from kind to story are the fields of fuzzer.judge.finding.Finding, by name.
 
     Findings of one signature can differ in verdict, side, leader and story.  The row shows the most severe of them,
     of several such the one with the lowest seed, so that it does not depend on the order in which batches come in.
@@ -552,5 +552,5 @@ class ReplayTable(Base):
     error: Mapped[str | None]
     """Why there is no trace, in one line."""
     trace: Mapped[bytes | None]
-    """What fuzzer.export.trace_json makes of a reproducer, fuzzer.one_program of a program."""
+    """What fuzzer.tell.export.trace_json makes of a reproducer, fuzzer.one_program of a program."""
     kind: Mapped[str] = mapped_column(server_default="reproducer")

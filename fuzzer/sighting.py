@@ -3,7 +3,7 @@
 
 Each piece is a pure function of semantics, profile and seed, so anybody may do it again.  What a Hunt remembers between
 programs, namely which traces have been judged and which causes have been minimized, is left to whoever puts the pieces
-together; `is_judged` (in fuzzer.docket) and `cause_name` are its rules.
+together; `is_judged` (in fuzzer.judge.docket) and `cause_name` are its rules.
 """
 
 from __future__ import annotations

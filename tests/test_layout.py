@@ -13,19 +13,8 @@ import pytest
 from fuzzer.compiled import PACKAGES, _core_files
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = (
-    "reference_mmu",
-    "fuzzer",
-    "db",
-    "workers",
-    "dashboard",
-    "cli",
-    "deploy",
-    "tests",
-    "benchmarks",
-    "docs",
-    ".ci",
-)
+ROOMS = ("reference_mmu", "fuzzer", "db", "workers", "dashboard", "cli")
+FOLDERS = (*ROOMS, "deploy", "tests", "benchmarks", "docs", ".ci")
 TEXT = {".py", ".toml", ".yaml", ".yml", ".md", ".txt", ".json", ".ini", ".cfg", ".html", ".css", ".mako", ".sh", ""}
 FUNCTION_LINES_MAX = 70
 
@@ -99,6 +88,39 @@ def test_functions_fit_a_screen() -> None:
                 if length > FUNCTION_LINES_MAX:
                     too_long.append(f"{name_of(module)}:{node.lineno}: {node.name} has {length} lines")
     assert too_long == []
+
+
+def modules_named_in(text: str) -> Iterator[str]:
+    """Dotted names that begin with a package of the project, without attributes: `fuzzer.judge.finding.Finding` names
+    fuzzer.judge.finding."""
+    for name in re.findall(rf"(?<![\w./@])(?:{'|'.join(ROOMS)})(?:\.[a-z_0-9]+)+(?![\w(/])", text):
+        if not name.endswith((".py", ".html", "__")):
+            yield name
+
+
+def is_named_rightly(name: str) -> bool:
+    """Is it a module or package, or something that one defines?"""
+    module, _, attribute = name.rpartition(".")
+    here, above = ROOT / name.replace(".", "/"), ROOT / module.replace(".", "/")
+    if here.is_dir() or here.with_suffix(".py").exists() or name == "reference_mmu.planted":  # put there by a benchmark
+        return True
+    source = above.with_suffix(".py") if above.with_suffix(".py").exists() else above / "__init__.py"
+    return (
+        "." in module and source.exists() and bool(re.search(rf"\b{attribute}\b", source.read_text(encoding="utf-8")))
+    )
+
+
+def test_a_module_that_a_source_names_exists() -> None:
+    """In code a wrong name fails; in a docstring, and in code that is written out for somebody, it stays for years."""
+    wrong = [
+        f"{name_of(module)}: {name}"
+        for module in MODULES
+        if module.relative_to(ROOT).parts[0] in ROOMS
+        for name in modules_named_in(module.read_text(encoding="utf-8"))
+        if not is_named_rightly(name)
+    ]
+    assert wrong == []
+    assert not is_named_rightly("fuzzer." + "export.envelope")
 
 
 def is_literal(node: ast.AST) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Programs that Hypothesis draws by itself, as fast as it can: numbers out of a few fixed strategies, made operations
-afterwards. `fuzzer.strategies.structured_programs`, which builds strategies while it draws, takes ten times as long and
-spreads its addresses so far that the actors hardly meet."""
+afterwards. `fuzzer.program.strategies.structured_programs`, which builds strategies while it draws, takes ten times as
+long and spreads its addresses so far that the actors hardly meet."""
 
 from __future__ import annotations
 

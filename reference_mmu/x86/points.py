@@ -7,7 +7,7 @@ operation can be compared by (operation, lap, rank) even when one of them has po
 when the rank does not grow, i.e. when a loop came round.
 
 Numbers stay below 256: CPython does not allocate such integers, so yielding one is free, and the fuzzer keeps a point
-in a byte (fuzzer.turns, fuzzer.coverage).
+in a byte (fuzzer.schedule.turns, fuzzer.run.coverage).
 """
 
 from typing import Final

@@ -18,7 +18,7 @@ _TEMPLATE = '''\
 
 from pathlib import Path
 
-from fuzzer.export.envelope import reproducer_bytes
+from fuzzer.tell.export.envelope import reproducer_bytes
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import decode_reproducer
 
