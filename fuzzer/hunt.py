@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -28,16 +27,14 @@ from fuzzer.program.profile import Profile
 from fuzzer.program.program import Program
 from fuzzer.program.script import Script
 from fuzzer.reproducer import encode_reproducer, make_reproducer
-from fuzzer.run.compare import Comparison, Models, Side, by_scheduler
+from fuzzer.run.compare import Comparison, Models, Side, by_seed, leader_of
 from fuzzer.run.coverage import Coverage
 from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import Effort, effort_of
 from fuzzer.run.outcome import Outcome
-from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
+from fuzzer.schedule.schedulers import STRATEGIES
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.x86.points import NAMES
-
-_DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
 
 
 class Found(msgspec.Struct):
@@ -76,10 +73,10 @@ class Hunt:
         patience: int = 0,
     ) -> None:
         models = models or Models()
-        self.by_leader: tuple[Comparison, Comparison] = (
-            Comparison(old, new, "old", models),
-            Comparison(old, new, "new", models),
-        )
+        self.by_leader: dict[Side, Comparison] = {
+            "old": Comparison(old, new, "old", models),
+            "new": Comparison(old, new, "new", models),
+        }
         self.profile = profile
         self.budget = budget
         self.strategies = strategies
@@ -98,7 +95,7 @@ class Hunt:
         self.docket = Docket()
         self._case_of: dict[tuple[str, ...], Case] = {}
         self._in_hand: tuple[int, Trial] | None = None
-        allowed = announced(tuple(new.patches - old.patches), self.by_leader[0])[0]
+        allowed = announced(tuple(new.patches - old.patches), self.by_leader["old"])[0]
         self._allowed = allowed | models.allowed
 
     def one(self, seed: int) -> list[Found]:
@@ -144,8 +141,8 @@ class Hunt:
     def tried(self, seed: int) -> Trial:
         """run(), not counted."""
         script = self.script_of(seed)
-        comparison = self.by_leader[seed % 2]
-        drive = by_scheduler(draw_strategy(seed, self.strategies), seed ^ _DISTINCT_SEEDS)
+        comparison = self.by_leader[leader_of(seed)]
+        drive = by_seed(seed, self.strategies)
         return Trial(comparison, drive, comparison.run_script(script, drive))
 
     def file(self, seed: int, trial: Trial) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,8 +14,11 @@ from fuzzer.run.lockstep import Pair
 from fuzzer.run.model import SHIPPED, Model
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch, Turn
-from fuzzer.schedule.schedulers import make_scheduler
+from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy, make_scheduler
 from reference_mmu.changelog.semantics import Semantics
+
+_SCHEDULER_STREAM: Final = 0x9E3779B1
+"""Keeps the numbers that a scheduler draws for a seed apart from those that the generator draws for it."""
 
 Side = Literal["old", "new"]
 Drive = Callable[[Pair], None]
@@ -57,6 +60,16 @@ class Comparison(msgspec.Struct, frozen=True):
 def by_scheduler(strategy: str, seed: int) -> Drive:
     """The leader is scheduled by a named strategy."""
     return lambda pair: pair.run(make_scheduler(strategy, seed, len(pair.script.calls)))
+
+
+def by_seed(seed: int, strategies: tuple[str, ...] = STRATEGIES) -> Drive:
+    """The interleaving that a search gives to the program of `seed`: one of the strategies, drawn and seeded by it."""
+    return by_scheduler(draw_strategy(seed, strategies), seed ^ _SCHEDULER_STREAM)
+
+
+def leader_of(seed: int) -> Side:
+    """Who leads the program of a seed: programs take turns, so that windows of either model are explored."""
+    return "new" if seed % 2 else "old"
 
 
 def by_turns(turns: list[Turn]) -> Drive:
