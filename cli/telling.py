@@ -23,7 +23,7 @@ def print_telling(console: Console, reproducer: Reproducer, comparison: Comparis
 
 def print_columns(console: Console, head: list[str], rows: list[Row]) -> None:
     """Head and rows, as wide as the terminal or, where there is none, as the environment variable COLUMNS says."""
-    console.print("\n".join(head), "\n")
+    console.print("\n".join(head) + "\n")
     width = console.width if console.is_terminal else shutil.get_terminal_size((_PIPE_WIDTH, 0)).columns
     for line in row_lines(rows, width):
         style = "bold yellow" if line.startswith(DIFFERS) else "red" if BROKEN in line else ""
