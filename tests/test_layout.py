@@ -74,6 +74,12 @@ def test_every_module_names_its_licence() -> None:
     assert [name_of(module) for module in MODULES if not module.read_text(encoding="utf-8").startswith(head)] == []
 
 
+def test_every_room_says_what_lives_there() -> None:
+    rooms = [module for module in MODULES if module.name == "__init__.py"]
+    assert len(rooms) > 20
+    assert [name_of(room) for room in rooms if not ast.get_docstring(ast.parse(room.read_text(encoding="utf-8")))] == []
+
+
 def test_a_file_is_named_after_one_thing() -> None:
     vague = {"utils.py", "util.py", "helpers.py", "manager.py", "common.py", "misc.py"}
     assert [name_of(module) for module in MODULES if module.name in vague] == []
