@@ -88,7 +88,7 @@ class Hunter:
         self.batch = 0
         self.counted: dict[str, int] = {}
         self.sent: dict[str, bool] = {}
-        """Of each finding whether the reproducer that was sent is a minimized one."""
+        """By signature, whether the reproducer that was sent is a minimized one."""
         self.gains: dict[str, Gain] = {}
         self.programs = 0
         self.steps = 0

@@ -20,8 +20,8 @@ class Order(msgspec.Struct, frozen=True):
     """A search over the seeds from `seed` on, for `programs` programs or, if 0, until it is stopped.
 
     Batch n has the seeds that follow those of batch n - 1; the first ones have `batch_programs`, later ones more.
-    Process number p of `jobs` hunts the batches n with n mod jobs = p, so that who hunts what does not depend on how
-    fast anybody is.
+    Process number p of `jobs` hunts the batches n with n mod jobs = p, so that the split of the
+    batches does not depend on speed.
     """
 
     old: str

@@ -16,7 +16,7 @@ STREAMED_AT_ONCE_MAX: Final = 4
 
 
 class TooManyDownloads(Exception):
-    """As many large files are being sent as may be at once; the message is one line."""
+    """No more large files may be sent at once; the message is one line."""
 
 
 def answer(request: Request, body: bytes, media_type: str, name: str | None = None) -> Response:

@@ -27,7 +27,7 @@ class Health(msgspec.Struct, frozen=True):
     programs_per_second: float
     steps: int
     steps_per_second: float
-    """Of both models and all processes, over the last minutes in which there were batches."""
+    """Steps of both models in all processes, over the last minutes in which there were batches."""
     coverage: int
     is_growing: bool
     """Did coverage rise in the last quarter of the batches?"""

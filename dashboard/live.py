@@ -74,7 +74,7 @@ def _json(content: object) -> str:
 
 
 def _stream(request: Request, key: str, tell: Callable[[], Told]) -> Response:
-    """What all listeners are told alike, as long as this one may listen."""
+    """A stream of events that all listeners share; it ends for this one when its token is revoked."""
     streams, snapshots = request.app.state.streams, request.app.state.snapshots
     assert isinstance(streams, Streams)
     assert isinstance(snapshots, Snapshots)

@@ -31,7 +31,8 @@ class Resampling:
         return _decoded(self._replayer.known("chances", body))
 
     def ask(self, body: bytes, visitor: str) -> Chances | None:
-        """The same, and begins to find out.  Raises ReplayFailed, and TooManyWaiting."""
+        """The chances of a reproducer file if they are known; else begin to find them out and return None. Raises
+        ReplayFailed, and TooManyWaiting."""
         told = self.known(body)
         if told is not None:
             return told

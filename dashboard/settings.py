@@ -29,9 +29,9 @@ class Settings(BaseSettings):
     session_seconds: Annotated[int, Field(ge=60, le=604_800)] = 43_200
     """After so long one has to sign in again."""
     requests_per_second: Annotated[float, Field(gt=0)] = 20
-    """Of one address, in the long run."""
+    """Requests per second that one address may make in the long run."""
     requests_at_once: Annotated[int, Field(ge=1)] = 200
-    """Of one address, after it was quiet."""
+    """Requests that one address may make at once after it was quiet."""
     replay_seconds: Annotated[int, Field(ge=1, le=600)] = 20
     """Processor time of one replay; it may take four times as long by the clock."""
     replay_megabytes: Annotated[int, Field(ge=64, le=65_536)] = 512

@@ -75,7 +75,7 @@ def show_findings(
 
 
 def stored_signatures(connection: Connection, campaign: int, signatures: Iterable[str]) -> set[str]:
-    """Those of the signatures that the campaign has a finding of."""
+    """Which of the signatures the campaign has a finding of."""
     stored = (FindingTable.campaign_id == campaign) & FindingTable.signature.in_(signatures)
     return set(connection.execute(select(FindingTable.signature).where(stored)).scalars())
 

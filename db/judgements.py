@@ -224,7 +224,7 @@ def _ask(connection: Connection, folding: _Folding, asked: list[tuple[int, int]]
 
 
 def _last_judges(connection: Connection, traces: list[int]) -> dict[int, _Judge]:
-    """Of each trace the judgement with the highest number."""
+    """The judgement with the highest number, by trace."""
     query = (
         select(JudgementTable.trace_id, JudgementTable.id, JudgementTable.finding_id)
         .where(JudgementTable.trace_id.in_(traces))
@@ -249,7 +249,7 @@ def _count(connection: Connection, batch: int, shown: dict[_Judge, list[int]], n
 
 
 def _settle(connection: Connection, campaign: int, judged: list[_Judged], slots: int, now: datetime) -> None:
-    """Have each judgement follow the leader of its cause, or be it and ask for minimization."""
+    """Attach each judgement to the first one of its cause; one that is the first itself is to be minimized."""
     if not judged:
         return
     leaders = _leaders(connection, campaign, {one.cause for one in judged})

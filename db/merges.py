@@ -81,7 +81,7 @@ def merged_into(connection: Connection, signature: str) -> str | None:
 
 
 def is_shown_by_another() -> ColumnElement[bool]:
-    """Of a finding: is it merged into one that its campaign has, too?"""
+    """Condition on a finding: it is merged into one that its campaign has, too."""
     other = aliased(FindingTable)
     return (
         select(MergeTable.signature)

@@ -41,7 +41,7 @@ class Pace(msgspec.Struct, frozen=True):
     coverage: int
     """Highest coverage of a batch."""
     coverage_before: int | None
-    """The same without the last quarter of the batches; None if nothing is left then."""
+    """Highest coverage of a batch that is not in the last quarter of the batches; None if that leaves none."""
     last_stored: datetime | None
     latest: tuple[LatestBatch, ...]
     last_found: datetime | None

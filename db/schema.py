@@ -419,7 +419,7 @@ class JudgementTable(Base):
     """Number of the task that makes it or, once it leads, minimizes it, together with a few others; see db.groups."""
     state: Mapped[str]
     finding: Mapped[dict[str, Any] | None]
-    """As judged, before minimization; null of one that could not be judged."""
+    """The finding as it was judged, before minimization; null if it could not be judged."""
     cause: Mapped[str | None]
     """What makes two judgements the same bug before minimization."""
     leader_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id", ondelete="CASCADE"))

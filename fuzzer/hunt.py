@@ -90,7 +90,7 @@ class Hunt:
         """Signatures whose count has grown, or whose story has become smaller, since somebody emptied this; and the
         first seed that was counted."""
         self.seed = 0
-        """Of the program in hand."""
+        """The seed of the program in hand."""
         self.effort = Effort(patience)
         self.docket = Docket()
         self._case_of: dict[tuple[str, ...], Case] = {}
@@ -125,7 +125,7 @@ class Hunt:
         return generate_script(seed, self.profile)
 
     def program_of(self, seed: int) -> Program:
-        """The same, written down."""
+        """The program that belongs to a seed, written down."""
         return self.script_of(seed).program()
 
     def run(self, seed: int) -> Trial:
@@ -139,7 +139,7 @@ class Hunt:
         return trial
 
     def tried(self, seed: int) -> Trial:
-        """run(), not counted."""
+        """Run the program of `seed` without counting it."""
         script = self.script_of(seed)
         comparison = self.by_leader[leader_of(seed)]
         drive = by_seed(seed, self.strategies)
@@ -252,7 +252,7 @@ def seen_in(trial: Trial) -> list[Divergence | str]:
 
 
 def kind_of(what: Divergence | str) -> str:
-    """Of a finding: "divergence" or "violation"."""
+    """What a finding of it is called: "divergence" or "violation"."""
     return "violation" if isinstance(what, str) else "divergence"
 
 
@@ -340,7 +340,7 @@ def shower(trial: Trial, finding: Finding, what: Divergence | str) -> Shows:
 
 
 def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
-    """The same effect of the same kind of operation, and from the attributed patches alone, too."""
+    """Does the same effect show in the same kind of operation, and does it from the attributed patches alone, too?"""
     if not has_effect(finding, outcome):
         return False
     if not finding.patches:
@@ -360,7 +360,7 @@ def has_effect(finding: Finding, outcome: Outcome) -> bool:
 
 
 def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
-    """The invariant breaks on the same side, and on that side only if it did so."""
+    """Does the invariant break on the same side, and on that side only if it did so?"""
     old = finding.what in outcome.violations("old")
     new = finding.what in outcome.violations("new")
     if finding.side == "both":

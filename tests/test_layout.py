@@ -129,6 +129,55 @@ def test_a_module_that_a_source_names_exists() -> None:
     assert not is_named_rightly("fuzzer." + "export.envelope")
 
 
+# A docstring that leans on the one above it, or only qualifies the name below: the noun is missing.
+HEADLESS = re.compile(
+    r"The same(?:[.,:;]|$| (?:for|of|in|without|with|under|as|but|by|when|if|to|the other|other)\b)|Of |Those "
+)
+CODE = re.compile(r"\b[EO][1-8]\b")
+LATER = {"reference_mmu", "oracle"}
+"""Folders whose docstrings may still lean on each other."""
+
+
+def docstrings(module: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every docstring, those of fields included."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+
+
+def test_a_docstring_says_its_noun() -> None:
+    modules = [m for m in MODULES if m.relative_to(ROOT).parts[0] in ROOMS and LATER.isdisjoint(m.parts)]
+    headless = [
+        f"{name_of(module)}:{line}: {text}"
+        for module in modules
+        for line, text in docstrings(module)
+        if HEADLESS.match(text)
+    ]
+    assert headless == []
+
+
+def test_rules_are_named_by_words() -> None:
+    modules = [module for module in MODULES if module.relative_to(ROOT).parts[0] in ROOMS]
+    assert [line for module in modules for line in lines_matching(CODE, module)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "headless"),
+    [
+        ("The same for Dirty.", True),
+        ("The same, written down.", True),
+        ("The same", True),
+        ("Of a trace: is it judged?", True),
+        ("Those that can run.", True),
+        ("The same program on two models.", False),
+        ("Offers a key.", False),
+    ],
+)
+def test_a_docstring_is_known_to_be_headless(text: str, headless: bool) -> None:
+    assert bool(HEADLESS.match(text)) == headless
+
+
 def is_literal(node: ast.AST) -> bool:
     """A number as written, its sign included."""
     match node:

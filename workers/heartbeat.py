@@ -147,7 +147,7 @@ class Messages(msgspec.Struct, frozen=True):
 
 
 def messages_waiting() -> list[Messages]:
-    """Of each queue of this worker; nothing if the broker does not answer."""
+    """What waits in each queue of this worker; nothing if the broker does not answer."""
     try:
         with app.connection_for_write() as connection:
             redis: Any = connection.default_channel

@@ -51,7 +51,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Semantics to compare to: OLD plus patches."""
     profile: _Profile = "mixed"
     seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
-    """Of the first program; the others follow it. Null for a random one."""
+    """Seed of the first program, which the others follow; null for a random one."""
     programs: Annotated[int, msgspec.Meta(ge=1, le=PROGRAMS_MAX)] | None = None
     """Budget of programs."""
     seconds: Annotated[int, msgspec.Meta(ge=1, le=SECONDS_MAX)] | None = None
@@ -151,7 +151,7 @@ def _semantics(name: str, spec: str) -> Semantics:
 
 
 def _told(error: Exception) -> str:
-    """msgspec says "Expected `int` >= 1 - at `$.programs`"."""
+    """Turn msgspec's "Expected `int` >= 1 - at `$.programs`" into "programs: expected int >= 1"."""
     problem, _, place = " ".join(str(error).split()).partition(" - at `$.")
     words = f"{problem[:1].lower()}{problem[1:]}".replace("`", "")
     return f"{place.rstrip('`')}: {words}" if place else words

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Watcher = Callable[["Outcome"], None]
 Programs = st.SearchStrategy[Program]
 
-# Of what was tried (1, 4, 8 or 20 points; 25, 50 or 120 rules; lists of 0, 10, 15 or 25 runs at least, which Hypothesis
-# would make five long on average) these find most in the same time.
+# These find most in the same time, of what was tried: 1, 4, 8 or 20 points; 25, 50 or 120 rules; lists of 0, 10, 15 or
+# 25 runs at least, which Hypothesis would make five long on average.
 _POINTS_MAX: Final = 8  # that an actor runs for in a row
 _RULES_MAX: Final = 50
 _RUNS_MIN: Final = 25
@@ -75,7 +75,7 @@ def given_both(profile: str, seed: int, watch: Watcher) -> None:
 
 
 def stateful_seeded(profile: str, seed: int, watch: Watcher) -> None:
-    """The same state machine over programs of the search's generator."""
+    """The state machine over programs of the search's generator."""
     run_machine(programs(profile), seed, watch)
 
 

@@ -165,8 +165,8 @@ def apply_diff(diff: str) -> dict[str, str]:
 
 
 def revert_diff(diff: str) -> dict[str, str]:
-    """The same the other way round: the module files as they were before the diff, which the shipped sources have. One
-    that the diff added stays, since nothing else asks for it. Raises what apply_diff() raises."""
+    """The module files as they were before the diff, which the shipped sources have: apply_diff() the other way round.
+    A file that the diff added stays, since nothing else asks for it. Raises what apply_diff() raises."""
     after, before = _patched(diff, "--reverse")
     changed = _changed(before, after)
     return {path.removeprefix("reference_mmu/"): before[path] for path in changed if path in before}

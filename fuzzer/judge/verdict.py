@@ -99,7 +99,8 @@ class Trial:
         effect = divergence.effect
 
         def rank(patch: str) -> int:
-            """Of several that each suffice, blame one that excludes the effect; else name one that allows it."""
+            """Where several patches would each suffice, blame one that excludes the effect, else name one that allows
+            it."""
             if patch not in PATCHES:
                 return 2
             if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:

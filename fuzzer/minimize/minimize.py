@@ -178,7 +178,7 @@ class Minimizer:
         yield self.written(story.program, by_switches(story.switches))
 
     def rearranged(self, story: Story) -> Iterator[Arranged]:
-        """The same work in another order."""
+        """The turns of the story in other orders, with fewer switches."""
         assert self.outcome is not None
         if story.switches:
             yield from rearrangements(story.program, self.outcome.turns)
@@ -291,7 +291,7 @@ def dropped_operations(story: Story) -> Iterator[Story]:
 
 
 def renamed(story: Story, uid: int) -> tuple[Switch, ...]:
-    """Switches of a dropped operation move to the end of the one before it, so that who runs next stays said."""
+    """Switches of a dropped operation move to the end of the one before it, so that the next actor stays determined."""
     for actor in story.program.actors:
         uids = [op.uid for op in actor.ops]
         if uid in uids:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The dirty log: nothing written while logging may be missing from a migration's copy (rule E4 and the copy itself).
+"""The dirty log: nothing written while logging may be missing from a migration's copy.
 
 The copy is kept as userspace would: all pages when logging starts, then every page a harvest reports, at the moment
 userspace gets round to it.  At the end the vCPUs stop, PML buffers are drained and the last harvest is copied; then
@@ -66,7 +66,7 @@ class DirtyLog:
                 self.reports.report("late-dirty-report")
 
     def returned(self, m: Machine, slot: KvmMemorySlot) -> None:
-        """E4: an ioctl returns; no usable entry, and no SPTE, may let a clean page be written unseen."""
+        """When a dirty-log ioctl returns, no usable entry, and no SPTE, may let a clean page be written unseen."""
         in_flight = {gfn for vcpu in m.vcpus for gfn in vcpu.pml_buffer}
         in_flight.update(m.fast_pf_marking)
         clean = [

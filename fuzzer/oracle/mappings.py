@@ -44,7 +44,7 @@ class Mappings:
         self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
 
     def invalidate_started(self, m: Machine, hva_start: i64, hva_end: i64) -> None:
-        """O6: nothing maps the range any more, in no root at all."""
+        """When invalidate_range_start returns, nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
         for gfn_range in memslots_in_hva_range(m, hva_start, hva_end):
             for root in roots_of(m):
@@ -58,8 +58,8 @@ class Mappings:
         self.invalidating.remove((int(hva_start), int(hva_end)))
 
     def spte_changed(self, m: Machine, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64) -> None:
-        """What lockdep would say. O6 again: no new leaf for a range that is being invalidated. O8: none that lets the
-        guest write what the host process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile)."""
+        """What lockdep would say; no new leaf for a range that is being invalidated; and none that lets the guest write
+        what the host process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile)."""
         self.judge_locks(m, sp)
         if is_shadow_present_pte(new_spte) and is_last_spte(new_spte, sp.level):
             first, stop = leaf_gfns(m, sp, index, new_spte)
@@ -127,7 +127,7 @@ class Mappings:
                 self.reports.report("illegal-spte")
 
     def page_freed(self, m: Machine, pfn: i64) -> None:
-        """O7: nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
+        """When a page is freed, nobody maps it. A table that was filled for a split and never linked maps nothing."""
         for sp in tables_of(m):
             pages = m.pages_per_hpage(sp.level)
             for spte in sp.spt:
@@ -143,12 +143,12 @@ class Mappings:
                         self.reports.report("mapped-freed-page")
 
     def page_marked(self, m: Machine, pfn: i64) -> None:
-        """O2, O3: marks belong under mmu_lock, on a page that is held."""
+        """KVM marks a page accessed or dirty: it must hold mmu_lock, and a reference to the page."""
         if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("late-page-mark")
 
     def page_put(self, m: Machine, pfn: i64) -> None:
-        """O1"""
+        """KVM drops a page reference: it must hold one."""
         if m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("refcount-underflow")
 

@@ -47,7 +47,7 @@ class Comparison(msgspec.Struct, frozen=True):
         return self.run_script(script_of(program), drive)
 
     def run_script(self, script: Script, drive: Drive) -> Outcome:
-        """The same of a program that is not written down."""
+        """Run a program that is not written down; see run()."""
         models = (self.models.old, self.models.new)
         if self.leader == "old":
             pair = Pair(script, self.old, self.new, models)

@@ -53,7 +53,7 @@ class Execution:
         return any(self.ready[place] == actor for place in range(self.n_ready))
 
     def runnable(self) -> list[int]:
-        """Those that can run, as a list."""
+        """The actors that can run, as a list."""
         return [int(self.ready[place]) for place in range(self.find_ready())]
 
     def live(self) -> list[int]:
@@ -125,5 +125,5 @@ class PrivatePoints:
 
 @lru_cache(maxsize=256)
 def private_points(here: Semantics, there: Semantics) -> PrivatePoints:
-    """Those of a pair, made once for each."""
+    """The private points of a pair of semantics, made once for each pair."""
     return PrivatePoints(here, there)

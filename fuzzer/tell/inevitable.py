@@ -21,7 +21,7 @@ from fuzzer.schedule.random_walk import RandomWalk
 from fuzzer.schedule.schedule import Turn
 
 _NORMAL_QUANTILE: Final = 1.96
-"""Of a 95 % interval."""
+"""Quantile of the normal distribution for a two-sided interval of 95 %."""
 _SEED_BYTES: Final = 7  # leaves an i64 room for the number of the walk
 
 

@@ -87,7 +87,7 @@ class Machine:
         self.indirect_shadow_pages: i64 = 0
         self.dummy_root: KvmMmuPage | None = None  # kvm_mmu_get_dummy_root(), of an indirect MMU
         self.unsync_calls: i64 = 0  # of mmu_try_to_unsync_pages()
-        self.harvest_protects_huge = False  # inside the huge-page write protection of a harvest (oracle E3 exempts it)
+        self.harvest_protects_huge = False  # inside the huge-page write protection of a harvest (the oracle exempts it)
 
         self.host = Host(config.backing, self.bits)
         self.memslots: list[KvmMemorySlot] = []
