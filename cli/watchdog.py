@@ -3,7 +3,7 @@
 
 A timer looks every second which turn this process is in. It is interpreted code that such a model runs, so the turn is
 a frame on the stack, and where it loops can be told by line. Ticks are counted, not seconds: a process that was
-suspended, or a machine that slept, has missed them.
+suspended, or a machine that slept, has missed them. A turn that somebody looks at in a debugger may last.
 """
 
 import signal
@@ -17,6 +17,7 @@ TICK_SECONDS: Final = 1.0
 # A turn takes microseconds, loading a changed model a fraction of a second.
 TICKS_MAX: Final = 5
 _CALLERS_TOLD: Final = 3
+_DEBUGGERS: Final = frozenset(("pdb", "bdb"))
 
 
 class Hung(BaseException):
@@ -55,7 +56,8 @@ class _Watch:
             stack.append(frame)
             frame = frame.f_back
         # The frame is kept, so no later call can be mistaken for it.
-        self.ticks = self.ticks + 1 if frame is self.call else 0
+        goes_on = frame is self.call and not any(one.f_globals.get("__name__") in _DEBUGGERS for one in stack)
+        self.ticks = self.ticks + 1 if goes_on else 0
         self.call = frame
         if frame is not None and self.ticks >= TICKS_MAX:
             seconds = round(TICKS_MAX * TICK_SECONDS)
