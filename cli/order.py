@@ -70,7 +70,7 @@ class Gain(msgspec.Struct, frozen=True):
     minimized: bool
 
     def found(self) -> FoundFinding:
-        """For the store, which counts: only of a count above 0."""
+        """The finding for the store, which counts: only of a count above 0."""
         return FoundFinding(self.finding, self.count, self.first_seed, self.reproducer)
 
 

@@ -28,7 +28,7 @@ from workers.refusal import BadInput, refuse
 
 
 class SpecType(click.ParamType[Semantics]):
-    """old, new, old+PATCH, new-PATCH, …"""
+    """Semantics as text: old, new, old+PATCH, new-PATCH, …"""
 
     name = "SPEC"
 

@@ -65,7 +65,7 @@ class _Watch:
 
 
 def _watched_calls() -> frozenset[CodeType]:
-    """Imported when it is asked for: the core must have been chosen by then."""
+    """The calls that are watched, imported when they are asked for: the core must have been chosen by then."""
     from fuzzer.change.variant import load_variant
     from fuzzer.run.execute import Execution
 
@@ -82,7 +82,7 @@ def _places(stack: list[FrameType]) -> str:
 
 
 def _file_of_model(frame: FrameType) -> str:
-    """Its file below reference_mmu, or below a changed copy of that; "" if it is none of the model's."""
+    """The frame's file below reference_mmu, or below a changed copy of that; "" if it is none of the model's."""
     parts = Path(frame.f_code.co_filename).parts
     package = next((place for place, part in enumerate(parts) if part.startswith("reference_mmu")), len(parts))
     return "/".join(parts[package + 1 :])

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 STREAMED_AT_ONCE_MAX: Final = 4
-"""Each may hold some ten megabytes for as long as its reader likes."""
+"""How many large files are sent at a time: each may hold some ten megabytes for as long as its reader likes."""
 
 
 class TooManyDownloads(Exception):

@@ -21,7 +21,7 @@ class Health(msgspec.Struct, frozen=True):
     name: str
     state: CampaignState
     is_working: bool
-    """A batch came in lately."""
+    """Whether a batch came in lately."""
     last_batch: datetime | None
     programs: int
     programs_per_second: float

@@ -22,7 +22,7 @@ live_api = APIRouter(prefix=PREFIX)
 
 @live_api.get("/overview", responses=shows(Overview))
 def overview(request: Request, service: Services, visitor: Reader) -> Response:
-    """Is the search running, how fast, does it still find anything?"""
+    """What the search is at: is it running, how fast, does it still find anything?"""
     return json_answer(request, service.overview())
 
 

@@ -26,7 +26,7 @@ STEPS_MAX: Final = 100
 
 
 def limit(cpu_seconds: int, megabytes: int) -> None:
-    """Processor time and memory as told; no file written, no process started, no core dumped."""
+    """Take limits: processor time and memory as told; no file written, no process started, no core dumped."""
     memory = megabytes << 20
     for what, most in (
         (resource.RLIMIT_CPU, cpu_seconds),

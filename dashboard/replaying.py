@@ -58,11 +58,11 @@ class Replayer:
         self._closed = False
 
     def trace(self, body: bytes) -> Trace:
-        """The decoded trace, which is waited for.  Raises ReplayFailed and TooManyWaiting."""
+        """The decoded trace; waits for it. Raises ReplayFailed and TooManyWaiting."""
         return msgspec.json.decode(self.encoded_trace(body), type=Trace)
 
     def encoded_trace(self, body: bytes) -> bytes:
-        """The trace as JSON, see fuzzer.tell.export.trace_json, which is waited for.  Raises ReplayFailed and
+        """The trace as JSON, see fuzzer.tell.export.trace_json; waits for it. Raises ReplayFailed and
         TooManyWaiting."""
         result = self.known("trace", body)
         if result is not None:
@@ -94,7 +94,7 @@ class Replayer:
         return self._told(key, future) if future is not None and future.done() else None
 
     def waits(self, job: Job, body: bytes) -> bool:
-        """Is it begun and not done?"""
+        """Is the job begun and not done?"""
         future = self._asked_for(_key(job, body))
         return future is not None and not future.done()
 

@@ -15,11 +15,12 @@ from db.replays import TooManyWaiting
 from fuzzer.tell.inevitable import Chances
 
 OF_VISITOR_MAX: Final = 4
-"""So that one who asks about everything leaves room for the others, see dashboard.replaying.WAITING_MAX."""
+"""How many answers one visitor may wait for, so that one who asks about everything leaves room for the others; see
+dashboard.replaying.WAITING_MAX."""
 
 
 class Resampling:
-    """Knows them, or begins to find out."""
+    """Knows the chances of reproducers, or begins to find them out."""
 
     def __init__(self, replayer: Replayer) -> None:
         self._replayer = replayer

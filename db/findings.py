@@ -32,7 +32,7 @@ class Shown(msgspec.Struct, frozen=True):
     """Programs of one batch that showed a finding, and the first of them."""
 
     batch: int
-    """Id of its row."""
+    """Id of the batch's row."""
     program_seed: int
     count: int
 

@@ -135,7 +135,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 _Counted = Counter[tuple[str, int]]
-"""Programs by key and id of their trace."""
+"""How many programs, by key and id of their trace."""
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -191,8 +191,8 @@ def _fold_batch(connection: Connection, folding: _Folding, counted: _Counted, no
 
 
 def _count_folded(connection: Connection, counted: _Counted) -> None:
-    """At the end, and not batch by batch: in the order in which db.batches locks these rows, or each would wait for the
-    other."""
+    """Count what was folded: at the end, and not batch by batch, in the order in which db.batches locks these rows;
+    else each would wait for the other."""
     rows = [{"trace": trace, "more": more} for (_key, trace), more in sorted(counted.items())]
     if rows:
         this = TraceTable.id == bindparam("trace")

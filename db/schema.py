@@ -89,7 +89,7 @@ class JudgementState(StrEnum):
     OPEN = "open"
     JUDGED = "judged"
     SETTLED = "settled"
-    """Known to be the first of its cause, or which one is."""
+    """It is known to be the first judgement of its cause, or which one is."""
 
 
 class FindingState(StrEnum):
@@ -139,7 +139,7 @@ class UploadKind(StrEnum):
 
     REPRODUCER = "reproducer"
     PROGRAM = "program"
-    """Without a schedule: one is searched for."""
+    """A program without a schedule: one is searched for."""
 
 
 class ReplayState(StrEnum):
@@ -208,7 +208,7 @@ class CampaignTable(Base):
     model_version: Mapped[str]
     state: Mapped[str]
     strategies: Mapped[list[str] | None]
-    """Who schedules, each as often as the others; null for all there are."""
+    """Strategies of the schedulers, each used as often as the others; null for all there are."""
 
 
 class BatchTable(Base):

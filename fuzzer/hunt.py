@@ -222,8 +222,8 @@ class Hunt:
         self.grown.setdefault(case.name, case.seed)
 
     def same_cause(self, finding: Finding) -> Found | None:
-        """A violation's racing points are those of its minimal story: until it is minimized, one with the same
-        invariant, verdict and patches is taken for the same bug."""
+        """The finding that this one is taken for. A violation's racing points are those of its minimal story: until it
+        is minimized, one with the same invariant, verdict and patches is the same bug."""
         if finding.kind != "violation":
             return None
         for found in self.found.values():
@@ -237,7 +237,7 @@ class Hunt:
         return {str(verdict): counts.get(str(verdict), 0) for verdict in Verdict}
 
     def results(self) -> tuple[FoundFinding, ...]:
-        """For the store."""
+        """What was found, for the store."""
         return tuple(FoundFinding(f.finding, f.count, f.first_seed, f.reproducer) for f in self.found.values())
 
 
@@ -270,7 +270,7 @@ def trace_of(trial: Trial, what: Divergence | str) -> tuple[str, ...]:
 
 
 def judged(trial: Trial, what: Divergence | str) -> Finding:
-    """What causes it, and whether that is allowed."""
+    """The finding of a trial: what causes it, and whether that is allowed."""
     return trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
 
 
@@ -287,7 +287,7 @@ def _side(name: str) -> Side:
 
 
 def cause_of(finding: Finding) -> tuple[object, ...]:
-    """Findings of one cause are the same bug before minimization has told where it races."""
+    """What makes findings the same bug before minimization has told where it races: equal for findings of one cause."""
     return finding.kind, finding.what, finding.side, finding.verdict, finding.patches, finding.direction
 
 
@@ -334,7 +334,7 @@ def found_in(trial: Trial, finding: Finding, result: Minimized, seed: int) -> Fo
 
 
 def shower(trial: Trial, finding: Finding, what: Divergence | str) -> Shows:
-    """Is it still the same finding?"""
+    """A function that says whether an outcome still shows the same finding."""
     shows = shows_divergence if isinstance(what, Divergence) else shows_violation
     return lambda program, outcome, replay: shows(trial, finding, program, outcome, replay)
 

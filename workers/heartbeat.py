@@ -33,7 +33,7 @@ DEAF_BEATS: Final = 2
 
 
 def new_name() -> str:
-    """A name that no worker ever had: one that comes back after a crash is another one."""
+    """A name that no worker ever had: a worker that comes back after a crash is another one."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 

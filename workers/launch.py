@@ -44,7 +44,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A campaign as somebody asks for it.  It ends when the first of its budgets is spent, and has at least one."""
 
     name: Annotated[str, msgspec.Meta(max_length=_NAME_CHARS_MAX)] = ""
-    """For people; "" for profile and seed."""
+    """What people call it; "" for profile and seed."""
     old: _Spec = "old"
     """Semantics to compare from: old, new, old+PATCH, new-PATCH, …"""
     new: _Spec = "new"
@@ -57,7 +57,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Annotated[int, msgspec.Meta(ge=1, le=SECONDS_MAX)] | None = None
     """Budget of seconds of running."""
     until_regression: bool = False
-    """Ends at the first finding of that verdict."""
+    """End at the first finding with verdict regression."""
     batch_programs: Annotated[int, msgspec.Meta(ge=1, le=BATCH_PROGRAMS_MAX)] = BATCH_PROGRAMS
     """Programs per batch, the piece of work that is handed out and stored as a whole."""
     slots_max: Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)] | None = None

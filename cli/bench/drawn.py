@@ -48,7 +48,7 @@ def _operations(config: Config, uid: int, drawn: list[_Drawn], makes: tuple[_Mak
 
 
 def _gfn(config: Config, place: int) -> int:
-    """Every other access goes to the first page of a slot, where actors meet."""
+    """A page of a slot; every other access goes to the first one, where actors meet."""
     if config.cr3 >= 0:
         return place % (1 << (config.bits + 1))
     slot = config.slots[place % len(config.slots)]

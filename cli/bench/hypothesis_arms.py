@@ -99,7 +99,7 @@ def run_given(program_of: Programs, schedule_of: st.SearchStrategy[Drive], seed:
 
 
 def run_machine(program_of: Programs, seed: int, watch: Watcher) -> None:
-    """What the rules leave over runs at the end, without preemption."""
+    """Run the state machine without end; what the rules leave over runs at the end, without preemption."""
 
     class Interleaving(RuleBasedStateMachine):
         pair: Pair | None = None
@@ -118,7 +118,7 @@ def run_machine(program_of: Programs, seed: int, watch: Watcher) -> None:
         @precondition(lambda self: self.pair is None or not can_run(self.pair))
         @rule()
         def rest(self) -> None:
-            """There has to be a rule that can be taken."""
+            """Do nothing: there has to be a rule that can be taken."""
 
         def teardown(self) -> None:
             if self.pair is not None:

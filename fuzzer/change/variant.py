@@ -207,6 +207,6 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    """Bytes that are no UTF-8 are escaped: they may be there, but are no Python."""
+    """The texts of the files. Bytes that are no UTF-8 are escaped: they may be there, but are no Python."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): file.read_bytes().decode(errors="backslashreplace") for file in files}

@@ -146,7 +146,7 @@ class Trial:
         )
 
     def sites(self, seen: Violation) -> tuple[str, str]:
-        """Where the actor stood that broke it, and where the one stood that had run before."""
+        """The racing points: where the actor stood that broke it, and where the one stood that had run before."""
         return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
 
     def is_next_door(self, invariant: str, side: Side) -> bool:

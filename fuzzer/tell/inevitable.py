@@ -94,6 +94,7 @@ def _shows(reproducer: Reproducer, comparison: Comparison, drive: Drive) -> bool
 
 
 def _seed_of(reproducer: Reproducer) -> int:
-    """From what is run, not from what is said about it: the recorded digest changes with the model."""
+    """A seed that follows from what is run, not from what is said about it: the recorded digest changes with the
+    model."""
     told = msgspec.json.encode((reproducer.program, reproducer.switches, reproducer.leader))
     return int.from_bytes(hashlib.sha256(told).digest()[:_SEED_BYTES], "big")

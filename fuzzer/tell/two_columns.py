@@ -96,7 +96,7 @@ def _title(patch: str) -> str:
 
 
 def headline(finding: Finding) -> str:
-    """What was found, by name."""
+    """What was found, by name, and on which side or in which operation."""
     if finding.kind == "violation":
         return f"{finding.what}, {_SIDES[finding.side]}"
     return finding.what if finding.sites[0] == "-" else f"{finding.what}, in {finding.sites[0]}"

@@ -11,10 +11,11 @@ import msgspec
 from fuzzer.reproducer import Reproducer
 
 REPLAY_COMMAND: Final = "mmufuzz replay FILE"
-"""For every form but the pytest file."""
+"""What a file says to whoever wants to replay it, in every form but the pytest file."""
 
 EXPORT_BYTES_MAX: Final = 64 << 20
-"""Nobody reads on; a trace of the longest run that a machine in pictures can make has a tenth of it."""
+"""Most bytes of a file that are read; a trace of the longest run that a machine in pictures can make has a tenth of
+it."""
 
 _IN_TEXT: Final = re.compile(rb"^# reproducer: (\{.*\})$", re.MULTILINE)
 
