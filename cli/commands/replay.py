@@ -53,7 +53,7 @@ class ReplayReport(msgspec.Struct, frozen=True):
     "--seed",
     metavar="S",
     type=click.IntRange(0, SEED_MAX),
-    help="Of the interleaving; without a FILE also of the program.",
+    help="Seed of the interleaving, and without a FILE of the program.",
 )
 @click.option(
     "--profile",
@@ -110,12 +110,12 @@ def replay(
     A program (FILE is JSON with "config" and "actors", as the "program" of a reproducer) need not show anything; what
     it does show is judged. Without --seed OLD leads, and each actor runs until it is done or waits, then the next. With
     --seed or --strategy it is interleaved as seed S of a search would be (S is 0 if it is not said): a strategy is
-    drawn, OLD leads if S is even and NEW if it is odd.
+    drawn, OLD leads if S is even and NEW if it is odd. That is also schedule S of a program uploaded to the dashboard.
 
     Without a FILE it is program and interleaving number S of 'mmufuzz run' with the same --profile, --old, --new and
     --strategy.
 
-    Exit codes: 0 the same finding by the very same trace, or a run in which nothing breaks and all is explained;
+    Exit codes: 0 the same finding by the very same trace, or a run with nothing in it that calls for an explanation;
     1 not reproduced, or a run with a regression or an unexplained difference; 2 bad input.
     """
     asked = Asked(seed, profile, old, new, strategies)

@@ -234,6 +234,8 @@ PROGRAMS: list[tuple[str, Callable[[], bytes], str, str]] = [
         "",
         "Expected `array`, got `int` - at `$.actors`; mend it",
     ),
+    ("one word wrong", lambda: write({"config": {}, "actor": []}), "", "unknown field `actor`; mend it"),
+    ("half of it", lambda: write({"actors": []}), "", "missing required field `config`; mend it"),
     ("unknown field", lambda: program_with(extra=1), "", "extra"),
     ("levels", lambda: program_with(levels=9), "", "levels is 9, must be 2..5; mend it"),
     ("no such hva", lambda: program_with(backing=["anon"]), "", "impossible configuration"),

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from cli.main import cli
 from fuzzer.hunt import Hunt, judged, seen_in
 from fuzzer.judge.finding import Verdict
+from fuzzer.one_program import search_program
 from fuzzer.one_run import OneRun, run_once
 from fuzzer.program.ops import Read, Write
 from fuzzer.program.profile import PROFILES
@@ -72,6 +73,16 @@ def test_a_seed_is_the_interleaving_and_the_same_each_time(program: Path) -> Non
     assert (told["seed"], told["strategy"], told["leader"]) == (3, "random-walk", "new")
     orders = {tuple(row["actor"] for row in document(program, "--seed", seed)["rows"]) for seed in "01234567"}
     assert len(orders) > 2
+
+
+def test_a_seed_is_the_schedule_of_that_number_of_an_upload(program: Path) -> None:
+    """What the dashboard says of an uploaded program can be looked at."""
+    shown = search_program(RACE, 40, lambda: True).shown
+    assert shown
+    for one in shown:
+        told = document(program, "--seed", str(one.first))
+        found = {(finding["what"], finding["verdict"], tuple(finding["patches"])) for finding in told["findings"]}
+        assert (one.finding.what, one.finding.verdict, one.finding.patches) in found
 
 
 def test_a_strategy_alone_means_seed_0(program: Path) -> None:

@@ -21,10 +21,11 @@ _IN_TEXT: Final = re.compile(rb"^# reproducer: (\{.*\})$", re.MULTILINE)
 
 
 class _Program(msgspec.Struct):
-    """What every program has and no other file at its top."""
+    """What a program has at its top, also one that lacks half of it; an export of a reproducer may name actors, too."""
 
-    config: msgspec.Raw
-    actors: msgspec.Raw
+    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    actors: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    reproducer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Json(msgspec.Struct):
@@ -40,12 +41,13 @@ def text_line(reproducer: Reproducer) -> str:
 
 
 def is_program(data: bytes) -> bool:
-    """Is it a bare program, as the key "program" of a reproducer holds it?"""
+    """Is it meant to be a bare program, as the key "program" of a reproducer holds it?"""
     try:
-        msgspec.json.decode(data, type=_Program)
+        head = msgspec.json.decode(data, type=_Program)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return True
+    named = isinstance(head.config, msgspec.Raw) or isinstance(head.actors, msgspec.Raw)
+    return named and not isinstance(head.reproducer, msgspec.Raw)
 
 
 def reproducer_bytes(data: bytes) -> bytes:
