@@ -22,6 +22,7 @@ from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW
 from tests.cli.shell import ROOT
 from tests.golden import golden
+from tests.programs import renew
 from tests.programs.renew import Gone, main, printed, renewed
 
 FOLDER = Path(__file__).parent
@@ -84,6 +85,26 @@ class TestRenewing:
         healed = msgspec.structs.replace(golden("bug-219588"), switches=())
         with pytest.raises(Gone, match="does not show any more; first diverging step: 8"):
             renewed(healed)
+
+    def test_files_and_texts_are_written_but_for_one_that_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(renew, "ROOT", tmp_path)
+        monkeypatch.setattr(renew, "FOLDER", tmp_path)
+        stale, gone = tmp_path / "stale.json", tmp_path / "gone.json"
+        stale.write_bytes(encode_reproducer(msgspec.structs.replace(golden("bug-219588"), digest="0" * 16)))
+        gone.write_bytes(encode_reproducer(msgspec.structs.replace(golden("bug-219588"), switches=())))
+        before = gone.read_bytes()
+        assert main([]) == 1
+        out, err = capsys.readouterr()
+        assert out == "stale: has a new trace\n"
+        assert err.startswith("gone: NOT renewed: the finding does not show any more")
+        assert decode_reproducer(stale.read_bytes()) == golden("bug-219588")
+        assert printed(stale) == (0, (tmp_path / "stale.txt").read_text())
+        assert gone.read_bytes() == before
+        assert not (tmp_path / "gone.txt").exists()
+        assert main(["stale"]) == 0
+        assert capsys.readouterr().out == "stale: reproduced exactly\n"
 
     def test_a_file_that_is_not_there_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["nosuch"]) == 2
