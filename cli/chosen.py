@@ -38,7 +38,8 @@ def chosen(names: tuple[str, ...], every: bool, kinds: Container[str], advice: s
 def worked_through(
     patches: list[str], console: Console, work: Callable[[str], _Result], tell: Callable[[Console, _Result], None]
 ) -> tuple[list[_Result], bool]:
-    """Do and tell one patch after the other; the results, and whether Ctrl-C ended it before the last."""
+    """Work on one patch after the other and tell each result; returns the results, and whether Ctrl-C ended it before
+    the last."""
     results: list[_Result] = []
     try:
         for patch in patches:

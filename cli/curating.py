@@ -191,7 +191,7 @@ def history_line(row: HistoryRow) -> str:
 
 
 def when(at: datetime) -> str:
-    """To the second."""
+    """A time, to the second."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -29,7 +29,7 @@ class Document:
         self.to_stdout = path == STANDARD_OUTPUT
 
     def console(self) -> Console:
-        """For people: standard output, or standard error when the JSON has that."""
+        """The console for people: standard output, or standard error when the JSON has that."""
         stream = sys.stderr if self.to_stdout else sys.stdout
         console = Console(file=stream, markup=False, highlight=False, soft_wrap=True)
         if not console.is_terminal:
@@ -90,7 +90,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """A device, a pipe, …: to be written to, never to be replaced."""
+    """Is it a device, a pipe, …: to be written to, never to be replaced?"""
     return path.exists() and not path.is_file()
 
 

@@ -72,7 +72,7 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def broker() -> Check:
-    """Does it answer, and does it keep what it is given?"""
+    """Does the broker answer, and does it keep what it is given?"""
     try:
         with app.connection_for_write(connect_timeout=5) as connection:
             channel: Any = connection.default_channel
@@ -88,7 +88,8 @@ def broker() -> Check:
 
 
 def clock(told: Server | None) -> Iterator[Check]:
-    """Heartbeats are times of the workers' clocks; a database in a file has that of this machine."""
+    """Do the clocks agree? Heartbeats are times of the workers' clocks; a database in a file has that of this
+    machine."""
     if told is None:
         yield Check(Health.OK, "clock", "the database is a file of this machine")
         return
@@ -136,7 +137,7 @@ def fleet(url: str) -> Iterator[Check]:
 
 
 def disk(folder: str) -> Check:
-    """Room for scratch files and metrics."""
+    """Is there room for scratch files and metrics?"""
     free = shutil.disk_usage(folder).free
     text = f"{free / 2**30:.1f} GiB free for scratch files"
     if free >= _DISK_BYTES_GOOD:

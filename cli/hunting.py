@@ -24,7 +24,7 @@ from reference_mmu.changelog.semantics import parse_semantics
 _REPORT_SECONDS: Final = 0.25
 # How often it looks whether anybody told it to stop.
 _LISTEN_SECONDS: Final = 0.02
-# While it searches, one part in so many goes into judging, see fuzzer.effort: what waits is judged in the end.
+# While it searches, one part in so many goes into judging, see fuzzer.run.effort: what waits is judged in the end.
 PATIENCE: Final = 10
 
 
@@ -88,7 +88,7 @@ class Hunter:
         self.batch = 0
         self.counted: dict[str, int] = {}
         self.sent: dict[str, bool] = {}
-        """Of each finding whether the reproducer that was sent is a minimized one."""
+        """By signature, whether the reproducer that was sent is a minimized one."""
         self.gains: dict[str, Gain] = {}
         self.programs = 0
         self.steps = 0

@@ -26,7 +26,8 @@ class Interrupts:
             signal.signal(number, handler)
 
     def exit_code(self) -> int:
-        """As a shell would report the first signal, e.g. 130 for Ctrl-C, 143 for SIGTERM; 0 if there was none."""
+        """The exit code by which a shell reports the first signal, e.g. 130 for Ctrl-C, 143 for SIGTERM; 0 if there was
+        none."""
         return 128 + self.received[0] if self.received else 0
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:

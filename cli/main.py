@@ -67,7 +67,7 @@ def choose_core() -> str:
 
 
 def show_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
-    """--version"""
+    """Print the versions and end, if --version was given."""
     if asked and not ctx.resilient_parsing:
         reason = choose_core()
         model = import_module("reference_mmu.version").model_version()

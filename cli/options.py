@@ -23,7 +23,7 @@ class Filled(click.types.StringParamType):
 
 
 class FilledPath(click.Path):
-    """A path that is not empty, for the same reason."""
+    """A path that is not empty; see Filled."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return self.fail("is empty", param, ctx) if value == "" else super().convert(value, param, ctx)

@@ -20,8 +20,8 @@ class Order(msgspec.Struct, frozen=True):
     """A search over the seeds from `seed` on, for `programs` programs or, if 0, until it is stopped.
 
     Batch n has the seeds that follow those of batch n - 1; the first ones have `batch_programs`, later ones more.
-    Process number p of `jobs` hunts the batches n with n mod jobs = p, so that who hunts what does not depend on how
-    fast anybody is.
+    Process number p of `jobs` hunts the batches n with n mod jobs = p, so that the split of the
+    batches does not depend on speed.
     """
 
     old: str
@@ -32,11 +32,11 @@ class Order(msgspec.Struct, frozen=True):
     batch_programs: int
     jobs: int
     diff: str = ""
-    """The user's change that NEW's model has; see fuzzer.variant.changed_models."""
+    """The user's change that NEW's model has; see fuzzer.change.variant.changed_models."""
     allowed: tuple[str, ...] = ()
     """Effects that the user says her change may have."""
     strategies: tuple[str, ...] | None = None
-    """Schedulers, see fuzzer.schedulers, which must not be imported here: see workers.search; None for all."""
+    """Strategies, see fuzzer.schedule.schedulers, which must not be imported here (see cli.search); None for all."""
 
     def batch(self, number: int) -> range:
         """Seeds of a batch, none if it lies beyond the last program."""
@@ -70,7 +70,7 @@ class Gain(msgspec.Struct, frozen=True):
     minimized: bool
 
     def found(self) -> FoundFinding:
-        """For the store, which counts: only of a count above 0."""
+        """The finding for the store, which counts: only of a count above 0."""
         return FoundFinding(self.finding, self.count, self.first_seed, self.reproducer)
 
 

@@ -5,20 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import DecodeError
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from cli.interpreted import require_interpreted
 from db.session import DEFAULT_URL, StoreError, open_database
 from db.store import Store
-from fuzzer.reproducer import Reproducer, ReproducerError, check_reproducer, decode_reproducer
-from fuzzer.tell.export.envelope import EXPORT_BYTES_MAX, reproducer_bytes
+from fuzzer.program.program import Program, decode_program
+from fuzzer.reproducer import (
+    MAX_BYTES,
+    MAX_HVA_PAGES,
+    Reproducer,
+    ReproducerError,
+    check_reproducer,
+    decode_reproducer,
+)
+from fuzzer.tell.export.envelope import EXPORT_BYTES_MAX, is_program, reproducer_bytes
 from reference_mmu.changelog.semantics import Semantics, UnknownPatch, parse_semantics
+from reference_mmu.config import ConfigError
 from workers.refusal import BadInput, refuse
 
 
 class SpecType(click.ParamType[Semantics]):
-    """old, new, old+PATCH, new-PATCH, …"""
+    """Semantics as text: old, new, old+PATCH, new-PATCH, …"""
 
     name = "SPEC"
 
@@ -69,12 +79,43 @@ def check_exists(url: str) -> None:
         raise BadInput(f"there is no database {file}; 'mmufuzz run' makes one, or name one with --db")
 
 
+def require_superset(old: Semantics, new: Semantics) -> None:
+    """Raise BadInput if a patch of OLD is missing in NEW."""
+    lacking = sorted(old.patches - new.patches)
+    if lacking:
+        raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
+
+
 def read_reproducer(path: str, run_change: bool) -> Reproducer:
     """Read and check a reproducer file. Raises BadInput, also for a file that brings a change of the model along while
     `run_change` does not say that its Python may run here."""
+    data = read_file(path)
+    if is_program(data):
+        raise BadInput(f"{path} is a bare program, with nothing found in it; 'mmufuzz replay {path}' runs it")
+    return read_from(path, data, run_change)
+
+
+def read_file(path: str) -> bytes:
+    """The content of a reproducer file, or of a program file. Raises BadInput."""
     advice = "'mmufuzz run' writes reproducers to findings/"
     with refuse(OSError, what=f"cannot read {path}", advice=advice), open(path, "rb") as file:
-        data = file.read(EXPORT_BYTES_MAX)
+        return file.read(EXPORT_BYTES_MAX)
+
+
+def read_program(path: str, data: bytes) -> Program:
+    """Check the content of a program file, for which the limits of a reproducer hold. Raises BadInput."""
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"{path}: the program is {len(data)} bytes, more than {MAX_BYTES}; make it smaller")
+    advice = 'mend it; a good one is what the key "program" of a reproducer holds'
+    with refuse(ConfigError, DecodeError, UnicodeDecodeError, RecursionError, what=path, advice=advice):
+        program = decode_program(data)
+        if program.config.hva_pages > MAX_HVA_PAGES:
+            raise ConfigError(f"impossible configuration: {program.config.hva_pages} host pages")
+        return program
+
+
+def read_from(path: str, data: bytes, run_change: bool) -> Reproducer:
+    """Decode and check the content of a reproducer file; see read_reproducer. Raises BadInput."""
     advice = "'mmufuzz findings show SIGNATURE --reproducer FILE' gets a stored one again"
     with refuse(ReproducerError, UnicodeDecodeError, RecursionError, what=path, advice=advice):
         reproducer = decode_reproducer(reproducer_bytes(data))

@@ -27,7 +27,7 @@ class Budget(msgspec.Struct, frozen=True):
         return min(1.0, programs / self.programs if self.programs else elapsed / self.seconds)
 
     def seconds_left(self, elapsed: float, programs: int) -> float | None:
-        """None while nobody can tell."""
+        """How many seconds are left; None while nobody can tell."""
         if not self.programs:
             return max(0.0, self.seconds - elapsed)
         return elapsed * (self.programs - programs) / programs if programs else None
@@ -52,7 +52,7 @@ def make_progress(console: Console, budget: Budget) -> Progress:
 
 
 class LiveProgress:
-    """For people: redrawn in place."""
+    """The progress for people: redrawn in place."""
 
     def __init__(self, console: Console, budget: Budget) -> None:
         self.console = console
@@ -80,7 +80,7 @@ class LiveProgress:
 
 
 class PlainProgress:
-    """For logs: the first line as soon as there is a program to count, then one every few seconds."""
+    """The progress for logs: the first line as soon as there is a program to count, then one every few seconds."""
 
     def __init__(self, console: Console, budget: Budget) -> None:
         self.console = console

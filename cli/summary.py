@@ -93,7 +93,7 @@ def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
 
 
 def by_interest(findings: Iterable[Tallied]) -> list[Tallied]:
-    """Sorted for a reader: verdict, then catalogue order of the patches, then what."""
+    """The findings, sorted for a reader: by verdict, then catalogue order of the patches, then what."""
     order = {patch: index for index, patch in enumerate(PATCHES)}
 
     def key(tallied: Tallied) -> tuple[object, ...]:

@@ -25,12 +25,12 @@ class Tallied(msgspec.Struct):
     operations: int
     preemptions: int
     size: int
-    """Bytes of the reproducer."""
+    """Size of the reproducer in bytes."""
     minimized: bool = True
     """Is it the smallest story?"""
 
     def rank(self) -> tuple[int, ...]:
-        """What comes first where several show the same: the more severe verdict, then the smaller reproducer."""
+        """Sort key where several show the same: the more severe verdict comes first, then the smaller reproducer."""
         missing = self.reproducer is None
         size = self.operations, self.preemptions, self.size
         return -SEVERITY[self.finding.verdict], missing, not self.minimized, *size

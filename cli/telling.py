@@ -17,8 +17,13 @@ _PIPE_WIDTH: Final = 140
 
 
 def print_telling(console: Console, reproducer: Reproducer, comparison: Comparison, rows: list[Row]) -> None:
-    """Header and rows, as wide as the terminal or, where there is none, as the environment variable COLUMNS says."""
-    console.print("\n".join(header_lines(reproducer, comparison)), "\n")
+    """What a reproducer is about, and its rows."""
+    print_columns(console, header_lines(reproducer, comparison), rows)
+
+
+def print_columns(console: Console, head: list[str], rows: list[Row]) -> None:
+    """Head and rows, as wide as the terminal or, where there is none, as the environment variable COLUMNS says."""
+    console.print("\n".join(head) + "\n")
     width = console.width if console.is_terminal else shutil.get_terminal_size((_PIPE_WIDTH, 0)).columns
     for line in row_lines(rows, width):
         style = "bold yellow" if line.startswith(DIFFERS) else "red" if BROKEN in line else ""

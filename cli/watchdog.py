@@ -3,7 +3,7 @@
 
 A timer looks every second which turn this process is in. It is interpreted code that such a model runs, so the turn is
 a frame on the stack, and where it loops can be told by line. Ticks are counted, not seconds: a process that was
-suspended, or a machine that slept, has missed them.
+suspended, or a machine that slept, has missed them. A turn that somebody looks at in a debugger may last.
 """
 
 import signal
@@ -17,6 +17,7 @@ TICK_SECONDS: Final = 1.0
 # A turn takes microseconds, loading a changed model a fraction of a second.
 TICKS_MAX: Final = 5
 _CALLERS_TOLD: Final = 3
+_DEBUGGERS: Final = frozenset(("pdb", "bdb"))
 
 
 class Hung(BaseException):
@@ -55,7 +56,8 @@ class _Watch:
             stack.append(frame)
             frame = frame.f_back
         # The frame is kept, so no later call can be mistaken for it.
-        self.ticks = self.ticks + 1 if frame is self.call else 0
+        goes_on = frame is self.call and not any(one.f_globals.get("__name__") in _DEBUGGERS for one in stack)
+        self.ticks = self.ticks + 1 if goes_on else 0
         self.call = frame
         if frame is not None and self.ticks >= TICKS_MAX:
             seconds = round(TICKS_MAX * TICK_SECONDS)
@@ -63,7 +65,7 @@ class _Watch:
 
 
 def _watched_calls() -> frozenset[CodeType]:
-    """Imported when it is asked for: the core must have been chosen by then."""
+    """The calls that are watched, imported when they are asked for: the core must have been chosen by then."""
     from fuzzer.change.variant import load_variant
     from fuzzer.run.execute import Execution
 
@@ -80,7 +82,7 @@ def _places(stack: list[FrameType]) -> str:
 
 
 def _file_of_model(frame: FrameType) -> str:
-    """Its file below reference_mmu, or below a changed copy of that; "" if it is none of the model's."""
+    """The frame's file below reference_mmu, or below a changed copy of that; "" if it is none of the model's."""
     parts = Path(frame.f_code.co_filename).parts
     package = next((place for place, part in enumerate(parts) if part.startswith("reference_mmu")), len(parts))
     return "/".join(parts[package + 1 :])

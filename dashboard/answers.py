@@ -12,11 +12,11 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 STREAMED_AT_ONCE_MAX: Final = 4
-"""Each may hold some ten megabytes for as long as its reader likes."""
+"""How many large files are sent at a time: each may hold some ten megabytes for as long as its reader likes."""
 
 
 class TooManyDownloads(Exception):
-    """As many large files are being sent as may be at once; the message is one line."""
+    """No more large files may be sent at once; the message is one line."""
 
 
 def answer(request: Request, body: bytes, media_type: str, name: str | None = None) -> Response:

@@ -135,7 +135,7 @@ async def _body(request: Request) -> bytes:
 
 
 RawBody = Annotated[bytes, Depends(_body)]
-"""As it was sent: what is in it is decoded by whoever knows the format, or by a child process."""
+"""The body as it was sent: it is decoded by whoever knows the format, or by a child process."""
 
 
 def _takes(schema: dict[str, str]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class _Pieces(io.RawIOBase):
         return len(piece)
 
     def taken(self) -> bytes:
-        """What was written since it was taken last."""
+        """What was written since this was asked last."""
         data = bytes(self._data)
         self._data.clear()
         return data

@@ -20,7 +20,7 @@ from db.schema import FindingState
 from db.store import FindingRow
 
 TEXT_CHARS_MAX: Final = 4096
-"""As many as the database takes; one line."""
+"""Most characters of a note that the database takes; it is one line."""
 
 following = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 following_api = APIRouter(prefix=f"{PREFIX}/findings/{{campaign}}/{{signature}}")

@@ -24,7 +24,7 @@ _STRICT_TRANSPORT: Final = "max-age=31536000"
 
 
 class StrictHeaders:
-    """Adds them. What says nothing about caching is not cached: it was for one visitor."""
+    """Adds the headers to every answer. What says nothing about caching is not cached: it was for one visitor."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -21,13 +21,13 @@ class Health(msgspec.Struct, frozen=True):
     name: str
     state: CampaignState
     is_working: bool
-    """A batch came in lately."""
+    """Whether a batch came in lately."""
     last_batch: datetime | None
     programs: int
     programs_per_second: float
     steps: int
     steps_per_second: float
-    """Of both models and all processes, over the last minutes in which there were batches."""
+    """Steps of both models in all processes, over the last minutes in which there were batches."""
     coverage: int
     is_growing: bool
     """Did coverage rise in the last quarter of the batches?"""

@@ -15,7 +15,7 @@ from fuzzer.reproducer import MAX_BYTES
 _LOG: Final = logging.getLogger(__name__)
 BODY_BYTES_MAX: Final = 64 << 10
 UPLOAD_BYTES_MAX: Final = MAX_BYTES + (16 << 10)
-"""A reproducer and what a form puts around it."""
+"""Most bytes of an upload: a reproducer and what a form puts around it."""
 _BODY_SECONDS_MAX: Final = 15
 _ADDRESSES_MAX: Final = 10_000
 # What costs or guesses: of these one address may make so many at once, and in the long run so many per second.

@@ -22,7 +22,7 @@ live_api = APIRouter(prefix=PREFIX)
 
 @live_api.get("/overview", responses=shows(Overview))
 def overview(request: Request, service: Services, visitor: Reader) -> Response:
-    """Is the search running, how fast, does it still find anything?"""
+    """What the search is at: is it running, how fast, does it still find anything?"""
     return json_answer(request, service.overview())
 
 
@@ -74,7 +74,7 @@ def _json(content: object) -> str:
 
 
 def _stream(request: Request, key: str, tell: Callable[[], Told]) -> Response:
-    """What all listeners are told alike, as long as this one may listen."""
+    """A stream of events that all listeners share; it ends for this one when its token is revoked."""
     streams, snapshots = request.app.state.streams, request.app.state.snapshots
     assert isinstance(streams, Streams)
     assert isinstance(snapshots, Snapshots)

@@ -23,12 +23,12 @@ class Progress(msgspec.Struct, frozen=True):
     share: float | None
     """How much of its budget is spent, 0 to 1; None if nobody can tell."""
     seconds_left: float | None
-    """Until its budget is spent; None if nobody can tell, or if it does not run."""
+    """Seconds until its budget is spent; None if nobody can tell, or if it does not run."""
     slots: int
-    """Of live workers that have its model version; 0 of a search by one 'mmufuzz run'."""
+    """Slots of the live workers that have its model version; 0 for a search by one 'mmufuzz run'."""
     open_tasks: int
     aside_tasks: int
-    """Given up after too many attempts; 'mmufuzz campaign show' tells why."""
+    """Tasks that were given up after too many attempts; 'mmufuzz campaign show' tells why."""
     unjudged: int
     """Traces that no finding explains yet."""
     waits: tuple[str, ...]
@@ -42,10 +42,10 @@ class Overview(msgspec.Struct, frozen=True):
     running: int
     """Campaigns that are running."""
     workers: int
-    """Live ones."""
+    """How many workers are alive."""
     slots: int
     verdicts: tuple[Number, ...]
-    """Of all campaigns."""
+    """How many findings of all campaigns have each verdict."""
 
 
 def progress(campaign: CampaignRow, pace: Pace, fleet: FleetStatus | None, now: datetime) -> Progress:

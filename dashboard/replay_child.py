@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fuzzer.reproducer import Reproducer
 
 SCHEDULES: Final = 300
-"""That a bare program is tried under."""
-# Of the walks that tell where a finding became inevitable: in all, and from each of so many steps.
+"""How many schedules a bare program is tried under."""
+# How many walks tell where a finding became inevitable: in all, and from each of so many steps.
 WALKS: Final = 2000
 WALKS_MIN: Final = 10
 WALKS_MAX: Final = 100
@@ -26,7 +26,7 @@ STEPS_MAX: Final = 100
 
 
 def limit(cpu_seconds: int, megabytes: int) -> None:
-    """Processor time and memory as told; no file written, no process started, no core dumped."""
+    """Take limits: processor time and memory as told; no file written, no process started, no core dumped."""
     memory = megabytes << 20
     for what, most in (
         (resource.RLIMIT_CPU, cpu_seconds),

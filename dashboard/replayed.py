@@ -29,7 +29,7 @@ def read(body: bytes) -> tuple[Reproducer | None, str]:
 
 
 def replayed(service: Service, body: bytes) -> dict[str, Any]:
-    """Of a stored file; if nobody has replayed it lately, that begins now."""
+    """Template values of a stored file's replay; the replay is begun if no result is cached."""
     reproducer, problem = read(body)
     if reproducer is None:
         return replay_values(None, None, problem)

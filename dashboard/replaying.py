@@ -22,7 +22,7 @@ from db.replays import TooManyWaiting
 from fuzzer.tell.export.trace_json import Trace
 
 WAITING_MAX: Final = 16
-"""Of each kind of job, those that run included; and requests that wait for one."""
+"""How many jobs of each kind there may be, those that run included; also how many requests may wait for one."""
 KEPT_MAX: Final = 500
 _CACHE_BYTES_MAX: Final = 32 << 20
 _RESULT_BYTES_MAX: Final = 16 << 20
@@ -58,11 +58,11 @@ class Replayer:
         self._closed = False
 
     def trace(self, body: bytes) -> Trace:
-        """The decoded trace, which is waited for.  Raises ReplayFailed and TooManyWaiting."""
+        """The decoded trace; waits for it. Raises ReplayFailed and TooManyWaiting."""
         return msgspec.json.decode(self.encoded_trace(body), type=Trace)
 
     def encoded_trace(self, body: bytes) -> bytes:
-        """The trace as JSON, see fuzzer.export.trace_json, which is waited for.  Raises ReplayFailed and
+        """The trace as JSON, see fuzzer.tell.export.trace_json; waits for it. Raises ReplayFailed and
         TooManyWaiting."""
         result = self.known("trace", body)
         if result is not None:
@@ -75,25 +75,26 @@ class Replayer:
             self._patient.release()
 
     def done(self, job: Job, body: bytes) -> bytes:
-        """What a child made of the file, which is waited for.  Raises ReplayFailed and TooManyWaiting, and
+        """What a child process made of the file; waits for it. Raises ReplayFailed and TooManyWaiting, and
         CancelledError after `close`."""
         key = _key(job, body)
         return self._told(key, self._begun(key, body))
 
     def soon(self, job: Job, body: bytes) -> bytes | None:
-        """The same, or None and it is begun.  Raises ReplayFailed and TooManyWaiting."""
+        """The cached result; if there is none, begin the job and return None. Raises ReplayFailed and
+        TooManyWaiting."""
         key = _key(job, body)
         future = self._begun(key, body)
         return self._told(key, future) if future.done() else None
 
     def known(self, job: Job, body: bytes) -> bytes | None:
-        """The same, or None and nothing is begun.  Raises ReplayFailed."""
+        """The cached result, or None; begins nothing. Raises ReplayFailed."""
         key = _key(job, body)
         future = self._asked_for(key)
         return self._told(key, future) if future is not None and future.done() else None
 
     def waits(self, job: Job, body: bytes) -> bool:
-        """Is it begun and not done?"""
+        """Is the job begun and not done?"""
         future = self._asked_for(_key(job, body))
         return future is not None and not future.done()
 

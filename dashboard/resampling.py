@@ -15,11 +15,12 @@ from db.replays import TooManyWaiting
 from fuzzer.tell.inevitable import Chances
 
 OF_VISITOR_MAX: Final = 4
-"""So that one who asks about everything leaves room for the others, see dashboard.replaying.WAITING_MAX."""
+"""How many answers one visitor may wait for, so that one who asks about everything leaves room for the others; see
+dashboard.replaying.WAITING_MAX."""
 
 
 class Resampling:
-    """Knows them, or begins to find out."""
+    """Knows the chances of reproducers, or begins to find them out."""
 
     def __init__(self, replayer: Replayer) -> None:
         self._replayer = replayer
@@ -31,7 +32,8 @@ class Resampling:
         return _decoded(self._replayer.known("chances", body))
 
     def ask(self, body: bytes, visitor: str) -> Chances | None:
-        """The same, and begins to find out.  Raises ReplayFailed, and TooManyWaiting."""
+        """The chances of a reproducer file if they are known; else begin to find them out and return None. Raises
+        ReplayFailed, and TooManyWaiting."""
         told = self.known(body)
         if told is not None:
             return told

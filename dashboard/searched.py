@@ -24,11 +24,11 @@ searched = APIRouter(include_in_schema=False, default_response_class=HTMLRespons
 searched_api = APIRouter(prefix=f"{PREFIX}/replays/{{receipt}}")
 
 Place = Annotated[int, Path(ge=1, le=10_000)]
-"""Of a finding in its report, the worst being number 1."""
+"""The number of a finding in its report; the worst is number 1."""
 
 
 def _report(service: Service, receipt: str) -> bytes:
-    """As it is stored.  Raises NotFound."""
+    """The report as it is stored. Raises NotFound."""
     encoded = service.replays.report(receipt)
     if encoded is None:
         raise NotFound("there is no report, or not yet")

@@ -27,16 +27,17 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8300
     session_seconds: Annotated[int, Field(ge=60, le=604_800)] = 43_200
-    """After so long one has to sign in again."""
+    """Seconds after which one has to sign in again."""
     requests_per_second: Annotated[float, Field(gt=0)] = 20
-    """Of one address, in the long run."""
+    """Requests per second that one address may make in the long run."""
     requests_at_once: Annotated[int, Field(ge=1)] = 200
-    """Of one address, after it was quiet."""
+    """Requests that one address may make at once after it was quiet."""
     replay_seconds: Annotated[int, Field(ge=1, le=600)] = 20
     """Processor time of one replay; it may take four times as long by the clock."""
     replay_megabytes: Annotated[int, Field(ge=64, le=65_536)] = 512
     """Address space of one replay."""
     replays_at_once: Annotated[int, Field(ge=1, le=64)] = 2
-    """One of them may be a search or find out chances; with 1 that keeps the replays of pages waiting."""
+    """Replays that run at a time. One of them may be a search or find out chances; with 1 that keeps the replays of
+    pages waiting."""
     progress_seconds: Annotated[float, Field(gt=0, le=60)] = 1
     """How often pages that are open are told of progress; the database gets the tenth of the time at most."""

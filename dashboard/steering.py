@@ -25,7 +25,7 @@ from reference_mmu.changelog.patches import PATCHES
 from workers.launch import BATCH_PROGRAMS, MEMORY_MIB_MIN, BadWish, Wish, launch, read_form, read_wish
 
 _SUGGESTED: Final = {"old": "old", "new": "new", "profile": "mixed", "programs": "1000000"}
-"""What the form begins with: some hours of a small machine."""
+"""Values that the form begins with: some hours of a small machine."""
 _KEY_FIELD: Final = "key"
 _KEY_CHARS_MAX: Final = 200
 
@@ -51,7 +51,7 @@ async def _fields(request: Request) -> dict[str, str | list[str]]:
 
 Fields = Annotated[dict[str, str | list[str]], Depends(_fields)]
 FormKey = Annotated[str, Form(alias=_KEY_FIELD, max_length=_KEY_CHARS_MAX)]
-"""Made anew whenever the form is loaded: sent twice, as by a double click, it starts one campaign."""
+"""A key that is made anew whenever the form is loaded: sent twice, as by a double click, it starts one campaign."""
 Key = Annotated[str, Header(alias="Idempotency-Key", max_length=_KEY_CHARS_MAX)]
 
 

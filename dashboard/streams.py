@@ -26,7 +26,7 @@ _REST: Final = 10
 
 
 class TooManyStreams(Exception):
-    """As many listeners as there may be at once; the message is one line."""
+    """No more listeners are taken; the message is one line."""
 
 
 class Told(NamedTuple):
@@ -89,7 +89,7 @@ class Streams:
 
 
 class _Stream(StreamingResponse):
-    """Sits down before it says a word, so that a refusal is an answer with its own status."""
+    """Takes a listener's place before headers are sent, so that a full house is still answered by its own status."""
 
     def __init__(self, streams: Streams, request: Request, tell: Callable[[], Told]) -> None:
         super().__init__(streams.events(tell), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Campaigns, batches, findings, occurrences and reproducers, kept in SQL."""
+"""What is kept in SQL: campaigns, batches, findings, their occurrences and reproducers, and the tasks of a fleet.
+schema.py has the tables, migrations/ their history."""

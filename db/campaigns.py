@@ -29,7 +29,7 @@ class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
     budget_seconds: float | None = None
     budget_programs: int | None = None
     strategies: tuple[str, ...] | None = None
-    """Schedulers, see fuzzer.schedulers; None for all there are."""
+    """Strategies, see fuzzer.schedule.schedulers; None for all there are."""
 
 
 class CampaignRow(NewCampaign, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ class Backlog(msgspec.Struct, frozen=True):
 
     running: tuple[tuple[int, str], ...]
     aside: tuple[tuple[int, int], ...]
-    """(campaign, tasks)"""
+    """Campaigns, each with how many of its tasks are set aside."""
 
 
 def server(url: str) -> Server | None:

@@ -47,9 +47,9 @@ class Patience(msgspec.Struct, frozen=True):
     """When a task is published again."""
 
     resend_seconds: float
-    """If nobody began it for so long."""
+    """A published task is published again if nobody began it for so long."""
     limit_seconds: float
-    """If it was begun so long ago: beyond the time limit, retries included."""
+    """A begun task is published again if it was begun so long ago: beyond its time limit, retries included."""
 
 
 class Dispatched(msgspec.Struct, frozen=True):
@@ -158,7 +158,7 @@ class _Dispatch:
         return self.connection.execute(query).first() is not None
 
     def is_settled(self) -> bool:
-        """Fold and settle stop after so many; then there is more to do."""
+        """Is everything folded and settled? Both stop after a piece of work, and then there is more to do."""
         fleet = select(FleetTable).where(FleetTable.campaign_id == self.campaign.id)
         row = self.connection.execute(fleet).mappings().one()
         return bool(row["next_folded"] == row["next_number"] and row["next_settled"] == row["next_judgement"])

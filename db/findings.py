@@ -32,7 +32,7 @@ class Shown(msgspec.Struct, frozen=True):
     """Programs of one batch that showed a finding, and the first of them."""
 
     batch: int
-    """Id of its row."""
+    """Id of the batch's row."""
     program_seed: int
     count: int
 
@@ -75,7 +75,7 @@ def show_findings(
 
 
 def stored_signatures(connection: Connection, campaign: int, signatures: Iterable[str]) -> set[str]:
-    """Those of the signatures that the campaign has a finding of."""
+    """Which of the signatures the campaign has a finding of."""
     stored = (FindingTable.campaign_id == campaign) & FindingTable.signature.in_(signatures)
     return set(connection.execute(select(FindingTable.signature).where(stored)).scalars())
 

@@ -40,7 +40,7 @@ class FleetPlan(msgspec.Struct, frozen=True):
     batch_programs: int
     until_regression: bool
     slots_max: int | None = None
-    """Search processes at a time."""
+    """How many search processes may work for it at a time."""
     task_seconds: int | None = None
     """A task that takes longer fails, one of the workers' own limits if that is None."""
     memory_mib: int | None = None

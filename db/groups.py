@@ -69,7 +69,7 @@ def close_group(connection: Connection, name: TaskName, numbers: Sequence[int]) 
 
 
 def is_to_do(kind: TaskKind) -> ColumnElement[bool]:
-    """Of a judgement: is it still to be made or, if it leads, to be minimized?"""
+    """Condition on a judgement: it is still to be made or, if it leads its cause, to be minimized."""
     table = JudgementTable
     if kind is TaskKind.JUDGE:
         return table.state == JudgementState.OPEN.value

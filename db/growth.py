@@ -26,7 +26,7 @@ class GrowthPoint(msgspec.Struct, frozen=True):
     programs: int
     steps: int
     seconds: float
-    """Spent by all of them, so more than the wall time if several ran at once."""
+    """Seconds that all of them took together, which is more than the wall time if several ran at once."""
     coverage: int
     """Highest coverage of a batch up to here."""
 
@@ -37,11 +37,11 @@ class Growth(msgspec.Struct, frozen=True):
     points: tuple[GrowthPoint, ...]
     first_found: datetime | None
     last_found: datetime | None
-    """When a signature was seen that was not known before."""
+    """When a signature was seen for the first time."""
 
 
 def growth(engine: Engine, campaign: int) -> Growth:
-    """Raises StoreError.  Of a campaign that does not exist there is nothing to tell."""
+    """How a campaign went, by its batches; empty for a campaign that does not exist. Raises StoreError."""
     of_campaign = BatchTable.campaign_id == campaign
     found = select(func.min(FindingTable.first_seen), func.max(FindingTable.first_seen)).where(
         FindingTable.campaign_id == campaign
@@ -62,7 +62,7 @@ def growth(engine: Engine, campaign: int) -> Growth:
 
 
 def _thinned(of_campaign: ColumnElement[bool], lowest: int, together: int) -> Select[*tuple[Any, ...]]:
-    """The batches, so many numbers of them to a row."""
+    """The batches, with so many numbers of them to one row."""
     table = BatchTable
     chunk = ((table.number - lowest) // together).label("chunk")
     return (

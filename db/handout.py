@@ -39,7 +39,7 @@ def new_task(name: TaskName) -> dict[str, object]:
 
 
 def is_task(name: TaskName) -> ColumnElement[bool]:
-    """Of a row: is it that task?"""
+    """Condition on a task row: it is that task."""
     return (
         (TaskTable.campaign_id == name.campaign)
         & (TaskTable.kind == name.kind.value)

@@ -135,7 +135,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 _Counted = Counter[tuple[str, int]]
-"""Programs by key and id of their trace."""
+"""How many programs, by key and id of their trace."""
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -191,8 +191,8 @@ def _fold_batch(connection: Connection, folding: _Folding, counted: _Counted, no
 
 
 def _count_folded(connection: Connection, counted: _Counted) -> None:
-    """At the end, and not batch by batch: in the order in which db.batches locks these rows, or each would wait for the
-    other."""
+    """Count what was folded: at the end, and not batch by batch, in the order in which db.batches locks these rows;
+    else each would wait for the other."""
     rows = [{"trace": trace, "more": more} for (_key, trace), more in sorted(counted.items())]
     if rows:
         this = TraceTable.id == bindparam("trace")
@@ -224,7 +224,7 @@ def _ask(connection: Connection, folding: _Folding, asked: list[tuple[int, int]]
 
 
 def _last_judges(connection: Connection, traces: list[int]) -> dict[int, _Judge]:
-    """Of each trace the judgement with the highest number."""
+    """The judgement with the highest number, by trace."""
     query = (
         select(JudgementTable.trace_id, JudgementTable.id, JudgementTable.finding_id)
         .where(JudgementTable.trace_id.in_(traces))
@@ -249,7 +249,7 @@ def _count(connection: Connection, batch: int, shown: dict[_Judge, list[int]], n
 
 
 def _settle(connection: Connection, campaign: int, judged: list[_Judged], slots: int, now: datetime) -> None:
-    """Have each judgement follow the leader of its cause, or be it and ask for minimization."""
+    """Attach each judgement to the first one of its cause; one that is the first itself is to be minimized."""
     if not judged:
         return
     leaders = _leaders(connection, campaign, {one.cause for one in judged})

@@ -54,7 +54,7 @@ class Wanted(msgspec.Struct, frozen=True):
     state: FindingState | None = None
     campaign: int | None = None
     since: datetime | None = None
-    """Seen at that time or later."""
+    """Only findings that were seen at that time or later."""
     text: str | None = None
 
 

@@ -81,7 +81,7 @@ def merged_into(connection: Connection, signature: str) -> str | None:
 
 
 def is_shown_by_another() -> ColumnElement[bool]:
-    """Of a finding: is it merged into one that its campaign has, too?"""
+    """Condition on a finding: it is merged into one that its campaign has, too."""
     other = aliased(FindingTable)
     return (
         select(MergeTable.signature)
@@ -92,7 +92,7 @@ def is_shown_by_another() -> ColumnElement[bool]:
 
 
 def _note_all(connection: Connection, signature: str, event: HistoryEvent, who: str, why: str, now: datetime) -> None:
-    """In the history of the findings that all campaigns have of it."""
+    """Note it in the history of the finding, in every campaign that has it."""
     query = select(FindingTable.id).where(FindingTable.signature == signature).order_by(FindingTable.id)
     for finding in connection.execute(query).scalars().all():
         note(connection, finding, event, None, who, why, now)

@@ -22,7 +22,7 @@ from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
 TOLD: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
 """The verdicts that somebody is told of."""
 TRIES_MAX: Final = 10
-"""About nine hours: 15, 30, 60, … seconds apart, at most two hours."""
+"""Tries before it is given up, which takes about nine hours: 15, 30, 60, … seconds apart, at most two hours."""
 _BACKOFF_SECONDS: Final = 15
 _BACKOFF_SECONDS_MAX: Final = 7200
 _STALE: Final = timedelta(days=1)
@@ -145,8 +145,8 @@ def _is_noted(connection: Connection, signature: str) -> bool:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Not what became old while notifications were off: nobody wants a flood of it when they are on again.  What was
-    tried is not old."""
+    """Condition on a notification: it is to be sent now. What became old while notifications were off is not: nobody
+    wants a flood of it when they are on again. What was tried is not old."""
     table = NotificationTable
     young = (table.created_at > now - _STALE) | (table.tries > 0)
     return (table.state == NotificationState.WAITING.value) & (table.next_try_at <= now) & young

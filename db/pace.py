@@ -37,21 +37,21 @@ class Pace(msgspec.Struct, frozen=True):
     programs: int
     steps: int
     seconds: float
-    """Spent by all of them, so more than the wall time if several ran at once."""
+    """Seconds that all of them took together, which is more than the wall time if several ran at once."""
     coverage: int
     """Highest coverage of a batch."""
     coverage_before: int | None
-    """The same without the last quarter of the batches; None if nothing is left then."""
+    """Highest coverage of a batch that is not in the last quarter of the batches; None if that leaves none."""
     last_stored: datetime | None
     latest: tuple[LatestBatch, ...]
     last_found: datetime | None
-    """When a signature was seen that was not known before."""
+    """When a signature was seen for the first time."""
     verdicts: tuple[Number, ...]
     """How many findings each verdict has, the most severe first."""
 
 
 def pace(engine: Engine, campaign: int) -> Pace:
-    """Raises StoreError.  Of a campaign that does not exist there is nothing to tell."""
+    """How fast a campaign goes now and in all; empty for a campaign that does not exist. Raises StoreError."""
     table = BatchTable
     mine = table.campaign_id == campaign
     with transaction(engine, "read") as connection:

@@ -26,7 +26,7 @@ class Due(msgspec.Struct, frozen=True):
     """A reproducer to run again."""
 
     finding: int
-    """Id of its row, which names it in messages."""
+    """Id of the finding's row, which names it in messages."""
     campaign: int
     signature: str
     state: FindingState

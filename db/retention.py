@@ -38,7 +38,7 @@ class Old(msgspec.Struct, frozen=True):
     campaigns: tuple[int, ...]
     kept: tuple[int, ...]
     occurrences: int
-    """Of other campaigns."""
+    """How many occurrences of other campaigns go with them."""
 
 
 def find_old(engine: Engine, before: datetime) -> Old:

@@ -89,7 +89,7 @@ class JudgementState(StrEnum):
     OPEN = "open"
     JUDGED = "judged"
     SETTLED = "settled"
-    """Known to be the first of its cause, or which one is."""
+    """It is known to be the first judgement of its cause, or which one is."""
 
 
 class FindingState(StrEnum):
@@ -139,7 +139,7 @@ class UploadKind(StrEnum):
 
     REPRODUCER = "reproducer"
     PROGRAM = "program"
-    """Without a schedule: one is searched for."""
+    """A program without a schedule: one is searched for."""
 
 
 class ReplayState(StrEnum):
@@ -208,7 +208,7 @@ class CampaignTable(Base):
     model_version: Mapped[str]
     state: Mapped[str]
     strategies: Mapped[list[str] | None]
-    """Who schedules, each as often as the others; null for all there are."""
+    """Strategies of the schedulers, each used as often as the others; null for all there are."""
 
 
 class BatchTable(Base):
@@ -230,7 +230,7 @@ class BatchTable(Base):
 
 
 class FindingTable(Base):
-    """A bug of a campaign.  The columns from kind to story are the fields of fuzzer.finding.Finding, by name.
+    """A bug of a campaign.  The columns from kind to story are the fields of fuzzer.judge.finding.Finding, by name.
 
     Findings of one signature can differ in verdict, side, leader and story.  The row shows the most severe of them,
     of several such the one with the lowest seed, so that it does not depend on the order in which batches come in.
@@ -419,7 +419,7 @@ class JudgementTable(Base):
     """Number of the task that makes it or, once it leads, minimizes it, together with a few others; see db.groups."""
     state: Mapped[str]
     finding: Mapped[dict[str, Any] | None]
-    """As judged, before minimization; null of one that could not be judged."""
+    """The finding as it was judged, before minimization; null if it could not be judged."""
     cause: Mapped[str | None]
     """What makes two judgements the same bug before minimization."""
     leader_id: Mapped[int | None] = mapped_column(ForeignKey("judgements.id", ondelete="CASCADE"))
@@ -552,5 +552,5 @@ class ReplayTable(Base):
     error: Mapped[str | None]
     """Why there is no trace, in one line."""
     trace: Mapped[bytes | None]
-    """What fuzzer.export.trace_json makes of a reproducer, fuzzer.one_program of a program."""
+    """What fuzzer.tell.export.trace_json makes of a reproducer, fuzzer.one_program of a program."""
     kind: Mapped[str] = mapped_column(server_default="reproducer")

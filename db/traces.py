@@ -37,6 +37,6 @@ def unjudged_traces(connection: Connection, campaign: int | None, limit: int) ->
 
 
 def is_explained() -> ColumnElement[bool]:
-    """Of a trace: has one of its judgements a finding?"""
+    """Condition on a trace: one of its judgements has a finding."""
     judgement = (JudgementTable.trace_id == TraceTable.id) & JudgementTable.finding_id.is_not(None)
     return select(JudgementTable.id).where(judgement).exists()

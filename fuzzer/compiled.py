@@ -66,7 +66,7 @@ class CoreState(msgspec.Struct, frozen=True):
 class CoreFinder(MetaPathFinder):
     """Finds the extensions of one core, ahead of the sources.
 
-    A finder and not an entry in `__path__`: a subpackage such as fuzzer.schedulers is found by its `__init__.py` and
+    A finder and not an entry in `__path__`: a subpackage such as fuzzer.schedule is found by its `__init__.py` and
     would look for its modules only there.
     """
 

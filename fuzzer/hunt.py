@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -28,15 +27,13 @@ from fuzzer.program.profile import Profile
 from fuzzer.program.program import Program
 from fuzzer.program.script import Script
 from fuzzer.reproducer import encode_reproducer, make_reproducer
-from fuzzer.run.compare import Comparison, Models, Side, by_scheduler
+from fuzzer.run.compare import Comparison, Models, Side, by_seed, leader_of
 from fuzzer.run.coverage import Coverage
 from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import Effort, effort_of
 from fuzzer.run.outcome import Outcome
-from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
+from fuzzer.schedule.schedulers import STRATEGIES
 from reference_mmu.changelog.semantics import Semantics
-
-_DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
 
 
 class Found(msgspec.Struct):
@@ -75,10 +72,10 @@ class Hunt:
         patience: int = 0,
     ) -> None:
         models = models or Models()
-        self.by_leader: tuple[Comparison, Comparison] = (
-            Comparison(old, new, "old", models),
-            Comparison(old, new, "new", models),
-        )
+        self.by_leader: dict[Side, Comparison] = {
+            "old": Comparison(old, new, "old", models),
+            "new": Comparison(old, new, "new", models),
+        }
         self.profile = profile
         self.budget = budget
         self.strategies = strategies
@@ -92,12 +89,12 @@ class Hunt:
         """Signatures whose count has grown, or whose story has become smaller, since somebody emptied this; and the
         first seed that was counted."""
         self.seed = 0
-        """Of the program in hand."""
+        """The seed of the program in hand."""
         self.effort = Effort(patience)
         self.docket = Docket()
         self._case_of: dict[tuple[str, ...], Case] = {}
         self._in_hand: tuple[int, Trial] | None = None
-        allowed = announced(tuple(new.patches - old.patches), self.by_leader[0])[0]
+        allowed = announced(tuple(new.patches - old.patches), self.by_leader["old"])[0]
         self._allowed = allowed | models.allowed
 
     def one(self, seed: int) -> list[Found]:
@@ -127,7 +124,7 @@ class Hunt:
         return generate_script(seed, self.profile)
 
     def program_of(self, seed: int) -> Program:
-        """The same, written down."""
+        """The program that belongs to a seed, written down."""
         return self.script_of(seed).program()
 
     def run(self, seed: int) -> Trial:
@@ -141,10 +138,10 @@ class Hunt:
         return trial
 
     def tried(self, seed: int) -> Trial:
-        """run(), not counted."""
+        """Run the program of `seed` without counting it."""
         script = self.script_of(seed)
-        comparison = self.by_leader[seed % 2]
-        drive = by_scheduler(draw_strategy(seed, self.strategies), seed ^ _DISTINCT_SEEDS)
+        comparison = self.by_leader[leader_of(seed)]
+        drive = by_seed(seed, self.strategies)
         return Trial(comparison, drive, comparison.run_script(script, drive))
 
     def file(self, seed: int, trial: Trial) -> None:
@@ -224,8 +221,8 @@ class Hunt:
         self.grown.setdefault(case.name, case.seed)
 
     def same_cause(self, finding: Finding) -> Found | None:
-        """A violation's racing points are those of its minimal story: until it is minimized, one with the same
-        invariant, verdict and patches is taken for the same bug."""
+        """The finding that this one is taken for. A violation's racing points are those of its minimal story: until it
+        is minimized, one with the same invariant, verdict and patches is the same bug."""
         if finding.kind != "violation":
             return None
         for found in self.found.values():
@@ -239,7 +236,7 @@ class Hunt:
         return {str(verdict): counts.get(str(verdict), 0) for verdict in Verdict}
 
     def results(self) -> tuple[FoundFinding, ...]:
-        """For the store."""
+        """What was found, for the store."""
         return tuple(FoundFinding(f.finding, f.count, f.first_seed, f.reproducer) for f in self.found.values())
 
 
@@ -254,7 +251,7 @@ def seen_in(trial: Trial) -> list[Divergence | str]:
 
 
 def kind_of(what: Divergence | str) -> str:
-    """Of a finding: "divergence" or "violation"."""
+    """What a finding of it is called: "divergence" or "violation"."""
     return "violation" if isinstance(what, str) else "divergence"
 
 
@@ -273,7 +270,7 @@ def trace_of(trial: Trial, what: Divergence | str) -> tuple[str, ...]:
 
 
 def judged(trial: Trial, what: Divergence | str) -> Finding:
-    """What causes it, and whether that is allowed."""
+    """The finding of a trial: what causes it, and whether that is allowed."""
     return trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
 
 
@@ -290,7 +287,7 @@ def _side(name: str) -> Side:
 
 
 def cause_of(finding: Finding) -> tuple[object, ...]:
-    """Findings of one cause are the same bug before minimization has told where it races."""
+    """What makes findings the same bug before minimization has told where it races: equal for findings of one cause."""
     return finding.kind, finding.what, finding.side, finding.verdict, finding.patches, finding.direction
 
 
@@ -337,13 +334,13 @@ def found_in(trial: Trial, finding: Finding, result: Minimized, seed: int) -> Fo
 
 
 def shower(trial: Trial, finding: Finding, what: Divergence | str) -> Shows:
-    """Is it still the same finding?"""
+    """A function that says whether an outcome still shows the same finding."""
     shows = shows_divergence if isinstance(what, Divergence) else shows_violation
     return lambda program, outcome, replay: shows(trial, finding, program, outcome, replay)
 
 
 def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
-    """The same effect of the same kind of operation, and from the attributed patches alone, too."""
+    """Does the same effect show in the same kind of operation, and does it from the attributed patches alone, too?"""
     if not has_effect(finding, outcome):
         return False
     if not finding.patches:
@@ -363,7 +360,7 @@ def has_effect(finding: Finding, outcome: Outcome) -> bool:
 
 
 def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
-    """The invariant breaks on the same side, and on that side only if it did so."""
+    """Does the invariant break on the same side, and on that side only if it did so?"""
     old = finding.what in outcome.violations("old")
     new = finding.what in outcome.violations("new")
     if finding.side == "both":

@@ -20,7 +20,7 @@ from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.version import model_version
 
 _MINIMIZATION: Final = 200
-"""Executions for each: a program that a person wrote is small already."""
+"""Executions for each minimization: a program that a person wrote is small already."""
 _WORST_FIRST: Final = (
     *(Verdict.REGRESSION, Verdict.UNEXPLAINED, Verdict.BASELINE),
     *(Verdict.FIXED_SILENTLY, Verdict.FIXED, Verdict.DOCUMENTED),
@@ -28,8 +28,8 @@ _WORST_FIRST: Final = (
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """One bug that the program showed, in `count` of the schedules, in schedule `first` first. No reproducer: there was
-    no time to make one."""
+    """One bug that the program showed, in `count` of the schedules, in schedule `first` first. `reproducer` is None if
+    there was no time to make one."""
 
     finding: Finding
     signature: str

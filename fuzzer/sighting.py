@@ -3,7 +3,7 @@
 
 Each piece is a pure function of semantics, profile and seed, so anybody may do it again.  What a Hunt remembers between
 programs, namely which traces have been judged and which causes have been minimized, is left to whoever puts the pieces
-together; `is_judged` (in fuzzer.docket) and `cause_name` are its rules.
+together; `is_judged` (in fuzzer.judge.docket) and `cause_name` are its rules.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Operation or sides, who leads, MMU, paging, point: what else tells two traces apart."""
 
     def key(self) -> str:
-        """The same for equal traces only."""
+        """A text that is equal for equal traces only."""
         return msgspec.json.encode(self).decode()
 
 
@@ -105,7 +105,7 @@ def shown(trial: Trial, trace: Trace) -> Divergence | str:
 
 
 def cause_name(finding: Finding) -> str:
-    """The same for two judged findings if only one of them is minimized: for divergences those of one signature,
-    since minimization does not change it, for violations those of one cause, since it does."""
+    """A name that two judged findings share if only one of them need be minimized. Divergences share it with their
+    signature, which minimization does not change; violations share it with their cause, since theirs does change."""
     parts = [*cause_of(finding), signature(finding) if finding.kind == "divergence" else ""]
     return msgspec.json.encode(parts).decode()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every command that README.md and docs/tour.md show is run, in order; long ones with a smaller budget, said here."""
+"""What README.md, docs/tour.md and docs/contributing.md show is run, in order; what takes long with a smaller budget,
+said here."""
 
 import os
 import re
@@ -19,6 +20,7 @@ EXAMPLES: Final = sorted((ROOT / "docs" / "examples").glob("*.patch"))
 SHOWN: Final = {
     "README.md": "patches patches run findings replay expose prove headline run export",
     "docs/tour.md": "patches patches run findings replay expose run",
+    "docs/contributing.md": "replay replay replay replay",
 }
 # What is changed so that the test takes seconds; the options themselves stay those of the text.
 SMALLER: Final = {
@@ -42,7 +44,8 @@ def commands(file: str) -> list[str]:
 def test_every_command_shown_works(file: str, tmp_path: Path) -> None:
     ran = []
     (tmp_path / "my-change.patch").write_text(NO_FLUSH, encoding="utf-8")
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    for folder in ("docs", "tests"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     for command in [c for c in commands(file) if c.startswith("mmufuzz")]:
         arguments = command.removeprefix("mmufuzz ")
         for long, short in SMALLER.items():
@@ -62,6 +65,28 @@ def test_every_command_shown_works(file: str, tmp_path: Path) -> None:
         assert done.stdout, command
         ran.append(arguments.split()[0])
     assert ran == SHOWN[file].split()
+
+
+def test_every_script_shown_works() -> None:
+    """With NEW it is quiet, with OLD it shows the bug that the text says."""
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "contributing.md").read_text(), re.DOTALL)
+    said = re.findall(r"With OLD for NEW the last line says `(.*?)`", (ROOT / "docs" / "contributing.md").read_text())
+    ends = []
+    for semantics in ("NEW", "OLD"):
+        command = [sys.executable, "-c", script.replace("NEW", semantics)]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        ends.append(done.stdout.split(" ", 3)[-1].strip())
+    assert ends == ["[]", *said]
+
+
+def test_the_test_that_is_shown_is_there() -> None:
+    shown = [command for command in commands("docs/contributing.md") if command.startswith(".venv/bin/pytest ")]
+    assert len(shown) == 1
+    command = [sys.executable, "-m", "pytest", "-q", *shown[0].split()[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^[1-9]\d* passed, [1-9]\d* deselected", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

@@ -13,19 +13,8 @@ import pytest
 from fuzzer.compiled import PACKAGES, _core_files
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = (
-    "reference_mmu",
-    "fuzzer",
-    "db",
-    "workers",
-    "dashboard",
-    "cli",
-    "deploy",
-    "tests",
-    "benchmarks",
-    "docs",
-    ".ci",
-)
+ROOMS = ("reference_mmu", "fuzzer", "db", "workers", "dashboard", "cli")
+FOLDERS = (*ROOMS, "deploy", "tests", "benchmarks", "docs", ".ci")
 TEXT = {".py", ".toml", ".yaml", ".yml", ".md", ".txt", ".json", ".ini", ".cfg", ".html", ".css", ".mako", ".sh", ""}
 FUNCTION_LINES_MAX = 70
 
@@ -85,6 +74,12 @@ def test_every_module_names_its_licence() -> None:
     assert [name_of(module) for module in MODULES if not module.read_text(encoding="utf-8").startswith(head)] == []
 
 
+def test_every_room_says_what_lives_there() -> None:
+    rooms = [module for module in MODULES if module.name == "__init__.py"]
+    assert len(rooms) > 20
+    assert [name_of(room) for room in rooms if not ast.get_docstring(ast.parse(room.read_text(encoding="utf-8")))] == []
+
+
 def test_a_file_is_named_after_one_thing() -> None:
     vague = {"utils.py", "util.py", "helpers.py", "manager.py", "common.py", "misc.py"}
     assert [name_of(module) for module in MODULES if module.name in vague] == []
@@ -99,6 +94,88 @@ def test_functions_fit_a_screen() -> None:
                 if length > FUNCTION_LINES_MAX:
                     too_long.append(f"{name_of(module)}:{node.lineno}: {node.name} has {length} lines")
     assert too_long == []
+
+
+def modules_named_in(text: str) -> Iterator[str]:
+    """Dotted names that begin with a package of the project, without attributes: `fuzzer.judge.finding.Finding` names
+    fuzzer.judge.finding."""
+    for name in re.findall(rf"(?<![\w./@])(?:{'|'.join(ROOMS)})(?:\.[a-z_0-9]+)+(?![\w(/])", text):
+        if not name.endswith((".py", ".html", "__")):
+            yield name
+
+
+def is_named_rightly(name: str) -> bool:
+    """Is it a module or package, or something that one defines?"""
+    module, _, attribute = name.rpartition(".")
+    here, above = ROOT / name.replace(".", "/"), ROOT / module.replace(".", "/")
+    if here.is_dir() or here.with_suffix(".py").exists() or name == "reference_mmu.planted":  # put there by a benchmark
+        return True
+    source = above.with_suffix(".py") if above.with_suffix(".py").exists() else above / "__init__.py"
+    return (
+        "." in module and source.exists() and bool(re.search(rf"\b{attribute}\b", source.read_text(encoding="utf-8")))
+    )
+
+
+def test_a_module_that_a_source_names_exists() -> None:
+    """In code a wrong name fails; in a docstring, and in code that is written out for somebody, it stays for years."""
+    wrong = [
+        f"{name_of(module)}: {name}"
+        for module in MODULES
+        if module.relative_to(ROOT).parts[0] in ROOMS
+        for name in modules_named_in(module.read_text(encoding="utf-8"))
+        if not is_named_rightly(name)
+    ]
+    assert wrong == []
+    assert not is_named_rightly("fuzzer." + "export.envelope")
+
+
+# A docstring that leans on the one above it, or only qualifies the name below: the noun is missing.
+HEADLESS = re.compile(
+    r"The same(?:[.,:;]|$| (?:for|of|in|without|with|under|as|but|by|when|if|to|the other|other)\b)|Of |Those "
+)
+CODE = re.compile(r"\b[EO][1-8]\b")
+LATER = {"reference_mmu", "oracle"}
+"""Folders whose docstrings may still lean on each other."""
+
+
+def docstrings(module: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every docstring, those of fields included."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+
+
+def test_a_docstring_says_its_noun() -> None:
+    modules = [m for m in MODULES if m.relative_to(ROOT).parts[0] in ROOMS and LATER.isdisjoint(m.parts)]
+    headless = [
+        f"{name_of(module)}:{line}: {text}"
+        for module in modules
+        for line, text in docstrings(module)
+        if HEADLESS.match(text)
+    ]
+    assert headless == []
+
+
+def test_rules_are_named_by_words() -> None:
+    modules = [module for module in MODULES if module.relative_to(ROOT).parts[0] in ROOMS]
+    assert [line for module in modules for line in lines_matching(CODE, module)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "headless"),
+    [
+        ("The same for Dirty.", True),
+        ("The same, written down.", True),
+        ("The same", True),
+        ("Of a trace: is it judged?", True),
+        ("Those that can run.", True),
+        ("The same program on two models.", False),
+        ("Offers a key.", False),
+    ],
+)
+def test_a_docstring_is_known_to_be_headless(text: str, headless: bool) -> None:
+    assert bool(HEADLESS.match(text)) == headless
 
 
 def is_literal(node: ast.AST) -> bool:

@@ -33,7 +33,7 @@ DEAF_BEATS: Final = 2
 
 
 def new_name() -> str:
-    """A name that no worker ever had: one that comes back after a crash is another one."""
+    """A name that no worker ever had: a worker that comes back after a crash is another one."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
@@ -147,7 +147,7 @@ class Messages(msgspec.Struct, frozen=True):
 
 
 def messages_waiting() -> list[Messages]:
-    """Of each queue of this worker; nothing if the broker does not answer."""
+    """What waits in each queue of this worker; nothing if the broker does not answer."""
     try:
         with app.connection_for_write() as connection:
             redis: Any = connection.default_channel

@@ -44,20 +44,20 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A campaign as somebody asks for it.  It ends when the first of its budgets is spent, and has at least one."""
 
     name: Annotated[str, msgspec.Meta(max_length=_NAME_CHARS_MAX)] = ""
-    """For people; "" for profile and seed."""
+    """What people call it; "" for profile and seed."""
     old: _Spec = "old"
     """Semantics to compare from: old, new, old+PATCH, new-PATCH, …"""
     new: _Spec = "new"
     """Semantics to compare to: OLD plus patches."""
     profile: _Profile = "mixed"
     seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
-    """Of the first program; the others follow it. Null for a random one."""
+    """Seed of the first program, which the others follow; null for a random one."""
     programs: Annotated[int, msgspec.Meta(ge=1, le=PROGRAMS_MAX)] | None = None
     """Budget of programs."""
     seconds: Annotated[int, msgspec.Meta(ge=1, le=SECONDS_MAX)] | None = None
     """Budget of seconds of running."""
     until_regression: bool = False
-    """Ends at the first finding of that verdict."""
+    """End at the first finding with verdict regression."""
     batch_programs: Annotated[int, msgspec.Meta(ge=1, le=BATCH_PROGRAMS_MAX)] = BATCH_PROGRAMS
     """Programs per batch, the piece of work that is handed out and stored as a whole."""
     slots_max: Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)] | None = None
@@ -151,7 +151,7 @@ def _semantics(name: str, spec: str) -> Semantics:
 
 
 def _told(error: Exception) -> str:
-    """msgspec says "Expected `int` >= 1 - at `$.programs`"."""
+    """Turn msgspec's "Expected `int` >= 1 - at `$.programs`" into "programs: expected int >= 1"."""
     problem, _, place = " ".join(str(error).split()).partition(" - at `$.")
     words = f"{problem[:1].lower()}{problem[1:]}".replace("`", "")
     return f"{place.rstrip('`')}: {words}" if place else words

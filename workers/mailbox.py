@@ -21,7 +21,7 @@ class Letter(Message):
     """How many acknowledgements this process has lost and nobody has seen to yet."""
 
     def ack_log_error(self, logger: Any, errors: Any, multiple: bool = False) -> None:
-        """As Kombu does, which logs what went wrong and no more."""
+        """Log what went wrong, as Kombu does, and count it if the letter is still unacknowledged."""
         super().ack_log_error(logger, errors, multiple)
         if not self.acknowledged:
             Letter.unacknowledged += 1

@@ -29,7 +29,7 @@ class BatchEnd(StrEnum):
 
     DONE = "done"
     REPEATED = "repeated"
-    """Somebody else had stored it."""
+    """Its result was stored already, by somebody else."""
     ASIDE = "aside"
 
 

@@ -38,5 +38,5 @@ def rechecked(body: bytes) -> Seen:
 
 
 def one_line(text: str) -> str:
-    """Fit for a history: errors quote what files say."""
+    """The text as one line, fit for a history: errors quote what files say."""
     return "".join(char if char.isprintable() else " " for char in text)[:1000]

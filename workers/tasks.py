@@ -59,7 +59,7 @@ class Bench:
 
     @classmethod
     def database(cls) -> Engine:
-        """Opened when it is first needed, again after a failure.  Raises StoreUnavailable."""
+        """The database, opened when it is first needed and again after a failure. Raises StoreUnavailable."""
         if cls.engine is None:
             cls.engine = open_database(settings().database.get_secret_value())
         return cls.engine

@@ -17,7 +17,7 @@ from typing import Final, Self
 SPARE_PROCESSES: Final = 1
 """Processes of a worker beyond its slots."""
 TURN_SECONDS: Final = 10
-"""Who has waited so long for a turn gives its task back: another worker may be idle."""
+"""A process that has waited so long for a turn gives its task back: another worker may be idle."""
 
 # Who is killed rings no bell.
 _LOOK_SECONDS: Final = 0.5

@@ -112,5 +112,5 @@ BY_NAME: Final = {bug.name: bug for bug in BUGS}
 
 
 def number_of(bug: Bug) -> int:
-    """By what a process is told to have this bug; 0 if it needs no planting."""
+    """The number by which a process is told to have this bug; 0 if it needs no planting."""
     return BUGS.index(bug) + 1 if bug.function else 0

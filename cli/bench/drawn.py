@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Programs that Hypothesis draws by itself, as fast as it can: numbers out of a few fixed strategies, made operations
-afterwards. `fuzzer.strategies.structured_programs`, which builds strategies while it draws, takes ten times as long and
-spreads its addresses so far that the actors hardly meet."""
+afterwards. `fuzzer.strategies.structured_programs`, which builds strategies while it draws, takes ten times as
+long and spreads its addresses so far that the actors hardly meet."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _operations(config: Config, uid: int, drawn: list[_Drawn], makes: tuple[_Mak
 
 
 def _gfn(config: Config, place: int) -> int:
-    """Every other access goes to the first page of a slot, where actors meet."""
+    """A page of a slot; every other access goes to the first one, where actors meet."""
     if config.cr3 >= 0:
         return place % (1 << (config.bits + 1))
     slot = config.slots[place % len(config.slots)]

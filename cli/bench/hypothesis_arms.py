@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Watcher = Callable[["Outcome"], None]
 Programs = st.SearchStrategy[Program]
 
-# Of what was tried (1, 4, 8 or 20 points; 25, 50 or 120 rules; lists of 0, 10, 15 or 25 runs at least, which Hypothesis
-# would make five long on average) these find most in the same time.
+# These find most in the same time, of what was tried: 1, 4, 8 or 20 points; 25, 50 or 120 rules; lists of 0, 10, 15 or
+# 25 runs at least, which Hypothesis would make five long on average.
 _POINTS_MAX: Final = 8  # that an actor runs for in a row
 _RULES_MAX: Final = 50
 _RUNS_MIN: Final = 25
@@ -75,7 +75,7 @@ def given_both(profile: str, seed: int, watch: Watcher) -> None:
 
 
 def stateful_seeded(profile: str, seed: int, watch: Watcher) -> None:
-    """The same state machine over programs of the search's generator."""
+    """The state machine over programs of the search's generator."""
     run_machine(programs(profile), seed, watch)
 
 
@@ -99,7 +99,7 @@ def run_given(program_of: Programs, schedule_of: st.SearchStrategy[Drive], seed:
 
 
 def run_machine(program_of: Programs, seed: int, watch: Watcher) -> None:
-    """What the rules leave over runs at the end, without preemption."""
+    """Run the state machine without end; what the rules leave over runs at the end, without preemption."""
 
     class Interleaving(RuleBasedStateMachine):
         pair: Pair | None = None
@@ -118,7 +118,7 @@ def run_machine(program_of: Programs, seed: int, watch: Watcher) -> None:
         @precondition(lambda self: self.pair is None or not can_run(self.pair))
         @rule()
         def rest(self) -> None:
-            """There has to be a rule that can be taken."""
+            """Do nothing: there has to be a rule that can be taken."""
 
         def teardown(self) -> None:
             if self.pair is not None:

@@ -148,7 +148,7 @@ def _branches(condition: str, bug: Bug, indent: int) -> str:
 
 
 def _replace(lines: list[str], node: ast.stmt | ast.expr, text: str) -> None:
-    """Columns of the AST count bytes; the model's sources are compared as such."""
+    """Replace a stretch of source. Columns of the AST count bytes; the model's sources are compared as such."""
     assert node.end_lineno is not None
     assert node.end_col_offset is not None
     head = lines[node.lineno - 1].encode()[: node.col_offset].decode()

@@ -64,7 +64,7 @@ class Watch:
             raise Over
 
     def seconds(self) -> float:
-        """Of processor time, since this was made."""
+        """Seconds of processor time since this was made."""
         return processor_seconds() - self.began
 
     def answer(self) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def end(side: Any) -> None:
 
 
 def processor_seconds() -> float:
-    """Of this process so far."""
+    """Processor time of this process so far, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 

@@ -79,7 +79,7 @@ def take_turns(
 
 
 def rotated(items: list[_Item], by: int) -> list[_Item]:
-    """The same in another order: nobody always runs behind the same other one."""
+    """The items from the one at `by` on, then those before it: nobody always runs behind the same other one."""
     place = by % len(items)
     return items[place:] + items[:place]
 

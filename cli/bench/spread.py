@@ -37,17 +37,17 @@ class Censored(msgspec.Struct, frozen=True):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of one figure or more."""
+    """Median, least and greatest of one figure or more."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> Spread:
-    """Of figures measured in pairs, each over its own partner."""
+    """Spread of the ratios of figures that were measured in pairs."""
     return spread([a / b for a, b in zip(over, under, strict=True)])
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Of one ratio or more, all positive."""
+    """Geometric mean of one ratio or more, all positive."""
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 

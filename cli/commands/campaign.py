@@ -79,7 +79,7 @@ class CampaignReport(msgspec.Struct, frozen=True):
     redeliveries: int
     open: int
     aside: tuple[AsideTask, ...]
-    """Told by `campaign show` only."""
+    """Tasks that were set aside; told by `campaign show` only."""
     slots: int
 
 
@@ -269,7 +269,7 @@ def stop(database: str, number: int, document: Document) -> None:
 
 @contextmanager
 def steering(database: str, number: int, document: Document) -> Iterator[Fleets]:
-    """The campaigns, of which one is about to be changed; then its document is written."""
+    """Open the campaigns to change one of them; its document is written at the end."""
     fleets = Fleets(open_engine(database))
     with refuse(StoreError, advice=_ADVICE):
         yield fleets

@@ -105,7 +105,7 @@ def last_step(steps: Iterable[Exposure], deadline: float) -> Exposure:
 
 
 def written(exposure: Exposure, folder: Path) -> str | None:
-    """Where the reproducer was written, None if there is none. Raises BadInput."""
+    """Write the reproducer; returns where, None if there is none. Raises BadInput."""
     if exposure.reproducer is None:
         return None
     path = folder / f"expose-{exposure.patch}.json"

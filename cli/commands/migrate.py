@@ -84,7 +84,7 @@ def down(ctx: click.Context, target: str | None, sure: bool, database: str | Non
 
 
 def _refuse_live_workers(url: str) -> None:
-    """They would move it forward again."""
+    """Raise BadInput while workers are alive: they would move the tables forward again."""
     engine = open_database(url)
     try:
         alive = workers(engine)

@@ -29,7 +29,7 @@ class PruneReport(msgspec.Struct, frozen=True):
 
 
 class AgeType(click.ParamType[timedelta]):
-    """90d, 12w, 2y."""
+    """An age such as 90d, 12w or 2y."""
 
     name = "AGE"
 

@@ -81,7 +81,7 @@ def recheck(signatures: tuple[str, ...], every: bool, who: str, database: str | 
 
 
 def _recheck(rechecks: Rechecks, due: Due, who: str) -> Rechecked | None:
-    """None if the finding was deleted meanwhile."""
+    """Run one reproducer and note what came out; None if the finding was deleted meanwhile."""
     body = rechecks.body(due.finding)
     if body is None:
         return None

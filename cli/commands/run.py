@@ -16,7 +16,7 @@ from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
 from cli.options import out_option, profile_option, seed_option, strategy_option
 from cli.order import Order, batch_size
-from cli.parameters import SpecType, database_name, open_store, read_reproducer
+from cli.parameters import SpecType, database_name, open_store, read_reproducer, require_superset
 from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from cli.search import Search
 from cli.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
@@ -127,9 +127,7 @@ def run(
         allowed=allowed,
         strategies=strategies,
     )
-    lacking = sorted(old.patches - new.patches)
-    if lacking:
-        raise BadInput(f"--new lacks '{lacking[0]}', which --old has: NEW is OLD plus patches; swap or change them")
+    require_superset(old, new)
     check_directory(folder, "--out")
     budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
     raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder, change), document))

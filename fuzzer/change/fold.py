@@ -220,7 +220,7 @@ class _Source:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines as the parser counts them, with their ends; str.splitlines() knows more line ends."""
+    """The lines as the parser counts them, with their ends; str.splitlines() knows more line ends."""
     return [line for line in re.split(r"(?<=\n)", text) if line]
 
 

@@ -166,8 +166,8 @@ def apply_diff(diff: str) -> dict[str, str]:
 
 
 def revert_diff(diff: str) -> dict[str, str]:
-    """The same the other way round: the module files as they were before the diff, which the shipped sources have. One
-    that the diff added stays, since nothing else asks for it. Raises what apply_diff() raises."""
+    """The module files as they were before the diff, which the shipped sources have: apply_diff() the other way round.
+    A file that the diff added stays, since nothing else asks for it. Raises what apply_diff() raises."""
     after, before = _patched(diff, "--reverse")
     changed = _changed(before, after)
     return {path.removeprefix("reference_mmu/"): before[path] for path in changed if path in before}
@@ -208,6 +208,6 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    """Bytes that are no UTF-8 are escaped: they may be there, but are no Python."""
+    """The texts of the files. Bytes that are no UTF-8 are escaped: they may be there, but are no Python."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): file.read_bytes().decode(errors="backslashreplace") for file in files}

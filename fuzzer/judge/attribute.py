@@ -73,7 +73,7 @@ class Choices:
         self.dragged: Final = {
             patch: [p for p in self.singles if p in self.closed[patch] & before[patch]] for patch in self.singles
         }
-        """Of each candidate, the ones that change sides with it and come before it among the singles."""
+        """By candidate, the patches that change sides with it and come before it among the singles."""
 
     def close(self, patches: Iterable[str]) -> frozenset[str]:
         """The patches with all that must change sides with them: what one that goes on requires, and what requires

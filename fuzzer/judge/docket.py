@@ -112,8 +112,8 @@ def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:
 
 
 def grade_of(what: Divergence | str, *, new_alone: bool, allowed: Set[str]) -> int:
-    """How bad it may turn out to be, 0 for the worst: what NEW alone breaks, an effect that is not among those which a
-    commit allows, what OLD breaks, and anything else."""
+    """How bad a finding may turn out to be, 0 for the worst: what NEW alone breaks, an effect that is not among those
+    which a commit allows, what OLD breaks, and anything else."""
     if isinstance(what, Divergence):
         return 3 if what.effect in allowed else 1
     return 0 if new_alone else 2

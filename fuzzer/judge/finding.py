@@ -28,7 +28,7 @@ class Verdict(StrEnum):
     FIXED = "fixed"
     """Violation of the old model alone that the attributed patch says it fixes."""
     FIXED_SILENTLY = "fixed-silently"
-    """The same, but the commit message does not claim it."""
+    """Violation of the old model alone that the attributed patch does not claim to fix."""
     BASELINE = "baseline"
     """Violation of both models, here or in a neighbour schedule."""
     REGRESSION = "regression"
@@ -59,7 +59,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     story: str
     """One sentence for people."""
     after: str = ""
-    """Of a divergence that is documented only as a consequence: the allowed effect that came before it."""
+    """The allowed effect that came before it, for a divergence that is documented only as a consequence; else empty."""
 
     def __post_init__(self) -> None:
         if self.kind == "violation" and self.effects:

@@ -99,7 +99,8 @@ class Trial:
         effect = divergence.effect
 
         def rank(patch: str) -> int:
-            """Of several that each suffice, blame one that excludes the effect; else name one that allows it."""
+            """Where several patches would each suffice, blame one that excludes the effect, else name one that allows
+            it."""
             if patch not in PATCHES:
                 return 2
             if self.comparison.leader == "old" and effect in PATCHES[patch].forbidden:
@@ -145,7 +146,7 @@ class Trial:
         )
 
     def sites(self, seen: Violation) -> tuple[str, str]:
-        """Where the actor stood that broke it, and where the one stood that had run before."""
+        """The racing points: where the actor stood that broke it, and where the one stood that had run before."""
         names = self.outcome.old.points.names
         return names[seen.point] or "end", names[seen.other_point] or "end"
 

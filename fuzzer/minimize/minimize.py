@@ -45,7 +45,8 @@ class Story(msgspec.Struct, frozen=True):
     switches: tuple[Switch, ...]
 
     def size(self) -> tuple[int, int, int, int]:
-        """Fewer operations first, then fewer switches, of these fewer inside an operation, then simpler arguments."""
+        """What makes a story smaller than another: fewer operations first, then fewer switches, of these fewer inside
+        an operation, then simpler arguments."""
         inside = sum(switch.point != END for switch in self.switches)
         return self.program.operations(), len(self.switches), inside, len(self.program.encode()) + oddity(self.program)
 
@@ -86,7 +87,7 @@ class Minimizer:
         self.seen: set[bytes] = set()
 
     def minimize(self, program: Program, turns: list[Turn]) -> Minimized | None:
-        """None if the finding does not even survive the change to switches."""
+        """The smallest story, None if the finding does not even survive the change to switches."""
         program, turns = self.drop_under_turns(program, turns)
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
@@ -117,7 +118,8 @@ class Minimizer:
     # --- under turns ----------------------------------------------------------------------------------------
 
     def drop_under_turns(self, program: Program, turns: list[Turn]) -> tuple[Program, list[Turn]]:
-        """Big cuts first: whole actors, then single operations from the back."""
+        """Drop operations as long as the finding shows, big cuts first: whole actors, then single operations from the
+        back."""
         for candidate in smaller_programs(program):
             # Built from the program at hand when it is tried, so that earlier cuts stay.
             smaller = candidate(program)
@@ -133,7 +135,7 @@ class Minimizer:
     # --- under switches -------------------------------------------------------------------------------------
 
     def consider(self, story: Story) -> bool:
-        """The one door: commit to a smaller story that still shows the finding."""
+        """The one door for candidates: commit to a smaller story that still shows the finding."""
         if self.best is not None and story.size() >= self.best.size():
             return False
         key = msgspec.json.encode(story)
@@ -178,7 +180,7 @@ class Minimizer:
         yield self.written(story.program, by_switches(story.switches))
 
     def rearranged(self, story: Story) -> Iterator[Arranged]:
-        """The same work in another order."""
+        """The turns of the story in other orders, with fewer switches."""
         assert self.outcome is not None
         if story.switches:
             yield from rearrangements(story.program, self.outcome.turns)
@@ -268,7 +270,8 @@ def writing(switches: list[Switch], drive: Drive) -> Drive:
 
 
 def turn_by_turn(turns: list[Turn]) -> Drive:
-    """Exactly the recorded run; by_turns() is for edited ones and cuts short an actor that retries and retries."""
+    """Exactly the recorded run, as a drive; by_turns() is for edited ones and cuts short an actor that retries and
+    retries."""
 
     def drive(pair: Pair) -> None:
         for turn in turns:
@@ -280,7 +283,7 @@ def turn_by_turn(turns: list[Turn]) -> Drive:
 
 
 def dropped_operations(story: Story) -> Iterator[Story]:
-    """Each operation out, with the switches at its points; then each empty actor."""
+    """Stories without one operation, and the switches at its points; then without one empty actor."""
     for uid in sorted(uids_of(story.program), reverse=True):
         kept = tuple(switch for switch in story.switches if switch.uid != uid)
         yield Story(story.program.without(uid), kept)
@@ -291,7 +294,7 @@ def dropped_operations(story: Story) -> Iterator[Story]:
 
 
 def renamed(story: Story, uid: int) -> tuple[Switch, ...]:
-    """Switches of a dropped operation move to the end of the one before it, so that who runs next stays said."""
+    """Switches of a dropped operation move to the end of the one before it, so that the next actor stays determined."""
     for actor in story.program.actors:
         uids = [op.uid for op in actor.ops]
         if uid in uids:
@@ -312,8 +315,8 @@ def drop_empty_actor(story: Story, index: int) -> Story:
 
 
 def dropped_switches(story: Story) -> Iterator[Story]:
-    """Runs of switches out, long ones first: a needless excursion is two switches, there and back, and each alone may
-    be needed as long as the other is there. Then each one put off to the end of its operation."""
+    """Stories without a run of switches, long ones first: a needless excursion is two switches, there and back, and
+    each alone may be needed as long as the other is there. Then each one put off to the end of its operation."""
     switches = story.switches
     lengths = [n for n in (8, 4, 3, 2, 1) if n <= len(switches)]
     for length in lengths:
@@ -326,7 +329,7 @@ def dropped_switches(story: Story) -> Iterator[Story]:
 
 
 def simpler_arguments(story: Story) -> Iterator[Story]:
-    """No rescheduling, no failing upgrades, one page instead of a range."""
+    """Stories with simpler arguments: no rescheduling, no failing upgrades, one page instead of a range."""
     for number, actor in enumerate(story.program.actors):
         for index, op in enumerate(actor.ops):
             for change in ({"resched": 0}, {"upgrade_fails": False}, {"npages": 1}):
@@ -337,7 +340,7 @@ def simpler_arguments(story: Story) -> Iterator[Story]:
 
 
 def simpler_configurations(story: Story) -> Iterator[Story]:
-    """Fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
+    """Stories with a simpler configuration: fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
     config = story.program.config
     vcpus = sum(actor.kind == "vcpu" for actor in story.program.actors)
     changes: list[dict[str, object]] = [

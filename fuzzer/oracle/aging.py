@@ -14,8 +14,9 @@ from reference_mmu.kvm.page_table import PageTable
 class Accesses:
     """Which gfns the guest touched since they were last aged, and how often aging said "old" all the same.
 
-    Zapping forgets, as it forgets the Accessed bit.  After clear_young and test_young a wrong "old" is as old as KVM;
-    what is noted as an effect is one after a clear_flush_young, whose flush makes the next access set the bit again.
+    Zapping forgets, as it forgets the Accessed bit. KVM always tolerated a wrong "old" after clear_young and
+    test_young; only one after a clear_flush_young is noted as an effect, since its flush makes the next access set the
+    bit again.
     """
 
     def __init__(self, reports: Reports) -> None:

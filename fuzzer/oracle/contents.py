@@ -28,7 +28,7 @@ class Contents:
             self.reports.report("untracked-write")
 
     def tracked(self, m: Observable, gfn: i64) -> None:
-        """E3 for the one who added tracking: nobody may still be able to write."""
+        """Write tracking is complete for the one who added it: nobody may still be able to write."""
         for vcpu in m.vcpus:
             if m.can_use(vcpu, gfn, gfn + 1, TLB_W):
                 self.reports.report("writable-after-tracking")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The dirty log: nothing written while logging may be missing from a migration's copy (rule E4 and the copy itself).
+"""The dirty log: nothing written while logging may be missing from a migration's copy.
 
 The copy is kept as userspace would: all pages when logging starts, then every page a harvest reports, at the moment
 userspace gets round to it.  At the end the vCPUs stop, PML buffers are drained and the last harvest is copied; then
@@ -63,7 +63,7 @@ class DirtyLog:
                 self.reports.report("late-dirty-report")
 
     def returned(self, m: Observable, slot: KvmMemorySlot) -> None:
-        """E4: an ioctl returns; no usable entry, and no SPTE, may let a clean page be written unseen."""
+        """When a dirty-log ioctl returns, no usable entry, and no SPTE, may let a clean page be written unseen."""
         in_flight = set(m.logged_in_flight())
         clean = [
             gfn for gfn in range(slot.base_gfn, slot.end_gfn()) if not m.is_dirty(slot, gfn) and gfn not in in_flight

@@ -23,7 +23,7 @@ class Mappings:
         self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
 
     def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
-        """Nothing maps the range any more, in no root at all."""
+        """When invalidate_range_start returns, nothing maps the range any more, in no root at all."""
         self.invalidating.append((int(hva_start), int(hva_end)))
         for gfn_range in memslots_in_hva_range(m.memslots, hva_start, hva_end):
             for root in m.roots():
@@ -101,7 +101,7 @@ class Mappings:
                 self.reports.report("illegal-spte")
 
     def page_freed(self, m: Observable, pfn: i64) -> None:
-        """Nobody maps a freed page. A table that was filled for a split and never linked maps nothing."""
+        """When a page is freed, nobody maps it. A table that was filled for a split and never linked maps nothing."""
         for sp in m.linked_tables():
             pages = m.pages_per_hpage(sp.level)
             for spte in sp.spt:
@@ -117,7 +117,7 @@ class Mappings:
                         self.reports.report("mapped-freed-page")
 
     def page_marked(self, m: Observable, pfn: i64) -> None:
-        """Marks belong under mmu_lock, on a page that is held."""
+        """KVM marks a page accessed or dirty: it must hold mmu_lock, and a reference to the page."""
         if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
             self.reports.report("late-page-mark")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stale translations: what a TLB may still hold when mmu_lock or RCU is released (rules E1, E2, E3, E5, E6).
+"""Stale translations: what a TLB may still hold when mmu_lock or RCU is released.
 
 An entry is stale if the current SPTE would not produce it.  That is legal until the flow that changed the SPTE
 releases mmu_lock; after that, another holder of the lock relies on the page tables alone.  What stays legal for ever:
@@ -103,9 +103,9 @@ class Translations:
         return None
 
     def mmu_unlocking(self, m: Observable) -> None:
-        """E1, E3, E5, E6: everything the holder took away must be out of every usable TLB by now. An entry made after
-        a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it unlocks.
-        """
+        """When mmu_lock is released, everything the holder took away must be out of every usable TLB. An entry made
+        after a flush from an SPTE that another holder has changed since is that one's to flush, and judged when it
+        unlocks."""
         if not self.taken:
             return
         mine = [taken for taken in self.taken if taken.actor == m.actor]
@@ -136,14 +136,16 @@ class Translations:
                     self.reports.report(invariant)
 
     def rcu_unlocking(self, m: Observable) -> None:
-        """E2: once the read section ends the unlinked tables may be freed and reused."""
+        """Once the read section ends the unlinked tables may be freed and reused: no structure cache may point to
+        them."""
         for unlinked in self.unlinked:
             if unlinked.owed and unlinked.actor == m.actor:
                 unlinked.owed = False
                 self.judge_references(m, unlinked.sp)
 
     def table_freed(self, m: Observable, sp: PageTable) -> None:
-        """E2 again, for what KVM itself walks without mmu_lock. A root is never unlinked: its users hold references."""
+        """A table is freed: that judges also what KVM itself walks without mmu_lock. A root is never unlinked: its
+        users hold references."""
         unlinked = self.find(sp)
         if unlinked is not None:
             if not m.rcu.passed(unlinked.grace_period):

@@ -64,7 +64,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return sum(len(actor.ops) for actor in self.actors)
 
     def without(self, uid: int) -> "Program":
-        """The same without one operation."""
+        """This program without one operation."""
         actors = tuple(Actor(actor.kind, tuple(op for op in actor.ops if op.uid != uid)) for actor in self.actors)
         return Program(self.config, actors)
 

@@ -6,7 +6,7 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 SEED_MAX: Final = 2**62
-"""Of the seeds that anybody can ask for."""
+"""The largest seed that anybody can ask for."""
 
 _MASK: Final[i64] = (1 << 62) - 1
 

@@ -24,7 +24,7 @@ from reference_mmu.operations import (
     Call,
 )
 
-# Of each kind: how it is written down, and which of its fields are the arguments of its flow, in their order.
+# By kind of operation: how it is written down, and which of its fields are the arguments of its flow, in their order.
 WRITTEN: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
     operations.READ: (ops.Read, ("gfn", "upgrade_fails")),
     operations.WRITE: (ops.Write, ("gfn",)),

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
+"""One program on two models in lockstep, and what the two did differently."""

@@ -114,8 +114,9 @@ def compare_operation(old: Vm, new: Vm, uid: int) -> list[str]:
 
 
 def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[str]:
-    """The same for the operation in which the drift began: what was recorded by then, and the outcome of the fault in
-    which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the same."""
+    """The effects by which the operation differs in which the drift began: what was recorded by then, and the outcome
+    of the fault in which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the
+    same."""
     index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
     if index < 0:
         return []

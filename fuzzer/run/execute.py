@@ -106,5 +106,5 @@ class PrivatePoints:
 
 @lru_cache(maxsize=256)
 def private_points(points: PointTable, here: Semantics, there: Semantics) -> PrivatePoints:
-    """Those of a pair, made once for each."""
+    """The private points of a pair of semantics, made once for each pair."""
     return PrivatePoints(points, here, there)

@@ -118,8 +118,9 @@ class Pair:
         return not self.leader.m.observed.same(self.follower.m.observed, uid)
 
     def since(self, uid: int) -> int:
-        """The turn by which operation `uid` had differed, for one that did; no later than it can be told. Of a state
-        at the end (a uid that no operation has): after the last turn."""
+        """Number of the turn at which a difference of operation `uid` was first seen; where that was not noted, its
+        last turn, but none after the drift. For final states (a `uid` that no operation has), one past the last
+        turn."""
         if 0 <= uid < len(self.differed) and self.differed[uid] >= 0:
             return int(self.differed[uid])
         for number in range(len(self.turns) - 1, -1, -1):

@@ -70,8 +70,8 @@ class Paranoid:
                     self.report(invariant)
 
     def harvest_protects_huge(self) -> bool:
-        """A harvest takes MMU_WRITABLE from huge pages and flushes only after mmu_lock is released (rule E3 exempts
-        it): true from there to its flush."""
+        """A harvest takes MMU_WRITABLE from huge pages and flushes only after mmu_lock is released, which the rule
+        about stale writable entries exempts: true from there to its flush."""
         return any(GET_WORD <= running.at <= GET_FLUSH for running in self.execution.actors)
 
     def report(self, invariant: str) -> None:

@@ -30,7 +30,7 @@ class Choices:
         return any(self.ready[place] == actor for place in range(self.n_ready))
 
     def runnable(self) -> list[int]:
-        """Those that can run, as a list."""
+        """The actors that can run, as a list."""
         return [int(self.ready[place]) for place in range(self.find_ready())]
 
     def live(self) -> list[int]:

@@ -10,7 +10,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.schedule.schedule import Turn
 
-# A word: uid << 16 | point << 8 | actor. Points are below 256 (reference_mmu.points), and so are actors.
+# A word: uid << 16 | point << 8 | actor. Points are below 256 (reference_mmu.x86.points), and so are actors.
 _UID: Final[i64] = 16
 _PLACE: Final[i64] = 8
 _BYTE: Final[i64] = 255

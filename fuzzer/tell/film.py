@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A reproducer as a film: the whole state of both models after every turn of the leader, told as changes.
 
-`fuzzer.story` says in words what a turn did; this says what there is, so that a page can show any moment.  Frame 0 is
-the machine before the first turn, told as changes from nothing; frame n is what row n - 1 of the story changed.
+`fuzzer.tell.story` says in words what a turn did; this says what there is, so that a page can show any moment.  Frame 0
+is the machine before the first turn, told as changes from nothing; frame n is what row n - 1 of the story changed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from fuzzer.schedule.random_walk import RandomWalk
 from fuzzer.schedule.schedule import Turn
 
 _NORMAL_QUANTILE: Final = 1.96
-"""Of a 95 % interval."""
+"""Quantile of the normal distribution for a two-sided interval of 95 %."""
 _SEED_BYTES: Final = 7  # leaves an i64 room for the number of the walk
 
 
@@ -94,6 +94,7 @@ def _shows(reproducer: Reproducer, comparison: Comparison, drive: Drive) -> bool
 
 
 def _seed_of(reproducer: Reproducer) -> int:
-    """From what is run, not from what is said about it: the recorded digest changes with the model."""
+    """A seed that follows from what is run, not from what is said about it: the recorded digest changes with the
+    model."""
     told = msgspec.json.encode((reproducer.program, reproducer.switches, reproducer.leader))
     return int.from_bytes(hashlib.sha256(told).digest()[:_SEED_BYTES], "big")

@@ -25,7 +25,7 @@ _HOST_FLAGS: Final = ((HOST_W, "W"), (HOST_D, "D"), (HOST_PROTNONE, "PROT_NONE")
 
 
 def can_be_pictured(config: Config) -> bool:
-    """Is the machine small enough?"""
+    """Is the machine small enough to be shown?"""
     return config.hva_pages <= _PAGES_MAX and config.bits <= _BITS_MAX
 
 

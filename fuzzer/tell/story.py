@@ -14,7 +14,7 @@ from fuzzer.program.program import Program
 from fuzzer.program.script import script_of
 from fuzzer.program.words import actor_names, operation_words, page_word
 from fuzzer.reproducer import Reproducer
-from fuzzer.run.compare import Comparison, by_switches
+from fuzzer.run.compare import Comparison, Drive, by_switches
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
@@ -73,17 +73,22 @@ class Telling(NamedTuple):
 
 def tell(comparison: Comparison, story: Story) -> Telling:
     """Run a story and watch both models."""
+    return watch(comparison, story.program, by_switches(story.switches))
+
+
+def watch(comparison: Comparison, program: Program, drive: Drive) -> Telling:
+    """Run a program under any interleaving and watch both models."""
     rows: list[Row] = []
 
-    def drive(pair: Pair) -> None:
+    def watched(pair: Pair) -> None:
         teller = _Teller(pair)
         pair.observer = teller.after_turn
-        pair.replay_switches(story.switches)
+        drive(pair)
         pair.observer = None  # it leads back to the pair
         teller.at_end()
         rows.extend(teller.rows)
 
-    outcome = comparison.run(story.program, drive)
+    outcome = comparison.run(program, watched)
     return Telling(outcome, rows if comparison.leader == "old" else [_swapped(row) for row in rows])
 
 

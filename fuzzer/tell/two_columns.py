@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding
+from fuzzer.program.program import Program
 from fuzzer.program.words import program_words, switch_words
 from fuzzer.reproducer import Reproducer
 from fuzzer.run.compare import Comparison, Side
@@ -35,13 +36,8 @@ _SIDES: Final = {"old": "in OLD alone", "new": "in NEW alone", "both": "in both"
 
 
 def header_lines(reproducer: Reproducer, comparison: Comparison) -> list[str]:
-    """Verdict, sentence, patches, what is compared, program and interleaving, each labelled."""
-    finding = reproducer.finding
-    told = [(str(finding.verdict), headline(finding)), ("", finding.story)]
-    for patch in finding.patches:
-        told.append(("because of", f"{patch} ({_title(patch)})"))
-    if finding.patches:
-        told.append(("", _EXPERIMENTS.get((finding.side, finding.direction), finding.direction)))
+    """What a reproducer shows, what is compared, the program and its interleaving, each line labelled."""
+    told = list(_finding_words(reproducer.finding))
     specs = f"OLD = {side_words(reproducer, comparison, 'old')}, NEW = {side_words(reproducer, comparison, 'new')}"
     told.append(("compared", f"{specs}; {comparison.leader.upper()} leads"))
     told.extend(("change", line) for line in diff_words(reproducer.diff or ""))
@@ -50,7 +46,31 @@ def header_lines(reproducer: Reproducer, comparison: Comparison) -> list[str]:
         told.append(("switch", switch_words(reproducer.program, *switch)))
     if not reproducer.switches:
         told.append(("switch", "none: everybody runs until done or waiting"))
-    return [f"{label:<{_LABEL_WIDTH}}  {text}".rstrip() for label, text in told]
+    return _labelled(told)
+
+
+def run_lines(comparison: Comparison, program: Program, interleaving: str) -> list[str]:
+    """Head of a run that no reproducer records: what is compared, in which interleaving, and the program."""
+    specs = f"OLD = {comparison.old.spec()}, NEW = {comparison.new.spec()}; {comparison.leader.upper()} leads"
+    return _labelled([("compared", specs), ("schedule", interleaving), *program_words(program)])
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """Verdict, sentence and patches of a finding, each line labelled."""
+    return _labelled(_finding_words(finding))
+
+
+def _finding_words(finding: Finding) -> Iterator[tuple[str, str]]:
+    yield str(finding.verdict), headline(finding)
+    yield "", finding.story
+    for patch in finding.patches:
+        yield "because of", f"{patch} ({_title(patch)})"
+    if finding.patches:
+        yield "", _EXPERIMENTS.get((finding.side, finding.direction), finding.direction)
+
+
+def _labelled(words: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{label:<{_LABEL_WIDTH}}  {text}".rstrip() for label, text in words]
 
 
 def side_words(reproducer: Reproducer, comparison: Comparison, side: Side) -> str:
@@ -76,7 +96,7 @@ def _title(patch: str) -> str:
 
 
 def headline(finding: Finding) -> str:
-    """What was found, by name."""
+    """What was found, by name, and on which side or in which operation."""
     if finding.kind == "violation":
         return f"{finding.what}, {_SIDES[finding.side]}"
     return finding.what if finding.sites[0] == "-" else f"{finding.what}, in {finding.sites[0]}"

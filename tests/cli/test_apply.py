@@ -116,7 +116,7 @@ def test_a_checkout_that_has_the_change_tells_the_same(applied: Searched, edited
     found = applied.folder / regression(applied)["reproducer"]
     replay = mmufuzz(f"replay {found} --run-change", folder=tmp_path, sources=edited)
     assert replay.returncode == 0
-    assert "this is model" in replay.stdout
+    assert "reproduced exactly: regression" in replay.stdout
 
 
 def test_semantics_may_be_chosen(applied: Searched) -> None:

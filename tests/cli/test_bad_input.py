@@ -59,7 +59,16 @@ RUN: list[tuple[str, str]] = [
 
 OTHER: list[tuple[str, str]] = [
     ("nosuch", "No such command 'nosuch'; see 'mmufuzz --help'"),
-    ("replay", "Missing argument 'FILE'; see 'mmufuzz replay --help'"),
+    ("replay", "name a FILE, or a program by --seed; see 'mmufuzz replay --help'"),
+    ("replay --profile tdp", "name a FILE, or a program by --seed"),
+    ("replay --seed 1 --alone", "--alone is for a reproducer, and this is a program; leave it out"),
+    ("replay --seed 1 --resample 3", "--resample is for a reproducer"),
+    ("replay --seed 1 --run-change", "--run-change is for a reproducer"),
+    ("replay --seed 1 --profile nosuch", "'nosuch' is not one of"),
+    ("replay --seed 1 --strategy nosuch", "'nosuch' is not one of"),
+    ("replay --seed -1", "'--seed': -1 is not in the range"),
+    ("replay --seed 1 --old new --new old", "NEW is OLD plus patches"),
+    ("replay --seed 1 --json .", "is a directory; name a file in it"),
     ("replay missing.json", "cannot read missing.json: No such file or directory; 'mmufuzz run' writes"),
     ("replay .", "cannot read .: Is a directory"),
     ("minimize file", "file: not a reproducer"),
@@ -210,6 +219,46 @@ def test_the_file_is_good_before_it_is_spoilt(here: Path) -> None:
 def test_reproducer_is_refused(here: Path, command: str, make: Callable[[], bytes], said: str) -> None:
     (here / "bad.json").write_bytes(make())
     refuse(here, [command, "bad.json", "--run-change"], said)
+
+
+def program_with(**config: Any) -> bytes:
+    program = good()["program"]
+    program["config"].update(config)
+    return write(program)
+
+
+PROGRAMS: list[tuple[str, Callable[[], bytes], str, str]] = [
+    (
+        "no actors",
+        lambda: write({"config": {}, "actors": 1}),
+        "",
+        "Expected `array`, got `int` - at `$.actors`; mend it",
+    ),
+    ("one word wrong", lambda: write({"config": {}, "actor": []}), "", "unknown field `actor`; mend it"),
+    ("half of it", lambda: write({"actors": []}), "", "missing required field `config`; mend it"),
+    ("unknown field", lambda: program_with(extra=1), "", "extra"),
+    ("levels", lambda: program_with(levels=9), "", "levels is 9, must be 2..5; mend it"),
+    ("no such hva", lambda: program_with(backing=["anon"]), "", "impossible configuration"),
+    ("much host memory", lambda: program_with(backing=["anon"] * 1000, bits=9), "", "512000 host pages; mend it"),
+    ("too large", lambda: program_with() + b" " * MAX_BYTES, "", f"more than {MAX_BYTES}; make it smaller"),
+    ("profile", program_with, "--seed 1 --profile tdp", "--profile says how to draw a program, and bad.json is one"),
+    ("no finding", program_with, "--alone", "--alone is for a reproducer, and this is a program"),
+    ("seed of a reproducer", lambda: write(good()), "--seed 1", "--seed is for a program; bad.json says itself what"),
+    ("its strategy", lambda: write(good()), "--strategy pct", "--strategy is for a program; bad.json says itself"),
+]
+
+
+@pytest.mark.parametrize(("make", "words", "said"), [row[1:] for row in PROGRAMS], ids=[row[0] for row in PROGRAMS])
+def test_replay_of_a_program_is_refused(here: Path, make: Callable[[], bytes], words: str, said: str) -> None:
+    (here / "bad.json").write_bytes(make())
+    refuse(here, ["replay", "bad.json", *words.split()], said)
+
+
+@pytest.mark.parametrize("words", ["minimize", "export --as story"])
+def test_what_needs_a_finding_says_what_a_program_is_for(here: Path, words: str) -> None:
+    (here / "program.json").write_bytes(program_with())
+    said = "program.json is a bare program, with nothing found in it; 'mmufuzz replay program.json' runs it"
+    refuse(here, [*words.split(), "program.json"], said)
 
 
 def test_core_that_cannot_be_had(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Golden programs: each FILE.json is a minimized reproducer, FILE.txt its story; both are made once and kept.
+"""Golden programs: each FILE.json is a minimized reproducer, FILE.md says what it is about, and FILE.txt is what
+`mmufuzz replay` prints.
 
-The model moves on, so the digest in the file is not held against a replay; that a replay is exact is shown by a
-reproducer made from it here and now.
+A change of what the model does in one of them changes its trace: `python -m tests.programs.renew` then takes the new
+one, as long as the finding shows. Other changes of the sources do not touch them.
 """
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fuzzer.change.variant import changed_models
@@ -19,6 +21,9 @@ from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, 
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW
 from tests.cli.shell import ROOT
+from tests.golden import golden
+from tests.programs import renew
+from tests.programs.renew import Gone, main, printed, renewed
 
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*.json"))
@@ -52,7 +57,58 @@ def judged_anew(reproducer: Reproducer) -> Finding:
 
 
 def test_every_program_is_expected_and_has_a_story() -> None:
-    assert {file.stem for file in FILES} == set(EXPECTED) == {file.stem for file in FOLDER.glob("*.txt")}
+    assert {file.stem for file in FILES} == set(EXPECTED) == {file.stem for file in FOLDER.glob("*.md")}
+
+
+@EVERY_FILE
+def test_it_is_reproduced_exactly_and_tells_what_stands_beside_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By sources that are not those it was made with, too."""
+    monkeypatch.setattr("fuzzer.recheck.model_version", lambda: "another")
+    code, text = printed(file)
+    assert code == 0, f"{text}\nif that is meant: python -m tests.programs.renew {file.stem}"
+    assert text == file.with_suffix(".txt").read_text(encoding="utf-8"), "python -m tests.programs.renew"
+
+
+class TestRenewing:
+    def test_what_is_reproduced_stays(self) -> None:
+        reproducer = decode_reproducer(FILES[0].read_bytes())
+        assert renewed(reproducer) is reproducer
+
+    def test_another_trace_is_taken_and_the_story_kept(self, tmp_path: Path) -> None:
+        old = msgspec.structs.replace(golden("bug-219588"), digest="0" * 16, steps=("0 0 elsewhere 1",), model="old")
+        new = renewed(old)
+        assert recheck(new, new.run()).reproduced()
+        assert (new.story(), new.finding, new.signature) == (old.story(), old.finding, old.signature)
+        assert new == golden("bug-219588")
+
+    def test_a_finding_that_is_gone_is_refused(self) -> None:
+        healed = msgspec.structs.replace(golden("bug-219588"), switches=())
+        with pytest.raises(Gone, match="does not show any more; first diverging step: 8"):
+            renewed(healed)
+
+    def test_files_and_texts_are_written_but_for_one_that_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(renew, "ROOT", tmp_path)
+        monkeypatch.setattr(renew, "FOLDER", tmp_path)
+        stale, gone = tmp_path / "stale.json", tmp_path / "gone.json"
+        stale.write_bytes(encode_reproducer(msgspec.structs.replace(golden("bug-219588"), digest="0" * 16)))
+        gone.write_bytes(encode_reproducer(msgspec.structs.replace(golden("bug-219588"), switches=())))
+        before = gone.read_bytes()
+        assert main([]) == 1
+        out, err = capsys.readouterr()
+        assert out == "stale: has a new trace\n"
+        assert err.startswith("gone: NOT renewed: the finding does not show any more")
+        assert decode_reproducer(stale.read_bytes()) == golden("bug-219588")
+        assert printed(stale) == (0, (tmp_path / "stale.txt").read_text())
+        assert gone.read_bytes() == before
+        assert not (tmp_path / "gone.txt").exists()
+        assert main(["stale"]) == 0
+        assert capsys.readouterr().out == "stale: reproduced exactly\n"
+
+    def test_a_file_that_is_not_there_is_said(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["nosuch"]) == 2
+        assert capsys.readouterr().err == "there is no nosuch.json in tests/programs\n"
 
 
 @EVERY_FILE

@@ -19,7 +19,7 @@ from fuzzer.tell.export.trace_json import Trace
 from fuzzer.tell.story import Cell, Row
 
 _TURN_MICROSECONDS: Final = 1000
-"""Turns have an order and no duration; a millisecond each reads well."""
+"""How long a turn is drawn: turns have an order and no duration; a millisecond each reads well."""
 
 Side = Literal["old", "new"]
 _SIDES: Final[tuple[Side, Side]] = ("old", "new")
@@ -72,7 +72,7 @@ def encode_chrome_trace(trace: ChromeTrace) -> bytes:
 
 
 def _slices(trace: Trace, pid: int, side: Side) -> Iterator[Event]:
-    """An operation is cut where another actor runs: what lies between is not its time."""
+    """Slices of operations, each cut where another actor runs: what lies between is not its time."""
     tids = {actor: tid for tid, actor in enumerate(trace.actors, 1)}
     numbered = list(enumerate(trace.rows))
     for (actor, operation), group in groupby(numbered, key=lambda item: (item[1].actor, item[1].operation)):

@@ -11,19 +11,21 @@ import msgspec
 from fuzzer.reproducer import Reproducer
 
 REPLAY_COMMAND: Final = "mmufuzz replay FILE"
-"""For every form but the pytest file."""
+"""What a file says to whoever wants to replay it, in every form but the pytest file."""
 
 EXPORT_BYTES_MAX: Final = 64 << 20
-"""Nobody reads on; a trace of the longest run that a machine in pictures can make has a tenth of it."""
+"""Most bytes of a file that are read; a trace of the longest run that a machine in pictures can make has a tenth of
+it."""
 
 _IN_TEXT: Final = re.compile(rb"^# reproducer: (\{.*\})$", re.MULTILINE)
 
 
 class _Program(msgspec.Struct):
-    """What every program has and no other file at its top."""
+    """What a program has at its top, also one that lacks half of it; an export of a reproducer may name actors, too."""
 
-    config: msgspec.Raw
-    actors: msgspec.Raw
+    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    actors: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    reproducer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Json(msgspec.Struct):
@@ -39,12 +41,13 @@ def text_line(reproducer: Reproducer) -> str:
 
 
 def is_program(data: bytes) -> bool:
-    """Is it a bare program, as the key "program" of a reproducer holds it?"""
+    """Is it meant to be a bare program, as the key "program" of a reproducer holds it?"""
     try:
-        msgspec.json.decode(data, type=_Program)
+        head = msgspec.json.decode(data, type=_Program)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return True
+    named = isinstance(head.config, msgspec.Raw) or isinstance(head.actors, msgspec.Raw)
+    return named and not isinstance(head.reproducer, msgspec.Raw)
 
 
 def reproducer_bytes(data: bytes) -> bytes:

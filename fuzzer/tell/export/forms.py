@@ -46,4 +46,4 @@ FORMS: Final = {
         lambda t: encode_chrome_trace(chrome_trace(t)),
     ),
 }
-"""By name."""
+"""Every form, by its name on the command line."""

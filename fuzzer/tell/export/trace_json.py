@@ -17,7 +17,7 @@ from fuzzer.tell.story import Row, first_difference, tell
 
 class Trace(msgspec.Struct, frozen=True):
     """A replay. `actors` are the lanes; `first_difference` is the index in `rows` of the first row in which the models
-    differ, -1 if none; `frames` has one more than `rows`, see fuzzer.film, or none if the machine is too large."""
+    differ, -1 if none; `frames` has one more than `rows`, see fuzzer.tell.film, or none if the machine is too large."""
 
     replay: str
     reproducer: Reproducer

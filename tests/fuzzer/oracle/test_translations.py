@@ -257,7 +257,7 @@ def test_legal_an_entry_with_fewer_rights_than_the_spte() -> None:
 
 
 def test_legal_a_harvest_that_protects_a_huge_page_and_flushes_after_the_lock() -> None:
-    """Rule E3 exempts it: MMU_WRITABLE of a huge page goes under mmu_lock, the flush of the ioctl comes later."""
+    """This is exempt: MMU_WRITABLE of a huge page goes under mmu_lock, the flush of the ioctl comes later."""
     stage = Stage(
         backing=("thp", "anon"), paging="ept-ad-nopml", manual_protect=True, initially_set=True, eager_split=False
     )

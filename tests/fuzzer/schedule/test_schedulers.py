@@ -68,7 +68,9 @@ def test_an_unknown_strategy_is_refused() -> None:
 def test_the_portfolio_gives_each_an_equal_share() -> None:
     counts = Counter(draw_strategy(seed) for seed in range(3000))
     assert set(counts) == set(STRATEGIES)
-    assert all(850 < count < 1150 for count in counts.values())  # five standard deviations
+    share = 1 / len(STRATEGIES)
+    deviation = (3000 * share * (1 - share)) ** 0.5
+    assert all(abs(count - 3000 * share) < 5 * deviation for count in counts.values())
 
 
 def test_of_a_choice_each_gets_an_equal_share() -> None:
