@@ -16,6 +16,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -64,6 +65,8 @@ class CoreState(msgspec.Struct, frozen=True):
 
     compiled: bool
     reason: str
+    core: str = ""
+    """The name of the core."""
 
 
 class CoreFinder(MetaPathFinder):
@@ -110,11 +113,23 @@ def _choose_core(mode: str) -> CoreState:
     core = _cores() / _fingerprint(sources)
     if core.is_dir():
         sys.meta_path.insert(0, CoreFinder(core))
-        return CoreState(True, f"compiled: core {core.name}")
+        return CoreState(True, f"compiled: core {core.name}", core.name)
     why = "the sources changed since the core was compiled" if any(_cores().glob("[!.]*")) else "no core was compiled"
     if mode == "compiled":
         raise CoreError(f"MMUFUZZ_CORE=compiled: {why}; {ADVICE}")
     return CoreState(False, f"interpreted: {why}; {ADVICE}")
+
+
+def core_to_compile() -> Path | None:
+    """Where the core of the sources as they are now will be, if this process is interpreted for want of it alone: None
+    if it was asked to be, and where there is nothing to compile with."""
+    if os.environ.get("MMUFUZZ_CORE", "auto") != "auto" or use_compiled_core().compiled:
+        return None
+    try:
+        require_compiler()
+    except CoreError:
+        return None
+    return _cores() / _fingerprint(_package_folders())
 
 
 def compile_core() -> tuple[Path, int]:
@@ -148,6 +163,8 @@ def compile_core() -> tuple[Path, int]:
 def main() -> int:
     """Compile and say how long it took, or why it could not be done (exit code 1)."""
     start = time.monotonic()
+    # Else what is half done would stay where cores are kept.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         core, modules = compile_core()
     except (CoreError, OSError) as error:

@@ -29,8 +29,8 @@ _MYPY_OPTIONS: Final = ("--config-file=", "--follow-imports=silent")
 # level of optimization gains nothing and takes the compiler longer (docs/decisions/0016). Overflow wraps and asserts
 # are off as in the interpreter, whose headers count on it.
 _FLAGS: Final = (
-    *("-Wno-all", "-w", "-Werror=implicit-function-declaration"),
-    *("-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt", "-fwrapv", "-DNDEBUG"),
+    *("-Wno-all", "-w", "-fwrapv", "-DNDEBUG"),
+    *("-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"),
 )
 _GENERATED: Final = Path("generated")
 _PREFIX: Final = "__native_"
@@ -49,7 +49,7 @@ class Build(build_ext):  # type: ignore[misc]
         objects = Objects(self.folder, [*self.compiler.compiler_so, *options])
 
         def compiled(job: tuple[Path, Extension]) -> Path:
-            return objects.of(job[0], lambda folder: self._compile(job[0], job[1].include_dirs, options, folder))
+            return objects.of(job[0], lambda: self._compile(job[0], job[1].include_dirs, options))
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             paths = list(pool.map(compiled, jobs))
@@ -59,9 +59,9 @@ class Build(build_ext):  # type: ignore[misc]
         super().build_extensions()
         objects.drop_old()
 
-    def _compile(self, source: Path, include_dirs: list[str], options: list[str], folder: str) -> Path:
+    def _compile(self, source: Path, include_dirs: list[str], options: list[str]) -> Path:
         made = self.compiler.compile(
-            [str(source)], output_dir=folder, include_dirs=include_dirs, extra_postargs=options
+            [str(source)], output_dir=self.build_temp, include_dirs=include_dirs, extra_postargs=options
         )
         return Path(made[0])
 

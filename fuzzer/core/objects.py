@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from mypyc.build import include_dir
@@ -26,15 +25,14 @@ class Objects:
         self.folder = folder
         self._toolchain = _toolchain(command)
 
-    def of(self, source: Path, compile_into: Callable[[str], Path]) -> Path:
+    def of(self, source: Path, compile_it: Callable[[], Path]) -> Path:
         """The object of a C file that includes no other of its project: the one that is there, or else what
-        `compile_into` makes in the folder it is given."""
+        `compile_it` makes, which has to be on the same file system."""
         kept = self.folder / f"{hashlib.sha256(self._toolchain + source.read_bytes()).hexdigest()}.o"
         if kept.exists():
             kept.touch()
-            return kept
-        with TemporaryDirectory(dir=self.folder, prefix=".making-") as scratch:
-            compile_into(scratch).replace(kept)
+        else:
+            compile_it().replace(kept)
         return kept
 
     def drop_old(self) -> None:

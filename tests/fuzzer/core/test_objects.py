@@ -16,12 +16,13 @@ COMMAND = [sys.executable, "-E"]
 class Compiler:
     """Counts how often it is called; its objects have ten bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.calls = 0
 
-    def __call__(self, folder: str) -> Path:
+    def __call__(self) -> Path:
         self.calls += 1
-        made = Path(folder, "made.o")
+        made = self.folder / "made.o"
         made.write_bytes(b"0123456789")
         return made
 
@@ -34,7 +35,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_the_same_is_compiled_once(source: Path, tmp_path: Path) -> None:
-    compiler = Compiler()
+    compiler = Compiler(tmp_path)
     first = Objects(tmp_path / "kept", COMMAND).of(source, compiler)
     again = Objects(tmp_path / "kept", COMMAND).of(source.rename(tmp_path / "other.c"), compiler)
     assert (again, compiler.calls) == (first, 1)
@@ -43,10 +44,13 @@ def test_the_same_is_compiled_once(source: Path, tmp_path: Path) -> None:
 
 
 def test_another_text_or_another_option_is_another_object(source: Path, tmp_path: Path) -> None:
-    compiler = Compiler()
-    found = {Objects(tmp_path, COMMAND).of(source, compiler), Objects(tmp_path, [*COMMAND, "-s"]).of(source, compiler)}
+    compiler = Compiler(tmp_path)
+    found = {
+        Objects(tmp_path / "kept", COMMAND).of(source, compiler),
+        Objects(tmp_path / "kept", [*COMMAND, "-s"]).of(source, compiler),
+    }
     source.write_text("long walk;\n")
-    found.add(Objects(tmp_path, COMMAND).of(source, compiler))
+    found.add(Objects(tmp_path / "kept", COMMAND).of(source, compiler))
     assert (len(found), compiler.calls) == (3, 3)
 
 
@@ -59,13 +63,12 @@ def test_another_header_of_mypyc_is_another_object(
     found = set()
     for text in ("int a;", "int b;"):
         header.write_text(text)
-        found.add(Objects(tmp_path / "kept", COMMAND).of(source, Compiler()))
+        found.add(Objects(tmp_path / "kept", COMMAND).of(source, Compiler(tmp_path)))
     assert len(found) == 2
 
 
 def test_what_fails_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    def fail(folder: str) -> Path:
-        Path(folder, "half.o").touch()
+    def fail() -> Path:
         raise ValueError("no such header")
 
     with pytest.raises(ValueError, match="no such header"):
@@ -79,9 +82,9 @@ def test_the_latest_used_are_kept(source: Path, tmp_path: Path, monkeypatch: pyt
     made = []
     for number in range(3):
         source.write_text(f"int walk{number};\n")
-        made.append(store.of(source, Compiler()))
+        made.append(store.of(source, Compiler(tmp_path)))
         os.utime(made[-1], (number, number))
     source.write_text("int walk0;\n")
-    assert store.of(source, Compiler()) == made[0]  # used again
+    assert store.of(source, Compiler(tmp_path)) == made[0]  # used again
     store.drop_old()
     assert set((tmp_path / "kept").iterdir()) == {made[0], made[2]}
