@@ -35,8 +35,10 @@ class Compilation:
     def __enter__(self) -> Self:
         if self._core is not None:
             # Of its own session, so that Ctrl-C is not for it, and the compilers that it has started end with it.
+            # With the path of this process, or it might find other packages.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fuzzer.compiled"],
+                [sys.executable, "-P", "-m", "fuzzer.compiled"],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,

@@ -18,6 +18,7 @@ def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "fuzzer").mkdir()
     (tmp_path / "fuzzer" / "__init__.py").touch()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(cli.compilation, "core_to_compile", lambda: tmp_path / "cores" / "c0de")
     return tmp_path / "cores" / "c0de"
 
