@@ -28,22 +28,23 @@ _LISTEN_SECONDS: Final = 0.02
 PATIENCE: Final = 10
 
 
-def hunt_batches(connection: Connection, order: Order, process: int) -> None:
-    """Hunt the batches of process number `process` and send Parts, until the last one, or until anything comes from
-    the other side: then the batch in hand is cut short.  What waits to be judged then is judged, until anything comes
-    again; but what nobody has judged the like of is judged all the same.  The end of file ends all of it."""
+def hunt_batches(connection: Connection, order: Order, first: int) -> None:
+    """Hunt the batches of one process, number `first` and on, and send Parts, until the last one, or until anything
+    comes from the other side: then the batch in hand is cut short.  What waits to be judged then is judged, until
+    anything comes again; but what nobody has judged the like of is judged all the same.  The end of file ends all of
+    it."""
     hunter = Hunter(order)
     gc.freeze()  # what is here now stays: the collector need not look at it again and again
     try:
         with watchdog():
-            _hunt_batches(connection, hunter, process)
+            _hunt_batches(connection, hunter, first)
     except Hung as hung:
         connection.send_bytes(msgspec.msgpack.encode(hunter.last_word(hung)))
 
 
-def _hunt_batches(connection: Connection, hunter: "Hunter", process: int) -> None:
+def _hunt_batches(connection: Connection, hunter: "Hunter", first: int) -> None:
     order = hunter.order
-    for number in count(process, order.jobs):
+    for number in count(first, order.jobs):
         if not order.batch(number):
             return
         for part in hunter.hunt(number, Listener(connection), last=not order.batch(number + order.jobs)):
@@ -103,6 +104,7 @@ class Hunter:
             fresh = self.search.one(seed)
             self.stopped = listener.hears()
             if self.stopped:
+                yield self.part(number, last=False)
                 break
             if fresh or time.monotonic() - self.since > _REPORT_SECONDS:
                 yield self.part(number, last=False)
@@ -154,6 +156,7 @@ class Hunter:
             coverage=tuple(search.coverage.pairs - self.points),
             gains=tuple(self.gains.values()),
             last=last,
+            settling=self.stopped,
         )
         self.programs, self.steps, self.since = search.programs, search.steps, now
         self.points.update(part.coverage)

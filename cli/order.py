@@ -75,8 +75,8 @@ class Gain(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `failure`: why this
-    process cannot go on, its last word."""
+    """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `settling`: this process
+    was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word."""
 
     batch: int
     programs: int
@@ -86,6 +86,7 @@ class Part(msgspec.Struct, frozen=True):
     """Coverage points that this process had not seen before."""
     gains: tuple[Gain, ...]
     last: bool
+    settling: bool = False
     failure: str = ""
 
 

@@ -3,7 +3,8 @@
 
 An extension beside its source hides the source: somebody edits three lines of the model, runs again and sees the old
 behaviour. So a core lives in a directory named after a fingerprint of everything it was made from, and is used only
-while the fingerprint still matches; otherwise the same modules run interpreted, and `CoreState` says why.
+while the fingerprint still matches; otherwise the same modules run interpreted, and `CoreState` says why. A new core is
+made in a few seconds, since modules whose C is the same are only linked again: `fuzzer.core`.
 
 `python -m fuzzer.compiled` compiles; `use_compiled_core()` is called once per process before any core module loads.
 """
@@ -15,6 +16,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -48,6 +50,8 @@ COMPILED: Final = (
 )
 PACKAGES: Final = ("reference_mmu", "fuzzer")
 CORES_KEPT: Final = 3
+# Beside the cores: what they are linked from, so that only what has changed is compiled.
+OBJECTS: Final = ".objects"
 SUFFIX: Final[str] = sysconfig.get_config_var("EXT_SUFFIX")
 ADVICE: Final = "compile it with `make compile` or `python -m fuzzer.compiled`"
 
@@ -61,6 +65,8 @@ class CoreState(msgspec.Struct, frozen=True):
 
     compiled: bool
     reason: str
+    core: str = ""
+    """The name of the core."""
 
 
 class CoreFinder(MetaPathFinder):
@@ -107,11 +113,23 @@ def _choose_core(mode: str) -> CoreState:
     core = _cores() / _fingerprint(sources)
     if core.is_dir():
         sys.meta_path.insert(0, CoreFinder(core))
-        return CoreState(True, f"compiled: core {core.name}")
+        return CoreState(True, f"compiled: core {core.name}", core.name)
     why = "the sources changed since the core was compiled" if any(_cores().glob("[!.]*")) else "no core was compiled"
     if mode == "compiled":
         raise CoreError(f"MMUFUZZ_CORE=compiled: {why}; {ADVICE}")
     return CoreState(False, f"interpreted: {why}; {ADVICE}")
+
+
+def core_to_compile() -> Path | None:
+    """Where the core of the sources as they are now will be, if this process is interpreted for want of it alone: None
+    if it was asked to be, and where there is nothing to compile with."""
+    if os.environ.get("MMUFUZZ_CORE", "auto") != "auto" or use_compiled_core().compiled:
+        return None
+    try:
+        require_compiler()
+    except CoreError:
+        return None
+    return _cores() / _fingerprint(_package_folders())
 
 
 def compile_core() -> tuple[Path, int]:
@@ -131,9 +149,9 @@ def compile_core() -> tuple[Path, int]:
         core = _cores() / _fingerprint(snapshot)
         if not core.is_dir():
             require_compiler()
-            print(f"compiling the core, {len(files)} modules: takes a minute or two", flush=True)
+            print(f"compiling the core, {len(files)} modules: the first time takes half a minute or more", flush=True)
             built = Path(scratch, "core")
-            _run_mypyc(Path(scratch, "sources"), [str(file) for file in files], built)
+            _build(Path(scratch, "sources"), [str(file) for file in files], built)
             _require_loads(Path(scratch, "sources"), built, [_module_name(file) for file in files])
             # Somebody else may have been faster with the same core: then theirs stays.
             if not core.is_dir():
@@ -145,6 +163,8 @@ def compile_core() -> tuple[Path, int]:
 def main() -> int:
     """Compile and say how long it took, or why it could not be done (exit code 1)."""
     start = time.monotonic()
+    # Else what is half done would stay where cores are kept.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         core, modules = compile_core()
     except (CoreError, OSError) as error:
@@ -207,25 +227,12 @@ def require_compiler() -> None:
         raise CoreError("mypy is not installed")
 
 
-def _run_mypyc(sources: Path, files: list[str], built: Path) -> None:
+def _build(sources: Path, files: list[str], built: Path) -> None:
     """Compile `files` in the snapshot and collect the extensions under `built`."""
-    # The modules' loaders are small extensions of their own: build them beside the library they share.
-    (sources / "setup.cfg").write_text("[build_ext]\nparallel = 4\n", encoding="utf-8")
-    options = ["--config-file=", "--follow-imports=silent"]
-    # Warnings about generated C help nobody, would be errors, and looking for them is a third of the compiler's time.
-    # Symbols that nobody outside the core can see may be inlined, and are called without a detour: a seventh of the
-    # time of a run. A third level of optimization gains nothing and takes the compiler longer (docs/decisions/0016).
-    flags = f"{os.environ.get('CFLAGS', '')} -Wno-all -w -fvisibility=hidden -fno-semantic-interposition -fno-plt"
-    settings = {"MYPYC_OPT_LEVEL": "2", "MYPYC_DEBUG_LEVEL": "0", "CFLAGS": flags}
-    command = [sys.executable, "-m", "mypyc", *options, *files]
-    run = subprocess.run(command, cwd=sources, env=os.environ | settings, capture_output=True, text=True)
+    command = [sys.executable, "-m", "fuzzer.core.build", str(_cores() / OBJECTS), str(built), *files]
+    run = subprocess.run(command, cwd=sources, capture_output=True, text=True)
     if run.returncode:
         raise CoreError(f"mypyc failed\n{run.stdout}{run.stderr}".rstrip())
-    shutil.rmtree(sources / "build")
-    for file in list(sources.rglob(f"*{SUFFIX}")):
-        target = built / file.relative_to(sources)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(target)
 
 
 def _require_loads(sources: Path, core: Path, modules: list[str]) -> None:

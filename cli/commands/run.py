@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 
 from cli.change import Change, allow_option, apply_option, digest
+from cli.compilation import Compilation
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
 from cli.options import out_option, profile_option, seed_option, strategy_option
@@ -26,7 +27,7 @@ from db.campaigns import NewCampaign
 from db.schema import CampaignState
 from db.session import DEFAULT_URL, StoreError
 from db.store import Store
-from fuzzer.compiled import use_compiled_core
+from fuzzer.compiled import core_to_compile, use_compiled_core
 from fuzzer.judge.finding import Verdict
 from fuzzer.schedule.schedulers import STRATEGIES
 from fuzzer.tell.story import tell
@@ -39,6 +40,8 @@ DEFAULT_SECONDS: Final = 60
 _TICK_SECONDS: Final = 0.2
 # When its time is over, the search may judge and minimize what waits for so long; after a Ctrl-C not at all.
 _SETTLE_SECONDS: Final = 8.0
+# A search that is over sooner would only be slowed down by compiling the core at the same time.
+_WORTH_COMPILING_SECONDS: Final = 20
 # A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
 _GRACE_SECONDS: Final = 20.0
 
@@ -142,12 +145,14 @@ def search_and_report(request: Request, document: Document) -> int:
     console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, jobs {order.jobs}")
     for line in request.change.lines() if request.change else (f"core {use_compiled_core().reason}",):
         console.print(line)
+    if worth_compiling(request):
+        console.print("the core is compiled meanwhile; the search goes on with it as soon as it is there")
     started = time.monotonic()
     lost = f"the search has ended; reproducers found before are in {request.folder}"
     with Interrupts() as interrupts, refuse(StoreError, OSError, advice=lost):
         campaign = begin_campaign(store, request)
         tally = Tally(store, campaign, order, request.folder)
-        failures = drive_search(request, tally, make_progress(console, request.budget), interrupts)
+        failures, core = drive_search(request, tally, make_progress(console, request.budget), interrupts)
         complete = not interrupts.received and not failures
         store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
     elapsed = time.monotonic() - started
@@ -156,7 +161,7 @@ def search_and_report(request: Request, document: Document) -> int:
         console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")
     for failure in failures:
         click.echo(f"mmufuzz: {failure}", err=True)
-    document.write(make_report(tally, request, elapsed))
+    document.write(make_report(tally, request, elapsed, core))
     failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
     return interrupts.exit_code() or int(bool(failed))
 
@@ -178,14 +183,21 @@ def begin_campaign(store: Store, request: Request) -> int:
     return store.create_campaign(searched)
 
 
-def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> list[str]:
-    """Search until the budget is spent or a signal comes; returns how processes failed."""
+def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> tuple[list[str], str]:
+    """Search until the budget is spent or a signal comes; returns how processes failed, and what they ran."""
+    core = "compiled" if use_compiled_core().compiled else "interpreted"
     started = time.monotonic()
     stop_at = float("inf") if request.order.programs else started + request.budget.seconds
     stopped_at = float("inf")
     enough = False
-    with Search(request.order) as search, progress:
+    with Search(request.order) as search, Compilation(worth_compiling(request)) as compilation, progress:
         while search.running():
+            compiled = compilation.outcome()
+            if compiled:
+                progress.say(compiled.line)
+                if compiled.core:
+                    search.renew(compiled.core)
+                    core = "interpreted, then compiled"
             for part in search.parts(_TICK_SECONDS):
                 for tallied in tally.add(part):
                     if tallied.finding.verdict is not Verdict.DOCUMENTED:
@@ -201,7 +213,15 @@ def drive_search(request: Request, tally: Tally, progress: Progress, interrupts:
             if len(interrupts.received) > 1 or now > stopped_at + _SETTLE_SECONDS + _GRACE_SECONDS:
                 search.kill()
         tally.store_rest()
-    return search.failures
+    return search.failures, core
+
+
+def worth_compiling(request: Request) -> Path | None:
+    """The core that the search is to go on with. None for one that is to be repeated exactly, by programs: what is
+    found depends on what a process has seen, and other processes would go on. A changed model runs interpreted."""
+    if request.budget.programs or request.budget.seconds < _WORTH_COMPILING_SECONDS or request.change:
+        return None
+    return core_to_compile()
 
 
 def print_summary(console: Console, tally: Tally, request: Request, elapsed: float) -> None:
@@ -230,14 +250,14 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
         console.print(f"replay the first with:  {replay_command(first)}{' --run-change' if request.change else ''}")
 
 
-def make_report(tally: Tally, request: Request, elapsed: float) -> RunReport:
+def make_report(tally: Tally, request: Request, elapsed: float, core: str) -> RunReport:
     order = request.order
     return RunReport(
         programs=tally.programs,
         steps=tally.steps,
         seconds=round(elapsed, 3),
         seed=order.seed,
-        core="compiled" if use_compiled_core().compiled else "interpreted",
+        core=core,
         verdicts=tally.verdicts(),
         findings=reported(tally),
         coverage=len(tally.coverage),

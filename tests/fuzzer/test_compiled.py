@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import fuzzer.compiled
+import fuzzer.core
 
+IGNORED = shutil.ignore_patterns("__pycache__")
 SPDX = "# SPDX-License-Identifier: GPL-2.0-only\n"
 TOY = {
     "pyproject.toml": "",
@@ -85,6 +87,7 @@ def write_toy(root: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(SPDX + text)
     shutil.copy(fuzzer.compiled.__file__, root / "fuzzer" / "compiled.py")
+    shutil.copytree(Path(fuzzer.core.__file__).parent, root / "fuzzer" / "core", ignore=IGNORED)
     return root
 
 
@@ -98,6 +101,15 @@ def report(root: Path, **environment: str) -> str:
     run = python(root, "report.py", **environment)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
+
+
+def newly_compiled(root: Path) -> int:
+    """Compile, and count the C files that there was no object of."""
+    objects = root / "build" / "core" / ".objects"
+    before = set(objects.iterdir())
+    run = python(root, "-m", "fuzzer.compiled")
+    assert run.returncode == 0, run.stderr
+    return len(set(objects.iterdir()) - before)
 
 
 @pytest.fixture
@@ -163,7 +175,7 @@ class TestCompiled:
         extensions = list(compiled_toy.rglob("*.so"))
         assert len(extensions) == 5  # four modules and the library they share
         assert all(file.is_relative_to(compiled_toy / "build" / "core") for file in extensions)
-        assert [core.name for core in (compiled_toy / "build" / "core").glob(".*")] == []
+        assert [core.name for core in (compiled_toy / "build" / "core").glob(".*")] == [".objects"]
 
     @pytest.mark.parametrize(
         ("file", "old", "new", "result"),
@@ -201,6 +213,52 @@ class TestCompiled:
         again = python(compiled_toy, "-m", "fuzzer.compiled", CC="no-such-compiler")
         assert again.returncode == 0, again.stderr
         assert ": 4 modules, ready in " in again.stdout
+
+    def test_what_is_compiled_already_is_only_linked(self, compiled_toy: Path) -> None:
+        (core,) = (compiled_toy / "build" / "core").glob("[!.]*")
+        shutil.rmtree(core)
+        assert newly_compiled(compiled_toy) == 0
+        assert report(compiled_toy).startswith(f"{RESULT} compiled")
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new", "result", "objects"),
+        [
+            ("reference_mmu/walk.py", "gfn += STEP", "gfn += STEP * 2", "2803", 1),
+            # Numbers of literals, and the layout of the generator, change with it; so does what makes the literals.
+            (
+                "reference_mmu/walk.py",
+                "    entries = vec",
+                "    assert [*'a new one'], 'b'\n    entries = vec",
+                RESULT,
+                2,
+            ),
+            ("reference_mmu/config.py", "PAGES: Final = 8", "PAGES: Final = 4", "2803", 1),
+            # Its module and that of its subclass, and what declares all; who only calls need not know the layout.
+            ("fuzzer/schedule/schedule.py", "    def", "    more: int = 0\n    def", RESULT, 3),
+        ],
+        ids=["a line", "a literal", "a constant mypyc copied", "a layout"],
+    )
+    def test_an_edit_compiles_what_it_changes(
+        self, compiled_toy: Path, file: str, old: str, new: str, result: str, objects: int
+    ) -> None:
+        source = compiled_toy / file
+        source.write_text(source.read_text().replace(old, new))
+        assert newly_compiled(compiled_toy) == objects
+        assert report(compiled_toy).startswith(f"{result} compiled")
+
+    def test_an_error_of_the_c_compiler_is_told(self, compiled_toy: Path, tmp_path: Path) -> None:
+        cores = sorted((compiled_toy / "build" / "core").iterdir())
+        walk = compiled_toy / "reference_mmu" / "walk.py"
+        walk.write_text(walk.read_text().replace("yield 7", "yield 8"))
+        broken = tmp_path / "cc"
+        broken.write_text("#!/bin/sh\necho 'cc: out of ideas' >&2\nexit 1\n")
+        broken.chmod(0o755)
+        run = python(compiled_toy, "-m", "fuzzer.compiled", CC=str(broken))
+        assert run.returncode == 1
+        assert run.stderr.startswith("core not compiled, everything runs interpreted: mypyc failed\n")
+        assert "cc: out of ideas" in run.stderr
+        assert "Traceback" not in run.stderr
+        assert sorted((compiled_toy / "build" / "core").iterdir()) == cores
 
     def test_an_error_in_a_source_is_told_and_leaves_the_old_core(self, compiled_toy: Path) -> None:
         cores = sorted((compiled_toy / "build" / "core").iterdir())

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The C of each module made independent of what it does not use.
+
+mypyc writes one C file per module, and two headers that declare everything of all modules. A line changed in one
+function changes those headers, and with the numbers of the literals, which all modules share, the other C files too.
+Here each C file gets the declarations that it uses, and numbers for its own literals: its text changes only if what it
+is compiled to may change.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+# Everything that a header of mypyc declares. What matches nothing, includes above all, is for every file.
+_DECLARATION = re.compile(
+    r"""^\#ifndef\ MYPYC_DECLARED_(?P<tuple>\w+)\n.*?^\#endif\n
+      | ^typedef\ struct\ [^{;]*\{.*?^\}\ (?P<struct>\w+);\n
+      | ^extern\ [^;({]*?(?P<extern>\w+)(?:\[\w*\])*(?:\([^;]*\))?;\n""",
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+_WORD = re.compile(r"\w+")
+_LITERAL = re.compile(r"\bCPyStatics\[(\d+)\]")
+
+
+class Declaration(NamedTuple):
+    """One struct, function or variable of a header. Without a name it is for every file."""
+
+    name: str
+    text: str
+
+
+def independent_units(headers: Mapping[str, str], main: str, modules: Mapping[str, str]) -> dict[str, str]:
+    """The same program as C files that include no header of it. `headers` are in the order of inclusion; `main`, which
+    becomes the unit "main", makes the literals, and `modules` are the others by name."""
+    header = "".join(_without_headers(text, headers) for text in headers.values())
+    declarations = _declarations(header)
+    units, literals = {}, {}
+    for name, text in modules.items():
+        body, literals[name] = _own_literals(name, _without_headers(text, headers))
+        units[name] = _declared(declarations, body) + body
+    units["main"] = _with_literals(header, _without_headers(main, headers), literals)
+    return units
+
+
+def _declarations(header: str) -> list[Declaration]:
+    found, end = [], 0
+    for match in _DECLARATION.finditer(header):
+        found.append(Declaration("", header[end : match.start()]))
+        found.append(Declaration(match["tuple"] or match["struct"] or match["extern"], match[0]))
+        end = match.end()
+    return [*found, Declaration("", header[end:])]
+
+
+def _without_headers(text: str, headers: Iterable[str]) -> str:
+    for header in headers:
+        text = text.replace(f'#include "{header}"\n', "")
+    return text
+
+
+def _own_literals(name: str, text: str) -> tuple[str, list[int]]:
+    """The text with an array of its own for its literals, and which of all literals they are."""
+    numbers: dict[int, int] = {}
+
+    def renumbered(literal: re.Match[str]) -> str:
+        return f"CPyLiterals_{name}[{numbers.setdefault(int(literal[1]), len(numbers))}]"
+
+    body = _LITERAL.sub(renumbered, text)
+    return f"extern PyObject *CPyLiterals_{name}[{max(len(numbers), 1)}];\n{body}", list(numbers)
+
+
+def _declared(declarations: Iterable[Declaration], body: str) -> str:
+    """The declarations that a text uses, and what those use in turn."""
+    texts = {declaration.name: declaration.text for declaration in declarations}
+    used, new = {""}, {*_WORD.findall(body)} & texts.keys()
+    while new:
+        used |= new
+        new = {word for name in new for word in _WORD.findall(texts[name])} & texts.keys() - used
+    return "".join(declaration.text for declaration in declarations if declaration.name in used)
+
+
+def _with_literals(headers: str, main: str, literals: Mapping[str, list[int]]) -> str:
+    """`main`, which makes all literals, and hands each unit those that it asked for as soon as they are made."""
+    arrays = "".join(f"PyObject *CPyLiterals_{name}[{max(len(wanted), 1)}];\n" for name, wanted in literals.items())
+    lists = "".join(
+        f"    static const int {name}[] = {{{', '.join(map(str, wanted))}}};\n"
+        f"    for (size_t i = 0; i < {len(wanted)}; i++) CPyLiterals_{name}[i] = CPyStatics[{name}[i]];\n"
+        for name, wanted in literals.items()
+        if wanted
+    )
+    return (
+        f"{headers}{arrays}static int share_literals(int failed) {{\n{lists}    return failed;\n}}\n"
+        f"#define CPyStatics_Initialize(...) share_literals(CPyStatics_Initialize(__VA_ARGS__))\n{main}"
+    )
