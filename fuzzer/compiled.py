@@ -40,6 +40,7 @@ COMPILED: Final = (
     "fuzzer/program/generate.py",
     "fuzzer/program/script.py",
     "fuzzer/schedule/*.py",
+    "fuzzer/run/drive.py",
     "fuzzer/run/model.py",
     "fuzzer/run/execute.py",
     "fuzzer/run/lockstep.py",

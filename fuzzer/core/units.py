@@ -8,7 +8,7 @@ is compiled to may change.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 # Everything that a header of mypyc declares. What matches nothing, includes above all, is for every file.
@@ -18,6 +18,13 @@ _DECLARATION = re.compile(
       | ^extern\ [^;({]*?(?P<extern>\w+)(?:\[\w*\])*(?:\([^;]*\))?;\n""",
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
+# A function that is defined in so few lines that calling it takes longer than what it does.
+_SMALL_FUNCTION = re.compile(
+    r"^(?P<head>[A-Za-z_][\w *]*?\b(?P<name>CPyDef_\w+)\([^;{)]*\)) \{\n(?P<body>(?:(?!\}).*\n){1,60})\}\n",
+    re.MULTILINE,
+)
+# What ties a function to the module that defines it: calls, literals, types and globals.
+_TIED = re.compile(r"CPyDef_|CPyStatic|CPyLiterals|CPyType_|CPy_AddTraceback")
 _WORD = re.compile(r"\w+")
 _LITERAL = re.compile(r"\bCPyStatics\[(\d+)\]")
 
@@ -34,10 +41,11 @@ def independent_units(headers: Mapping[str, str], main: str, modules: Mapping[st
     becomes the unit "main", makes the literals, and `modules` are the others by name."""
     header = "".join(_without_headers(text, headers) for text in headers.values())
     declarations = _declarations(header)
+    inline = {name: text for module in modules.values() for name, text in _small_functions(module)}
     units, literals = {}, {}
     for name, text in modules.items():
         body, literals[name] = _own_literals(name, _without_headers(text, headers))
-        units[name] = _declared(declarations, body) + body
+        units[name] = _declared(declarations, inline, body) + body
     units["main"] = _with_literals(header, _without_headers(main, headers), literals)
     return units
 
@@ -68,14 +76,25 @@ def _own_literals(name: str, text: str) -> tuple[str, list[int]]:
     return f"extern PyObject *CPyLiterals_{name}[{max(len(numbers), 1)}];\n{body}", list(numbers)
 
 
-def _declared(declarations: Iterable[Declaration], body: str) -> str:
-    """The declarations that a text uses, and what those use in turn."""
+def _small_functions(text: str) -> Iterator[tuple[str, str]]:
+    """The small functions of a module that any other may have a copy of, so that the compiler can inline them."""
+    for match in _SMALL_FUNCTION.finditer(text):
+        if not _TIED.search(match["body"]):
+            yield match["name"], f"static inline {match[0]}"
+
+
+def _declared(declarations: Iterable[Declaration], inline: Mapping[str, str], body: str) -> str:
+    """The declarations that a text uses, and what those use in turn; small functions of other modules as copies."""
+    own = {match["name"] for match in _SMALL_FUNCTION.finditer(body)}
+    copies = {name: text for name, text in inline.items() if name not in own}
     texts = {declaration.name: declaration.text for declaration in declarations}
+    texts |= {name: text for name, text in copies.items() if name in texts}
     used, new = {""}, {*_WORD.findall(body)} & texts.keys()
     while new:
         used |= new
         new = {word for name in new for word in _WORD.findall(texts[name])} & texts.keys() - used
-    return "".join(declaration.text for declaration in declarations if declaration.name in used)
+    declared = [each.text for each in declarations if each.name in used and each.name not in copies]
+    return "".join([*declared, *(texts[name] for name in sorted(used & copies.keys() & texts.keys()))])
 
 
 def _with_literals(headers: str, main: str, literals: Mapping[str, list[int]]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.x86_judge import X86Judge
+from reference_mmu.config import Config
 
 
-def make_judge(architecture: str) -> Judge:
+def make_judge(config: Config) -> Judge:
     """The judge of one run."""
-    return X86Judge() if architecture == "x86" else Judge()
+    arch = config.arch
+    return Judge() if isinstance(arch, str) and arch != "x86" else X86Judge()

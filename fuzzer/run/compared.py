@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from fuzzer.run.model import SHIPPED, Model
+from fuzzer.run.side import Side
 from reference_mmu.changelog.semantics import Semantics
-
-Side = Literal["old", "new"]
 
 
 class Models(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from mypy_extensions import i64
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.judges import make_judge
 from fuzzer.schedule.running_actor import Flow
-from reference_mmu.architectures import architecture_name, architecture_of
+from reference_mmu.architectures import architecture_of
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
@@ -24,7 +24,7 @@ class Model:
 
     def judge(self, config: Config) -> Judge:
         """Whoever watches a machine of the configuration."""
-        return make_judge(architecture_name(config))
+        return make_judge(config)
 
     def machine(self, config: Config, semantics: Semantics, actors: i64, operations: i64, judge: Judge) -> Vm:
         """A machine of its own."""

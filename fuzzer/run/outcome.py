@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from fuzzer.oracle.reports import Violation
-from fuzzer.run.compared import Compared, Side
+from fuzzer.run.compared import Compared
 from fuzzer.run.differential import divergences
 from fuzzer.run.divergence import Divergence
 from fuzzer.run.lockstep import Pair
+from fuzzer.run.side import Side
 from fuzzer.schedule.schedule import Turn
 
 

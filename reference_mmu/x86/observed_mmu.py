@@ -129,7 +129,9 @@ class ObservedMmu(Machine):
         """As in every machine, without a call for each vCPU: every unlocking asks this."""
         for vcpu in self.x86_vcpus:
             root = vcpu.root
-            if root is not None and (root.invalid or (not root.tdp_mmu_page and self.obsolete(root))):
+            if root is None or root is self.dummy_root:
+                continue
+            if root.invalid or (not root.tdp_mmu_page and root.mmu_valid_gen != self.mmu_valid_gen):
                 return True
         return False
 

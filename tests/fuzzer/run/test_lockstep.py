@@ -322,11 +322,16 @@ def test_a_finished_pair_leaves_nothing_to_the_collector(name: str) -> None:
     comparison = Comparison(OLD, NEW, "old")
     gc.collect()
     gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)  # so that a failure says what it was
     try:
         for seed in range(4):
             program = generate(seed, PROFILES[name])
             turns = comparison.run(program, by_scheduler("burst", seed)).turns
             switches_of(comparison, program, turn_by_turn(turns))
-        assert gc.collect() == 0
+        gc.collect()
+        left = [type(thing).__name__ for thing in gc.garbage]
+        assert left == []
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()

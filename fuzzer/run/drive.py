@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How an interleaving is chosen: a drive runs a fresh Pair by a scheduler, or along one that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fuzzer.run.lockstep import Pair
+from fuzzer.run.side import Side
+from fuzzer.schedule.schedule import Switch, Turn
+from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy, make_scheduler
+
+_SCHEDULER_STREAM: Final = 0x9E3779B1
+"""Keeps the numbers that a scheduler draws for a seed apart from those that the generator draws for it."""
+
+Drive = Callable[[Pair], None]
+
+
+def by_scheduler(strategy: str, seed: int) -> Drive:
+    """The leader is scheduled by a named strategy."""
+    return lambda pair: pair.run(make_scheduler(strategy, seed, len(pair.script.calls)))
+
+
+def by_seed(seed: int, strategies: tuple[str, ...] = STRATEGIES) -> Drive:
+    """The interleaving that a search gives to the program of `seed`: one of the strategies, drawn and seeded by it."""
+    return by_scheduler(draw_strategy(seed, strategies), seed ^ _SCHEDULER_STREAM)
+
+
+def leader_of(seed: int) -> Side:
+    """Who leads the program of a seed: programs take turns, so that windows of either model are explored."""
+    return "new" if seed % 2 else "old"
+
+
+def by_turns(turns: list[Turn]) -> Drive:
+    return lambda pair: pair.replay_turns(turns)
+
+
+def by_switches(switches: tuple[Switch, ...]) -> Drive:
+    return lambda pair: pair.replay_switches(switches)
