@@ -2,7 +2,7 @@
 """The grammar of programs for Hypothesis, for properties of your own.
 
     from hypothesis import given
-    from fuzzer.program.strategies import programs, schedules, structured_programs
+    from fuzzer.strategies import programs, schedules, structured_programs
 
     @given(programs(), schedules())
     def test_my_property(program, schedule): ...

@@ -120,3 +120,13 @@ def test_every_example_of_a_change_applies(file: Path) -> None:
 def test_the_texts_are_seen() -> None:
     assert len(DOCS) > 10
     assert len(EXAMPLES) > 1
+
+
+def test_the_model_is_where_the_map_says() -> None:
+    """docs/model.md: kernel function, file of the kernel, file of the model."""
+    rows = re.findall(
+        r"^\| `(\w+)\(\)`[^|]*\| \S+ \| `([\w/]+\.py)` \|$", (ROOT / "docs" / "model.md").read_text(), re.M
+    )
+    assert len(rows) == 10
+    for function, file in rows:
+        assert f"\ndef {function}(" in (ROOT / "reference_mmu" / file).read_text(encoding="utf-8"), function
