@@ -19,7 +19,8 @@ from typing import Final
 import msgspec
 
 from fuzzer.minimize.rearrange import Arranged, rearrangements
-from fuzzer.program.ops import AnyOperation
+from fuzzer.program.arguments import SIMPLEST
+from fuzzer.program.ops import ARGUMENTS, AnyOperation
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, Drive, by_switches, by_turns
 from fuzzer.run.effort import effort_of
@@ -326,14 +327,20 @@ def dropped_switches(story: Story) -> Iterator[Story]:
 
 
 def simpler_arguments(story: Story) -> Iterator[Story]:
-    """No rescheduling, no failing upgrades, one page instead of a range."""
+    """No rescheduling, nothing that fails, one page instead of a range: see SIMPLEST."""
     for number, actor in enumerate(story.program.actors):
         for index, op in enumerate(actor.ops):
-            for change in ({"resched": 0}, {"upgrade_fails": False}, {"npages": 1}):
-                (field, value), *_ = change.items()
-                if hasattr(op, field) and getattr(op, field) != value:
-                    ops = [*actor.ops[:index], msgspec.structs.replace(op, **change), *actor.ops[index + 1 :]]
-                    yield Story(with_ops(story.program, number, ops), story.switches)
+            for simpler in simpler_operations(op):
+                ops = [*actor.ops[:index], simpler, *actor.ops[index + 1 :]]
+                yield Story(with_ops(story.program, number, ops), story.switches)
+
+
+def simpler_operations(op: AnyOperation) -> Iterator[AnyOperation]:
+    """The operation with one argument that is the simplest of its type and was not."""
+    for argument, simplest in SIMPLEST.items():
+        for field, argument_of_field in ARGUMENTS[type(op)].items():
+            if argument_of_field is argument and getattr(op, field) != simplest:
+                yield msgspec.structs.replace(op, **{field: simplest})
 
 
 def simpler_configurations(story: Story) -> Iterator[Story]:

@@ -159,6 +159,7 @@ def test_a_violation_shows_on_its_side_alone() -> None:
     ("operation", "words"),
     [
         (ops.Read(2, 5, upgrade_fails=True), "read gfn 5 (#2, upgrade fails)"),
+        (ops.Prefetch(2, 5, upgrade_fails=True, write=True), "prefetch gfn 5 (#2, upgrade fails, write)"),
         (ops.ClearFlushYoung(7, 0, 4), "clear-flush-young hva 0..3 (#7)"),
         (ops.Discard(1, 3, 1, resched=5), "discard hva 3 (#1, resched 0x5)"),
         (ops.ClearLog(3, 1, 4, 4), "clear-log slot 1 pages 4..7 (#3)"),
