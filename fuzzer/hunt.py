@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -26,6 +25,7 @@ from fuzzer.minimize.minimize import DEFAULT_BUDGET, Minimized, Minimizer, Repla
 from fuzzer.program.generate import generate_script
 from fuzzer.program.profile import Profile
 from fuzzer.program.program import Program
+from fuzzer.program.rng import stream
 from fuzzer.program.script import Script
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, Models, Side, by_scheduler
@@ -36,8 +36,6 @@ from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.x86.points import NAMES
-
-_DISTINCT_SEEDS: Final = 0x9E3779B1  # keeps the scheduler's stream apart from the generator's
 
 
 class Found(msgspec.Struct):
@@ -145,7 +143,7 @@ class Hunt:
         """run(), not counted."""
         script = self.script_of(seed)
         comparison = self.by_leader[seed % 2]
-        drive = by_scheduler(draw_strategy(seed, self.strategies), seed ^ _DISTINCT_SEEDS)
+        drive = by_scheduler(draw_strategy(seed, self.strategies), stream(seed, "schedule"))
         return Trial(comparison, drive, comparison.run_script(script, drive))
 
     def file(self, seed: int, trial: Trial) -> None:

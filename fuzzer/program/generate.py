@@ -7,38 +7,34 @@ turns can hit the window that matters.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.program.arguments import STARTS, Argument, values_of
+from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
+from fuzzer.program.profile import ADDED_OF, DRAWN_BY, PROFILES, Profile
 from fuzzer.program.program import Program
-from fuzzer.program.rng import Rng
-from fuzzer.program.script import Script
+from fuzzer.program.rng import Rng, stream
+from fuzzer.program.script import NUMBERS, Script, call_with
 from reference_mmu.bits import bit_ull
 from reference_mmu.config import Config, GuestPaging, GuestPte, SlotConfig
 from reference_mmu.x86.operations import (
     CLEAR_FLUSH_YOUNG,
     CLEAR_LOG,
     CLEAR_YOUNG,
-    COLLAPSE_HUGE,
     CREATE_SLOT,
     DELETE_SLOT,
     DISABLE_LOG,
-    DISCARD,
     ENABLE_LOG,
     GET_LOG,
     INVLPG,
     LOAD_CR3,
-    MIGRATE,
     MOVE_SLOT,
     NESTED,
-    NUMA_HINT,
     PREFETCH,
     READ,
-    RECLAIM,
-    SHARE,
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,
@@ -49,21 +45,21 @@ from reference_mmu.x86.operations import (
     UNTRACK,
     WRITE,
     WRITE_PTE,
-    WRITEBACK,
     ZAP_RANGE,
     Call,
 )
 
-_MIXED: Final = 0x3C6EF372  # keeps the draw of a profile apart from the program's
-_INVALIDATIONS: Final = {
-    "numa-hint": NUMA_HINT,
-    "discard": DISCARD,
-    "migrate": MIGRATE,
-    "reclaim": RECLAIM,
-    "writeback": WRITEBACK,
-    "share": SHARE,
-    "collapse-huge": COLLAPSE_HUGE,
-}
+_NUMBER_OF: Final = {tag(kind): number for kind, number in NUMBERS.items()}
+_INVALIDATES_PAGES: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalidation"] if has(kind, Argument.PAGES))
+
+
+class _Added:
+    """A kind of operation that is added to the others: `weight` of ADDED_OF of these have one before them."""
+
+    def __init__(self, seed: int, kind: Any, weight: i64) -> None:
+        self.kind = kind
+        self.weight = weight
+        self.rng = Rng(stream(seed, "added " + tag(kind)))
 
 
 class _Builder:
@@ -92,6 +88,11 @@ class _Builder:
         self.hva_pages: i64 = self.config.hva_pages
         self.manual_protect = self.config.manual_protect
         self.nested: i64 = profile.nested if self.config.nested else 0
+        self.added: list[_Added] = []
+        if profile.added:
+            for kind, weight in profile.weights().items():
+                if all(need.is_met(self.config) for need in kind.needs):
+                    self.added.append(_Added(seed, kind, weight))
 
     def weighted(self, w0: i64, w1: i64, w2: i64 = 0, w3: i64 = 0, w4: i64 = 0, w5: i64 = 0) -> i64:
         """An index, drawn in proportion to the weights."""
@@ -155,6 +156,10 @@ class _Builder:
             return self.bases[slot]
         return self.bases[slot] + self.rng.below(self.npages[slot])
 
+    def page(self) -> i64:
+        """What a guest access names."""
+        return self.gfn()
+
     def hva(self) -> i64:
         slot = self.rng.below(self.n_slots)
         if self.rng.chance(self.hot, 6):
@@ -209,9 +214,9 @@ class _Builder:
 
     def invalidation(self) -> None:
         hva = self.hva()
-        kind: i64 = _INVALIDATIONS[self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]]
+        kind: i64 = _NUMBER_OF[self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]]
         npages: i64 = 0
-        if kind in (NUMA_HINT, DISCARD):
+        if kind in _INVALIDATES_PAGES:
             npages = self.run_of(hva, self.hva_pages)
         self.add(kind, hva, npages, resched=self.resched())
 
@@ -274,8 +279,57 @@ class _Builder:
 
     def end_actor(self, kind: str) -> None:
         """What is added from now on is the next actor's."""
+        if self.added:
+            self.add_more([added for added in self.added if added.kind in KINDS[kind]])
         self.script.add_actor(kind, self.calls)
         self.calls = []
+
+    def add_more(self, added: list[_Added]) -> None:
+        """Put other operations between those of the actor in hand, which stay as they are but for their uids."""
+        calls = self.calls
+        self.calls = []
+        self.next_uid -= len(calls)
+        for call in calls:
+            for one in added:
+                if one.rng.chance(one.weight, ADDED_OF):
+                    self.add_drawn(one)
+            call.uid = self.next_uid
+            self.calls.append(call)
+            self.next_uid += 1
+
+    def add_drawn(self, one: _Added) -> None:
+        """An operation by the types of its arguments alone."""
+        rng, self.rng = self.rng, one.rng
+        values: dict[str, int] = {}
+        room: i64 = 0  # pages from the last address on
+        for field, argument in ARGUMENTS[one.kind].items():
+            value: i64 = 1 + self.rng.below(min(5, room)) if argument is Argument.PAGES else self.drawn(argument)
+            if argument in STARTS:
+                room = len(values_of(argument, self.config)) - value
+            values[field] = value
+        self.rng = rng
+        self.calls.append(call_with(one.kind, self.next_uid, values))
+        self.next_uid += 1
+
+    def drawn(self, argument: Argument) -> i64:
+        """A value of an argument, one at which actors meet where that can be said."""
+        if argument is Argument.PAGE:
+            return self.page()
+        if argument is Argument.GFN:
+            return self.gfn()
+        if argument is Argument.HVA:
+            return self.hva()
+        if argument is Argument.SLOT:
+            return self.slot_number()
+        if argument is Argument.SLOT_PAGE:
+            return self.rng.below(self.npages[0])
+        if argument is Argument.RESCHED:
+            return self.resched()
+        if argument is Argument.MISHAP:
+            return flag(self.rng.chance(1, 4))
+        values = values_of(argument, self.config)
+        value: i64 = values[self.rng.below(len(values))]
+        return value
 
     def make_script(self) -> Script:
         rng = self.rng
@@ -408,7 +462,7 @@ class _GuestTablesBuilder(_Builder):
             dirty=rng.chance(1, 2),
         )
 
-    def page(self) -> int:
+    def page(self) -> i64:
         """A virtual page, most often one that is mapped at the start, and no table."""
         if self.rng.chance(self.profile.hot, 6):
             return self.hot_page
@@ -489,7 +543,7 @@ class _GuestTablesBuilder(_Builder):
 def generate_script(seed: int, profile: Profile) -> Script:
     """The program of a seed as machines run it: a pure function of both arguments."""
     if profile.mixes:
-        drawn = Rng(seed ^ _MIXED).below(2 * len(profile.mixes))
+        drawn = Rng(stream(seed, "profile")).below(2 * len(profile.mixes))
         if drawn < len(profile.mixes):
             profile = PROFILES[profile.mixes[drawn]]
     if profile.guest_tables:

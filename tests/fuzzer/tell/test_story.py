@@ -118,8 +118,16 @@ def test_turns_are_in_order_and_named() -> None:
     assert [actor for actor, after in pairwise(row.actor for row in rows) if actor != after] == ["vCPU0", "vCPU1"]
 
 
+def kinds_in(reproducer: Reproducer) -> set[type[ops.Operation]]:
+    return {type(op) for actor in reproducer.program.actors for op in actor.ops}
+
+
 def test_header_tells_verdict_patches_program_and_interleaving(found: list[Found]) -> None:
-    reproducer = next(r for r in reproducers(found) if r.finding.patches == ("age-elides-tlb-flush",))
+    reproducer = next(
+        reproducer
+        for reproducer in reproducers(found)
+        if reproducer.finding.patches == ("age-elides-tlb-flush",) and ops.ClearFlushYoung in kinds_in(reproducer)
+    )
     text = "\n".join(header_lines(reproducer, reproducer.comparison()))
     assert text.startswith("documented  ")
     assert "because of  age-elides-tlb-flush (KVM: x86: Don't emit TLB flushes when aging SPTEs" in text
