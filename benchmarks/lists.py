@@ -24,7 +24,8 @@ from db.minimals import Minimal, store_minimals
 from db.schema import BatchTable, FindingTable, OccurrenceTable, TaskKind
 from db.tasks import JudgeWork, Leader, MinimizeWork, Tasks
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
-from fuzzer.sighting import Sighting, Trace
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import Sighting
 from reference_mmu.version import model_version
 from tests.service.fleet import Fleet
 from tests.service.servers import running_servers

@@ -18,6 +18,7 @@ from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Models
 from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import parse_semantics
 
 # How long a process may have counted programs that nobody has heard of.
@@ -83,7 +84,7 @@ class Hunter:
         old, new = parse_semantics(order.old), parse_semantics(order.new)
         strategies = order.strategies or STRATEGIES
         profile = PROFILES[order.profile]
-        self.search = Hunt(old, new, profile, models, strategies=strategies, patience=PATIENCE)
+        self.search = Hunt(SeedRunner(old, new, profile, models, strategies), patience=PATIENCE)
         self.stopped = False
         self.batch = 0
         self.counted: dict[str, int] = {}
@@ -145,17 +146,17 @@ class Hunter:
     def part(self, number: int, *, last: bool) -> Part:
         """What has come since the last part."""
         self.note()
-        now, search = time.monotonic(), self.search
+        now, ground = time.monotonic(), self.search.ground
         part = Part(
             batch=number,
-            programs=search.programs - self.programs,
-            steps=search.steps - self.steps,
+            programs=ground.programs - self.programs,
+            steps=ground.steps - self.steps,
             seconds=now - self.since,
-            coverage=tuple(search.coverage.pairs - self.points),
+            coverage=tuple(ground.coverage.pairs - self.points),
             gains=tuple(self.gains.values()),
             last=last,
         )
-        self.programs, self.steps, self.since = search.programs, search.steps, now
+        self.programs, self.steps, self.since = ground.programs, ground.steps, now
         self.points.update(part.coverage)
         self.gains = {}
         return part

@@ -37,7 +37,8 @@ from db.schema import (
 from db.session import transaction
 from fuzzer.judge.docket import is_judged
 from fuzzer.judge.finding import Finding
-from fuzzer.sighting import Trace, cause_name
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import cause_name
 
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100

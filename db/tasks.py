@@ -14,7 +14,7 @@ from db.handout import TaskName, is_task
 from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskState, TaskTable, TraceTable
 from db.session import StoreError, transaction, utc_now
 from fuzzer.judge.finding import Finding
-from fuzzer.sighting import Trace
+from fuzzer.judge.seen import Trace
 
 # A task that a dozen workers began and none finished is what kills them.
 STARTS_MAX: Final = 12

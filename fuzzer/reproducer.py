@@ -20,6 +20,7 @@ import msgspec
 from fuzzer.change.variant import VariantError, changed_models
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, signature
+from fuzzer.judge.seen import point_name
 from fuzzer.minimize.minimize import Story
 from fuzzer.program.program import Program
 from fuzzer.run.compare import Comparison, Models, by_switches
@@ -28,7 +29,7 @@ from fuzzer.schedule.schedule import Switch
 from reference_mmu.changelog.semantics import UnknownPatch, parse_semantics
 from reference_mmu.config import ConfigError
 from reference_mmu.version import model_version
-from reference_mmu.x86.points import NAMES, NUMBERS
+from reference_mmu.x86.points import NUMBERS
 
 FORMAT: Final = 2
 _FORMAT_WITHOUT_DIFF: Final = 1  # so that whoever reads only this reads all that it can replay
@@ -103,10 +104,6 @@ def make_reproducer(
         complete=complete,
         diff=comparison.models.diff or msgspec.UNSET,
     )
-
-
-def point_name(point: int) -> str:
-    return NAMES[point] or "end"
 
 
 def trace_steps(outcome: Outcome) -> tuple[str, ...]:

@@ -13,11 +13,11 @@ from db.judgements import store_judged
 from db.minimals import Minimal, store_minimals
 from db.session import utc_now
 from db.tasks import BatchWork, JudgeWork, Leader, MinimizeWork, Work
-from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.seed_runner import SeedRunner
 from fuzzer.sighting import Gathering, judge_sightings, minimize_sighting
 from reference_mmu.changelog.semantics import parse_semantics
 from workers import metrics
@@ -35,25 +35,25 @@ class Reached:
 
 def perform(engine: Engine, name: TaskName, work: Work, turn: Turn) -> None:
     """Do the work, end the turn, and store the result in one transaction.  Raises StoreError."""
-    hunt = hunt_of(work.campaign)
+    runner = runner_of(work.campaign)
     match work:
         case BatchWork():
-            _run_batch(engine, name, hunt, work, turn)
+            _run_batch(engine, name, runner, work, turn)
         case JudgeWork():
-            _judge(engine, name, hunt, work, turn)
+            _judge(engine, name, runner, work, turn)
         case MinimizeWork():
-            _minimize(engine, name, hunt, work, turn)
+            _minimize(engine, name, runner, work, turn)
 
 
-def hunt_of(campaign: CampaignRow) -> Hunt:
+def runner_of(campaign: CampaignRow) -> SeedRunner:
     """What a campaign searches."""
     old, new = parse_semantics(campaign.old_spec), parse_semantics(campaign.new_spec)
-    return Hunt(old, new, PROFILES[campaign.profile], strategies=campaign.strategies or STRATEGIES)
+    return SeedRunner(old, new, PROFILES[campaign.profile], strategies=campaign.strategies or STRATEGIES)
 
 
-def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn: Turn) -> None:
+def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWork, turn: Turn) -> None:
     started = time.monotonic()
-    gathering, glimpses = Gathering(hunt), Glimpses(engine, name.campaign)
+    gathering, glimpses = Gathering(runner), Glimpses(engine, name.campaign)
     with allowance(work.memory_mib):
         for seed in work.seeds:
             glimpses.note(seed, gathering.run(seed))
@@ -62,10 +62,10 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn
         campaign=name.campaign,
         number=name.number,
         seed_first=work.seeds.start,
-        programs=hunt.programs,
-        steps=hunt.steps,
+        programs=gathering.ground.programs,
+        steps=gathering.ground.steps,
         seconds=time.monotonic() - started,
-        coverage=len(hunt.coverage),
+        coverage=len(gathering.ground.coverage),
         findings=(),
     )
     turn.end()
@@ -80,27 +80,27 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn
         count_sightings(seen)
 
 
-def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork, turn: Turn) -> None:
+def _minimize(engine: Engine, name: TaskName, runner: SeedRunner, work: MinimizeWork, turn: Turn) -> None:
     with allowance(work.memory_mib):
-        minimals = [_minimal(hunt, leader) for leader in work.leaders]
+        minimals = [_minimal(runner, leader) for leader in work.leaders]
     turn.end()
     for finding in store_minimals(engine, name, minimals):
         metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
-def _judge(engine: Engine, name: TaskName, hunt: Hunt, work: JudgeWork, turn: Turn) -> None:
+def _judge(engine: Engine, name: TaskName, runner: SeedRunner, work: JudgeWork, turn: Turn) -> None:
     findings: list[Finding] = []
     with allowance(work.memory_mib):
         for seed, together in groupby(work.asked, key=lambda one: one.seed):
-            findings += judge_sightings(hunt, seed, [one.trace for one in together])
+            findings += judge_sightings(runner, seed, [one.trace for one in together])
     turn.end()
     store_judged(engine, name, [one.number for one in work.asked], findings)
 
 
-def _minimal(hunt: Hunt, leader: Leader) -> Minimal:
+def _minimal(runner: SeedRunner, leader: Leader) -> Minimal:
     with metrics.MINIMIZATION_SECONDS.time():
-        found = minimize_sighting(hunt, leader.seed, leader.trace, leader.finding)
+        found = minimize_sighting(runner, leader.seed, leader.trace, leader.finding)
     body = found.reproducer
     digest = None if body is None else decode_reproducer(body).digest
     shown = FoundFinding(found.finding, 1, found.first_seed, body)

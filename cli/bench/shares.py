@@ -21,6 +21,7 @@ from db.session import open_database
 from db.store import Store
 from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.version import model_version
 
@@ -71,8 +72,8 @@ def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     """The shares after every batch of a search that writes into a folder of its own."""
     order = Order("old", "new", workload, seed, programs, BATCH_PROGRAMS, 1)
     hunter = Hunter(order)
-    watched = Hunt(OLD, NEW, PROFILES[workload])
-    silent = Hunt(OLD, NEW, PROFILES[workload], silent_models())
+    watched = SeedRunner(OLD, NEW, PROFILES[workload])
+    silent = SeedRunner(OLD, NEW, PROFILES[workload], silent_models())
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
         engine = open_database(f"sqlite:///{Path(name, 'bench.db')}")
@@ -90,14 +91,14 @@ def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
         engine.dispose()
 
 
-def run_all(search: Hunt, seeds: range) -> None:
+def run_all(runner: SeedRunner, seeds: range) -> None:
     for seed in seeds:
-        search.run(seed)
+        runner.run(seed)
 
 
-def take_apart(clock: Clock, search: Hunt, silent: Hunt, seed: int) -> None:
+def take_apart(clock: Clock, search: Hunt, silent: SeedRunner, seed: int) -> None:
     """What a run consists of, each by itself, and what follows it."""
-    clock.timed("generation", partial(search.script_of, seed))
+    clock.timed("generation", partial(search.runner.script_of, seed))
     unwatched = silent.run(seed).outcome
     # At the end oracles are asked even if nobody told them anything.
     for side in (unwatched.old, unwatched.new):

@@ -12,13 +12,12 @@ from cli.options import FilledPath, run_change_option
 from cli.parameters import read_reproducer
 from cli.summary import replay_command
 from cli.watchdog import watchdog
-from fuzzer.hunt import minimized
+from fuzzer.found import minimized
+from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import DEFAULT_BUDGET
-from fuzzer.recheck import shows
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import by_switches
-from fuzzer.run.divergence import Divergence
 from workers.refusal import refuse
 
 
@@ -98,10 +97,7 @@ def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
     if not shows(finding, outcome):
         return None
     trial = Trial(comparison, drive, outcome)
-    what: Divergence | str = finding.what
-    if finding.kind == "divergence":
-        what = next(shown for shown in outcome.divergences if shown.effect == finding.what)
-    found = minimized(trial, finding, what, budget, 0)
+    found = minimized(trial, finding, budget, 0)
     # Made anew, so that the digest is that of this model even if nothing gets smaller.
     best = make_reproducer(comparison, story, outcome, finding, reproducer.complete)
     if found.reproducer is not None:

@@ -5,26 +5,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import assert_never
 
 import msgspec
 
 from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Shows
 from fuzzer.judge.finding import Finding, Sides, Verdict
+from fuzzer.judge.seen import Breach, Seen, operation_tag, point_name
+from fuzzer.judge.shows import shows
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng
 from fuzzer.program.script import Script, script_of
 from fuzzer.run.compare import Comparison, Drive, Side, by_turns
-from fuzzer.run.divergence import WHOLE_RUN, Divergence
+from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
 from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
-from reference_mmu.x86.points import NAMES
 
 NEIGHBOURS = 60
+
+# Runs a program again, in the same interleaving, in another comparison.
+Replay = Callable[[Comparison], Outcome]
 
 
 class Trial:
@@ -49,6 +54,30 @@ class Trial:
     @cached_property
     def attributor(self) -> Attributor:
         return Attributor(self.comparison, self.script, self.drive, self.outcome)
+
+    def judged(self, seen: Seen) -> Finding:
+        """What causes one of the things that it shows, and whether that is allowed."""
+        match seen:
+            case Divergence():
+                return self.divergence(seen)
+            case Breach(invariant, _):
+                return self.violation(invariant)
+            case _:
+                assert_never(seen)
+
+    def shows(self, finding: Finding, outcome: Outcome, replay: Replay) -> bool:
+        """Is it the same finding in another run, too? An effect must show from the attributed patches alone, too:
+        `replay` runs the other program again in another comparison."""
+        if not shows(finding, outcome):
+            return False
+        if finding.kind == "violation" or not finding.patches:
+            return True
+        varied = self.attributor.varied(self.attributor.close(finding.patches))
+        # A user's change is often all that there is between the two.
+        alone = outcome if varied == outcome.comparison else replay(varied)
+        if not shows(finding, alone):
+            return False
+        return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
 
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect.  The story leaves out which other patches would do it, too: see told()."""
@@ -146,7 +175,7 @@ class Trial:
 
     def sites(self, seen: Violation) -> tuple[str, str]:
         """Where the actor stood that broke it, and where the one stood that had run before."""
-        return NAMES[seen.point] or "end", NAMES[seen.other_point] or "end"
+        return point_name(seen.point), point_name(seen.other_point)
 
     def is_next_door(self, invariant: str, side: Side) -> bool:
         """Does this side break the invariant close to this run?  What the other side shows next door is no news.
@@ -234,11 +263,6 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> str
         return ""
     first = min(causes, key=lambda d: alone.pair.since(d.uid))
     return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
-
-
-def operation_tag(script: Script, uid: int) -> str:
-    """The kind of an operation, e.g. "clear-flush-young"; "end-of-run" for WHOLE_RUN."""
-    return "end-of-run" if uid == WHOLE_RUN else script.tag(uid)
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

@@ -35,8 +35,10 @@ DEFAULT_BUDGET: Final = 1000  # executions of a pair
 # must not take the time of ten others.
 _USUAL_STEPS: Final = 1000
 
-Shows = Callable[[Program, Outcome, "Replay"], bool]
+# Runs the same program again, in the same interleaving, in another comparison.
 Replay = Callable[[Comparison], Outcome]
+# Is it still the same finding?
+Shows = Callable[[Outcome, Replay], bool]
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ class Minimized(msgspec.Struct, frozen=True):
 
 
 class Minimizer:
-    """One minimization. `shows(program, outcome, replay)` says whether an outcome is still the same finding; it may
+    """One minimization. `shows(outcome, replay)` says whether an outcome is still the same finding; it may
     replay the same schedule under other semantics by calling replay(comparison)."""
 
     def __init__(self, comparison: Comparison, shows: Shows, budget: int = DEFAULT_BUDGET) -> None:
@@ -127,7 +129,7 @@ class Minimizer:
             kept = uids_of(smaller)
             fewer = [turn for turn in turns if turn.uid in kept]
             outcome = self.run(smaller, by_turns(fewer))
-            if self.shows(smaller, outcome, self.replayer(smaller, by_turns(list(fewer)))):
+            if self.shows(outcome, self.replayer(smaller, by_turns(list(fewer)))):
                 program, turns = smaller, list(outcome.turns)
         return program, turns
 
@@ -147,7 +149,7 @@ class Minimizer:
             return False
         drive = by_switches(story.switches)
         outcome = self.run(story.program, drive)
-        if not self.shows(story.program, outcome, self.replayer(story.program, drive)):
+        if not self.shows(outcome, self.replayer(story.program, drive)):
             return False
         self.best = story
         self.outcome = outcome

@@ -8,6 +8,7 @@ from cli.order import Order, Part
 from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import signature
 from fuzzer.program.profile import PROFILES
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 
 PROGRAMS = 12
@@ -43,7 +44,7 @@ def counts(parts: list[Part]) -> dict[str, int]:
 
 def test_what_waits_is_judged_after_the_last_batch() -> None:
     parts = list(impatient().hunt(0, Told(), last=True))
-    alone = Hunt(OLD, NEW, PROFILES["tdp"])
+    alone = Hunt(SeedRunner(OLD, NEW, PROFILES["tdp"]))
     for seed in ORDER.batch(0):
         alone.one(seed)
     assert sum(part.programs for part in parts) == PROGRAMS

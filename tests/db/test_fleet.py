@@ -22,7 +22,8 @@ from db.session import StoreError, open_database
 from db.store import Store
 from db.tasks import STARTS_MAX, BatchWork, JudgeWork, Leader, MinimizeWork, OtherModel, Tasks, Work
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
-from fuzzer.sighting import Sighting, Trace
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import Sighting
 from tests.db.stored import MODEL, NIGHTLY, Clock
 
 PATIENCE = Patience(resend_seconds=60, limit_seconds=300)

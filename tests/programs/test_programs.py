@@ -12,9 +12,10 @@ import pytest
 from fuzzer.change.variant import changed_models
 from fuzzer.judge.attribute import OWN_CHANGE, Attribution
 from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import uids_of
-from fuzzer.recheck import recheck, shows
+from fuzzer.recheck import recheck
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW

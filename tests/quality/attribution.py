@@ -19,7 +19,8 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from fuzzer.judge.attribute import Attribution
-from fuzzer.judge.verdict import Trial, operation_tag
+from fuzzer.judge.seen import operation_tag
+from fuzzer.judge.verdict import Trial
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program

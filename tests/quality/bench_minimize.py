@@ -15,12 +15,14 @@ import time
 
 import msgspec
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
+from fuzzer.hunt import Hunt
 from fuzzer.judge.docket import Case
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.verdict import Trial
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 
 
@@ -41,7 +43,7 @@ class TimedHunt(Hunt):
     """A search that notes what each first finding cost to minimize."""
 
     def __init__(self, profile: str) -> None:
-        super().__init__(OLD, NEW, PROFILES[profile])
+        super().__init__(SeedRunner(OLD, NEW, PROFILES[profile]))
         self.rows: list[Row] = []
 
     def begin(self, case: Case, trial: Trial, finding: Finding) -> Found:
@@ -59,7 +61,7 @@ class TimedHunt(Hunt):
         if found.minimized and found.reproducer is not None:
             complete = decode_reproducer(found.reproducer).complete
             size = found.operations, found.preemptions, found.executions
-            row = Row(found.finding.what, self.profile.name, found.first_seed, *size, seconds, complete)
+            row = Row(found.finding.what, self.runner.profile.name, found.first_seed, *size, seconds, complete)
             self.rows.append(row)
 
 

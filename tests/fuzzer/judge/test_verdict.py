@@ -7,7 +7,8 @@ import pytest
 
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, Verdict
-from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns, operation_tag
+from fuzzer.judge.seen import operation_tag
+from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from fuzzer.hunt import Hunt, minimized, shows_divergence, shows_violation
+from fuzzer.found import minimized
+from fuzzer.hunt import Hunt
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import (
     DEFAULT_BUDGET,
@@ -31,6 +32,7 @@ from fuzzer.run.compare import Comparison, Drive, by_scheduler, by_switches
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config, SlotConfig
 from tests.hunted import all_found, reproducer_of
@@ -42,12 +44,11 @@ def shown(reproducer: Reproducer, story: Story) -> bool:
     drive = by_switches(story.switches)
     outcome = comparison.run(story.program, drive)
     trial = Trial(comparison, drive, outcome)
-    shows = shows_divergence if reproducer.finding.kind == "divergence" else shows_violation
 
     def replay(varied: Comparison) -> Outcome:
         return varied.run(story.program, drive)
 
-    return shows(trial, reproducer.finding, story.program, outcome, replay)
+    return trial.shows(reproducer.finding, outcome, replay)
 
 
 def one_less(story: Story) -> Iterator[Story]:
@@ -83,7 +84,7 @@ def test_it_stays_within_its_budget() -> None:
 @pytest.mark.parametrize("budget", [20, 30])
 def test_when_the_budget_ends_the_best_so_far_is_kept_and_said_to_be_that(budget: int) -> None:
     for seed in (0, 3, 4):
-        hunt = Hunt(OLD, NEW, msgspec.structs.replace(PROFILES["mixed"], mixes=()), budget=budget)
+        hunt = Hunt(SeedRunner(OLD, NEW, msgspec.structs.replace(PROFILES["mixed"], mixes=())), budget=budget)
         fresh = [found for found in hunt.one(seed) if found.reproducer is not None]
         assert fresh != []
         for found in fresh:
@@ -103,11 +104,11 @@ def test_a_finding_that_does_not_survive_is_given_up() -> None:
     assert minimizer.minimize(program, turns) is None
 
 
-def never(program: Program, outcome: Outcome, replay: Replay) -> bool:
+def never(outcome: Outcome, replay: Replay) -> bool:
     return False
 
 
-def always(program: Program, outcome: Outcome, replay: Replay) -> bool:
+def always(outcome: Outcome, replay: Replay) -> bool:
     return True
 
 
@@ -132,8 +133,8 @@ def test_the_same_search_gives_the_same_story() -> None:
     trial = Trial(comparison, drive, outcome)
     divergence = outcome.divergences[0]
     finding = trial.divergence(divergence)
-    once = minimized(trial, finding, divergence, DEFAULT_BUDGET, 1)
-    assert minimized(trial, finding, divergence, DEFAULT_BUDGET, 1) == once
+    once = minimized(trial, finding, DEFAULT_BUDGET, 1)
+    assert minimized(trial, finding, DEFAULT_BUDGET, 1) == once
 
 
 # --- the candidates --------------------------------------------------------------------------------------------

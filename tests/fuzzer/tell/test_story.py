@@ -6,19 +6,22 @@ from itertools import pairwise
 
 import pytest
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
+from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.shows import shows
 from fuzzer.minimize.minimize import Story
 from fuzzer.program import ops
 from fuzzer.program.ops import Operation, Read, Write
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.words import actor_names, config_words, operation_words, page_range, slot_words, switch_words
-from fuzzer.recheck import recheck, shows
+from fuzzer.recheck import recheck
 from fuzzer.reproducer import Reproducer, decode_reproducer, trace_digest
 from fuzzer.run.compare import Comparison, Models
 from fuzzer.run.model import LoadedModel
 from fuzzer.schedule.schedule import Switch
+from fuzzer.seed_runner import SeedRunner
 from fuzzer.tell.picture import changes
 from fuzzer.tell.story import Cell, Row, first_difference, patches_alone, tell
 from fuzzer.tell.two_columns import header_lines, row_lines
@@ -38,7 +41,7 @@ RACE = Story(PROGRAM, (Switch(0, FAULT_PFN, 1, 1),))
 @pytest.fixture(scope="module")
 def found() -> list[Found]:
     """What 60 programs show."""
-    hunt = Hunt(OLD, NEW, PROFILES["tdp"])
+    hunt = Hunt(SeedRunner(OLD, NEW, PROFILES["tdp"]))
     for seed in range(60):
         hunt.one(seed)
     return [found for found in hunt.found.values() if found.reproducer is not None]
