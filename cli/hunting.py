@@ -15,11 +15,8 @@ from cli.order import Gain, Order, Part
 from cli.watchdog import Hung, watchdog
 from fuzzer.change.variant import changed_models
 from fuzzer.hunt import Hunt
-from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Models
-from fuzzer.schedule.schedulers import STRATEGIES
-from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import parse_semantics
+from fuzzer.seed_runner import runner_of
 
 # How long a process may have counted programs that nobody has heard of.
 _REPORT_SECONDS: Final = 0.25
@@ -81,10 +78,7 @@ class Hunter:
         models = Models()
         if order.diff:
             models = msgspec.structs.replace(changed_models(order.diff), allowed=frozenset(order.allowed))
-        old, new = parse_semantics(order.old), parse_semantics(order.new)
-        strategies = order.strategies or STRATEGIES
-        profile = PROFILES[order.profile]
-        self.search = Hunt(SeedRunner(old, new, profile, models, strategies), patience=PATIENCE)
+        self.search = Hunt(runner_of(order.search, models), patience=PATIENCE)
         self.stopped = False
         self.batch = 0
         self.counted: dict[str, int] = {}

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fuzzer.judge.verdict import Trial
 from fuzzer.program.generate import generate_script
-from fuzzer.program.profile import Profile
+from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.program.program import Program
 from fuzzer.program.rng import stream
 from fuzzer.program.script import Script
@@ -13,7 +15,8 @@ from fuzzer.run.compare import Comparison, Models, by_scheduler
 from fuzzer.run.coverage import Coverage
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
-from reference_mmu.changelog.semantics import Semantics
+from fuzzer.search_spec import SearchSpec
+from reference_mmu.changelog.semantics import Semantics, parse_semantics
 
 
 class SeedRunner:
@@ -52,6 +55,17 @@ class SeedRunner:
         comparison = self.by_leader[seed % 2]
         drive = by_scheduler(draw_strategy(seed, self.strategies), stream(seed, "schedule"))
         return Trial(comparison, drive, comparison.run_script(script, drive))
+
+
+def runner_of(search: SearchSpec, models: Models | None = None) -> SeedRunner:
+    """What runs the programs of a search. Raises UnknownPatch, and KeyError for an unknown profile."""
+    old, new = parse_semantics(search.old), parse_semantics(search.new)
+    return SeedRunner(old, new, PROFILES[search.profile], models, search.strategies or STRATEGIES)
+
+
+def spelled_out(search: SearchSpec) -> SearchSpec:
+    """The same search, with the strategies named that it has if none are: what people are told."""
+    return msgspec.structs.replace(search, strategies=search.strategies or STRATEGIES)
 
 
 class Ground:

@@ -7,19 +7,15 @@ from itertools import groupby
 from sqlalchemy import Engine
 
 from db.batches import store_batch
-from db.campaigns import CampaignRow
 from db.handout import TaskName
 from db.judgements import store_judged
 from db.minimals import Minimal, store_minimals
 from db.session import utc_now
 from db.tasks import BatchWork, JudgeWork, Leader, MinimizeWork, Work
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding
-from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
-from fuzzer.schedule.schedulers import STRATEGIES
-from fuzzer.seed_runner import SeedRunner
+from fuzzer.seed_runner import SeedRunner, runner_of
 from fuzzer.sighting import Gathering, judge_sightings, minimize_sighting
-from reference_mmu.changelog.semantics import parse_semantics
 from workers import metrics
 from workers.allowance import allowance
 from workers.glimpses import Glimpses
@@ -35,7 +31,7 @@ class Reached:
 
 def perform(engine: Engine, name: TaskName, work: Work, turn: Turn) -> None:
     """Do the work, end the turn, and store the result in one transaction.  Raises StoreError."""
-    runner = runner_of(work.campaign)
+    runner = runner_of(work.campaign.search)
     match work:
         case BatchWork():
             _run_batch(engine, name, runner, work, turn)
@@ -43,12 +39,6 @@ def perform(engine: Engine, name: TaskName, work: Work, turn: Turn) -> None:
             _judge(engine, name, runner, work, turn)
         case MinimizeWork():
             _minimize(engine, name, runner, work, turn)
-
-
-def runner_of(campaign: CampaignRow) -> SeedRunner:
-    """What a campaign searches."""
-    old, new = parse_semantics(campaign.old_spec), parse_semantics(campaign.new_spec)
-    return SeedRunner(old, new, PROFILES[campaign.profile], strategies=campaign.strategies or STRATEGIES)
 
 
 def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWork, turn: Turn) -> None:

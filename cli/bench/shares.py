@@ -16,14 +16,14 @@ from cli.bench.runner import end, outcome_of, silent_models
 from cli.hunting import Hunter
 from cli.order import BATCH_PROGRAMS, Order, Part
 from cli.tally import Tally
-from db.campaigns import NewCampaign
+from db.campaigns import new_campaign
 from db.session import open_database
 from db.store import Store
 from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
+from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
-from reference_mmu.version import model_version
 
 STAGES: Final = {
     "generation": "a program is made from its seed",
@@ -70,7 +70,8 @@ class Clock:
 
 def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     """The shares after every batch of a search that writes into a folder of its own."""
-    order = Order("old", "new", workload, seed, programs, BATCH_PROGRAMS, 1)
+    search = SearchSpec(old="old", new="new", profile=workload, seed=seed)
+    order = Order(search, programs, BATCH_PROGRAMS, 1)
     hunter = Hunter(order)
     watched = SeedRunner(OLD, NEW, PROFILES[workload])
     silent = SeedRunner(OLD, NEW, PROFILES[workload], silent_models())
@@ -129,14 +130,5 @@ def store_batch(tally: Tally, hunter: Hunter, number: int) -> None:
 def make_tally(order: Order, engine: Engine, folder: Path) -> Tally:
     """With a campaign, as `mmufuzz run` makes one."""
     store = Store(engine)
-    searched = NewCampaign(
-        name="bench",
-        old_spec=order.old,
-        new_spec=order.new,
-        profile=order.profile,
-        seed_first=order.seed,
-        model_version=model_version(),
-        budget_seconds=None,
-        budget_programs=order.programs,
-    )
+    searched = new_campaign(order.search, name="bench", budget_programs=order.programs)
     return Tally(store, store.create_campaign(searched), order, folder)

@@ -8,11 +8,12 @@ from cli.order import Order, Part
 from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import signature
 from fuzzer.program.profile import PROFILES
+from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 
 PROGRAMS = 12
-ORDER = Order("old", "new", "tdp", 1, PROGRAMS, PROGRAMS, 1)
+ORDER = Order(SearchSpec(old="old", new="new", profile="tdp", seed=1), PROGRAMS, PROGRAMS, 1)
 
 
 class Told(Listener):
