@@ -9,14 +9,14 @@ import msgspec
 
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.verdict import Trial
-from fuzzer.minimize.minimize import Minimized, Minimizer
+from fuzzer.minimize.minimize import Minimized, Minimizer, PassCount
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 
 
 class Found(msgspec.Struct):
     """A signature as one search knows it. `reproducer` is the file's content, None if minimization lost the finding;
     `minimized` says that it is the smallest story, `operations` and `preemptions` how small it is. `effort`: what the
-    story cost, in turns."""
+    story cost, in turns, and `passes` of the minimizer, in runs."""
 
     finding: Finding
     count: int
@@ -27,6 +27,7 @@ class Found(msgspec.Struct):
     executions: int = 0
     minimized: bool = True
     effort: int = 0
+    passes: tuple[PassCount, ...] = ()
 
 
 def cause_of(finding: Finding) -> tuple[object, ...]:
@@ -71,4 +72,5 @@ def found_in(trial: Trial, finding: Finding, result: Minimized, seed: int) -> Fo
         len(story.switches),
         result.executions,
         effort=result.effort,
+        passes=result.passes,
     )

@@ -149,7 +149,7 @@ class Hunt:
         self.effort.judged += smaller.effort
         found.minimized = True
         if smaller.reproducer is not None:
-            found.reproducer, found.executions = smaller.reproducer, smaller.executions
+            found.reproducer, found.executions, found.passes = smaller.reproducer, smaller.executions, smaller.passes
             found.operations, found.preemptions = smaller.operations, smaller.preemptions
         self.grown.setdefault(case.name, case.seed)
 

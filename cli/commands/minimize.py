@@ -15,7 +15,7 @@ from cli.watchdog import watchdog
 from fuzzer.found import minimized
 from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
-from fuzzer.minimize.minimize import DEFAULT_BUDGET
+from fuzzer.minimize.minimize import DEFAULT_BUDGET, PassCount
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import by_switches
 from workers.refusal import refuse
@@ -33,6 +33,9 @@ class MinimizeReport(msgspec.Struct, frozen=True):
     operations: int
     preemptions_before: int
     preemptions: int
+    passes: tuple[PassCount, ...]
+    """What each pass of the minimizer cost and gained, in the order in which they are made; none if the finding was
+    lost."""
 
 
 @click.command()
@@ -83,10 +86,11 @@ def minimize(file: str, out: str | None, budget: int, run_change: bool, document
 
 
 class Shrunk(NamedTuple):
-    """The smallest reproducer there is now, and how often both models were run for it."""
+    """The smallest reproducer there is now, how often both models were run for it, and in which passes."""
 
     reproducer: Reproducer
     executions: int
+    passes: tuple[PassCount, ...] = ()
 
 
 def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
@@ -104,7 +108,7 @@ def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
         smaller = decode_reproducer(found.reproducer)
         if smaller.story().size() < best.story().size() or (smaller.complete and not best.complete):
             best = smaller
-    return Shrunk(best, found.executions)
+    return Shrunk(best, found.executions, found.passes)
 
 
 def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -> MinimizeReport:
@@ -119,4 +123,5 @@ def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -
         operations=now.program.operations(),
         preemptions_before=len(before.switches),
         preemptions=len(now.switches),
+        passes=shrunk.passes,
     )

@@ -62,15 +62,41 @@ def oddity(program: Program) -> int:
     return 2 * sum(modes) + 2 * special + 2 * (not config.zap_all_quirk)
 
 
+class PassCount(msgspec.Struct, frozen=True):
+    """What one pass cost and gained: pairs run, and how often that made the story smaller."""
+
+    name: str
+    calls: int
+    shrinks: int
+
+
+class Pass:
+    """One way to make a story smaller. `candidates` makes guesses of the best story so far, the most promising first;
+    it looks at nothing but that story and the run that shows it, and may guess wrong: the minimizer tries."""
+
+    def __init__(
+        self, name: str, candidates: Callable[[Story], Iterator[Story | Arranged]] = lambda story: iter(())
+    ) -> None:
+        self.name: Final = name
+        self.candidates: Final = candidates
+        self.calls = 0
+        self.shrinks = 0
+
+    def count(self) -> PassCount:
+        """As it is now."""
+        return PassCount(self.name, self.calls, self.shrinks)
+
+
 class Minimized(msgspec.Struct, frozen=True):
     """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run. `effort`: what these cost,
-    in turns."""
+    in turns. `passes`: where the executions went, in the order in which passes are made."""
 
     story: Story
     outcome: Outcome
     complete: bool
     executions: int
     effort: int = 0
+    passes: tuple[PassCount, ...] = ()
 
 
 class Minimizer:
@@ -90,28 +116,37 @@ class Minimizer:
 
     def minimize(self, program: Program, turns: list[Turn]) -> Minimized | None:
         """None if the finding does not even survive the change to switches."""
-        program, turns = self.drop_under_turns(program, turns)
+        under_turns = Pass("operations under turns")
+        program, turns = self.drop_under_turns(program, turns, under_turns)
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
-        progress = True
-        while progress and not self.spent():
-            progress = self.try_all(dropped_operations)
-            progress = self.try_all(dropped_switches) or progress
-            progress = self.try_all(self.recorded_anew) or progress
-            progress = self.try_all(simpler_arguments) or progress
-            progress = self.try_all(simpler_configurations) or progress
-            progress = self.try_all(self.rearranged) or progress
+        # Not kept: some of them lead back to this minimizer, and so to machines.
+        passes = (
+            Pass("operations", dropped_operations),
+            Pass("switches", dropped_switches),
+            Pass("recorded anew", self.recorded_anew),
+            Pass("arguments", simpler_arguments),
+            Pass("configuration", simpler_configurations),
+            Pass("rearranged", self.rearranged),
+        )
+        has_shrunk = True
+        while has_shrunk and not self.spent():
+            # All of them, and not up to the first that shrinks: each leaves less to the next.
+            has_shrunk = max([self.make(one) for one in passes])
+        return self.result((under_turns, *passes), complete=not self.spent())
+
+    def result(self, passes: Iterable[Pass], *, complete: bool) -> Minimized:
+        """The best story so far."""
         assert self.best is not None
         assert self.outcome is not None
-        return Minimized(self.best, self.outcome, not self.spent(), self.executions, self.effort)
+        counts = tuple(one.count() for one in passes)
+        return Minimized(self.best, self.outcome, complete, self.executions, self.effort, counts)
 
     def as_it_is(self, program: Program, turns: list[Turn]) -> Minimized | None:
         """The recorded run as a story, nothing left out; None if the finding does not survive being so written."""
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
-        assert self.best is not None
-        assert self.outcome is not None
-        return Minimized(self.best, self.outcome, False, self.executions, self.effort)
+        return self.result((), complete=False)
 
     def spent(self) -> bool:
         """Is the budget used up?"""
@@ -119,8 +154,9 @@ class Minimizer:
 
     # --- under turns ----------------------------------------------------------------------------------------
 
-    def drop_under_turns(self, program: Program, turns: list[Turn]) -> tuple[Program, list[Turn]]:
+    def drop_under_turns(self, program: Program, turns: list[Turn], one: Pass) -> tuple[Program, list[Turn]]:
         """Big cuts first: whole actors, then single operations from the back."""
+        before = self.executions
         for candidate in smaller_programs(program):
             # Built from the program at hand when it is tried, so that earlier cuts stay.
             smaller = candidate(program)
@@ -131,6 +167,8 @@ class Minimizer:
             outcome = self.run(smaller, by_turns(fewer))
             if self.shows(outcome, self.replayer(smaller, by_turns(list(fewer)))):
                 program, turns = smaller, list(outcome.turns)
+                one.shrinks += 1
+        one.calls += self.executions - before
         return program, turns
 
     # --- under switches -------------------------------------------------------------------------------------
@@ -155,26 +193,30 @@ class Minimizer:
         self.outcome = outcome
         return True
 
-    def try_all(self, candidates: Callable[[Story], Iterator[Story | Arranged]]) -> bool:
-        """Try candidates of the best story until none is left that improves it; True if one did.
+    def make(self, one: Pass) -> bool:
+        """Make a pass: try its candidates of the best story until none is left that improves it; True if one did."""
+        before = self.executions, one.shrinks
+        self.try_all(one)
+        one.calls += self.executions - before[0]
+        return one.shrinks > before[1]
 
-        After an improvement the scan goes on where it was: what comes before was just tried on nearly the same story.
-        """
-        improved = False
+    def try_all(self, one: Pass) -> None:
+        """After an improvement the scan goes on where it was: what comes before was just tried on nearly the same
+        story."""
         start = 0
         while not self.spent():
             assert self.best is not None
-            for number, candidate in enumerate(candidates(self.best)):
+            for number, candidate in enumerate(one.candidates(self.best)):
                 if self.spent():
                     break
                 if number >= start and self.consider(self.in_switches(candidate)):
-                    improved, start = True, number
+                    one.shrinks += 1
+                    start = number
                     break
             else:
                 if start == 0:
                     break
                 start = 0
-        return improved
 
     def recorded_anew(self, story: Story) -> Iterator[Story]:
         """The switches that the run really took: those that never fired, or changed nothing, are not among them."""

@@ -53,6 +53,10 @@ def test_what_does_not_matter_goes(searched: Searched, tmp_path: Path) -> None:
     assert report["operations_before"] == before.program.operations() + 3
     assert report["operations"] == after.program.operations() <= before.program.operations()
     assert after.signature == before.signature
+    passes = {one["name"]: one for one in report["passes"]}
+    assert [*passes][:2] == ["operations under turns", "operations"]
+    assert 0 < sum(one["calls"] for one in passes.values()) < report["executions"]
+    assert passes["operations under turns"]["shrinks"] >= 3
     assert CliRunner().invoke(cli, ["replay", str(written)]).exit_code == 0
 
 

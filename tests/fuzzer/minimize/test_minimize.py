@@ -125,6 +125,23 @@ def test_what_anything_shows_shrinks_to_nothing() -> None:
         assert result.story.switches == ()
 
 
+def test_every_run_but_the_writing_down_is_of_a_pass() -> None:
+    """Two runs write the first story and try it; a finding that every run shows needs no others."""
+    program = generate(3, PROFILES["mixed"])
+    comparison = Comparison(OLD, NEW, "old")
+    turns = comparison.run(program, by_scheduler("random-walk", 3)).turns
+    result = Minimizer(comparison, always).minimize(program, turns)
+    assert result is not None
+    assert sum(one.calls for one in result.passes) == result.executions - 2
+    under_turns = result.passes[0]
+    assert (under_turns.name, under_turns.shrinks) == ("operations under turns", sum(map(busy, program.actors)))
+    assert result.passes[1].shrinks == len(program.actors), "what is left are actors with nothing to do"
+
+
+def busy(actor: Actor) -> bool:
+    return actor.ops != ()
+
+
 def test_the_same_search_gives_the_same_story() -> None:
     drive: Drive = by_scheduler("random-walk", 3)
     comparison = Comparison(OLD, NEW, "old")
