@@ -61,15 +61,15 @@ def bare(trial: Trial, finding: Finding, seed: int) -> Found:
 
 def found_in(trial: Trial, finding: Finding, result: Minimized, seed: int) -> Found:
     """A finding with a story as its reproducer."""
-    story = result.story
-    reproducer = make_reproducer(trial.comparison, story, result.outcome, finding, result.complete)
+    scenario = result.scenario
+    reproducer = make_reproducer(trial.comparison, scenario, result.outcome, finding, result.complete)
     return Found(
         finding,
         1,
         seed,
         encode_reproducer(reproducer),
-        story.program.operations(),
-        len(story.switches),
+        scenario.program.operations(),
+        len(scenario.switches),
         result.executions,
         effort=result.effort,
         passes=result.passes,

@@ -28,7 +28,7 @@ _WORST_FIRST: Final = (
 )
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownBug(msgspec.Struct, frozen=True):
     """One bug that the program showed, in `count` of the schedules, in schedule `first` first. No reproducer: there was
     no time to make one."""
 
@@ -49,7 +49,7 @@ class Searched(msgspec.Struct, frozen=True):
     model: str
     schedules: int
     steps: int
-    shown: tuple[Shown, ...]
+    shown: tuple[ShownBug, ...]
     unjudged: int
 
 
@@ -83,7 +83,7 @@ def search_program(program: Program, schedules: int, go_on: Callable[[], bool]) 
             continue
         (finding,) = judge_sightings(runner, one.seeds[0], [one.trace])
         judged.setdefault(cause_name(finding), []).append((finding, one))
-    merged: dict[str, Shown] = {}
+    merged: dict[str, ShownBug] = {}
     for members in sorted(judged.values(), key=lambda members: _WORST_FIRST.index(members[0][0].verdict)):
         shown = _shown(runner, members, go_on())
         if shown.signature in merged:
@@ -102,14 +102,14 @@ def search_program(program: Program, schedules: int, go_on: Callable[[], bool]) 
     )
 
 
-def _shown(runner: SeedRunner, members: list[tuple[Finding, Sighting]], in_time: bool) -> Shown:
+def _shown(runner: SeedRunner, members: list[tuple[Finding, Sighting]], in_time: bool) -> ShownBug:
     """What all findings of one cause come to."""
     finding, sighting = members[0]
     seed = sighting.seeds[0]
     found = Found(finding, 1, seed, None)
     if in_time:
         found = minimize_sighting(runner, seed, sighting.trace, finding, _MINIMIZATION)
-    return Shown(
+    return ShownBug(
         finding=found.finding,
         signature=signature(found.finding),
         count=sum(len(one.seeds) for _, one in members),

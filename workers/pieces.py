@@ -11,7 +11,7 @@ from db.handout import TaskName
 from db.judgements import store_judged
 from db.minimals import Minimal, store_minimals
 from db.session import utc_now
-from db.tasks import BatchWork, JudgeWork, Leader, MinimizeWork, Work
+from db.tasks import BatchWork, CauseHead, JudgeWork, MinimizeWork, Work
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.seed_runner import SeedRunner, runner_of
@@ -20,7 +20,7 @@ from workers import metrics
 from workers.allowance import allowance
 from workers.glimpses import Glimpses
 from workers.metrics import BatchEnd, count_sightings
-from workers.turns import Turn
+from workers.permits import Permit
 
 
 class Reached:
@@ -29,19 +29,19 @@ class Reached:
     coverage = 0
 
 
-def perform(engine: Engine, name: TaskName, work: Work, turn: Turn) -> None:
-    """Do the work, end the turn, and store the result in one transaction.  Raises StoreError."""
+def perform(engine: Engine, name: TaskName, work: Work, permit: Permit) -> None:
+    """Do the work, give the permit back, and store the result in one transaction.  Raises StoreError."""
     runner = runner_of(work.campaign.search)
     match work:
         case BatchWork():
-            _run_batch(engine, name, runner, work, turn)
+            _run_batch(engine, name, runner, work, permit)
         case JudgeWork():
-            _judge(engine, name, runner, work, turn)
+            _judge(engine, name, runner, work, permit)
         case MinimizeWork():
-            _minimize(engine, name, runner, work, turn)
+            _minimize(engine, name, runner, work, permit)
 
 
-def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWork, turn: Turn) -> None:
+def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWork, permit: Permit) -> None:
     started = time.monotonic()
     gathering, glimpses = Gathering(runner), Glimpses(engine, name.campaign)
     with allowance(work.memory_mib):
@@ -58,7 +58,7 @@ def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWo
         coverage=len(gathering.ground.coverage),
         findings=(),
     )
-    turn.end()
+    permit.end()
     fresh = store_batch(engine, result, seen)
     metrics.BATCHES.labels((BatchEnd.DONE if fresh else BatchEnd.REPEATED).value).inc()
     if fresh:
@@ -70,28 +70,28 @@ def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWo
         count_sightings(seen)
 
 
-def _minimize(engine: Engine, name: TaskName, runner: SeedRunner, work: MinimizeWork, turn: Turn) -> None:
+def _minimize(engine: Engine, name: TaskName, runner: SeedRunner, work: MinimizeWork, permit: Permit) -> None:
     with allowance(work.memory_mib):
-        minimals = [_minimal(runner, leader) for leader in work.leaders]
-    turn.end()
+        minimals = [_minimal(runner, head) for head in work.heads]
+    permit.end()
     for finding in store_minimals(engine, name, minimals):
         metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
-def _judge(engine: Engine, name: TaskName, runner: SeedRunner, work: JudgeWork, turn: Turn) -> None:
+def _judge(engine: Engine, name: TaskName, runner: SeedRunner, work: JudgeWork, permit: Permit) -> None:
     findings: list[Finding] = []
     with allowance(work.memory_mib):
         for seed, together in groupby(work.asked, key=lambda one: one.seed):
             findings += judge_sightings(runner, seed, [one.trace for one in together])
-    turn.end()
+    permit.end()
     store_judged(engine, name, [one.number for one in work.asked], findings)
 
 
-def _minimal(runner: SeedRunner, leader: Leader) -> Minimal:
+def _minimal(runner: SeedRunner, head: CauseHead) -> Minimal:
     with metrics.MINIMIZATION_SECONDS.time():
-        found = minimize_sighting(runner, leader.seed, leader.trace, leader.finding)
+        found = minimize_sighting(runner, head.seed, head.trace, head.finding)
     body = found.reproducer
     digest = None if body is None else decode_reproducer(body).digest
     shown = FoundFinding(found.finding, 1, found.first_seed, body)
-    return Minimal(leader.number, shown, found.operations, found.preemptions, digest)
+    return Minimal(head.number, shown, found.operations, found.preemptions, digest)

@@ -95,18 +95,18 @@ class Shrunk(NamedTuple):
 
 def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
     """Minimize the story from where it is; None if the finding does not show in it."""
-    comparison, story, finding = reproducer.comparison(), reproducer.story(), reproducer.finding
-    drive = by_switches(story.switches)
-    outcome = comparison.run(story.program, drive)
+    comparison, scenario, finding = reproducer.comparison(), reproducer.scenario(), reproducer.finding
+    drive = by_switches(scenario.switches)
+    outcome = comparison.run(scenario.program, drive)
     if not shows(finding, outcome):
         return None
     trial = Trial(comparison, drive, outcome)
     found = minimized(trial, finding, budget, 0)
     # Made anew, so that the digest is that of this model even if nothing gets smaller.
-    best = make_reproducer(comparison, story, outcome, finding, reproducer.complete)
+    best = make_reproducer(comparison, scenario, outcome, finding, reproducer.complete)
     if found.reproducer is not None:
         smaller = decode_reproducer(found.reproducer)
-        if smaller.story().size() < best.story().size() or (smaller.complete and not best.complete):
+        if smaller.scenario().size() < best.scenario().size() or (smaller.complete and not best.complete):
             best = smaller
     return Shrunk(best, found.executions, found.passes)
 
@@ -116,7 +116,7 @@ def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -
     return MinimizeReport(
         file=file,
         written=written,
-        smaller=now.story().size() < before.story().size(),
+        smaller=now.scenario().size() < before.scenario().size(),
         complete=now.complete,
         executions=shrunk.executions,
         operations_before=before.program.operations(),

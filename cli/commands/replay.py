@@ -77,7 +77,7 @@ def replay(file: str, alone: bool, walks: int | None, run_change: bool, document
     reproducer = read_reproducer(file, run_change)
     if alone and not reproducer.finding.patches:
         raise BadInput(f"{file}: no patch is attributed to it; replay it without --alone")
-    comparison, story = reproducer.comparison(), reproducer.story()
+    comparison, story = reproducer.comparison(), reproducer.scenario()
     with watchdog():
         telling = tell(comparison, story)
         check = recheck(reproducer, telling.outcome)

@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from cli.change import Change, allow_option, apply_option, digest
+from cli.change import OwnChange, allow_option, apply_option, digest
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
 from cli.options import out_option, profile_option, seed_option, strategy_option
@@ -50,7 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     budget: Budget
     database: str
     folder: Path
-    change: Change | None = None
+    change: OwnChange | None = None
 
 
 @click.command()
@@ -84,7 +84,7 @@ def run(
     old: Semantics | None,
     new: Semantics,
     strategies: tuple[str, ...] | None,
-    change: Change | None,
+    change: OwnChange | None,
     allowed: tuple[str, ...],
     database: str,
     folder: Path,
@@ -224,7 +224,7 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
         console.print(f"\nthe smallest story of the first, {first}:\n")
         reproducer = read_reproducer(str(first), run_change=True)
         comparison = reproducer.comparison()
-        print_telling(console, reproducer, comparison, tell(comparison, reproducer.story()).rows)
+        print_telling(console, reproducer, comparison, tell(comparison, reproducer.scenario()).rows)
         console.print()
     if first is not None:
         console.print(f"replay the first with:  {replay_command(first)}{' --run-change' if request.change else ''}")

@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.seen import operation_tag
+from fuzzer.run.compare import Comparison
 from fuzzer.run.outcome import Outcome
+
+# Runs a program again, in the same interleaving, in another comparison.
+Rerun = Callable[[Comparison], Outcome]
 
 
 def shows(finding: Finding, outcome: Outcome) -> bool:

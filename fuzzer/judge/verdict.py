@@ -9,10 +9,10 @@ from typing import assert_never
 
 import msgspec
 
-from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Shows
+from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Sought
 from fuzzer.judge.finding import Finding, Sides, Verdict
 from fuzzer.judge.seen import Breach, Seen, operation_tag, point_name
-from fuzzer.judge.shows import shows
+from fuzzer.judge.shows import Rerun, shows
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
@@ -27,9 +27,6 @@ from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 
 NEIGHBOURS = 60
-
-# Runs a program again, in the same interleaving, in another comparison.
-Replay = Callable[[Comparison], Outcome]
 
 
 class Trial:
@@ -65,16 +62,16 @@ class Trial:
             case _:
                 assert_never(seen)
 
-    def shows(self, finding: Finding, outcome: Outcome, replay: Replay) -> bool:
+    def shows(self, finding: Finding, outcome: Outcome, rerun: Rerun) -> bool:
         """Is it the same finding in another run, too? An effect must show from the attributed patches alone, too:
-        `replay` runs the other program again in another comparison."""
+        `rerun` runs the other program again in another comparison."""
         if not shows(finding, outcome):
             return False
         if finding.kind == "violation" or not finding.patches:
             return True
         varied = self.attributor.varied(self.attributor.close(finding.patches))
         # A user's change is often all that there is between the two.
-        alone = outcome if varied == outcome.comparison else replay(varied)
+        alone = outcome if varied == outcome.comparison else rerun(varied)
         if not shows(finding, alone):
             return False
         return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
@@ -124,7 +121,7 @@ class Trial:
         """The patches that make one effect, and others that would, too."""
         return self._attributed(divergence, self.attributor.attribute)
 
-    def _attributed(self, divergence: Divergence, ask: Callable[[Shows, Rank], Attribution]) -> Attribution:
+    def _attributed(self, divergence: Divergence, ask: Callable[[Sought, Rank], Attribution]) -> Attribution:
         effect = divergence.effect
 
         def rank(patch: str) -> int:

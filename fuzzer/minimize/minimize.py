@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from fuzzer.judge.shows import Rerun
 from fuzzer.minimize.rearrange import Arranged, rearrangements
 from fuzzer.program.arguments import SIMPLEST
 from fuzzer.program.ops import ARGUMENTS, AnyOperation
@@ -35,14 +36,12 @@ DEFAULT_BUDGET: Final = 1000  # executions of a pair
 # must not take the time of ten others.
 _USUAL_STEPS: Final = 1000
 
-# Runs the same program again, in the same interleaving, in another comparison.
-Replay = Callable[[Comparison], Outcome]
 # Is it still the same finding?
-Shows = Callable[[Outcome, Replay], bool]
+StillShows = Callable[[Outcome, Rerun], bool]
 
 
-class Story(msgspec.Struct, frozen=True):
-    """A program with its switches: what a reproducer stores."""
+class Scenario(msgspec.Struct, frozen=True):
+    """A program with its switches: what a reproducer stores, and what people are told as a story."""
 
     program: Program
     switches: tuple[Switch, ...]
@@ -63,7 +62,7 @@ def oddity(program: Program) -> int:
 
 
 class PassCount(msgspec.Struct, frozen=True):
-    """What one pass cost and gained: pairs run, and how often that made the story smaller."""
+    """What one pass cost and gained: pairs run, and how often that made the scenario smaller."""
 
     name: str
     calls: int
@@ -71,11 +70,11 @@ class PassCount(msgspec.Struct, frozen=True):
 
 
 class Pass:
-    """One way to make a story smaller. `candidates` makes guesses of the best story so far, the most promising first;
-    it looks at nothing but that story and the run that shows it, and may guess wrong: the minimizer tries."""
+    """One way to make a scenario smaller. `candidates` guesses from the best scenario so far, the most promising first;
+    it looks at nothing but that scenario and the run that shows it, and may guess wrong: the minimizer tries."""
 
     def __init__(
-        self, name: str, candidates: Callable[[Story], Iterator[Story | Arranged]] = lambda story: iter(())
+        self, name: str, candidates: Callable[[Scenario], Iterator[Scenario | Arranged]] = lambda scenario: iter(())
     ) -> None:
         self.name: Final = name
         self.candidates: Final = candidates
@@ -91,7 +90,7 @@ class Minimized(msgspec.Struct, frozen=True):
     """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run. `effort`: what these cost,
     in turns. `passes`: where the executions went, in the order in which passes are made."""
 
-    story: Story
+    scenario: Scenario
     outcome: Outcome
     complete: bool
     executions: int
@@ -100,17 +99,17 @@ class Minimized(msgspec.Struct, frozen=True):
 
 
 class Minimizer:
-    """One minimization. `shows(outcome, replay)` says whether an outcome is still the same finding; it may
-    replay the same schedule under other semantics by calling replay(comparison)."""
+    """One minimization. `shows(outcome, rerun)` says whether an outcome is still the same finding; it may
+    run the same schedule under other semantics by calling rerun(comparison)."""
 
-    def __init__(self, comparison: Comparison, shows: Shows, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, comparison: Comparison, shows: StillShows, budget: int = DEFAULT_BUDGET) -> None:
         self.comparison = comparison
         self.shows = shows
         self.budget = budget
         self.executions = 0
         self.effort = 0
         self._spent = 0
-        self.best: Story | None = None
+        self.best: Scenario | None = None
         self.outcome: Outcome | None = None
         self.seen: set[bytes] = set()
 
@@ -136,14 +135,14 @@ class Minimizer:
         return self.result((under_turns, *passes), complete=not self.spent())
 
     def result(self, passes: Iterable[Pass], *, complete: bool) -> Minimized:
-        """The best story so far."""
+        """The best scenario so far."""
         assert self.best is not None
         assert self.outcome is not None
         counts = tuple(one.count() for one in passes)
         return Minimized(self.best, self.outcome, complete, self.executions, self.effort, counts)
 
     def as_it_is(self, program: Program, turns: list[Turn]) -> Minimized | None:
-        """The recorded run as a story, nothing left out; None if the finding does not survive being so written."""
+        """The recorded run as a scenario, nothing left out; None if the finding does not survive being so written."""
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
         return self.result((), complete=False)
@@ -173,28 +172,28 @@ class Minimizer:
 
     # --- under switches -------------------------------------------------------------------------------------
 
-    def consider(self, story: Story) -> bool:
-        """The one door: commit to a smaller story that still shows the finding."""
-        if self.best is not None and story.size() >= self.best.size():
+    def consider(self, scenario: Scenario) -> bool:
+        """The one door: commit to a smaller scenario that still shows the finding."""
+        if self.best is not None and scenario.size() >= self.best.size():
             return False
-        key = msgspec.json.encode(story)
+        key = msgspec.json.encode(scenario)
         if key in self.seen or self.spent():
             return False
         self.seen.add(key)
         try:
-            story.program.check()
+            scenario.program.check()
         except ConfigError:
             return False
-        drive = by_switches(story.switches)
-        outcome = self.run(story.program, drive)
-        if not self.shows(outcome, self.replayer(story.program, drive)):
+        drive = by_switches(scenario.switches)
+        outcome = self.run(scenario.program, drive)
+        if not self.shows(outcome, self.replayer(scenario.program, drive)):
             return False
-        self.best = story
+        self.best = scenario
         self.outcome = outcome
         return True
 
     def make(self, one: Pass) -> bool:
-        """Make a pass: try its candidates of the best story until none is left that improves it; True if one did."""
+        """Make a pass: try its candidates of the best scenario until none is left that improves it; True if one did."""
         before = self.executions, one.shrinks
         self.try_all(one)
         one.calls += self.executions - before[0]
@@ -202,7 +201,7 @@ class Minimizer:
 
     def try_all(self, one: Pass) -> None:
         """After an improvement the scan goes on where it was: what comes before was just tried on nearly the same
-        story."""
+        scenario."""
         start = 0
         while not self.spent():
             assert self.best is not None
@@ -218,33 +217,33 @@ class Minimizer:
                     break
                 start = 0
 
-    def recorded_anew(self, story: Story) -> Iterator[Story]:
+    def recorded_anew(self, scenario: Scenario) -> Iterator[Scenario]:
         """The switches that the run really took: those that never fired, or changed nothing, are not among them."""
-        yield self.written(story.program, by_switches(story.switches))
+        yield self.written(scenario.program, by_switches(scenario.switches))
 
-    def rearranged(self, story: Story) -> Iterator[Arranged]:
+    def rearranged(self, scenario: Scenario) -> Iterator[Arranged]:
         """The same work in another order."""
         assert self.outcome is not None
-        if story.switches:
-            yield from rearrangements(story.program, self.outcome.turns)
+        if scenario.switches:
+            yield from rearrangements(scenario.program, self.outcome.turns)
 
-    def in_switches(self, candidate: Story | Arranged) -> Story:
-        """A story as it is; a rearrangement as the story that it turns out to be when run."""
-        if isinstance(candidate, Story):
+    def in_switches(self, candidate: Scenario | Arranged) -> Scenario:
+        """A scenario as it is; a rearrangement as the scenario that it turns out to be when run."""
+        if isinstance(candidate, Scenario):
             return candidate
         program, turns = candidate
         return self.written(program, by_turns(turns))
 
-    def written(self, program: Program, drive: Drive) -> Story:
+    def written(self, program: Program, drive: Drive) -> Scenario:
         """What a program does under `drive`, written as switches: one execution."""
         switches: list[Switch] = []
         self.count(self.comparison.run(program, writing(switches, drive)))
-        return Story(program, tuple(switches))
+        return Scenario(program, tuple(switches))
 
     def run(self, program: Program, drive: Drive) -> Outcome:
         return self.count(self.comparison.run(program, drive))
 
-    def replayer(self, program: Program, drive: Drive) -> Replay:
+    def replayer(self, program: Program, drive: Drive) -> Rerun:
         return lambda comparison: self.count(comparison.run(program, drive))
 
     def count(self, outcome: Outcome) -> Outcome:
@@ -324,59 +323,59 @@ def turn_by_turn(turns: list[Turn]) -> Drive:
     return drive
 
 
-def dropped_operations(story: Story) -> Iterator[Story]:
+def dropped_operations(scenario: Scenario) -> Iterator[Scenario]:
     """Each operation out, with the switches at its points; then each empty actor."""
-    for uid in sorted(uids_of(story.program), reverse=True):
-        kept = tuple(switch for switch in story.switches if switch.uid != uid)
-        yield Story(story.program.without(uid), kept)
-        yield Story(story.program.without(uid), renamed(story, uid))
-    for index, actor in enumerate(story.program.actors):
+    for uid in sorted(uids_of(scenario.program), reverse=True):
+        kept = tuple(switch for switch in scenario.switches if switch.uid != uid)
+        yield Scenario(scenario.program.without(uid), kept)
+        yield Scenario(scenario.program.without(uid), renamed(scenario, uid))
+    for index, actor in enumerate(scenario.program.actors):
         if not actor.ops:
-            yield drop_empty_actor(story, index)
+            yield drop_empty_actor(scenario, index)
 
 
-def renamed(story: Story, uid: int) -> tuple[Switch, ...]:
+def renamed(scenario: Scenario, uid: int) -> tuple[Switch, ...]:
     """Switches of a dropped operation move to the end of the one before it, so that who runs next stays said."""
-    for actor in story.program.actors:
+    for actor in scenario.program.actors:
         uids = [op.uid for op in actor.ops]
         if uid in uids:
             at = uids.index(uid)
             before = uids[at - 1] if at else -1
-            return tuple(s if s.uid != uid else Switch(before, END, 1, s.actor) for s in story.switches)
-    return story.switches
+            return tuple(s if s.uid != uid else Switch(before, END, 1, s.actor) for s in scenario.switches)
+    return scenario.switches
 
 
-def drop_empty_actor(story: Story, index: int) -> Story:
+def drop_empty_actor(scenario: Scenario, index: int) -> Scenario:
     """An actor that does nothing goes; those after it move up, in the switches too."""
-    program = story.program
+    program = scenario.program
     actors = program.actors[:index] + program.actors[index + 1 :]
     switches = tuple(
-        Switch(s.uid, s.point, s.occurrence, s.actor - (s.actor > index)) for s in story.switches if s.actor != index
+        Switch(s.uid, s.point, s.occurrence, s.actor - (s.actor > index)) for s in scenario.switches if s.actor != index
     )
-    return Story(Program(program.config, actors), switches)
+    return Scenario(Program(program.config, actors), switches)
 
 
-def dropped_switches(story: Story) -> Iterator[Story]:
+def dropped_switches(scenario: Scenario) -> Iterator[Scenario]:
     """Runs of switches out, long ones first: a needless excursion is two switches, there and back, and each alone may
     be needed as long as the other is there. Then each one put off to the end of its operation."""
-    switches = story.switches
+    switches = scenario.switches
     lengths = [n for n in (8, 4, 3, 2, 1) if n <= len(switches)]
     for length in lengths:
         for index in range(len(switches) - length + 1):
-            yield Story(story.program, switches[:index] + switches[index + length :])
+            yield Scenario(scenario.program, switches[:index] + switches[index + length :])
     for index, switch in enumerate(switches):
         if switch.point != END:
             later = Switch(switch.uid, END, 1, switch.actor)
-            yield Story(story.program, (*switches[:index], later, *switches[index + 1 :]))
+            yield Scenario(scenario.program, (*switches[:index], later, *switches[index + 1 :]))
 
 
-def simpler_arguments(story: Story) -> Iterator[Story]:
+def simpler_arguments(scenario: Scenario) -> Iterator[Scenario]:
     """No rescheduling, nothing that fails, one page instead of a range: see SIMPLEST."""
-    for number, actor in enumerate(story.program.actors):
+    for number, actor in enumerate(scenario.program.actors):
         for index, op in enumerate(actor.ops):
             for simpler in simpler_operations(op):
                 ops = [*actor.ops[:index], simpler, *actor.ops[index + 1 :]]
-                yield Story(with_ops(story.program, number, ops), story.switches)
+                yield Scenario(with_ops(scenario.program, number, ops), scenario.switches)
 
 
 def simpler_operations(op: AnyOperation) -> Iterator[AnyOperation]:
@@ -387,10 +386,10 @@ def simpler_operations(op: AnyOperation) -> Iterator[AnyOperation]:
                 yield msgspec.structs.replace(op, **{field: simplest})
 
 
-def simpler_configurations(story: Story) -> Iterator[Story]:
+def simpler_configurations(scenario: Scenario) -> Iterator[Scenario]:
     """Fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
-    config = story.program.config
-    vcpus = sum(actor.kind == "vcpu" for actor in story.program.actors)
+    config = scenario.program.config
+    vcpus = sum(actor.kind == "vcpu" for actor in scenario.program.actors)
     changes: list[dict[str, object]] = [
         {"initially_set": False},
         {"manual_protect": False, "initially_set": False},
@@ -408,4 +407,4 @@ def simpler_configurations(story: Story) -> Iterator[Story]:
     for change in changes:
         simpler = msgspec.structs.replace(config, **change)
         if simpler != config:
-            yield Story(Program(simpler, story.program.actors), story.switches)
+            yield Scenario(Program(simpler, scenario.program.actors), scenario.switches)

@@ -49,7 +49,7 @@ class Argument(Enum):
     """A bit of the stored guest PTE, named like its field: see STORED_* of reference_mmu/x86/operations.py."""
 
 
-Page = Annotated[int, Argument.PAGE]
+GuestPage = Annotated[int, Argument.PAGE]
 Gfn = Annotated[int, Argument.GFN]
 NewBase = Annotated[int, Argument.NEW_BASE]
 Hva = Annotated[int, Argument.HVA]

@@ -21,11 +21,11 @@ from fuzzer.program.arguments import (
     Argument,
     Flag,
     Gfn,
+    GuestPage,
     Hva,
     Index,
     Mishap,
     NewBase,
-    Page,
     Pages,
     Resched,
     Right,
@@ -55,20 +55,20 @@ class Read(Operation, frozen=True):
     """Guest load; `upgrade_fails`: GUP-fast for writing fails for a read fault, as it may at any time. Where the guest
     has page tables of its own, the `gfn` of an access is a virtual page."""
 
-    gfn: Page
+    gfn: GuestPage
     upgrade_fails: Mishap = False
 
 
 class Write(Operation, frozen=True):
     """Guest store."""
 
-    gfn: Page
+    gfn: GuestPage
 
 
 class Prefetch(Operation, frozen=True):
     """An asynchronous page fault has completed: map the page before the guest touches it."""
 
-    gfn: Page
+    gfn: GuestPage
     upgrade_fails: Mishap = False
     write: Flag = False
 
@@ -84,7 +84,7 @@ class WritePte(Operation, frozen=True):
     entry not present."""
 
     needs = (GUEST_TABLES,)
-    gfn: Page
+    gfn: GuestPage
     index: Index
     target: Target = -1
     writable: Right = True
@@ -97,7 +97,7 @@ class Invlpg(Operation, frozen=True):
     """The guest flushes one virtual page."""
 
     needs = (GUEST_TABLES, INVLPG_FLUSHES)
-    gfn: Page
+    gfn: GuestPage
 
 
 class LoadCr3(Operation, frozen=True):

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from fuzzer.judge.attribute import Attributor
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.program.program import Program
 from fuzzer.program.script import script_of
@@ -72,27 +72,27 @@ class Telling(NamedTuple):
     rows: list[Row]
 
 
-def tell(comparison: Comparison, story: Story) -> Telling:
+def tell(comparison: Comparison, scenario: Scenario) -> Telling:
     """Run a story and watch both models."""
     rows: list[Row] = []
 
     def drive(pair: Pair) -> None:
         teller = _Teller(pair)
         pair.observer = teller.after_turn
-        pair.replay_switches(story.switches)
+        pair.replay_switches(scenario.switches)
         pair.observer = None  # it leads back to the pair
         teller.at_end()
         rows.extend(teller.rows)
 
-    outcome = comparison.run(story.program, drive)
+    outcome = comparison.run(scenario.program, drive)
     return Telling(outcome, rows if comparison.leader == "old" else [_swapped(row) for row in rows])
 
 
 def patches_alone(reproducer: Reproducer) -> Comparison:
     """The reproducer's comparison with nothing but the attributed patches, and what they require, between old and new:
     the leader is as it was."""
-    comparison, story = reproducer.comparison(), reproducer.story()
-    attributor = Attributor(comparison, script_of(story.program), by_switches(story.switches))
+    comparison, scenario = reproducer.comparison(), reproducer.scenario()
+    attributor = Attributor(comparison, script_of(scenario.program), by_switches(scenario.switches))
     return attributor.varied(attributor.close(reproducer.finding.patches))
 
 

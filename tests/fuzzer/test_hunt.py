@@ -108,7 +108,7 @@ def test_a_divergence_is_found_with_its_whole_program_before_it_has_a_small_stor
     bare = next(found for some in hunt.settle() for found in some if found.finding.kind == "divergence")
     whole = reproducer_of(bare)
     assert not whole.complete
-    assert recheck(whole, whole.comparison().run(whole.program, by_switches(whole.story().switches))).reproduced()
+    assert recheck(whole, whole.comparison().run(whole.program, by_switches(whole.scenario().switches))).reproduced()
     list(hunt.settle())
     small = hunt.found[signature(bare.finding)]
     assert small.operations < whole.program.operations()

@@ -46,7 +46,7 @@ def minimal_size(reproducer: Reproducer, program: Program) -> tuple[int, int]:
             result = Minimizer(comparison, partial(trial.shows, finding)).minimize(program, outcome.turns)
             assert result is not None
             assert result.complete
-            return result.story.program.operations(), len(result.story.switches)
+            return result.scenario.program.operations(), len(result.scenario.switches)
     raise AssertionError("no walk shows the finding")
 
 

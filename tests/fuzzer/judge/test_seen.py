@@ -26,7 +26,7 @@ def test_a_broken_invariant_is_known_by_its_sides() -> None:
 
 def test_stored_traces_spell_the_sides_as_ever() -> None:
     one = BUG.run()
-    both = Comparison(OLD, OLD, BUG.leader).run(BUG.program, by_switches(BUG.story().switches))
+    both = Comparison(OLD, OLD, BUG.leader).run(BUG.program, by_switches(BUG.scenario().switches))
     assert breach_of(both, BUG.finding.what).sides == "both"
     for outcome, stored in ((one, "old"), (both, "oldnew")):
         seen = breach_of(outcome, BUG.finding.what)

@@ -92,7 +92,7 @@ def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
 def consequence() -> Trial:
     """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
     reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / "consequence-more-pml.json").read_bytes())
-    comparison, drive = reproducer.comparison(), by_switches(reproducer.story().switches)
+    comparison, drive = reproducer.comparison(), by_switches(reproducer.scenario().switches)
     return Trial(comparison, drive, comparison.run(reproducer.program, drive))
 
 

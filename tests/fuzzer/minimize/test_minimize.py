@@ -8,12 +8,12 @@ import pytest
 
 from fuzzer.found import minimized
 from fuzzer.hunt import Hunt
+from fuzzer.judge.shows import Rerun
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import (
     DEFAULT_BUDGET,
     Minimizer,
-    Replay,
-    Story,
+    Scenario,
     drop_empty_actor,
     renamed,
     simpler_arguments,
@@ -38,26 +38,28 @@ from reference_mmu.config import Config, SlotConfig
 from tests.hunted import all_found, reproducer_of
 
 
-def shown(reproducer: Reproducer, story: Story) -> bool:
+def shown(reproducer: Reproducer, scenario: Scenario) -> bool:
     """Does the story show the finding, in the sense in which it was minimized?"""
     comparison = reproducer.comparison()
-    drive = by_switches(story.switches)
-    outcome = comparison.run(story.program, drive)
+    drive = by_switches(scenario.switches)
+    outcome = comparison.run(scenario.program, drive)
     trial = Trial(comparison, drive, outcome)
 
     def replay(varied: Comparison) -> Outcome:
-        return varied.run(story.program, drive)
+        return varied.run(scenario.program, drive)
 
     return trial.shows(reproducer.finding, outcome, replay)
 
 
-def one_less(story: Story) -> Iterator[Story]:
+def one_less(scenario: Scenario) -> Iterator[Scenario]:
     """Without any single operation, however its switches are read, and without any single switch."""
-    for uid in sorted(uids_of(story.program)):
-        yield Story(story.program.without(uid), tuple(switch for switch in story.switches if switch.uid != uid))
-        yield Story(story.program.without(uid), renamed(story, uid))
-    for index in range(len(story.switches)):
-        yield Story(story.program, story.switches[:index] + story.switches[index + 1 :])
+    for uid in sorted(uids_of(scenario.program)):
+        yield Scenario(
+            scenario.program.without(uid), tuple(switch for switch in scenario.switches if switch.uid != uid)
+        )
+        yield Scenario(scenario.program.without(uid), renamed(scenario, uid))
+    for index in range(len(scenario.switches)):
+        yield Scenario(scenario.program, scenario.switches[:index] + scenario.switches[index + 1 :])
 
 
 def test_every_story_shows_its_finding_and_no_smaller_one_does() -> None:
@@ -65,10 +67,10 @@ def test_every_story_shows_its_finding_and_no_smaller_one_does() -> None:
     smaller = 0
     for found in all_found():
         reproducer = reproducer_of(found)
-        story = reproducer.story()
+        scenario = reproducer.scenario()
         assert reproducer.complete
-        assert shown(reproducer, story)
-        for less in one_less(story):
+        assert shown(reproducer, scenario)
+        for less in one_less(scenario):
             assert not shown(reproducer, less), found.finding
             smaller += 1
     assert smaller > 50
@@ -89,7 +91,7 @@ def test_when_the_budget_ends_the_best_so_far_is_kept_and_said_to_be_that(budget
         assert fresh != []
         for found in fresh:
             reproducer = reproducer_of(found)
-            assert shown(reproducer, reproducer.story())
+            assert shown(reproducer, reproducer.scenario())
             # The last candidate may need a second run, under the attributed patches alone.
             assert found.executions <= budget + 2
             assert not reproducer.complete or found.executions < budget
@@ -104,11 +106,11 @@ def test_a_finding_that_does_not_survive_is_given_up() -> None:
     assert minimizer.minimize(program, turns) is None
 
 
-def never(outcome: Outcome, replay: Replay) -> bool:
+def never(outcome: Outcome, rerun: Rerun) -> bool:
     return False
 
 
-def always(outcome: Outcome, replay: Replay) -> bool:
+def always(outcome: Outcome, rerun: Rerun) -> bool:
     return True
 
 
@@ -120,9 +122,9 @@ def test_what_anything_shows_shrinks_to_nothing() -> None:
         result = Minimizer(comparison, always).minimize(program, turns)
         assert result is not None
         assert result.complete
-        assert result.story.program.operations() == 0
-        assert result.story.program.actors == ()
-        assert result.story.switches == ()
+        assert result.scenario.program.operations() == 0
+        assert result.scenario.program.actors == ()
+        assert result.scenario.switches == ()
 
 
 def test_every_run_but_the_writing_down_is_of_a_pass() -> None:
@@ -166,7 +168,7 @@ PROGRAM = Program(
         Actor("ioctl", (GetLog(3, 0, resched=5),)),
     ),
 ).check()
-STORY = Story(PROGRAM, (Switch(0, 13, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0)))
+SCENARIO = Scenario(PROGRAM, (Switch(0, 13, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0)))
 
 
 def test_cuts_go_from_whole_actors_to_single_operations_from_the_back() -> None:
@@ -181,22 +183,22 @@ def test_cuts_go_from_whole_actors_to_single_operations_from_the_back() -> None:
 
 
 def test_switches_of_a_dropped_operation_move_to_the_end_of_the_one_before() -> None:
-    assert renamed(STORY, 1) == (Switch(0, 13, 1, 2), Switch(0, 0, 1, 3), Switch(2, 70, 1, 0))
-    assert renamed(STORY, 0) == (Switch(-1, 0, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0))
+    assert renamed(SCENARIO, 1) == (Switch(0, 13, 1, 2), Switch(0, 0, 1, 3), Switch(2, 70, 1, 0))
+    assert renamed(SCENARIO, 0) == (Switch(-1, 0, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0))
 
 
 def test_when_an_actor_goes_those_behind_it_move_up() -> None:
-    story = drop_empty_actor(STORY, 1)
-    assert [actor.kind for actor in story.program.actors] == ["vcpu", "mm", "ioctl"]
-    assert story.switches == (Switch(0, 13, 1, 1), Switch(1, 44, 1, 2), Switch(2, 70, 1, 0))
+    scenario = drop_empty_actor(SCENARIO, 1)
+    assert [actor.kind for actor in scenario.program.actors] == ["vcpu", "mm", "ioctl"]
+    assert scenario.switches == (Switch(0, 13, 1, 1), Switch(1, 44, 1, 2), Switch(2, 70, 1, 0))
 
 
 def test_arguments_and_configuration_become_plain() -> None:
-    simpler = [story.program for story in simpler_arguments(STORY)]
+    simpler = [scenario.program for scenario in simpler_arguments(SCENARIO)]
     assert simpler[0].actors[0].ops[0] == Read(0, 1)
     assert simpler[1].actors[2].ops[0] == ClearFlushYoung(2, 0, 1)
     assert simpler[2].actors[3].ops[0] == GetLog(3, 0)
-    configs = [story.program.config for story in simpler_configurations(STORY)]
+    configs = [scenario.program.config for scenario in simpler_configurations(SCENARIO)]
     assert any(not config.manual_protect for config in configs)
     assert any(config.backing == ("anon", "anon") for config in configs)
     assert any(config.slots == (SlotConfig(0, 4, 0),) for config in configs)
@@ -206,7 +208,7 @@ def test_a_program_that_would_be_impossible_is_no_candidate() -> None:
     nested = Program(Config(vcpus=1, nested=True), (Actor("vcpu", (Nested(0),)),)).check()
     minimizer = Minimizer(Comparison(OLD, NEW, "old"), always)
     impossible = Program(Config(vcpus=1), nested.actors)
-    assert not minimizer.consider(Story(impossible, ()))
+    assert not minimizer.consider(Scenario(impossible, ()))
     assert minimizer.executions == 0
 
 

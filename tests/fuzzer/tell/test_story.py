@@ -10,7 +10,7 @@ from fuzzer.found import Found
 from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.shows import shows
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program import ops
 from fuzzer.program.ops import Operation, Read, Write
 from fuzzer.program.profile import PROFILES
@@ -35,7 +35,7 @@ from reference_mmu.x86.points import FAULT_ENTER, FAULT_PFN
 # Kernel bug 219588: a read fault gets its page while it may not be mapped writable, a write fault of another vCPU maps
 # it writable, then the reader installs its read-only SPTE over the writable one without a flush.
 PROGRAM = Program(Config(), (Actor("vcpu", (Read(0, 5, upgrade_fails=True),)), Actor("vcpu", (Write(1, 5),))))
-RACE = Story(PROGRAM, (Switch(0, FAULT_PFN, 1, 1),))
+RACE = Scenario(PROGRAM, (Switch(0, FAULT_PFN, 1, 1),))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_who_leads_changes_neither_column() -> None:
 
 def test_watching_changes_nothing(found: list[Found]) -> None:
     for reproducer in reproducers(found):
-        telling = tell(reproducer.comparison(), reproducer.story())
+        telling = tell(reproducer.comparison(), reproducer.scenario())
         check = recheck(reproducer, telling.outcome)
         assert trace_digest(telling.outcome) == trace_digest(reproducer.run()) == reproducer.digest
         assert check.reproduced()
@@ -93,7 +93,7 @@ def test_watching_changes_nothing(found: list[Found]) -> None:
 def test_every_finding_can_be_seen_in_its_story(found: list[Found]) -> None:
     assert len(found) > 10
     for reproducer in reproducers(found):
-        rows = tell(patches_alone(reproducer), reproducer.story()).rows
+        rows = tell(patches_alone(reproducer), reproducer.scenario()).rows
         assert first_difference(rows) >= 0, reproducer.signature
 
 
