@@ -14,7 +14,8 @@ from reference_mmu.config import Backing
 # Which operations the generator draws by a weight that they share, each in its own way. What is in none of these rows
 # needs a weight of its own, see Profile.added.
 DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
-    "vcpu_ops": (ops.Read, ops.Write),
+    "reads": (ops.Read,),
+    "writes": (ops.Write,),
     "prefetch": (ops.Prefetch,),
     "nested": (ops.Nested,),
     "guest_tables": (ops.WritePte, ops.Invlpg, ops.LoadCr3),
@@ -49,6 +50,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "ept-noad",
         "npt",
     )
+    reads: int = 12  # of a vCPU, beside writes, prefetch and nested
+    writes: int = 12
     aging: int = 4
     invalidation: int = 4
     logging: int = 6
@@ -191,6 +194,8 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=3,
             third_vcpu=2,
             vcpu_ops=6,
+            reads=9,
+            writes=6,
             guest_tables=12,
         ),
         Profile(
@@ -207,6 +212,8 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=2,
             third_vcpu=2,
             vcpu_ops=6,
+            reads=9,
+            writes=6,
             guest_tables=6,
             guest_roots=2,
         ),

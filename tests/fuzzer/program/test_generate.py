@@ -6,12 +6,13 @@ from collections import Counter
 import msgspec
 import pytest
 
+from fuzzer.program.generate import _BLOCK_PAGES as BLOCK_PAGES
 from fuzzer.program.generate import generate
 from fuzzer.program.ops import ALL_KINDS, Invlpg, LoadCr3, Nested, Operation, Untrack, WritePte, ZapRange, tag
 from fuzzer.program.profile import DRAWN_BY, PROFILES, Profile, check_weights
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
-from reference_mmu.config import ConfigError
+from reference_mmu.config import Config, ConfigError
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -172,7 +173,7 @@ def test_the_words_of_an_operation_without_a_weight(monkeypatch: pytest.MonkeyPa
     check_weights()
 
 
-@pytest.mark.parametrize("weight", [weight for weight in DRAWN_BY if weight != "vcpu_ops"])
+@pytest.mark.parametrize("weight", DRAWN_BY)
 def test_the_operations_of_a_weight_go_with_it(weight: str) -> None:
     """All of them, and no others."""
     profile = PROFILES["guest-tables"] if weight == "guest_tables" else PROFILES["mixed"]
@@ -187,3 +188,9 @@ def test_streams_of_a_seed_are_apart() -> None:
     names = ("profile", "strategy", "schedule", "attribution", "mutants", "noise", "added share", "added migrate")
     assert len({stream(7, name) for name in names} | {7}) == len(names) + 1
     assert stream(7, "added share") == stream(7, "added share")
+
+
+def test_a_block_is_a_huge_page_of_the_usual_machine() -> None:
+    assert 1 << Config().bits == BLOCK_PAGES
+    sizes = {len(generate(seed, PROFILES["tdp"]).config.backing) for seed in range(50)}
+    assert sizes == {2, 3}
