@@ -134,7 +134,7 @@ def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) ->
     """Possible programs, in which everything else is as it was: as if somebody had put operations between the others.
     The profile has every machine and every actor."""
     for profile in (PROFILES["mixed"], PROFILES["guest-tables"]):
-        alone = msgspec.structs.replace(profile, mixes=())
+        alone = msgspec.structs.replace(profile, mixes=(), added=())
         added = with_weight(alone, tag(kind), 6)
         found = 0
         for seed in range(100):
@@ -148,7 +148,7 @@ def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) ->
 
 def test_two_added_kinds_do_not_know_of_each_other() -> None:
     """The operations of one are the same whether there is the other or not."""
-    plain = msgspec.structs.replace(PROFILES["mixed"], mixes=(), tracking=0)
+    plain = msgspec.structs.replace(PROFILES["mixed"], mixes=(), tracking=0, added=())
     one, both = with_weight(plain, "nested", 6), with_weight(with_weight(plain, "prefetch", 6), "nested", 6)
     for seed in range(100):
         rest = iter(without_uids(generate(seed, both)))
@@ -177,7 +177,7 @@ def test_the_words_of_an_operation_without_a_weight(monkeypatch: pytest.MonkeyPa
 def test_the_operations_of_a_weight_go_with_it(weight: str) -> None:
     """All of them, and no others."""
     profile = PROFILES["guest-tables"] if weight == "guest_tables" else PROFILES["mixed"]
-    all_there = msgspec.structs.replace(profile, mixes=(), tracking=1)
+    all_there = msgspec.structs.replace(profile, mixes=(), tracking=1, added=())
     none = msgspec.structs.replace(all_there, **{weight: 0})
     with_it = set().union(*(tags_of(generate(seed, all_there)) for seed in range(1000)))
     without = set().union(*(tags_of(generate(seed, none)) for seed in range(1000)))
