@@ -22,9 +22,10 @@ from db.judgements import store_judged
 from db.liveness import WorkerRow, note_worker
 from db.minimals import Minimal, store_minimals
 from db.schema import BatchTable, FindingTable, OccurrenceTable, TaskKind
-from db.tasks import JudgeWork, Leader, MinimizeWork, Tasks
+from db.tasks import CauseHead, JudgeWork, MinimizeWork, Tasks
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
-from fuzzer.sighting import Sighting, Trace
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import Sighting
 from reference_mmu.version import model_version
 from tests.service.fleet import Fleet
 from tests.service.servers import running_servers
@@ -150,13 +151,13 @@ def perform(fleet: Fleet, tasks: Tasks, name: TaskName, seen: tuple[Sighting, ..
         judged = [caused(one.seed) for one in work.asked]
         store_judged(fleet.engine, name, [one.number for one in work.asked], judged)
     elif isinstance(work, MinimizeWork):
-        store_minimals(fleet.engine, name, [minimal(leader) for leader in work.leaders])
+        store_minimals(fleet.engine, name, [minimal(head) for head in work.heads])
     else:
         store_batch(fleet.engine, BatchResult(name.campaign, name.number, 1, len(seen), 100, 0.1, 7, ()), seen)
 
 
-def minimal(leader: Leader) -> Minimal:
-    return Minimal(leader.number, FoundFinding(leader.finding, 1, leader.seed, b"{}" * 2000), 2, 1, "d")
+def minimal(head: CauseHead) -> Minimal:
+    return Minimal(head.number, FoundFinding(head.finding, 1, head.seed, b"{}" * 2000), 2, 1, "d")
 
 
 if __name__ == "__main__":

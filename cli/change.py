@@ -24,7 +24,7 @@ _STANDARD_INPUT: Final = "-"
 _ADVICE: Final = "make it at the top of the checkout with 'git diff -- reference_mmu'"
 
 
-class Change(msgspec.Struct, frozen=True):
+class OwnChange(msgspec.Struct, frozen=True):
     """A diff that applies and loads, and what the user calls it."""
 
     name: str
@@ -69,17 +69,17 @@ def allow_option(command: _Command) -> _Command:
     )(command)
 
 
-class _ChangeType(click.ParamType[Change]):
+class _ChangeType(click.ParamType[OwnChange]):
     name = "DIFF"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Change:
-        if isinstance(value, Change):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> OwnChange:
+        if isinstance(value, OwnChange):
             return value
         require_interpreted()
         return read_change(str(value))
 
 
-def read_change(path: str) -> Change:
+def read_change(path: str) -> OwnChange:
     """Read a diff, and load the changed model once to see that it can be. Raises BadInput."""
     diff = read_diff(path)
     if not diff.strip():
@@ -94,7 +94,7 @@ def read_change(path: str) -> Change:
         raise BadInput(f"--apply {path}: {error}; {_ADVICE}") from error
     except VariantError as error:
         raise BadInput(f"--apply {path}: {error}; mend the change and try again") from error
-    return Change(name, diff)
+    return OwnChange(name, diff)
 
 
 def read_diff(path: str) -> str:

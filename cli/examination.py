@@ -28,7 +28,7 @@ DISK_BYTES_MIN: Final = 100 * 2**20
 _DISK_BYTES_GOOD: Final = 2**30
 
 
-class Health(StrEnum):
+class Rating(StrEnum):
     """How a check came out."""
 
     OK = "ok"
@@ -39,7 +39,7 @@ class Health(StrEnum):
 class Check(msgspec.Struct, frozen=True):
     """One line: what was looked at, what was seen, and what to do about it ("" if nothing)."""
 
-    health: Health
+    health: Rating
     name: str
     text: str
     step: str = ""
@@ -52,22 +52,22 @@ def examine(settings: Settings) -> Iterator[Check]:
     url = settings.database.get_secret_value()
     try:
         known = revisions(url)
-        yield Check(Health.OK, "database", database_name(url))
+        yield Check(Rating.OK, "database", database_name(url))
         if known.database is None:
-            yield Check(Health.WARNING, "migrations", "the database has no tables", "mmufuzz migrate up")
+            yield Check(Rating.WARNING, "migrations", "the database has no tables", "mmufuzz migrate up")
         elif not known.is_known():
             text = f"revision {known.database} is newer than {known.known[-1]}, the last that this version knows"
-            yield Check(Health.FAILED, "migrations", text, "update mmufuzz on this machine")
+            yield Check(Rating.FAILED, "migrations", text, "update mmufuzz on this machine")
         elif not known.is_newest():
             text = f"revision {known.database}, this version needs {known.known[-1]}"
-            yield Check(Health.WARNING, "migrations", text, "mmufuzz migrate up; workers of older versions then stop")
+            yield Check(Rating.WARNING, "migrations", text, "mmufuzz migrate up; workers of older versions then stop")
         else:
-            yield Check(Health.OK, "migrations", f"revision {known.database}, the newest")
+            yield Check(Rating.OK, "migrations", f"revision {known.database}, the newest")
         yield from clock(server(url))
         if known.is_newest():
             yield from fleet(url)
     except StoreError as error:
-        yield Check(Health.FAILED, "database", str(error), "see that it runs, and that MMUFUZZ_DATABASE names it")
+        yield Check(Rating.FAILED, "database", str(error), "see that it runs, and that MMUFUZZ_DATABASE names it")
     yield notifications(settings)
 
 
@@ -79,27 +79,27 @@ def broker() -> Check:
             told = channel.client.info()
     except (OperationalError, RedisError) as error:
         text = " ".join(str(error).split())
-        return Check(Health.FAILED, "broker", text, "see that it runs, and that MMUFUZZ_BROKER names it")
+        return Check(Rating.FAILED, "broker", text, "see that it runs, and that MMUFUZZ_BROKER names it")
     name = f"{connection.as_uri()}, version {told.get('redis_version', 'unknown')}"
     if told.get("maxmemory") and told.get("maxmemory_policy") != "noeviction":
         text = f"{name}: drops messages when its memory is full ({told['maxmemory_policy']})"
-        return Check(Health.WARNING, "broker", text, "CONFIG SET maxmemory-policy noeviction")
-    return Check(Health.OK, "broker", name)
+        return Check(Rating.WARNING, "broker", text, "CONFIG SET maxmemory-policy noeviction")
+    return Check(Rating.OK, "broker", name)
 
 
 def clock(told: Server | None) -> Iterator[Check]:
     """Do the clocks agree? Heartbeats are times of the workers' clocks; a database in a file has that of this
     machine."""
     if told is None:
-        yield Check(Health.OK, "clock", "the database is a file of this machine")
+        yield Check(Rating.OK, "clock", "the database is a file of this machine")
         return
-    yield Check(Health.OK, "server", f"PostgreSQL {told.version}, {told.bytes_total / 2**20:.0f} MiB")
+    yield Check(Rating.OK, "server", f"PostgreSQL {told.version}, {told.bytes_total / 2**20:.0f} MiB")
     skew = abs(told.skew_seconds)
     text = f"{skew:.1f} s {'behind' if told.skew_seconds > 0 else 'ahead of'} that of the database"
     if skew <= _SKEW_SECONDS_GOOD:
-        yield Check(Health.OK, "clock", f"within {_SKEW_SECONDS_GOOD:.0f} s of that of the database")
+        yield Check(Rating.OK, "clock", f"within {_SKEW_SECONDS_GOOD:.0f} s of that of the database")
     else:
-        health = Health.WARNING if skew <= SKEW_SECONDS_MAX else Health.FAILED
+        health = Rating.WARNING if skew <= SKEW_SECONDS_MAX else Rating.FAILED
         yield Check(health, "clock", text, "synchronize it (chronyd, systemd-timesyncd)")
 
 
@@ -118,22 +118,25 @@ def fleet(url: str) -> Iterator[Check]:
         slots[worker.model_version] = slots.get(worker.model_version, 0) + worker.slots
     words = ", ".join(f"model {model}: {count} slots" for model, count in sorted(slots.items()))
     if not alive:
-        yield Check(Health.WARNING, "workers", "none is alive", "mmufuzz worker")
+        yield Check(Rating.WARNING, "workers", "none is alive", "mmufuzz worker")
     elif set(slots) != {own}:
         step = "update those of another version: they refuse new campaigns"
-        yield Check(Health.WARNING, "workers", f"{words}; this is model {own}", step)
+        yield Check(Rating.WARNING, "workers", f"{words}; this is model {own}", step)
     else:
-        yield Check(Health.OK, "workers", words)
+        yield Check(Rating.OK, "workers", words)
     for campaign, model in waiting.running:
         if model not in slots:
             text = f"{campaign} waits: no live worker has model {model}"
-            yield Check(Health.WARNING, "campaign", text, "start one of that version, or stop the campaign")
+            yield Check(Rating.WARNING, "campaign", text, "start one of that version, or stop the campaign")
     for campaign, tasks in waiting.aside:
         yield Check(
-            Health.WARNING, "campaign", f"{campaign} has {tasks} tasks set aside", f"mmufuzz campaign show {campaign}"
+            Rating.WARNING,
+            "campaign",
+            f"{campaign} has {tasks} tasks set aside",
+            f"mmufuzz campaign show {campaign}",
         )
     if given_up:
-        yield Check(Health.WARNING, "webhook", f"{given_up} messages were given up", "see what the receiver answers")
+        yield Check(Rating.WARNING, "webhook", f"{given_up} messages were given up", "see what the receiver answers")
 
 
 def disk(folder: str) -> Check:
@@ -141,14 +144,14 @@ def disk(folder: str) -> Check:
     free = shutil.disk_usage(folder).free
     text = f"{free / 2**30:.1f} GiB free for scratch files"
     if free >= _DISK_BYTES_GOOD:
-        return Check(Health.OK, "disk", text)
-    return Check(Health.FAILED if free < DISK_BYTES_MIN else Health.WARNING, "disk", text, f"make room in {folder}")
+        return Check(Rating.OK, "disk", text)
+    return Check(Rating.FAILED if free < DISK_BYTES_MIN else Rating.WARNING, "disk", text, f"make room in {folder}")
 
 
 def notifications(settings: Settings) -> Check:
     """Is anybody told?"""
     if not settings.webhook_url.get_secret_value():
-        return Check(Health.OK, "webhook", "nobody is told of findings (MMUFUZZ_WEBHOOK_URL)")
+        return Check(Rating.OK, "webhook", "nobody is told of findings (MMUFUZZ_WEBHOOK_URL)")
     if settings.webhook_stopped:
-        return Check(Health.WARNING, "webhook", "is stopped", "unset MMUFUZZ_WEBHOOK_STOPPED")
-    return Check(Health.OK, "webhook", f"at most {settings.webhook_hourly_max} messages an hour")
+        return Check(Rating.WARNING, "webhook", "is stopped", "unset MMUFUZZ_WEBHOOK_STOPPED")
+    return Check(Rating.OK, "webhook", f"at most {settings.webhook_hourly_max} messages an hour")

@@ -15,10 +15,8 @@ from cli.order import Gain, Order, Part
 from cli.watchdog import Hung, watchdog
 from fuzzer.change.variant import changed_models
 from fuzzer.hunt import Hunt
-from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Models
-from fuzzer.schedule.schedulers import STRATEGIES
-from reference_mmu.changelog.semantics import parse_semantics
+from fuzzer.seed_runner import runner_of
 
 # How long a process may have counted programs that nobody has heard of.
 _REPORT_SECONDS: Final = 0.25
@@ -81,10 +79,7 @@ class Hunter:
         models = Models()
         if order.diff:
             models = msgspec.structs.replace(changed_models(order.diff), allowed=frozenset(order.allowed))
-        old, new = parse_semantics(order.old), parse_semantics(order.new)
-        strategies = order.strategies or STRATEGIES
-        profile = PROFILES[order.profile]
-        self.search = Hunt(old, new, profile, models, strategies=strategies, patience=PATIENCE)
+        self.search = Hunt(runner_of(order.search, models), patience=PATIENCE)
         self.stopped = False
         self.batch = 0
         self.counted: dict[str, int] = {}
@@ -147,18 +142,18 @@ class Hunter:
     def part(self, number: int, *, last: bool) -> Part:
         """What has come since the last part."""
         self.note()
-        now, search = time.monotonic(), self.search
+        now, ground = time.monotonic(), self.search.ground
         part = Part(
             batch=number,
-            programs=search.programs - self.programs,
-            steps=search.steps - self.steps,
+            programs=ground.programs - self.programs,
+            steps=ground.steps - self.steps,
             seconds=now - self.since,
-            coverage=tuple(search.coverage.pairs - self.points),
+            coverage=tuple(ground.coverage.pairs - self.points),
             gains=tuple(self.gains.values()),
             last=last,
             settling=self.stopped,
         )
-        self.programs, self.steps, self.since = search.programs, search.steps, now
+        self.programs, self.steps, self.since = ground.programs, ground.steps, now
         self.points.update(part.coverage)
         self.gains = {}
         return part

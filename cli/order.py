@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from fuzzer.judge.finding import Finding, FoundFinding, Natural, Seed
+from fuzzer.search_spec import SearchSpec
 
 BATCH_PROGRAMS: Final = 50
 
@@ -17,30 +18,25 @@ _DOUBLINGS: Final = 7
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A search over the seeds from `seed` on, for `programs` programs or, if 0, until it is stopped.
+    """A search over the seeds from its first on, for `programs` programs or, if 0, until it is stopped.
 
     Batch n has the seeds that follow those of batch n - 1; the first ones have `batch_programs`, later ones more.
     Process number p of `jobs` hunts the batches n with n mod jobs = p, so that the split of the
     batches does not depend on speed.
     """
 
-    old: str
-    new: str
-    profile: str
-    seed: int
+    search: SearchSpec
     programs: int
     batch_programs: int
     jobs: int
     diff: str = ""
-    """The user's change that NEW's model has; see fuzzer.change.variant.changed_models."""
+    """The user's change that NEW's model has; see fuzzer/change/variant.py."""
     allowed: tuple[str, ...] = ()
     """Effects that the user says her change may have."""
-    strategies: tuple[str, ...] | None = None
-    """Strategies, see fuzzer.schedule.schedulers, which must not be imported here (see cli.search); None for all."""
 
     def batch(self, number: int) -> range:
         """Seeds of a batch, none if it lies beyond the last program."""
-        first, size = self.seed, self.batch_programs
+        first, size = self.search.seed, self.batch_programs
         alike = _BATCHES_PER_SIZE * self.jobs
         for _ in range(_DOUBLINGS):
             if number < alike:
@@ -50,7 +46,7 @@ class Order(msgspec.Struct, frozen=True):
             size *= 2
         first += number * size
         end = first + size
-        return range(first, min(end, self.seed + self.programs) if self.programs else end)
+        return range(first, min(end, self.search.seed + self.programs) if self.programs else end)
 
 
 class Gain(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 
 from cli.tally import Tallied, Tally
 from fuzzer.judge.finding import Verdict
+from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.patches import PATCHES
 
 FAILURES: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
@@ -47,22 +48,17 @@ class ReportedFinding(msgspec.Struct, frozen=True):
     """Is its story the smallest there is?"""
 
 
-class RunReport(msgspec.Struct, frozen=True):
-    """The JSON of `run`."""
+class RunReport(SearchSpec, frozen=True, kw_only=True):
+    """The JSON of `run`: the search, spelled out, and what came of it."""
 
     programs: int
     steps: int
     seconds: float
-    seed: int
     core: str
     verdicts: dict[str, int]
     findings: tuple[ReportedFinding, ...]
     coverage: int
     jobs: int
-    profile: str
-    old: str
-    new: str
-    strategies: tuple[str, ...]
     campaign: int
     database: str
     change: str

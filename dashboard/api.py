@@ -17,7 +17,7 @@ from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt
 from db.campaigns import CampaignRow
 from db.fleets import FleetPlan
 from db.growth import Growth, growth
-from db.listing import PAGE_MAX, Number, Page
+from db.listing import PAGE_MAX, FindingsPage, Number
 from db.pace import pace
 from db.replays import ReplayRow
 from db.schema import Level
@@ -26,7 +26,7 @@ from db.tokens import Token
 from fuzzer.change.listed_patch import ListedPatch
 from fuzzer.judge.finding import Occurrence
 from fuzzer.tell.export.forms import FORMS
-from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.inevitable import Chances
 
 PREFIX: Final = "/api/v1"
@@ -228,7 +228,7 @@ def campaign_zip(request: Request, service: Services, visitor: Reader, campaign:
     return streamed(request, rows, pieces, "application/zip", f"findings-{campaign}.zip")
 
 
-@api.get("/findings", responses=shows(Page))
+@api.get("/findings", responses=shows(FindingsPage))
 def findings(request: Request, service: Services, visitor: Reader, filters: FindingFilters) -> Response:
     """Findings, filtered and sorted; the answer's cursor asks for the next page."""
     return json_answer(request, filters.page(service))
@@ -245,7 +245,7 @@ def finding(
     return json_answer(request, FindingAnswer(row, tuple(reasons(row.finding)), tuple(seen), forms))
 
 
-@api.get("/findings/{campaign}/{signature}/trace", responses=shows(Trace))
+@api.get("/findings/{campaign}/{signature}/trace", responses=shows(ReplayDocument))
 def finding_trace(
     request: Request, service: Services, visitor: Reader, campaign: CampaignNumber, signature: Signature
 ) -> Response:
@@ -342,7 +342,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
     return json_answer(request, row)
 
 
-@api.get("/replays/{receipt}/trace", responses=shows(Trace))
+@api.get("/replays/{receipt}/trace", responses=shows(ReplayDocument))
 def replay_trace(request: Request, service: Services, visitor: Reader, receipt: Receipt) -> Response:
     """What the replay gave; its `recheck` says whether the finding shows, also if it does not."""
     encoded = service.replays.trace(receipt)

@@ -8,7 +8,7 @@ from fastapi import Depends, Query
 from pydantic import BeforeValidator, Field
 
 from dashboard.service import Services
-from db.listing import PAGE_MAX, Page, Sort, Wanted
+from db.listing import PAGE_MAX, FindingsPage, Sort, Wanted
 from db.schema import FindingState
 from fuzzer.judge.finding import Verdict
 
@@ -33,7 +33,7 @@ class Filters(NamedTuple):
     cursor: str | None
     days: float | None
 
-    def page(self, service: Services) -> Page:
+    def page(self, service: Services) -> FindingsPage:
         return service.listing.page(self.wanted, self.sort, self.limit, self.cursor)
 
     def query(self) -> dict[str, str]:

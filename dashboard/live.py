@@ -10,10 +10,10 @@ from dashboard.access import NotSignedIn, Reader, guard_of
 from dashboard.answers import json_answer
 from dashboard.api import PREFIX, shows, tells
 from dashboard.pages import part
-from dashboard.progress import Overview, Progress, has_ended
+from dashboard.progress import CampaignProgress, Overview, has_ended
 from dashboard.service import CampaignNumber, NotFound, Services
 from dashboard.snapshots import Snapshots
-from dashboard.streams import Streams, Told
+from dashboard.streams import StreamEvent, Streams
 from db.session import StoreError
 
 live = APIRouter(include_in_schema=False)
@@ -26,7 +26,7 @@ def overview(request: Request, service: Services, visitor: Reader) -> Response:
     return json_answer(request, service.overview())
 
 
-@live_api.get("/campaigns/{campaign}/progress", responses=shows(Progress))
+@live_api.get("/campaigns/{campaign}/progress", responses=shows(CampaignProgress))
 def campaign_progress(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """How far a campaign is, what it found, and when it will have ended."""
     return json_answer(request, service.progress(service.campaign(campaign)))
@@ -35,25 +35,25 @@ def campaign_progress(request: Request, service: Services, visitor: Reader, camp
 @live_api.get("/overview/events", responses=tells(Overview))
 def overview_events(request: Request, service: Services, visitor: Reader) -> Response:
     """The overview whenever it changed, as event `progress`."""
-    return _stream(request, "overview", lambda: Told(_json(service.overview()), False))
+    return _stream(request, "overview", lambda: StreamEvent(_json(service.overview()), False))
 
 
-@live_api.get("/campaigns/{campaign}/events", responses=tells(Progress))
+@live_api.get("/campaigns/{campaign}/events", responses=tells(CampaignProgress))
 def campaign_events(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     """The progress of a campaign whenever it changed, as event `progress`; then `end` when the campaign has ended."""
     service.campaign(campaign)
 
-    def tell() -> Told:
+    def tell() -> StreamEvent:
         told = service.progress(service.campaign(campaign))
-        return Told(_json(told), has_ended(told))
+        return StreamEvent(_json(told), has_ended(told))
 
     return _stream(request, f"campaign {campaign}", tell)
 
 
 @live.get("/events")
 def overview_parts(request: Request, service: Services, visitor: Reader) -> Response:
-    def tell() -> Told:
-        return Told(part("_overview.html", now=service.now(), overview=service.overview()), False)
+    def tell() -> StreamEvent:
+        return StreamEvent(part("_overview.html", now=service.now(), overview=service.overview()), False)
 
     return _stream(request, "overview part", tell)
 
@@ -62,9 +62,9 @@ def overview_parts(request: Request, service: Services, visitor: Reader) -> Resp
 def campaign_parts(request: Request, service: Services, visitor: Reader, campaign: CampaignNumber) -> Response:
     service.campaign(campaign)
 
-    def tell() -> Told:
+    def tell() -> StreamEvent:
         told = service.progress(service.campaign(campaign))
-        return Told(part("_progress.html", now=service.now(), progress=told), has_ended(told))
+        return StreamEvent(part("_progress.html", now=service.now(), progress=told), has_ended(told))
 
     return _stream(request, f"campaign part {campaign}", tell)
 
@@ -73,21 +73,21 @@ def _json(content: object) -> str:
     return msgspec.json.encode(content).decode()
 
 
-def _stream(request: Request, key: str, tell: Callable[[], Told]) -> Response:
+def _stream(request: Request, key: str, tell: Callable[[], StreamEvent]) -> Response:
     """A stream of events that all listeners share; it ends for this one when its token is revoked."""
     streams, snapshots = request.app.state.streams, request.app.state.snapshots
     assert isinstance(streams, Streams)
     assert isinstance(snapshots, Snapshots)
 
-    def tell_listener() -> Told:
+    def tell_listener() -> StreamEvent:
         try:
             guard_of(request).visitor(request)
             told = snapshots.get(key, tell)
-            assert isinstance(told, Told)
+            assert isinstance(told, StreamEvent)
         except (NotSignedIn, NotFound):
-            return Told(None, True)
+            return StreamEvent(None, True)
         except StoreError:
-            return Told(None, False)  # the database may come back
+            return StreamEvent(None, False)  # the database may come back
         return told
 
     return streams.stream(request, tell_listener)

@@ -25,7 +25,7 @@ from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.one_program import Searched
 from fuzzer.program.words import program_words
 from fuzzer.tell.export.forms import FORMS
-from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.two_columns import headline
 from reference_mmu.changelog.patches import PATCHES
 
@@ -260,7 +260,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
     if row is None:
         raise NotFound(f"no replay {receipt}")
     encoded = service.replays.trace(receipt) if row.state is ReplayState.DONE else None
-    trace = None if encoded is None else msgspec.json.decode(encoded, type=Trace)
+    trace = None if encoded is None else msgspec.json.decode(encoded, type=ReplayDocument)
     found = service.replays.report(receipt)
     report = None if found is None else msgspec.json.decode(found, type=Searched)
     shown = replay_values(trace.reproducer if trace else None, trace, "")

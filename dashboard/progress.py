@@ -14,7 +14,7 @@ from db.schema import CampaignState
 from workers.waiting import waiting_words
 
 
-class Progress(msgspec.Struct, frozen=True):
+class CampaignProgress(msgspec.Struct, frozen=True):
     """A campaign now."""
 
     health: Health
@@ -38,7 +38,7 @@ class Progress(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """Everything at a glance: the campaign that was started last, of the running ones if there are any."""
 
-    progress: Progress | None
+    progress: CampaignProgress | None
     running: int
     """Campaigns that are running."""
     workers: int
@@ -48,7 +48,7 @@ class Overview(msgspec.Struct, frozen=True):
     """How many findings of all campaigns have each verdict."""
 
 
-def progress(campaign: CampaignRow, pace: Pace, fleet: FleetStatus | None, now: datetime) -> Progress:
+def progress(campaign: CampaignRow, pace: Pace, fleet: FleetStatus | None, now: datetime) -> CampaignProgress:
     """`fleet` is None for a search by one 'mmufuzz run'."""
     told = health(campaign, pace, now)
     ran = fleet.ran_seconds if fleet else max(0.0, (now - campaign.created_at).total_seconds())
@@ -60,7 +60,7 @@ def progress(campaign: CampaignRow, pace: Pace, fleet: FleetStatus | None, now: 
     if campaign.budget_seconds is not None:
         shares.append(ran / campaign.budget_seconds)
         lefts.append(max(0.0, campaign.budget_seconds - ran))
-    return Progress(
+    return CampaignProgress(
         health=told,
         verdicts=pace.verdicts,
         share=min(1.0, max(shares)) if shares else None,
@@ -73,5 +73,5 @@ def progress(campaign: CampaignRow, pace: Pace, fleet: FleetStatus | None, now: 
     )
 
 
-def has_ended(told: Progress) -> bool:
+def has_ended(told: CampaignProgress) -> bool:
     return told.health.state in (CampaignState.FINISHED, CampaignState.STOPPED)

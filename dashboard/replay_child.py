@@ -41,9 +41,9 @@ def limit(cpu_seconds: int, megabytes: int) -> None:
 
 def trace(body: bytes, cpu_seconds: int) -> bytes:
     """A reproducer, replayed."""
-    from fuzzer.tell.export.trace_json import encode_trace, make_trace
+    from fuzzer.tell.export.trace_json import encode_document, make_document
 
-    return encode_trace(make_trace(_reproducer(body)))
+    return encode_document(make_document(_reproducer(body)))
 
 
 def chances(body: bytes, cpu_seconds: int) -> bytes:

@@ -10,7 +10,7 @@ from dashboard.service import Service
 from db.replays import TooManyWaiting
 from fuzzer.program.words import program_words, switch_words
 from fuzzer.reproducer import Reproducer, ReproducerError, decode_reproducer
-from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import ReplayDocument
 
 _NO_CHANCES: Final[dict[str, Any]] = {
     "chances": None,
@@ -39,10 +39,10 @@ def replayed(service: Service, body: bytes) -> dict[str, Any]:
         return replay_values(reproducer, None, str(error))
     except TooManyWaiting:
         encoded = None  # the page asks again, and there may be room then
-    return replay_values(reproducer, None if encoded is None else msgspec.json.decode(encoded, type=Trace), "")
+    return replay_values(reproducer, None if encoded is None else msgspec.json.decode(encoded, type=ReplayDocument), "")
 
 
-def replay_values(reproducer: Reproducer | None, trace: Trace | None, problem: str) -> dict[str, Any]:
+def replay_values(reproducer: Reproducer | None, trace: ReplayDocument | None, problem: str) -> dict[str, Any]:
     """`problem`: why there is no trace and will be none."""
     return {
         "reproducer": reproducer,

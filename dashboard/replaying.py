@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from db.replays import TooManyWaiting
-from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import ReplayDocument
 
 WAITING_MAX: Final = 16
 """How many jobs of each kind there may be, those that run included; also how many requests may wait for one."""
@@ -57,9 +57,9 @@ class Replayer:
         self._results: OrderedDict[_Key, Future[bytes]] = OrderedDict()
         self._closed = False
 
-    def trace(self, body: bytes) -> Trace:
+    def trace(self, body: bytes) -> ReplayDocument:
         """The decoded trace; waits for it. Raises ReplayFailed and TooManyWaiting."""
-        return msgspec.json.decode(self.encoded_trace(body), type=Trace)
+        return msgspec.json.decode(self.encoded_trace(body), type=ReplayDocument)
 
     def encoded_trace(self, body: bytes) -> bytes:
         """The trace as JSON, see fuzzer.tell.export.trace_json; waits for it. Raises ReplayFailed and

@@ -14,10 +14,10 @@ from dashboard.pages import render
 from dashboard.reasons import MEANING, reasons
 from dashboard.replayed import replayed
 from dashboard.service import NotFound, Receipt, Service, Services
-from fuzzer.one_program import Searched, Shown
+from fuzzer.one_program import Searched, ShownBug
 from fuzzer.reproducer import Reproducer, encode_reproducer
 from fuzzer.tell.export.forms import FORMS
-from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.two_columns import headline
 
 searched = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -35,7 +35,7 @@ def _report(service: Service, receipt: str) -> bytes:
     return encoded
 
 
-def _shown(service: Service, receipt: str, place: int) -> tuple[Shown, Reproducer]:
+def _shown(service: Service, receipt: str, place: int) -> tuple[ShownBug, Reproducer]:
     """Raises NotFound."""
     shown = msgspec.json.decode(_report(service, receipt), type=Searched).shown[place - 1 : place]
     if not shown or shown[0].reproducer is None:
@@ -49,7 +49,7 @@ def report(request: Request, service: Services, visitor: Reader, receipt: Receip
     return answer(request, _report(service, receipt), "application/json")
 
 
-@searched_api.get("/findings/{place}/trace", responses=shows(Trace))
+@searched_api.get("/findings/{place}/trace", responses=shows(ReplayDocument))
 def shown_trace(request: Request, service: Services, visitor: Reader, receipt: Receipt, place: Place) -> Response:
     """A finding of the report, replayed: every step with the state of both models."""
     _, reproducer = _shown(service, receipt, place)

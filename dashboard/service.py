@@ -8,7 +8,7 @@ from typing import Annotated, Final, NamedTuple
 from fastapi import Depends, Path, Request
 from sqlalchemy import Engine
 
-from dashboard.progress import Overview, Progress, progress
+from dashboard.progress import CampaignProgress, Overview, progress
 from dashboard.replaying import Replayer
 from dashboard.resampling import Resampling
 from dashboard.uploads import Uploads
@@ -74,7 +74,7 @@ class Service(NamedTuple):
         except NoFleet:
             return None
 
-    def progress(self, campaign: CampaignRow) -> Progress:
+    def progress(self, campaign: CampaignRow) -> CampaignProgress:
         """How far a campaign is."""
         return progress(campaign, pace(self.engine, campaign.id), self.fleet(campaign.id), self.now())
 

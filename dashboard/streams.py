@@ -29,7 +29,7 @@ class TooManyStreams(Exception):
     """No more listeners are taken; the message is one line."""
 
 
-class Told(NamedTuple):
+class StreamEvent(NamedTuple):
     """What a listener is told, None if there is nothing to tell this time. `last`: there will be nothing more."""
 
     data: str | None
@@ -48,7 +48,7 @@ class Streams:
         """End all streams, and those that are begun from now on after their first event."""
         self._closing.set()
 
-    def stream(self, request: Request, tell: Callable[[], Told]) -> StreamingResponse:
+    def stream(self, request: Request, tell: Callable[[], StreamEvent]) -> StreamingResponse:
         """An answer that goes on. `tell` is called in a thread, again and again."""
         return _Stream(self, request, tell)
 
@@ -64,7 +64,7 @@ class Streams:
             self._listeners[address] -= 1
             self._listeners += Counter()  # drops those at zero
 
-    async def events(self, tell: Callable[[], Told]) -> AsyncIterator[str]:
+    async def events(self, tell: Callable[[], StreamEvent]) -> AsyncIterator[str]:
         """The text of a stream."""
         before: str | None = None
         said_at = time.monotonic()
@@ -91,7 +91,7 @@ class Streams:
 class _Stream(StreamingResponse):
     """Takes a listener's place before headers are sent, so that a full house is still answered by its own status."""
 
-    def __init__(self, streams: Streams, request: Request, tell: Callable[[], Told]) -> None:
+    def __init__(self, streams: Streams, request: Request, tell: Callable[[], StreamEvent]) -> None:
         super().__init__(streams.events(tell), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         self._streams = streams
         self._address = request.client.host if request.client else "unknown"

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, insert, select
 
 from db.schema import CampaignState, CampaignTable, FleetTable
 from db.session import StoreError
+from fuzzer.search_spec import SearchSpec
+from reference_mmu.version import model_version
 
 _TEXT_CHARS_MAX: Final = 4096
 
@@ -18,7 +20,8 @@ class NoCampaign(StoreError):
 
 
 class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
-    """What a campaign compares, from where it searches and until when.  Texts are one line each and not empty."""
+    """What a campaign compares, from where it searches and until when, as columns; `search` says the first of these
+    as everybody else does.  Texts are one line each and not empty."""
 
     name: str
     old_spec: str
@@ -29,7 +32,34 @@ class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
     budget_seconds: float | None = None
     budget_programs: int | None = None
     strategies: tuple[str, ...] | None = None
-    """Strategies, see fuzzer.schedule.schedulers; None for all there are."""
+
+    @property
+    def search(self) -> SearchSpec:
+        """What it searches."""
+        return SearchSpec(
+            old=self.old_spec,
+            new=self.new_spec,
+            profile=self.profile,
+            seed=self.seed_first,
+            strategies=self.strategies,
+        )
+
+
+def new_campaign(
+    search: SearchSpec, *, name: str, budget_seconds: float | None = None, budget_programs: int | None = None
+) -> NewCampaign:
+    """A campaign that searches this with the model of this process."""
+    return NewCampaign(
+        name=name,
+        old_spec=search.old,
+        new_spec=search.new,
+        profile=search.profile,
+        seed_first=search.seed,
+        model_version=model_version(),
+        budget_seconds=budget_seconds,
+        budget_programs=budget_programs,
+        strategies=search.strategies,
+    )
 
 
 class CampaignRow(NewCampaign, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ FINDING_FIELDS: Final = tuple(name for name in Finding.__struct_fields__ if name
 _SHOWN: Final = (*FINDING_FIELDS, "severity", "first_seed")
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Showing(msgspec.Struct, frozen=True):
     """Programs of one batch that showed a finding, and the first of them."""
 
     batch: int
@@ -80,7 +80,7 @@ def stored_signatures(connection: Connection, campaign: int, signatures: Iterabl
     return set(connection.execute(select(FindingTable.signature).where(stored)).scalars())
 
 
-def count_shown(connection: Connection, shown: Mapping[int, Iterable[Shown]], now: datetime) -> None:
+def count_shown(connection: Connection, shown: Mapping[int, Iterable[Showing]], now: datetime) -> None:
     """Count programs of some batches, for each finding at most one Shown a batch; note the occurrences.
 
     The findings, by id, have rows.
@@ -108,7 +108,7 @@ def count_shown(connection: Connection, shown: Mapping[int, Iterable[Shown]], no
     _note_occurrences(connection, fresh)
 
 
-def _noted(connection: Connection, shown: Mapping[int, Mapping[int, Shown]]) -> dict[tuple[int, int], Any]:
+def _noted(connection: Connection, shown: Mapping[int, Mapping[int, Showing]]) -> dict[tuple[int, int], Any]:
     """Occurrences that are there: two judgements can come out as the same bug, whose batch counts once."""
     table = OccurrenceTable
     batches = {batch for some in shown.values() for batch in some}
@@ -129,7 +129,7 @@ def _add_counts(connection: Connection, counts: Mapping[int, tuple[int, int]], n
     connection.execute(update(FindingTable).where(FindingTable.id == bindparam("finding")).values(values), rows)
 
 
-def _note_occurrences(connection: Connection, fresh: Mapping[int, Sequence[Shown]]) -> None:
+def _note_occurrences(connection: Connection, fresh: Mapping[int, Sequence[Showing]]) -> None:
     """Note batches that were just counted at their findings, as far as there is room."""
     query = select(FindingTable.id, FindingTable.batches).where(FindingTable.id.in_(fresh))
     rows = [

@@ -10,7 +10,7 @@ from db.campaigns import check_campaign
 from db.schema import TraceTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
-from fuzzer.sighting import Trace
+from fuzzer.judge.seen import Trace
 
 
 def store_glimpses(

@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from db.campaigns import check_campaign, lock_fleet
-from db.findings import Shown, count_shown
+from db.findings import Showing, count_shown
 from db.groups import close_group, grouped
 from db.handout import TaskName, new_task
 from db.minimals import attach, keep_unminimized
@@ -37,7 +37,8 @@ from db.schema import (
 from db.session import transaction
 from fuzzer.judge.docket import is_judged
 from fuzzer.judge.finding import Finding
-from fuzzer.sighting import Trace, cause_name
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import cause_name
 
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100
@@ -243,7 +244,7 @@ def _count(connection: Connection, batch: int, shown: dict[_Judge, list[int]], n
         else:
             one = {"judgement_id": judge.judgement, "batch_id": batch, "program_seed": min(seeds), "count": len(seeds)}
             pending.append(one)
-    count_shown(connection, {f: [Shown(batch, min(seeds), len(seeds))] for f, seeds in findings.items()}, now)
+    count_shown(connection, {f: [Showing(batch, min(seeds), len(seeds))] for f, seeds in findings.items()}, now)
     if pending:
         connection.execute(insert(PendingOccurrenceTable), pending)
 

@@ -79,7 +79,7 @@ class ListedRow(msgspec.Struct, frozen=True):
     preemptions: int | None
 
 
-class Page(msgspec.Struct, frozen=True):
+class FindingsPage(msgspec.Struct, frozen=True):
     """Some rows, how many there are in all, and the cursor of the next page, None on the last."""
 
     rows: tuple[ListedRow, ...]
@@ -101,7 +101,7 @@ class Listing:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def page(self, wanted: Wanted, sort: Sort, limit: int, cursor: str | None) -> Page:
+    def page(self, wanted: Wanted, sort: Sort, limit: int, cursor: str | None) -> FindingsPage:
         """At most `limit` findings behind `cursor`.  Raises BadCursor."""
         order = _ORDER[sort]
         query = _narrowed(_select_rows(), wanted)
@@ -118,7 +118,7 @@ class Listing:
             total = connection.execute(count).scalar_one()
         rows = tuple(msgspec.convert(dict(row), ListedRow) for row in found[:limit])
         last = _encode(tuple(getattr(rows[-1], column.key) for column in order)) if len(found) > limit else None
-        return Page(rows, total, last)
+        return FindingsPage(rows, total, last)
 
     def by_what(self) -> list[Number]:
         """Every invariant and effect that was found, by name."""

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from db.campaigns import check_campaign, lock_fleet
-from db.findings import Shown, check_size, count_shown, keep_better, show_findings, stored_signatures
+from db.findings import Showing, check_size, count_shown, keep_better, show_findings, stored_signatures
 from db.groups import close_group, is_to_do
 from db.handout import TaskName
 from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable, TaskKind
@@ -77,11 +77,11 @@ def attach(connection: Connection, judgements: Mapping[int, Sequence[int]], now:
         .where(pending.judgement_id.in_(finding_of))
         .order_by(BatchTable.number)
     )
-    shown: dict[int, dict[int, Shown]] = {finding: {} for finding in judgements}
+    shown: dict[int, dict[int, Showing]] = {finding: {} for finding in judgements}
     for judgement, batch, seed, count in connection.execute(query):
         some = shown[finding_of[judgement]]
-        before = some.get(batch, Shown(batch, seed, 0))
-        some[batch] = Shown(batch, min(before.program_seed, seed), before.count + count)
+        before = some.get(batch, Showing(batch, seed, 0))
+        some[batch] = Showing(batch, min(before.program_seed, seed), before.count + count)
     count_shown(connection, {finding: some.values() for finding, some in shown.items()}, now)
     connection.execute(delete(pending).where(pending.judgement_id.in_(finding_of)))
     this = update(JudgementTable).where(JudgementTable.id == bindparam("judgement"))

@@ -30,7 +30,7 @@ _ERROR_CHARS_MAX: Final = 500
 _HOUR: Final = timedelta(hours=1)
 
 
-class Told(msgspec.Struct, frozen=True):
+class Announcement(msgspec.Struct, frozen=True):
     """The JSON that is sent: the first finding of a signature."""
 
     event: str
@@ -127,7 +127,7 @@ def note_findings(connection: Connection, campaign: int, found: Iterable[FoundFi
         target = merged_into(connection, name)
         if target is not None and _is_noted(connection, target):
             continue
-        told = Told("first finding", campaign, name, one.first_seed, now, one.finding)
+        told = Announcement("first finding", campaign, name, one.first_seed, now, one.finding)
         statement = upsert(connection, NotificationTable).values(
             signature=name,
             body=msgspec.json.encode(told).decode(),

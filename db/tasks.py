@@ -14,7 +14,7 @@ from db.handout import TaskName, is_task
 from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskState, TaskTable, TraceTable
 from db.session import StoreError, transaction, utc_now
 from fuzzer.judge.finding import Finding
-from fuzzer.sighting import Trace
+from fuzzer.judge.seen import Trace
 
 # A task that a dozen workers began and none finished is what kills them.
 STARTS_MAX: Final = 12
@@ -53,7 +53,7 @@ class JudgeWork(Begun, frozen=True):
     asked: tuple[Asked, ...]
 
 
-class Leader(msgspec.Struct, frozen=True):
+class CauseHead(msgspec.Struct, frozen=True):
     """A judgement by number that is to be minimized: its program, what that shows, and what it was judged to be."""
 
     number: int
@@ -65,7 +65,7 @@ class Leader(msgspec.Struct, frozen=True):
 class MinimizeWork(Begun, frozen=True):
     """Find the smallest story of each of these."""
 
-    leaders: tuple[Leader, ...]
+    heads: tuple[CauseHead, ...]
 
 
 Work = BatchWork | JudgeWork | MinimizeWork
@@ -195,8 +195,8 @@ def _work(connection: Connection, name: TaskName, begun: Begun) -> Work:
         return JudgeWork(*common, asked)
     findings = (msgspec.convert(row.finding, Finding) for row in rows)
     pairs = zip(asked, findings, strict=True)
-    leaders = (Leader(one.number, one.seed, one.trace, finding) for one, finding in pairs)
-    return MinimizeWork(*common, tuple(leaders))
+    heads = (CauseHead(one.number, one.seed, one.trace, finding) for one, finding in pairs)
+    return MinimizeWork(*common, tuple(heads))
 
 
 def batch_seeds(campaign: CampaignRow, size: int, number: int) -> range:

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, select
 
 from db.schema import JudgementTable, TraceTable
-from fuzzer.sighting import Trace
+from fuzzer.judge.seen import Trace
 
 
 class TraceRow(msgspec.Struct, frozen=True):

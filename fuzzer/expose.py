@@ -12,9 +12,11 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
+from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.prove.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, Patch, closure, unknown_patch
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.x86.shadow_mmu.mmu_spte import mmu_spte_update_needs_flush
@@ -75,7 +77,8 @@ def expose_steps(patch_id: str, first_seed: int = 0) -> Iterator[Exposure]:
     before, after = Semantics(on - {patch_id}), Semantics(on)
     if patch.level == "function":
         return iter((expose_function(patch, before, after),))
-    return search(patch_id, Hunt(before, after, PROFILE_OF.get(patch_id, PROFILES["mixed"])), first_seed)
+    runner = SeedRunner(before, after, PROFILE_OF.get(patch_id, PROFILES["mixed"]))
+    return search(patch_id, Hunt(runner), first_seed)
 
 
 def search(patch_id: str, hunt: Hunt, first_seed: int) -> Iterator[Exposure]:
@@ -83,9 +86,9 @@ def search(patch_id: str, hunt: Hunt, first_seed: int) -> Iterator[Exposure]:
     for seed in count(first_seed):
         found = [f for f in hunt.one(seed) if f.finding.patches == (patch_id,) and f.reproducer is not None]
         if found:
-            yield exposure(patch_id, hunt.programs, found)
+            yield exposure(patch_id, hunt.ground.programs, found)
             return
-        yield Exposure(patch_id, False, "system", hunt.programs)
+        yield Exposure(patch_id, False, "system", hunt.ground.programs)
 
 
 def exposure(patch_id: str, programs: int, found: list[Found]) -> Exposure:

@@ -58,7 +58,7 @@ class Costs(msgspec.Struct, frozen=True):
     table_us: float = _TABLE_US
 
 
-class Side(msgspec.Struct, frozen=True):
+class ZapCounts(msgspec.Struct, frozen=True):
     """What one semantics did: remote flushes, yields of mmu_lock, page tables zapped."""
 
     semantics: str
@@ -76,7 +76,7 @@ def resched_every(tables: int, yields: int = YIELDS) -> int:
     return max(1, (tables - 1) // yields) if yields else 0
 
 
-def zap_collapsible(semantics: Semantics, tables: int, every: int) -> Side:
+def zap_collapsible(semantics: Semantics, tables: int, every: int) -> ZapCounts:
     """Build the workload and switch dirty logging off: need_resched() is true after every `every` page tables (0:
     never). Memory: 5 KiB per page table."""
     m = make_machine(semantics, tables)
@@ -90,7 +90,7 @@ def zap_collapsible(semantics: Semantics, tables: int, every: int) -> Side:
     m.resched_every = every
     yields = count_point(disable_dirty_log(m, 0), COLLAPSE_RELOCK)
     flushes = m.observed.events(0).count(int(EV_FLUSH << EV_SHIFT))
-    return Side(semantics.spec(), flushes, yields, sum(sp.freed for sp in m.page_tables))
+    return ZapCounts(semantics.spec(), flushes, yields, sum(sp.freed for sp in m.page_tables))
 
 
 def make_machine(semantics: Semantics, tables: int) -> X86:

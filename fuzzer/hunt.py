@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The search itself: generate, schedule, execute both, judge, attribute, minimize, one seed after the other.
+"""The search itself: run one seed after the other, and remember what was found: judged, attributed, minimized.
 
 A finding is judged when its *trace* (effect or invariant, operation, leader, MMU, and where the two began to differ) is
 new, and again ever more seldom (`is_judged`), so that a second cause behind the same trace does not hide behind the
@@ -15,76 +15,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import msgspec
-
-from fuzzer.judge.attribute import Attributor
+from fuzzer.found import Found, bare, cause_of, minimized
 from fuzzer.judge.docket import Case, Docket, grade_of, is_judged
 from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
-from fuzzer.judge.verdict import Trial, announced, consequence_of, operation_tag
-from fuzzer.minimize.minimize import DEFAULT_BUDGET, Minimized, Minimizer, Replay, Shows
-from fuzzer.program.generate import generate_script
-from fuzzer.program.profile import Profile
-from fuzzer.program.program import Program
-from fuzzer.program.script import Script
-from fuzzer.reproducer import encode_reproducer, make_reproducer
-from fuzzer.run.compare import Comparison, Models, Side, by_seed, leader_of
-from fuzzer.run.coverage import Coverage
-from fuzzer.run.divergence import Divergence
+from fuzzer.judge.seen import Breach, Trace, seen_in, trace_of
+from fuzzer.judge.verdict import Trial, announced
+from fuzzer.minimize.minimize import DEFAULT_BUDGET
 from fuzzer.run.effort import Effort, effort_of
-from fuzzer.run.outcome import Outcome
-from fuzzer.schedule.schedulers import STRATEGIES
-from reference_mmu.changelog.semantics import Semantics
-
-
-class Found(msgspec.Struct):
-    """A signature as one search knows it. `reproducer` is the file's content, None if minimization lost the finding;
-    `minimized` says that it is the smallest story, `operations` and `preemptions` how small it is. `effort`: what the
-    story cost, in turns."""
-
-    finding: Finding
-    count: int
-    first_seed: int
-    reproducer: bytes | None
-    operations: int = 0
-    preemptions: int = 0
-    executions: int = 0
-    minimized: bool = True
-    effort: int = 0
+from fuzzer.seed_runner import Ground, SeedRunner
 
 
 class Hunt:
     """A search over seeds. Deterministic: the same seeds in the same order give the same findings.
 
-    Programs alternate who leads, so that windows which exist in only one of the models are explored in both.
-
     `patience`: how much of the search judging may take, see Effort. With 0, each program is judged before the next one
     is run; else some wait, and settle() judges what still does in the end. Both find the same.
     """
 
-    def __init__(
-        self,
-        old: Semantics,
-        new: Semantics,
-        profile: Profile,
-        models: Models | None = None,
-        budget: int = DEFAULT_BUDGET,
-        strategies: tuple[str, ...] = STRATEGIES,
-        patience: int = 0,
-    ) -> None:
-        models = models or Models()
-        self.by_leader: dict[Side, Comparison] = {
-            "old": Comparison(old, new, "old", models),
-            "new": Comparison(old, new, "new", models),
-        }
-        self.profile = profile
+    def __init__(self, runner: SeedRunner, budget: int = DEFAULT_BUDGET, patience: int = 0) -> None:
+        self.runner = runner
         self.budget = budget
-        self.strategies = strategies
-        self.programs = 0
-        self.steps = 0
-        self.truncated = 0
-        self.coverage = Coverage()
+        self.ground = Ground()
         self.found: dict[str, Found] = {}
-        self.traces: Counter[tuple[str, ...]] = Counter()
+        self.traces: Counter[Trace] = Counter()
         self.grown: dict[str, int] = {}
         """Signatures whose count has grown, or whose story has become smaller, since somebody emptied this; and the
         first seed that was counted."""
@@ -92,10 +45,11 @@ class Hunt:
         """The seed of the program in hand."""
         self.effort = Effort(patience)
         self.docket = Docket()
-        self._case_of: dict[tuple[str, ...], Case] = {}
+        self._case_of: dict[Trace, Case] = {}
         self._in_hand: tuple[int, Trial] | None = None
-        allowed = announced(tuple(new.patches - old.patches), self.by_leader["old"])[0]
-        self._allowed = allowed | models.allowed
+        comparison = runner.by_leader["old"]
+        allowed, _ = announced(tuple(comparison.new.patches - comparison.old.patches), comparison)
+        self._allowed = allowed | comparison.models.allowed
 
     def one(self, seed: int) -> list[Found]:
         """Run the program of `seed` and judge what it shows, or may now be judged of others; returns the findings that
@@ -119,43 +73,22 @@ class Hunt:
         while self.docket:
             yield self.judge_next()
 
-    def script_of(self, seed: int) -> Script:
-        """The program that belongs to a seed."""
-        return generate_script(seed, self.profile)
-
-    def program_of(self, seed: int) -> Program:
-        """The program that belongs to a seed, written down."""
-        return self.script_of(seed).program()
-
     def run(self, seed: int) -> Trial:
-        """Run the program of `seed` on both models: a pure function of the seed, whatever has been run before."""
-        trial = self.tried(seed)
-        outcome = trial.outcome
-        self.programs += 1
-        self.steps += outcome.steps
-        self.truncated += outcome.pair.truncated
-        self.coverage.add(outcome.pair.turns)
+        """Run the program of `seed`, and count it."""
+        trial = self.runner.run(seed)
+        self.ground.add(trial.outcome)
         return trial
-
-    def tried(self, seed: int) -> Trial:
-        """Run the program of `seed` without counting it."""
-        script = self.script_of(seed)
-        comparison = self.by_leader[leader_of(seed)]
-        drive = by_seed(seed, self.strategies)
-        return Trial(comparison, drive, comparison.run_script(script, drive))
 
     def file(self, seed: int, trial: Trial) -> None:
         """Count what the program of `seed` shows, and note what of it is to be judged."""
-        for what in seen_in(trial):
-            trace = trace_of(trial, what)
+        for seen in seen_in(trial.outcome):
+            trace = trace_of(trial.outcome, seen)
             self.traces[trace] += 1
             count = self.traces[trace]
-            if not is_judged(kind_of(what), count):
+            if not is_judged(trace.kind, count):
                 self._count(self._case_of[trace], seed)
                 continue
-            new_alone = isinstance(what, str) and what not in trial.outcome.violations("old")
-            grade = grade_of(what, new_alone=new_alone, allowed=self._allowed)
-            case = Case(seed, what, trace, count.bit_length() - 1, grade)
+            case = Case(seed, seen, trace, count.bit_length() - 1, grade_of(seen, self._allowed))
             self._case_of[trace] = case
             self.docket.file(case)
 
@@ -172,7 +105,7 @@ class Hunt:
         case = self.docket.next()
         self.seed = case.seed
         if self._in_hand is None or self._in_hand[0] != case.seed:
-            self._in_hand = case.seed, self.tried(case.seed)
+            self._in_hand = case.seed, self.runner.run(case.seed)
             self.effort.judged += effort_of(self._in_hand[1].outcome)
         trial = self._in_hand[1]
         before = trial.effort()
@@ -180,7 +113,7 @@ class Hunt:
         if case.name:
             self.shorten(case, trial)
         else:
-            found = self.keep(case, trial, judged(trial, case.what))
+            found = self.keep(case, trial, trial.judged(case.seen))
             if found.count == 0:
                 fresh.append(found)
             found.count += case.shown
@@ -201,10 +134,10 @@ class Hunt:
 
     def begin(self, case: Case, trial: Trial, finding: Finding) -> Found:
         """What is found where no other case has the same cause: a violation minimized, a divergence as it is."""
-        if isinstance(case.what, str):
-            found = minimized(trial, finding, case.what, self.budget, case.seed)
+        if isinstance(case.seen, Breach):
+            found = minimized(trial, finding, self.budget, case.seed)
         else:
-            found = bare(trial, trial.told(case.what, finding), case.what, case.seed)
+            found = bare(trial, trial.told(case.seen, finding), case.seed)
         self.effort.judged += found.effort
         found.count = 0
         return found
@@ -212,11 +145,11 @@ class Hunt:
     def shorten(self, case: Case, trial: Trial) -> None:
         """Find the smallest story of a divergence that has been found; whoever has the Found has it then."""
         found = self.found[case.name]
-        smaller = minimized(trial, found.finding, case.what, self.budget, case.seed)
+        smaller = minimized(trial, found.finding, self.budget, case.seed)
         self.effort.judged += smaller.effort
         found.minimized = True
         if smaller.reproducer is not None:
-            found.reproducer, found.executions = smaller.reproducer, smaller.executions
+            found.reproducer, found.executions, found.passes = smaller.reproducer, smaller.executions, smaller.passes
             found.operations, found.preemptions = smaller.operations, smaller.preemptions
         self.grown.setdefault(case.name, case.seed)
 
@@ -238,131 +171,3 @@ class Hunt:
     def results(self) -> tuple[FoundFinding, ...]:
         """What was found, for the store."""
         return tuple(FoundFinding(f.finding, f.count, f.first_seed, f.reproducer) for f in self.found.values())
-
-
-def seen_in(trial: Trial) -> list[Divergence | str]:
-    """What a program shows: divergences, one per effect and kind of operation, and broken invariants."""
-    outcome = trial.outcome
-    if not (outcome.divergences or outcome.violations("old") or outcome.violations("new")):
-        return []
-    seen: list[Divergence | str] = [*first_of_each(trial.script, outcome.divergences)]
-    seen.extend(sorted({*outcome.violations("old"), *outcome.violations("new")}))
-    return seen
-
-
-def kind_of(what: Divergence | str) -> str:
-    """What a finding of it is called: "divergence" or "violation"."""
-    return "violation" if isinstance(what, str) else "divergence"
-
-
-def trace_of(trial: Trial, what: Divergence | str) -> tuple[str, ...]:
-    """What a finding looks like before anyone asked why; a divergence with the point at which the operation began to
-    differ, or went on to when the two drifted apart."""
-    script, outcome, leader = trial.script, trial.outcome, trial.comparison.leader
-    mmu = script.config.mmu
-    if isinstance(what, Divergence):
-        turns, since = outcome.pair.turns, outcome.pair.since(what.uid)
-        names = outcome.old.points.names
-        point = (names[turns.point(since)] or "end") if since < len(turns) else "end-of-run"
-        return (what.effect, operation_tag(script, what.uid), leader, mmu, script.config.paging, point)
-    sides = "".join(side for side in ("old", "new") if what in outcome.violations(_side(side)))
-    return (what, sides, leader, mmu)
-
-
-def judged(trial: Trial, what: Divergence | str) -> Finding:
-    """The finding of a trial: what causes it, and whether that is allowed."""
-    return trial.divergence(what) if isinstance(what, Divergence) else trial.violation(what)
-
-
-def first_of_each(script: Script, found: list[Divergence]) -> list[Divergence]:
-    """One divergence per effect and kind of operation."""
-    first: dict[tuple[str, str], Divergence] = {}
-    for divergence in found:
-        first.setdefault((divergence.effect, operation_tag(script, divergence.uid)), divergence)
-    return list(first.values())
-
-
-def _side(name: str) -> Side:
-    return "old" if name == "old" else "new"
-
-
-def cause_of(finding: Finding) -> tuple[object, ...]:
-    """What makes findings the same bug before minimization has told where it races: equal for findings of one cause."""
-    return finding.kind, finding.what, finding.side, finding.verdict, finding.patches, finding.direction
-
-
-def minimized(trial: Trial, finding: Finding, what: Divergence | str, budget: int, seed: int) -> Found:
-    """The smallest story of a finding as a reproducer, and the finding as that story shows it."""
-    minimizer = Minimizer(trial.comparison, shower(trial, finding, what), budget)
-    result = minimizer.minimize(trial.program, trial.outcome.turns)
-    if result is None:
-        return Found(finding, 1, seed, None, effort=minimizer.effort)
-    if finding.kind == "violation":
-        side = "new" if finding.side == "new" else "old"
-        seen = result.outcome.violations(_side(side)).get(finding.what)
-        if seen is None:
-            seen = result.outcome.violations("new")[finding.what]
-        finding = msgspec.structs.replace(finding, sites=trial.sites(seen))
-    return found_in(trial, finding, result, seed)
-
-
-def bare(trial: Trial, finding: Finding, what: Divergence | str, seed: int) -> Found:
-    """A finding with its whole program as the reproducer, for as long as nobody has found a smaller story."""
-    minimizer = Minimizer(trial.comparison, shower(trial, finding, what))
-    result = minimizer.as_it_is(trial.program, trial.outcome.turns)
-    if result is None:
-        return Found(finding, 1, seed, None, minimized=False, effort=minimizer.effort)
-    found = found_in(trial, finding, result, seed)
-    found.minimized = False
-    return found
-
-
-def found_in(trial: Trial, finding: Finding, result: Minimized, seed: int) -> Found:
-    """A finding with a story as its reproducer."""
-    story = result.story
-    reproducer = make_reproducer(trial.comparison, story, result.outcome, finding, result.complete)
-    return Found(
-        finding,
-        1,
-        seed,
-        encode_reproducer(reproducer),
-        story.program.operations(),
-        len(story.switches),
-        result.executions,
-        effort=result.effort,
-    )
-
-
-def shower(trial: Trial, finding: Finding, what: Divergence | str) -> Shows:
-    """A function that says whether an outcome still shows the same finding."""
-    shows = shows_divergence if isinstance(what, Divergence) else shows_violation
-    return lambda program, outcome, replay: shows(trial, finding, program, outcome, replay)
-
-
-def shows_divergence(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
-    """Does the same effect show in the same kind of operation, and does it from the attributed patches alone, too?"""
-    if not has_effect(finding, outcome):
-        return False
-    if not finding.patches:
-        return True
-    attributor: Attributor = trial.attributor
-    varied = attributor.varied(attributor.close(finding.patches))
-    # A user's change is often all that there is between the two.
-    alone = outcome if varied == outcome.comparison else replay(varied)
-    if not has_effect(finding, alone):
-        return False
-    return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
-
-
-def has_effect(finding: Finding, outcome: Outcome) -> bool:
-    tag, script = finding.sites[0], outcome.pair.script
-    return any(d.effect == finding.what and tag in ("-", operation_tag(script, d.uid)) for d in outcome.divergences)
-
-
-def shows_violation(trial: Trial, finding: Finding, program: Program, outcome: Outcome, replay: Replay) -> bool:
-    """Does the invariant break on the same side, and on that side only if it did so?"""
-    old = finding.what in outcome.violations("old")
-    new = finding.what in outcome.violations("new")
-    if finding.side == "both":
-        return old or new
-    return old != new and (old if finding.side == "old" else new)

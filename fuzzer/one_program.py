@@ -9,13 +9,14 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
 from fuzzer.judge.finding import Finding, Verdict, signature
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program
 from fuzzer.program.script import Script, script_of
 from fuzzer.reproducer import Reproducer, decode_reproducer
-from fuzzer.sighting import Sighting, cause_name, judge_sightings, minimize_sighting, sightings
+from fuzzer.seed_runner import SeedRunner
+from fuzzer.sighting import Gathering, Sighting, cause_name, judge_sightings, minimize_sighting
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.version import model_version
 
@@ -27,7 +28,7 @@ _WORST_FIRST: Final = (
 )
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ShownBug(msgspec.Struct, frozen=True):
     """One bug that the program showed, in `count` of the schedules, in schedule `first` first. `reproducer` is None if
     there was no time to make one."""
 
@@ -48,15 +49,15 @@ class Searched(msgspec.Struct, frozen=True):
     model: str
     schedules: int
     steps: int
-    shown: tuple[Shown, ...]
+    shown: tuple[ShownBug, ...]
     unjudged: int
 
 
-class _OneProgram(Hunt):
-    """A search whose seeds choose the interleaving alone."""
+class _ScheduleRunner(SeedRunner):
+    """Runs one program: its seeds choose the interleaving alone."""
 
     def __init__(self, program: Program) -> None:
-        super().__init__(OLD, NEW, PROFILES["mixed"], budget=_MINIMIZATION)
+        super().__init__(OLD, NEW, PROFILES["mixed"])
         self.script = script_of(program)
 
     def script_of(self, seed: int) -> Script:
@@ -68,20 +69,23 @@ def search_program(program: Program, schedules: int, go_on: Callable[[], bool]) 
 
     `go_on` is asked before every schedule, judgement and minimization: what it cuts off is counted, not hidden.
     """
-    hunt = _OneProgram(program)
-    seen = sightings(hunt, takewhile(lambda _: go_on(), range(schedules)))
-    tried, steps = hunt.programs, hunt.steps
+    runner = _ScheduleRunner(program)
+    gathering = Gathering(runner)
+    for schedule in takewhile(lambda _: go_on(), range(schedules)):
+        gathering.run(schedule)
     judged: dict[str, list[tuple[Finding, Sighting]]] = {}
     unjudged = 0
-    for one in sorted(seen, key=lambda sighting: sighting.trace.kind, reverse=True):  # violations first
+    for one in sorted(
+        gathering.sightings(), key=lambda sighting: sighting.trace.kind, reverse=True
+    ):  # violations first
         if not go_on():
             unjudged += 1
             continue
-        (finding,) = judge_sightings(hunt, one.seeds[0], [one.trace])
+        (finding,) = judge_sightings(runner, one.seeds[0], [one.trace])
         judged.setdefault(cause_name(finding), []).append((finding, one))
-    merged: dict[str, Shown] = {}
+    merged: dict[str, ShownBug] = {}
     for members in sorted(judged.values(), key=lambda members: _WORST_FIRST.index(members[0][0].verdict)):
-        shown = _shown(hunt, members, go_on())
+        shown = _shown(runner, members, go_on())
         if shown.signature in merged:
             first = merged[shown.signature]
             shown = msgspec.structs.replace(first, count=first.count + shown.count)
@@ -91,21 +95,21 @@ def search_program(program: Program, schedules: int, go_on: Callable[[], bool]) 
         old=OLD.spec(),
         new=NEW.spec(),
         model=model_version(),
-        schedules=tried,
-        steps=steps,
+        schedules=gathering.ground.programs,
+        steps=gathering.ground.steps,
         shown=tuple(merged.values()),
         unjudged=unjudged,
     )
 
 
-def _shown(hunt: Hunt, members: list[tuple[Finding, Sighting]], in_time: bool) -> Shown:
+def _shown(runner: SeedRunner, members: list[tuple[Finding, Sighting]], in_time: bool) -> ShownBug:
     """What all findings of one cause come to."""
     finding, sighting = members[0]
     seed = sighting.seeds[0]
     found = Found(finding, 1, seed, None)
     if in_time:
-        found = minimize_sighting(hunt, seed, sighting.trace, finding)
-    return Shown(
+        found = minimize_sighting(runner, seed, sighting.trace, finding, _MINIMIZATION)
+    return ShownBug(
         finding=found.finding,
         signature=signature(found.finding),
         count=sum(len(one.seeds) for _, one in members),

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fuzzer.hunt import judged, seen_in
 from fuzzer.judge.finding import Finding
+from fuzzer.judge.seen import Seen, seen_in
 from fuzzer.judge.verdict import Trial
 from fuzzer.program.program import Program
 from fuzzer.run.compare import Comparison, Drive
@@ -27,9 +27,9 @@ def run_once(comparison: Comparison, program: Program, drive: Drive) -> OneRun:
     """Run, watch and judge as a search would, but without making anything smaller."""
     outcome, rows = watch(comparison, program, drive)
     trial = Trial(comparison, drive, outcome)
-    return OneRun(outcome, rows, tuple(_judged(trial, what) for what in seen_in(trial)))
+    return OneRun(outcome, rows, tuple(_judged(trial, what) for what in seen_in(outcome)))
 
 
-def _judged(trial: Trial, what: Divergence | str) -> Finding:
-    finding = judged(trial, what)
+def _judged(trial: Trial, what: Seen) -> Finding:
+    finding = trial.judged(what)
     return trial.told(what, finding) if isinstance(what, Divergence) else finding

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fuzzer.hunt import has_effect
-from fuzzer.judge.finding import Finding
+from fuzzer.judge.shows import shows
 from fuzzer.reproducer import Reproducer, trace_digest, trace_steps
 from fuzzer.run.outcome import Outcome
 from reference_mmu.version import model_version
@@ -47,11 +46,3 @@ def recheck(reproducer: Reproducer, outcome: Outcome) -> Recheck:
         step_recorded=was[first] if first >= 0 else "",
         step_now=now[first] if first >= 0 else "",
     )
-
-
-def shows(finding: Finding, outcome: Outcome) -> bool:
-    """The effect in the same kind of operation, or the broken invariant on the same side and on that alone."""
-    if finding.kind == "divergence":
-        return has_effect(finding, outcome)
-    old, new = finding.what in outcome.violations("old"), finding.what in outcome.violations("new")
-    return {"both": old or new, "old": old and not new, "new": new and not old}[finding.side]

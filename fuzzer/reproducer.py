@@ -20,7 +20,7 @@ import msgspec
 from fuzzer.change.variant import VariantError, changed_models
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, signature
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program.program import Program
 from fuzzer.run.compare import Comparison, Models, by_switches
 from fuzzer.run.outcome import Outcome
@@ -70,23 +70,23 @@ class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ReproducerError(str(error)) from error
         return Comparison(old, new, self.leader, models)
 
-    def story(self) -> Story:
+    def scenario(self) -> Scenario:
         switches = []
         numbers = architecture_of(self.program.config).points.numbers
         for uid, name, occurrence, actor in self.switches:
             if name != "end" and name not in numbers:
                 raise ReproducerError(f"unknown point {name!r}: made with another model ({self.model})")
             switches.append(Switch(uid, numbers.get(name, 0), occurrence, actor))
-        return Story(self.program, tuple(switches))
+        return Scenario(self.program, tuple(switches))
 
     def run(self, models: Models | None = None) -> Outcome:
         """Replay it."""
-        story = self.story()
-        return self.comparison(models).run(story.program, by_switches(story.switches))
+        scenario = self.scenario()
+        return self.comparison(models).run(scenario.program, by_switches(scenario.switches))
 
 
 def make_reproducer(
-    comparison: Comparison, story: Story, outcome: Outcome, finding: Finding, complete: bool
+    comparison: Comparison, scenario: Scenario, outcome: Outcome, finding: Finding, complete: bool
 ) -> Reproducer:
     names = outcome.old.points.names
     return Reproducer(
@@ -96,8 +96,8 @@ def make_reproducer(
         old=comparison.old.spec(),
         new=comparison.new.spec(),
         leader=comparison.leader,
-        program=story.program,
-        switches=tuple((s.uid, names[s.point] or "end", s.occurrence, s.actor) for s in story.switches),
+        program=scenario.program,
+        switches=tuple((s.uid, names[s.point] or "end", s.occurrence, s.actor) for s in scenario.switches),
         finding=finding,
         signature=signature(finding),
         digest=trace_digest(outcome),
@@ -161,7 +161,7 @@ class _Head(msgspec.Struct):
 def check_reproducer(reproducer: Reproducer) -> None:
     """Raise ReproducerError if the parts of a well-formed file do not fit each other."""
     comparison = reproducer.comparison()
-    reproducer.story()
+    reproducer.scenario()
     if reproducer.signature != signature(reproducer.finding):
         raise ReproducerError("corrupt reproducer: its signature is not that of its finding")
     if not comparison.old.patches <= comparison.new.patches:

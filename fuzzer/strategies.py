@@ -14,12 +14,11 @@ Hypothesis is needed for testing only, so it is no dependency of the package.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Literal, TypeVar
 
-from fuzzer.program import ops
+from fuzzer.program.arguments import Argument, values_of
 from fuzzer.program.generate import generate
-from fuzzer.program.ops import AnyOperation
+from fuzzer.program.ops import ARGUMENTS, KINDS, Operation
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Drive, by_scheduler
@@ -36,7 +35,9 @@ except ImportError as error:
 T = TypeVar("T")
 
 _SEEDS: Final = st.integers(min_value=0, max_value=2**31 - 1)
-_RESCHED: Final = st.integers(min_value=0, max_value=255)
+_RESCHED_MAX: Final = 255  # the regions of the default geometry are fewer than 8
+_NEW_BASE_MAX: Final = 20
+_GFNS_MAX: Final = 4  # of a range of gfns, one huge page
 _BACKINGS: Final[tuple[Backing, ...]] = ("anon", "thp", "file", "shmem", "cow")
 _PAGINGS: Final[tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"], ...]] = (
     "ept-ad",
@@ -64,20 +65,11 @@ def structured_programs(draw: st.DrawFn, max_ops: int = 3) -> Program:
     actors: list[Actor] = []
     next_uid = 0
 
-    def some(
-        kind: Literal["vcpu", "mm", "ioctl", "device"], operation: Callable[[int], st.SearchStrategy[AnyOperation]]
-    ) -> None:
-        nonlocal next_uid
+    for kind in (*["vcpu"] * config.vcpus, "mm", "ioctl", "device"):
         count = draw(st.integers(min_value=0, max_value=max_ops))
-        made = tuple(draw(operation(next_uid + n)) for n in range(count))
+        made = tuple(draw(operations(kind, config, next_uid + n)) for n in range(count))
         next_uid += count
-        actors.append(Actor(kind, made))
-
-    for _ in range(config.vcpus):
-        some("vcpu", lambda uid: vcpu_operations(config, uid))
-    some("mm", lambda uid: mm_operations(config, uid))
-    some("ioctl", lambda uid: ioctl_operations(config, uid))
-    some("device", lambda uid: device_operations(config, uid))
+        actors.append(Actor(kind, made))  # type: ignore[arg-type]
     return Program(config, tuple(actors)).check()
 
 
@@ -118,71 +110,45 @@ def _gfns(config: Config) -> st.SearchStrategy[int]:
     return st.sampled_from([slot.base + n for slot in config.slots for n in range(slot.npages)])
 
 
-def _ranges(limit: int) -> st.SearchStrategy[tuple[int, int]]:
-    """(first, npages) inside [0, limit)."""
-    firsts = st.integers(min_value=0, max_value=limit - 1)
-    return firsts.flatmap(lambda first: st.tuples(st.just(first), st.integers(min_value=1, max_value=limit - first)))
+def operations(kind: str, config: Config, uid: int) -> st.SearchStrategy[Operation]:
+    """What an actor of that kind may do on a machine: every operation of it whose needs are met, evenly."""
+    possible = [one for one in KINDS[kind] if all(need.is_met(config) for need in one.needs)]
+    return st.one_of([_operation(one, config, uid) for one in possible])
 
 
-def vcpu_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]:
-    """What the guest and its vCPU thread may do."""
-    gfns = _gfns(config)
-    choices: list[st.SearchStrategy[AnyOperation]] = [
-        st.builds(ops.Read, st.just(uid), gfns, st.booleans()),
-        st.builds(ops.Write, st.just(uid), gfns),
-        st.builds(ops.Prefetch, st.just(uid), gfns, st.booleans(), st.booleans()),
-    ]
-    if config.nested:
-        choices.append(st.builds(ops.Nested, st.just(uid)))
-    if config.cr3 >= 0:
-        targets = st.one_of(st.just(-1), gfns)
-        indexes = st.integers(min_value=0, max_value=(1 << config.bits) - 1)
-        flag = st.booleans()
-        choices.append(st.builds(ops.WritePte, st.just(uid), gfns, indexes, targets, flag, flag, flag, flag))
-        choices.append(st.builds(ops.LoadCr3, st.just(uid), gfns))
-        if config.paging == "npt":
-            choices.append(st.builds(ops.Invlpg, st.just(uid), gfns))
-    return st.one_of(choices)
+@st.composite
+def _operation(draw: st.DrawFn, kind: type[Operation], config: Config, uid: int) -> Operation:
+    """One operation, its arguments drawn one after the other."""
+    values: dict[str, int] = {}
+    room = 1  # pages from the last address on
+    for field, argument in ARGUMENTS[kind].items():
+        if argument is Argument.PAGES:
+            values[field] = draw(st.integers(min_value=1, max_value=room))
+        else:
+            values[field] = draw(_argument(argument, config))
+            room = _room(argument, values[field], config)
+    return kind(uid, **values)
 
 
-def mm_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]:
-    """What the primary MMU may do to the process that owns the VM."""
-    hvas = st.integers(min_value=0, max_value=config.hva_pages - 1)
-    ranges = _ranges(config.hva_pages)
-    choices: list[st.SearchStrategy[AnyOperation]] = [
-        ranges.map(lambda r: ops.ClearFlushYoung(uid, r[0], r[1])),
-        ranges.map(lambda r: ops.ClearYoung(uid, r[0], r[1])),
-        st.builds(ops.TestYoung, st.just(uid), hvas),
-        st.builds(lambda r, resched: ops.NumaHint(uid, r[0], r[1], resched), ranges, _RESCHED),
-        st.builds(lambda r, resched: ops.Discard(uid, r[0], r[1], resched), ranges, _RESCHED),
-    ]
-    for kind in (ops.Migrate, ops.Reclaim, ops.Writeback, ops.Share, ops.CollapseHuge):
-        choices.append(st.builds(kind, st.just(uid), hvas, _RESCHED))
-    return st.one_of(choices)
+def _argument(argument: Argument, config: Config) -> st.SearchStrategy[int]:
+    """Values that are likely to matter, where more are possible."""
+    match argument:
+        case Argument.PAGE | Argument.GFN:
+            return _gfns(config)
+        case Argument.NEW_BASE:
+            return st.integers(min_value=0, max_value=_NEW_BASE_MAX)
+        case Argument.RESCHED:
+            return st.integers(min_value=0, max_value=_RESCHED_MAX)
+        case Argument.SLOT_PAGE:
+            return st.integers(min_value=0, max_value=config.hva_pages - 1)
+        case Argument.TARGET:
+            return st.one_of(st.just(-1), _gfns(config))
+        case _:
+            return st.sampled_from(values_of(argument, config))
 
 
-def ioctl_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]:
-    """What userspace may do to memslots and their dirty logs."""
-    numbers = st.integers(min_value=0, max_value=len(config.slots) - 1)
-    bases = st.integers(min_value=0, max_value=20)
-    ranges = _ranges(config.hva_pages)
-    choices: list[st.SearchStrategy[AnyOperation]] = [
-        st.builds(kind, st.just(uid), numbers, _RESCHED)
-        for kind in (ops.EnableLog, ops.GetLog, ops.DisableLog, ops.DeleteSlot)
-    ]
-    choices.append(st.builds(ops.CreateSlot, st.just(uid), numbers))
-    choices.append(
-        st.builds(lambda n, r, resched: ops.ClearLog(uid, n, r[0], r[1], resched), numbers, ranges, _RESCHED)
-    )
-    choices.append(st.builds(ops.MoveSlot, st.just(uid), numbers, bases, _RESCHED))
-    return st.one_of(choices)
-
-
-def device_operations(config: Config, uid: int) -> st.SearchStrategy[AnyOperation]:
-    """Write tracking, and zaps of a gfn range."""
-    gfns = _gfns(config)
-    return st.one_of(
-        st.builds(ops.Track, st.just(uid), gfns),
-        st.builds(ops.Untrack, st.just(uid), gfns),
-        st.builds(ops.ZapRange, st.just(uid), gfns, st.integers(min_value=1, max_value=4), _RESCHED),
-    )
+def _room(argument: Argument, first: int, config: Config) -> int:
+    """How many pages an operation may be about that begins there."""
+    if argument in (Argument.HVA, Argument.SLOT_PAGE):
+        return config.hva_pages - first
+    return _GFNS_MAX

@@ -3,9 +3,17 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
-from fuzzer.change.variant import shipped_source
+import reference_mmu
+
+_ORIGINAL: Final = Path(reference_mmu.__file__).parent
+
+
+def shipped_source(name: str) -> str:
+    """The source of the shipped module file `name`, e.g. "x86/fault.py"."""
+    return (_ORIGINAL / name).read_text(encoding="utf-8")
 
 
 def changed(file: str, before: str, after: str) -> dict[str, str]:

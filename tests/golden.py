@@ -15,4 +15,4 @@ NAMES: Final = sorted(file.stem for file in FOLDER.glob("*.json"))
 def golden(name: str) -> Reproducer:
     """The reproducer FOLDER/NAME.json, its trace as it is now."""
     old = decode_reproducer((FOLDER / f"{name}.json").read_bytes())
-    return make_reproducer(old.comparison(), old.story(), old.run(), old.finding, True)
+    return make_reproducer(old.comparison(), old.scenario(), old.run(), old.finding, True)

@@ -3,9 +3,11 @@
 
 from functools import cache
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
+from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import Reproducer, decode_reproducer
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 
 SEEDS = range(160)
@@ -14,7 +16,7 @@ SEEDS = range(160)
 @cache
 def hunted() -> Hunt:
     """The search after the programs of SEEDS."""
-    hunt = Hunt(OLD, NEW, PROFILES["mixed"])
+    hunt = Hunt(SeedRunner(OLD, NEW, PROFILES["mixed"]))
     for seed in SEEDS:
         hunt.one(seed)
     return hunt

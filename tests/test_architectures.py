@@ -82,18 +82,18 @@ def test_a_missing_flush_is_found_shrunk_and_told() -> None:
     comparison, outcome = broken()
     assert "stale-translation" not in outcome.violations("old")
 
-    def shows(_program: Program, seen: Outcome, _replay: object) -> bool:
+    def shows(seen: Outcome, _replay: object) -> bool:
         return "stale-translation" in seen.violations("new")
 
     result = Minimizer(comparison, shows).minimize(PROGRAM, outcome.turns)
     assert result is not None
-    assert result.story.program.operations() <= 3
-    told = tell(comparison, result.story)
+    assert result.scenario.program.operations() <= 3
+    told = tell(comparison, result.scenario)
     said = " ".join(word for row in told.rows for word in (*row.new.seen, *row.new.broken))
     assert "stale-translation: " in said
     assert "SPTE gfn " in said
     assert "pfn " in said
-    places = {change.group for frame in film(comparison, result.story) for change in frame.new}
+    places = {change.group for frame in film(comparison, result.scenario) for change in frame.new}
     assert {"SPTE", "host PTE"} <= places
 
 

@@ -12,8 +12,8 @@ from db.dispatch import Patience
 from db.schema import TaskKind
 from reference_mmu.version import model_version
 from workers.logs import configure_logs
+from workers.permits import PERMIT_SECONDS
 from workers.settings import Settings, settings
-from workers.turns import TURN_SECONDS
 
 CONTROL_QUEUE: Final = "mmufuzz-control"
 """Pulses of the dispatcher: any worker takes them."""
@@ -47,9 +47,9 @@ def time_limits(chosen: Settings, task_seconds: int | None) -> tuple[int, int]:
 
 
 def message_limits(chosen: Settings, task_seconds: int | None = None) -> tuple[int, int]:
-    """Soft and hard limit of a message: Celery's clock runs while the task waits for its turn, too."""
+    """Soft and hard limit of a message: Celery's clock runs while the task waits for its permit, too."""
     soft, hard = time_limits(chosen, task_seconds)
-    return soft + TURN_SECONDS, hard + TURN_SECONDS
+    return soft + PERMIT_SECONDS, hard + PERMIT_SECONDS
 
 
 def make_app(chosen: Settings) -> Celery:

@@ -21,7 +21,7 @@ from workers.metrics import Delivery
 from workers.overtime import overtime
 from workers.rechecking import rechecked
 from workers.settings import settings
-from workers.tasks import PULSE_EXPIRES_SECONDS, WORKER_NAME, Bench, put_back
+from workers.tasks import PULSE_EXPIRES_SECONDS, WORKER_NAME, WorkerProcess, put_back
 from workers.webhook import NotDelivered, post
 
 _RECHECKS_AT_A_TIME: Final = 16
@@ -30,7 +30,7 @@ _RECHECKS_AT_A_TIME: Final = 16
 @app.task(name="mmufuzz.chores", expires=PULSE_EXPIRES_SECONDS)
 def chores() -> None:
     """Publish what is due.  What the broker loses becomes due again."""
-    engine = Bench.database()
+    engine = WorkerProcess.database()
     try:
         if settings().notifies() and Notifications(engine).is_due():
             notify.apply_async(queue=CONTROL_QUEUE)
@@ -48,16 +48,16 @@ def recheck(self: Task[Any, Any], message: object) -> None:
     except msgspec.ValidationError as error:
         log().error("message dropped", error=str(error))
         return
-    rechecks = Rechecks(Bench.database(), model_version())
+    rechecks = Rechecks(WorkerProcess.database(), model_version())
     body = rechecks.body(finding)
     if body is None:
         log().info("nothing to recheck any more", finding=finding)
         return
-    turn = Bench.turn()
-    if turn is None:
+    permit = WorkerProcess.permit()
+    if permit is None:
         put_back(self)
         return
-    with turn, overtime(settings().soft_limit_seconds):
+    with permit, overtime(settings().soft_limit_seconds):
         seen = rechecked(body)
     moved = rechecks.store(finding, seen, os.environ[WORKER_NAME])
     if moved is not None:
@@ -71,7 +71,7 @@ def notify() -> None:
     chosen = settings()
     if not chosen.notifies():
         return
-    notifications = Notifications(Bench.database())
+    notifications = Notifications(WorkerProcess.database())
     while (notice := notifications.begin(chosen.webhook_hourly_max)) is not None:
         try:
             post(

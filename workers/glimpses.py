@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from db.glimpses import store_glimpses
 from db.session import StoreUnavailable
-from fuzzer.sighting import Trace
+from fuzzer.judge.seen import Trace
 from workers.logs import log
 from workers.metrics import count_error
 

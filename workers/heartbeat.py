@@ -25,7 +25,7 @@ from workers.exposition import bury_the_dead
 from workers.logs import log
 from workers.mailbox import Letter
 from workers.settings import settings
-from workers.tasks import WORKER_NAME, Bench, pulse
+from workers.tasks import WORKER_NAME, WorkerProcess, pulse
 
 # A third of db.liveness.ALIVE_SECONDS: two may get lost.
 HEARTBEAT_SECONDS: Final = 5
@@ -53,7 +53,7 @@ class Heartbeat(bootsteps.StartStopStep):
             name=os.environ[WORKER_NAME],
             host=socket.gethostname(),
             pid=os.getpid(),
-            slots=Bench.shared_turns().slots,
+            slots=WorkerProcess.shared_permits().slots,
             model_version=model_version(),
             started_at=now,
             seen_at=now,

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from db.campaigns import NewCampaign
+from db.campaigns import NewCampaign, new_campaign
 from db.fleets import FleetPlan, Fleets
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.rng import SEED_MAX
 from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.semantics import Semantics, UnknownPatch, parse_semantics
-from reference_mmu.version import model_version
 
 # Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
 # lost; interpreted it is half a minute or, on a slow machine, two, which is still within the time limits.
@@ -116,16 +116,18 @@ def prepared(wish: Wish) -> Prepared:
     if len(wish.name) > _NAME_CHARS_MAX or not wish.name.isprintable():
         raise BadWish(f"name: expected at most {_NAME_CHARS_MAX} printable characters")
     seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
-    searched = NewCampaign(
-        name=wish.name or f"{wish.profile} --seed {seed}",
-        old_spec=old.spec(),
-        new_spec=new.spec(),
+    search = SearchSpec(
+        old=old.spec(),
+        new=new.spec(),
         profile=wish.profile,
-        seed_first=seed,
-        model_version=model_version(),
+        seed=seed,
+        strategies=tuple(dict.fromkeys(wish.strategies)) if wish.strategies else None,
+    )
+    searched = new_campaign(
+        search,
+        name=wish.name or f"{wish.profile} --seed {seed}",
         budget_seconds=None if wish.seconds is None else float(wish.seconds),
         budget_programs=wish.programs,
-        strategies=tuple(dict.fromkeys(wish.strategies)) if wish.strategies else None,
     )
     plan = FleetPlan(**{name: getattr(wish, name) for name in FleetPlan.__struct_fields__})
     return Prepared(plan, searched)

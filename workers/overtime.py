@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The time limit of a task, from its turn on: Celery's own begins when the task may still have to wait for that."""
+"""The time limit of a task, from its permit on: Celery's own begins when the task may still have to wait for that."""
 
 import signal
 from collections.abc import Iterator

@@ -7,24 +7,20 @@ from itertools import groupby
 from sqlalchemy import Engine
 
 from db.batches import store_batch
-from db.campaigns import CampaignRow
 from db.handout import TaskName
 from db.judgements import store_judged
 from db.minimals import Minimal, store_minimals
 from db.session import utc_now
-from db.tasks import BatchWork, JudgeWork, Leader, MinimizeWork, Work
-from fuzzer.hunt import Hunt
+from db.tasks import BatchWork, CauseHead, JudgeWork, MinimizeWork, Work
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding
-from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
-from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.seed_runner import SeedRunner, runner_of
 from fuzzer.sighting import Gathering, judge_sightings, minimize_sighting
-from reference_mmu.changelog.semantics import parse_semantics
 from workers import metrics
 from workers.allowance import allowance
 from workers.glimpses import Glimpses
 from workers.metrics import BatchEnd, count_sightings
-from workers.turns import Turn
+from workers.permits import Permit
 
 
 class Reached:
@@ -33,27 +29,21 @@ class Reached:
     coverage = 0
 
 
-def perform(engine: Engine, name: TaskName, work: Work, turn: Turn) -> None:
-    """Do the work, end the turn, and store the result in one transaction.  Raises StoreError."""
-    hunt = hunt_of(work.campaign)
+def perform(engine: Engine, name: TaskName, work: Work, permit: Permit) -> None:
+    """Do the work, give the permit back, and store the result in one transaction.  Raises StoreError."""
+    runner = runner_of(work.campaign.search)
     match work:
         case BatchWork():
-            _run_batch(engine, name, hunt, work, turn)
+            _run_batch(engine, name, runner, work, permit)
         case JudgeWork():
-            _judge(engine, name, hunt, work, turn)
+            _judge(engine, name, runner, work, permit)
         case MinimizeWork():
-            _minimize(engine, name, hunt, work, turn)
+            _minimize(engine, name, runner, work, permit)
 
 
-def hunt_of(campaign: CampaignRow) -> Hunt:
-    """What a campaign searches."""
-    old, new = parse_semantics(campaign.old_spec), parse_semantics(campaign.new_spec)
-    return Hunt(old, new, PROFILES[campaign.profile], strategies=campaign.strategies or STRATEGIES)
-
-
-def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn: Turn) -> None:
+def _run_batch(engine: Engine, name: TaskName, runner: SeedRunner, work: BatchWork, permit: Permit) -> None:
     started = time.monotonic()
-    gathering, glimpses = Gathering(hunt), Glimpses(engine, name.campaign)
+    gathering, glimpses = Gathering(runner), Glimpses(engine, name.campaign)
     with allowance(work.memory_mib):
         for seed in work.seeds:
             glimpses.note(seed, gathering.run(seed))
@@ -62,13 +52,13 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn
         campaign=name.campaign,
         number=name.number,
         seed_first=work.seeds.start,
-        programs=hunt.programs,
-        steps=hunt.steps,
+        programs=gathering.ground.programs,
+        steps=gathering.ground.steps,
         seconds=time.monotonic() - started,
-        coverage=len(hunt.coverage),
+        coverage=len(gathering.ground.coverage),
         findings=(),
     )
-    turn.end()
+    permit.end()
     fresh = store_batch(engine, result, seen)
     metrics.BATCHES.labels((BatchEnd.DONE if fresh else BatchEnd.REPEATED).value).inc()
     if fresh:
@@ -80,28 +70,28 @@ def _run_batch(engine: Engine, name: TaskName, hunt: Hunt, work: BatchWork, turn
         count_sightings(seen)
 
 
-def _minimize(engine: Engine, name: TaskName, hunt: Hunt, work: MinimizeWork, turn: Turn) -> None:
+def _minimize(engine: Engine, name: TaskName, runner: SeedRunner, work: MinimizeWork, permit: Permit) -> None:
     with allowance(work.memory_mib):
-        minimals = [_minimal(hunt, leader) for leader in work.leaders]
-    turn.end()
+        minimals = [_minimal(runner, head) for head in work.heads]
+    permit.end()
     for finding in store_minimals(engine, name, minimals):
         metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 
-def _judge(engine: Engine, name: TaskName, hunt: Hunt, work: JudgeWork, turn: Turn) -> None:
+def _judge(engine: Engine, name: TaskName, runner: SeedRunner, work: JudgeWork, permit: Permit) -> None:
     findings: list[Finding] = []
     with allowance(work.memory_mib):
         for seed, together in groupby(work.asked, key=lambda one: one.seed):
-            findings += judge_sightings(hunt, seed, [one.trace for one in together])
-    turn.end()
+            findings += judge_sightings(runner, seed, [one.trace for one in together])
+    permit.end()
     store_judged(engine, name, [one.number for one in work.asked], findings)
 
 
-def _minimal(hunt: Hunt, leader: Leader) -> Minimal:
+def _minimal(runner: SeedRunner, head: CauseHead) -> Minimal:
     with metrics.MINIMIZATION_SECONDS.time():
-        found = minimize_sighting(hunt, leader.seed, leader.trace, leader.finding)
+        found = minimize_sighting(runner, head.seed, head.trace, head.finding)
     body = found.reproducer
     digest = None if body is None else decode_reproducer(body).digest
     shown = FoundFinding(found.finding, 1, found.first_seed, body)
-    return Minimal(leader.number, shown, found.operations, found.preemptions, digest)
+    return Minimal(head.number, shown, found.operations, found.preemptions, digest)

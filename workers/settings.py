@@ -10,8 +10,8 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from workers.permits import PERMIT_SECONDS
 from workers.refusal import BadInput
-from workers.turns import TURN_SECONDS
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -52,8 +52,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if not self.soft_limit_seconds < self.hard_limit_seconds < self.visibility_seconds - TURN_SECONDS:
-            raise ValueError(f"soft_limit_seconds < hard_limit_seconds < visibility_seconds - {TURN_SECONDS} must hold")
+        if not self.soft_limit_seconds < self.hard_limit_seconds < self.visibility_seconds - PERMIT_SECONDS:
+            raise ValueError(
+                f"soft_limit_seconds < hard_limit_seconds < visibility_seconds - {PERMIT_SECONDS} must hold"
+            )
         if self.webhook_url.get_secret_value() and not self.webhook_secret.get_secret_value():
             raise ValueError("webhook_url needs a webhook_secret")
         return self

@@ -10,10 +10,10 @@ from workers.app import app, queue_names
 from workers.heartbeat import Heartbeat, new_name
 from workers.logs import configure_logs, log
 from workers.mailbox import use_mailbox
+from workers.permits import SPARE_PROCESSES, Permits
 from workers.refusal import refuse
 from workers.settings import settings
-from workers.tasks import WORKER_NAME, Bench
-from workers.turns import SPARE_PROCESSES, Turns
+from workers.tasks import WORKER_NAME, WorkerProcess
 
 
 def serve(slots: int) -> int:
@@ -25,8 +25,8 @@ def serve(slots: int) -> int:
         except StoreUnavailable as error:
             log().warning("waiting for the database", error=str(error))
     name = os.environ[WORKER_NAME] = new_name()
-    turns = Bench.turns = Turns(slots)
-    worker_shutting_down.connect(lambda **_signal: turns.close(), weak=False)
+    permits = WorkerProcess.permits = Permits(slots)
+    worker_shutting_down.connect(lambda **_signal: permits.close(), weak=False)
     app.steps["worker"].add(Heartbeat)
     use_mailbox()
     worker = app.Worker(

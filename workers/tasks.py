@@ -41,8 +41,8 @@ from workers.exposition import Exposition
 from workers.logs import log
 from workers.metrics import BatchEnd, count_error
 from workers.overtime import overtime
+from workers.permits import Permit, Permits
 from workers.settings import settings
-from workers.turns import Turn, Turns
 
 # A pulse that could not be run for so long is one that others have replaced.
 PULSE_EXPIRES_SECONDS: Final = 10
@@ -50,12 +50,12 @@ WORKER_NAME: Final = "MMUFUZZ_WORKER_NAME"
 """Environment variable by which a worker tells its processes who they are."""
 
 
-class Bench:
-    """What the tasks of this process have in common: its own database connection, and the turns of all processes of its
-    worker."""
+class WorkerProcess:
+    """What the tasks of this process have in common: its own database connection, and the permits of all processes of
+    its worker."""
 
     engine: Engine | None = None
-    turns: Turns | None = None
+    permits: Permits | None = None
 
     @classmethod
     def database(cls) -> Engine:
@@ -65,20 +65,20 @@ class Bench:
         return cls.engine
 
     @classmethod
-    def shared_turns(cls) -> Turns:
-        """The turns of this worker."""
-        assert cls.turns is not None, "made by workers.station before anything is forked"
-        return cls.turns
+    def shared_permits(cls) -> Permits:
+        """The permits of this worker."""
+        assert cls.permits is not None, "made by workers.station before anything is forked"
+        return cls.permits
 
     @classmethod
-    def turn(cls) -> Turn | None:
-        """A turn to search; None after a vain wait."""
-        return cls.shared_turns().take()
+    def permit(cls) -> Permit | None:
+        """A permit to search; None after a vain wait."""
+        return cls.shared_permits().take()
 
 
 @worker_process_init.connect
 def _forked(**_signal: Any) -> None:
-    Bench.engine = None
+    WorkerProcess.engine = None
     Exposition.leave()
     # What was there before the first task stays: the collector need not look at all of Celery's objects again and again
     # while a search makes and drops its own.
@@ -99,7 +99,7 @@ class FleetTask(Task[Any, Any]):
             return
         log().error("task set aside", task=msgspec.to_builtins(name), error=error)
         try:
-            Tasks(Bench.database()).set_aside(name, error)
+            Tasks(WorkerProcess.database()).set_aside(name, error)
         except StoreError as lost:
             count_error(lost)
             log().error("task not set aside, it will be published again", error=str(lost))
@@ -117,15 +117,15 @@ def perform(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         log().error("message dropped", error=str(error))
         return
     with bound_contextvars(campaign=name.campaign, task=name.kind.value, number=name.number), retried(self):
-        turn = Bench.turn()
-        if turn is None:
+        permit = WorkerProcess.permit()
+        if permit is None:
             put_back(self)
             return
-        with turn:
-            begin_and_perform(name, turn, redelivered=is_redelivered(self))
+        with permit:
+            begin_and_perform(name, permit, redelivered=is_redelivered(self))
         # What was just stored makes work sooner or later.  Later is soon enough while there is work: dispatching after
         # every task would cost more than some tasks, and the next pulse does it anyway.
-        if not Tasks(Bench.database()).are_waiting(name.campaign):
+        if not Tasks(WorkerProcess.database()).are_waiting(name.campaign):
             move_on(name.campaign)
 
 
@@ -141,7 +141,7 @@ def is_redelivered(task: Task[Any, Any]) -> bool:
 
 
 def put_back(task: Task[Any, Any]) -> None:
-    """Send the message of a task that waited for its turn in vain to the end of its queue; nothing has begun."""
+    """Send the message of a task that waited for its permit in vain to the end of its queue; nothing has begun."""
     # That it was redelivered is not sent along; that it is a retry says the same.
     retries = task.request.retries or int(is_redelivered(task))
     try:
@@ -150,12 +150,13 @@ def put_back(task: Task[Any, Any]) -> None:
         log().warning("broker gone, the task will be published later", error=str(error))
 
 
-def begin_and_perform(name: TaskName, turn: Turn, *, redelivered: bool) -> None:
-    """Do a task that may have been done, or may not be for this worker.  The turn ends before anything is stored.
+def begin_and_perform(name: TaskName, permit: Permit, *, redelivered: bool) -> None:
+    """Do a task that may have been done, or may not be for this worker.  The permit is given back before
+    anything is stored.
 
     Raises StoreError, and SoftTimeLimitExceeded.
     """
-    engine = Bench.database()
+    engine = WorkerProcess.database()
     try:
         work = Tasks(engine).begin(name, os.environ[WORKER_NAME], model_version(), redelivered=redelivered)
     except (OtherModel, NoCampaign) as error:
@@ -167,20 +168,20 @@ def begin_and_perform(name: TaskName, turn: Turn, *, redelivered: bool) -> None:
     if work.starts > 1:
         metrics.REDELIVERIES.labels(name.kind.value).inc()
     with overtime(time_limits(settings(), work.task_seconds)[0]):
-        pieces.perform(engine, name, work, turn)
+        pieces.perform(engine, name, work, permit)
     log().info("task done")
 
 
 @app.task(name="mmufuzz.pulse", expires=PULSE_EXPIRES_SECONDS)
 def pulse() -> None:
     """Move all running campaigns on."""
-    for campaign in running_campaigns(Bench.database()):
+    for campaign in running_campaigns(WorkerProcess.database()):
         move_on(campaign)
 
 
 def move_on(campaign: int) -> None:
     """Dispatch a campaign and publish what is to be done.  Raises StoreUnavailable."""
-    moved = dispatch(Bench.database(), campaign, patience(settings()))
+    moved = dispatch(WorkerProcess.database(), campaign, patience(settings()))
     if moved is None:
         return
     if moved.ended is not None:

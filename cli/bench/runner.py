@@ -84,7 +84,7 @@ def breaks(outcome: Any, side: str) -> bool:
 
 def hunt(profile: str, seed: int, watch: Callable[[Any], None]) -> None:
     """The search of `mmufuzz run` without judgement and minimization, which the other arms do not have either."""
-    searched = make_hunt(profile)
+    searched = make_runner(profile)
     for number in count(seed):
         watch(searched.run(number).outcome)
 
@@ -98,10 +98,15 @@ def module(name: str) -> ModuleType:
         return import_module(f"{package}.{last}")
 
 
-def make_hunt(profile: str) -> Any:
+def make_runner(profile: str) -> Any:
+    """What runs the program of a seed: in older checkouts a search itself does."""
     semantics = module("reference_mmu.changelog.semantics")
     profiles = module("fuzzer.program.profile").PROFILES
-    return import_module("fuzzer.hunt").Hunt(semantics.OLD, semantics.NEW, profiles[profile])
+    try:
+        make = import_module("fuzzer.seed_runner").SeedRunner
+    except ModuleNotFoundError:
+        make = import_module("fuzzer.hunt").Hunt
+    return make(semantics.OLD, semantics.NEW, profiles[profile])
 
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ def measure(arm: str, profile: str, seed: int, programs: int, seconds: float, si
 
 def digests(profile: str, first: int, programs: int) -> dict[str, Any]:
     """What each program showed, a digest for each of PARTS."""
-    searched = make_hunt(profile)
+    searched = make_runner(profile)
     return {"digests": [digest(searched.run(seed)) for seed in range(first, first + programs)]}
 
 

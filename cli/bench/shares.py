@@ -16,13 +16,14 @@ from cli.bench.runner import end, outcome_of, silent_models
 from cli.hunting import Hunter
 from cli.order import BATCH_PROGRAMS, Order, Part
 from cli.tally import Tally
-from db.campaigns import NewCampaign
+from db.campaigns import new_campaign
 from db.session import open_database
 from db.store import Store
 from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
+from fuzzer.search_spec import SearchSpec
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
-from reference_mmu.version import model_version
 
 STAGES: Final = {
     "generation": "a program is made from its seed",
@@ -69,10 +70,11 @@ class Clock:
 
 def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     """The shares after every batch of a search that writes into a folder of its own."""
-    order = Order("old", "new", workload, seed, programs, BATCH_PROGRAMS, 1)
+    search = SearchSpec(old="old", new="new", profile=workload, seed=seed)
+    order = Order(search, programs, BATCH_PROGRAMS, 1)
     hunter = Hunter(order)
-    watched = Hunt(OLD, NEW, PROFILES[workload])
-    silent = Hunt(OLD, NEW, PROFILES[workload], silent_models())
+    watched = SeedRunner(OLD, NEW, PROFILES[workload])
+    silent = SeedRunner(OLD, NEW, PROFILES[workload], silent_models())
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
         engine = open_database(f"sqlite:///{Path(name, 'bench.db')}")
@@ -90,14 +92,14 @@ def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
         engine.dispose()
 
 
-def run_all(search: Hunt, seeds: range) -> None:
+def run_all(runner: SeedRunner, seeds: range) -> None:
     for seed in seeds:
-        search.run(seed)
+        runner.run(seed)
 
 
-def take_apart(clock: Clock, search: Hunt, silent: Hunt, seed: int) -> None:
+def take_apart(clock: Clock, search: Hunt, silent: SeedRunner, seed: int) -> None:
     """What a run consists of, each by itself, and what follows it."""
-    clock.timed("generation", partial(search.script_of, seed))
+    clock.timed("generation", partial(search.runner.script_of, seed))
     unwatched = silent.run(seed).outcome
     # At the end oracles are asked even if nobody told them anything.
     for side in (unwatched.old, unwatched.new):
@@ -128,14 +130,5 @@ def store_batch(tally: Tally, hunter: Hunter, number: int) -> None:
 def make_tally(order: Order, engine: Engine, folder: Path) -> Tally:
     """With a campaign, as `mmufuzz run` makes one."""
     store = Store(engine)
-    searched = NewCampaign(
-        name="bench",
-        old_spec=order.old,
-        new_spec=order.new,
-        profile=order.profile,
-        seed_first=order.seed,
-        model_version=model_version(),
-        budget_seconds=None,
-        budget_programs=order.programs,
-    )
+    searched = new_campaign(order.search, name="bench", budget_programs=order.programs)
     return Tally(store, store.create_campaign(searched), order, folder)

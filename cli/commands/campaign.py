@@ -17,7 +17,8 @@ from cli.progress import spaced
 from db.fleets import Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
-from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.search_spec import SearchSpec
+from fuzzer.seed_runner import spelled_out
 from reference_mmu.changelog.semantics import Semantics
 from workers.launch import (
     BATCH_PROGRAMS,
@@ -49,22 +50,17 @@ _DATABASE: Final = click.option(
 _NUMBER: Final = click.argument("number", type=click.IntRange(1, 2**63 - 1))
 
 
-class CampaignReport(msgspec.Struct, frozen=True):
-    """One campaign in the JSON of `campaign`."""
+class CampaignReport(SearchSpec, frozen=True, kw_only=True):
+    """One campaign in the JSON of `campaign`: its search, spelled out, and how far it is."""
 
     campaign: int
     name: str
     state: str
-    old: str
-    new: str
-    profile: str
-    seed: int
     model: str
     created_at: datetime
     budget_programs: int | None
     budget_seconds: float | None
     until_regression: bool
-    strategies: tuple[str, ...]
     batch_programs: int
     slots_max: int | None
     task_seconds: int | None
@@ -280,6 +276,7 @@ def steering(database: str, number: int, document: Document) -> Iterator[Fleets]
 def details(status: FleetStatus) -> list[tuple[str, str]]:
     """A campaign as labelled lines."""
     campaign, plan = status.campaign, status.plan
+    search = spelled_out(campaign.search)
     budget = [
         *([f"{spaced(campaign.budget_programs)} programs"] if campaign.budget_programs is not None else []),
         *([f"{campaign.budget_seconds:.0f} seconds"] if campaign.budget_seconds is not None else []),
@@ -293,9 +290,9 @@ def details(status: FleetStatus) -> list[tuple[str, str]]:
     return [
         ("campaign", f"{campaign.id}: {campaign.name}"),
         ("state", f"{campaign.state}, ran {status.ran_seconds:.0f} s"),
-        ("compares", f"{campaign.old_spec} with {campaign.new_spec}, profile {campaign.profile}"),
-        ("seeds", f"from {campaign.seed_first}, {plan.batch_programs} a batch"),
-        ("strategies", ", ".join(campaign.strategies or STRATEGIES)),
+        ("compares", f"{search.old} with {search.new}, profile {search.profile}"),
+        ("seeds", f"from {search.seed}, {plan.batch_programs} a batch"),
+        ("strategies", ", ".join(search.strategies or ())),
         ("until", ", or ".join(budget)),
         ("limits", ", ".join(limits) or "those of the workers"),
         ("programs", f"{progress_words(status)} in {status.batches} batches, {spaced(status.steps)} steps"),
@@ -315,19 +312,15 @@ def progress_words(status: FleetStatus) -> str:
 def reported(status: FleetStatus, aside: tuple[AsideTask, ...]) -> CampaignReport:
     campaign, plan = status.campaign, status.plan
     return CampaignReport(
+        **msgspec.structs.asdict(spelled_out(campaign.search)),
         campaign=campaign.id,
         name=campaign.name,
         state=str(campaign.state),
-        old=campaign.old_spec,
-        new=campaign.new_spec,
-        profile=campaign.profile,
-        seed=campaign.seed_first,
         model=campaign.model_version,
         created_at=campaign.created_at,
         budget_programs=campaign.budget_programs,
         budget_seconds=campaign.budget_seconds,
         until_regression=plan.until_regression,
-        strategies=campaign.strategies or STRATEGIES,
         batch_programs=plan.batch_programs,
         slots_max=plan.slots_max,
         task_seconds=plan.task_seconds,

@@ -41,4 +41,4 @@ def doctor(document: Document) -> None:
         checks.append(check)
         console.print(f"{check.health:<8} {check.name:<11} {check.text}{f'; {check.step}' if check.step else ''}")
     document.write(DoctorReport(tuple(checks)))
-    raise click.exceptions.Exit(int(any(check.health is examination.Health.FAILED for check in checks)))
+    raise click.exceptions.Exit(int(any(check.health is examination.Rating.FAILED for check in checks)))

@@ -12,7 +12,7 @@ from cli.parameters import read_reproducer
 from cli.watchdog import watchdog
 from fuzzer.reproducer import ReproducerError
 from fuzzer.tell.export.forms import FORMS
-from fuzzer.tell.export.trace_json import make_trace
+from fuzzer.tell.export.trace_json import make_document
 from workers.refusal import BadInput, refuse
 
 
@@ -54,7 +54,7 @@ def export(file: str, form: str, out: str, run_change: bool, document: Document)
         check_writable(Path(out), "--out")
     reproducer = read_reproducer(file, run_change)
     with watchdog(), refuse(ReproducerError, what=file, advice="the other forms can be had"):
-        data = FORMS[form].write(make_trace(reproducer))
+        data = FORMS[form].write(make_document(reproducer))
     if out == STANDARD_OUTPUT:
         click.echo(data, nl=False)
     else:

@@ -20,7 +20,7 @@ from fuzzer.headline import (
     VCPUS,
     YIELDS,
     Costs,
-    Side,
+    ZapCounts,
     resched_every,
     zap_collapsible,
 )
@@ -132,7 +132,7 @@ def headline(tables: int, every: int | None, flush_us: float, table_us: float, d
     click.get_current_context().exit(0 if report.as_expected else 1)
 
 
-def side_report(side: Side, costs: Costs, place: int) -> SideReport:
+def side_report(side: ZapCounts, costs: Costs, place: int) -> SideReport:
     return SideReport(
         semantics=side.semantics,
         flushes=side.flushes,

@@ -12,13 +12,12 @@ from cli.options import FilledPath, run_change_option
 from cli.parameters import read_reproducer
 from cli.summary import replay_command
 from cli.watchdog import watchdog
-from fuzzer.hunt import minimized
+from fuzzer.found import minimized
+from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
-from fuzzer.minimize.minimize import DEFAULT_BUDGET
-from fuzzer.recheck import shows
+from fuzzer.minimize.minimize import DEFAULT_BUDGET, PassCount
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import by_switches
-from fuzzer.run.divergence import Divergence
 from workers.refusal import refuse
 
 
@@ -34,6 +33,9 @@ class MinimizeReport(msgspec.Struct, frozen=True):
     operations: int
     preemptions_before: int
     preemptions: int
+    passes: tuple[PassCount, ...]
+    """What each pass of the minimizer cost and gained, in the order in which they are made; none if the finding was
+    lost."""
 
 
 @click.command()
@@ -84,31 +86,29 @@ def minimize(file: str, out: str | None, budget: int, run_change: bool, document
 
 
 class Shrunk(NamedTuple):
-    """The smallest reproducer there is now, and how often both models were run for it."""
+    """The smallest reproducer there is now, how often both models were run for it, and in which passes."""
 
     reproducer: Reproducer
     executions: int
+    passes: tuple[PassCount, ...] = ()
 
 
 def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
     """Minimize the story from where it is; None if the finding does not show in it."""
-    comparison, story, finding = reproducer.comparison(), reproducer.story(), reproducer.finding
-    drive = by_switches(story.switches)
-    outcome = comparison.run(story.program, drive)
+    comparison, scenario, finding = reproducer.comparison(), reproducer.scenario(), reproducer.finding
+    drive = by_switches(scenario.switches)
+    outcome = comparison.run(scenario.program, drive)
     if not shows(finding, outcome):
         return None
     trial = Trial(comparison, drive, outcome)
-    what: Divergence | str = finding.what
-    if finding.kind == "divergence":
-        what = next(shown for shown in outcome.divergences if shown.effect == finding.what)
-    found = minimized(trial, finding, what, budget, 0)
+    found = minimized(trial, finding, budget, 0)
     # Made anew, so that the digest is that of this model even if nothing gets smaller.
-    best = make_reproducer(comparison, story, outcome, finding, reproducer.complete)
+    best = make_reproducer(comparison, scenario, outcome, finding, reproducer.complete)
     if found.reproducer is not None:
         smaller = decode_reproducer(found.reproducer)
-        if smaller.story().size() < best.story().size() or (smaller.complete and not best.complete):
+        if smaller.scenario().size() < best.scenario().size() or (smaller.complete and not best.complete):
             best = smaller
-    return Shrunk(best, found.executions)
+    return Shrunk(best, found.executions, found.passes)
 
 
 def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -> MinimizeReport:
@@ -116,11 +116,12 @@ def report(file: str, written: str | None, before: Reproducer, shrunk: Shrunk) -
     return MinimizeReport(
         file=file,
         written=written,
-        smaller=now.story().size() < before.story().size(),
+        smaller=now.scenario().size() < before.scenario().size(),
         complete=now.complete,
         executions=shrunk.executions,
         operations_before=before.program.operations(),
         operations=now.program.operations(),
         preemptions_before=len(before.switches),
         preemptions=len(now.switches),
+        passes=shrunk.passes,
     )

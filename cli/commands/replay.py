@@ -140,7 +140,7 @@ def tell_reproducer(file: str, reproducer: Reproducer, alone: bool, walks: int |
     """Tell a finding and check that it shows; returns the exit code. Raises BadInput."""
     if alone and not reproducer.finding.patches:
         raise BadInput(f"{file}: no patch is attributed to it; replay it without --alone")
-    comparison, story = reproducer.comparison(), reproducer.story()
+    comparison, story = reproducer.comparison(), reproducer.scenario()
     with watchdog():
         telling = tell(comparison, story)
         check = recheck(reproducer, telling.outcome)

@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from cli.change import Change, allow_option, apply_option, digest
+from cli.change import OwnChange, allow_option, apply_option, digest
 from cli.compilation import Compilation
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
@@ -23,16 +23,16 @@ from cli.search import Search
 from cli.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
 from cli.tally import Tally
 from cli.telling import print_telling
-from db.campaigns import NewCampaign
+from db.campaigns import new_campaign
 from db.schema import CampaignState
 from db.session import DEFAULT_URL, StoreError
 from db.store import Store
 from fuzzer.compiled import core_to_compile, use_compiled_core
 from fuzzer.judge.finding import Verdict
-from fuzzer.schedule.schedulers import STRATEGIES
+from fuzzer.search_spec import SearchSpec
+from fuzzer.seed_runner import spelled_out
 from fuzzer.tell.story import tell
 from reference_mmu.changelog.semantics import OLD, Semantics
-from reference_mmu.version import model_version
 from workers.refusal import BadInput, refuse
 
 JOBS_MAX: Final = 64
@@ -53,7 +53,7 @@ class Request(msgspec.Struct, frozen=True):
     budget: Budget
     database: str
     folder: Path
-    change: Change | None = None
+    change: OwnChange | None = None
 
 
 @click.command()
@@ -87,7 +87,7 @@ def run(
     old: Semantics | None,
     new: Semantics,
     strategies: tuple[str, ...] | None,
-    change: Change | None,
+    change: OwnChange | None,
     allowed: tuple[str, ...],
     database: str,
     folder: Path,
@@ -119,16 +119,18 @@ def run(
         raise BadInput("--allow says what a change of --apply may do; a commit's effects are in 'mmufuzz patches show'")
     old = old or (new if change else OLD)
     order = Order(
-        old=old.spec(),
-        new=new.spec(),
-        profile=profile,
-        seed=secrets.randbelow(2**31) if seed is None else seed,
+        search=SearchSpec(
+            old=old.spec(),
+            new=new.spec(),
+            profile=profile,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
+            strategies=strategies,
+        ),
         programs=programs or 0,
         batch_programs=batch_size(programs or 0, jobs),
         jobs=jobs,
         diff=change.diff if change else "",
         allowed=allowed,
-        strategies=strategies,
     )
     require_superset(old, new)
     check_directory(folder, "--out")
@@ -142,7 +144,8 @@ def search_and_report(request: Request, document: Document) -> int:
     store = open_store(request.database)
     with refuse(OSError, what=f"--out {request.folder} cannot be made", advice="name another directory"):
         request.folder.mkdir(parents=True, exist_ok=True)
-    console.print(f"{order.old} against {order.new}, profile {order.profile}, seed {order.seed}, jobs {order.jobs}")
+    search = order.search
+    console.print(f"{search.old} against {search.new}, profile {search.profile}, seed {search.seed}, jobs {order.jobs}")
     for line in request.change.lines() if request.change else (f"core {use_compiled_core().reason}",):
         console.print(line)
     if worth_compiling(request):
@@ -168,17 +171,12 @@ def search_and_report(request: Request, document: Document) -> int:
 
 def begin_campaign(store: Store, request: Request) -> int:
     """Store what is searched, by budget of programs or of seconds."""
-    order, budget = request.order, request.budget
-    searched = NewCampaign(
-        name=f"run --seed {order.seed}{f' --apply {request.change.name}' if request.change else ''}",
-        old_spec=order.old,
-        new_spec=order.new,
-        profile=order.profile,
-        seed_first=order.seed,
-        model_version=model_version(),
+    search, budget = request.order.search, request.budget
+    searched = new_campaign(
+        search,
+        name=f"run --seed {search.seed}{f' --apply {request.change.name}' if request.change else ''}",
         budget_seconds=None if budget.programs else float(budget.seconds),
         budget_programs=budget.programs or None,
-        strategies=order.strategies,
     )
     return store.create_campaign(searched)
 
@@ -244,7 +242,7 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
         console.print(f"\nthe smallest story of the first, {first}:\n")
         reproducer = read_reproducer(str(first), run_change=True)
         comparison = reproducer.comparison()
-        print_telling(console, reproducer, comparison, tell(comparison, reproducer.story()).rows)
+        print_telling(console, reproducer, comparison, tell(comparison, reproducer.scenario()).rows)
         console.print()
     if first is not None:
         console.print(f"replay the first with:  {replay_command(first)}{' --run-change' if request.change else ''}")
@@ -253,19 +251,15 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
 def make_report(tally: Tally, request: Request, elapsed: float, core: str) -> RunReport:
     order = request.order
     return RunReport(
+        **msgspec.structs.asdict(spelled_out(order.search)),
         programs=tally.programs,
         steps=tally.steps,
         seconds=round(elapsed, 3),
-        seed=order.seed,
         core=core,
         verdicts=tally.verdicts(),
         findings=reported(tally),
         coverage=len(tally.coverage),
         jobs=order.jobs,
-        profile=order.profile,
-        old=order.old,
-        new=order.new,
-        strategies=order.strategies or STRATEGIES,
         campaign=tally.campaign,
         database=database_name(request.database),
         change=digest(order.diff) if order.diff else "",

@@ -73,11 +73,6 @@ def changed_models(diff: str) -> Models:
     return Models(old=load_variant(before), new=load_variant({}), diff=diff)
 
 
-def shipped_source(name: str) -> str:
-    """The source of the shipped module file `name`, e.g. "x86/fault.py"."""
-    return (_ORIGINAL / name).read_text(encoding="utf-8")
-
-
 def load_variant(sources: Mapping[str, str]) -> Model:
     """The model with the module files in `sources` (path below reference_mmu -> text) in place of the shipped
     ones.

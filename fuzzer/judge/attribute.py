@@ -24,7 +24,7 @@ from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import Semantics
 
 # What is looked for in an outcome.
-Shows = Callable[[Outcome], bool]
+Sought = Callable[[Outcome], bool]
 # Which of several causes is named: the one with the smallest rank.
 Rank = Callable[[str], int]
 
@@ -123,7 +123,7 @@ class Attributor:
             self.outcomes[frozenset(self.candidates)] = own
         self.direction: Direction = "sufficient" if comparison.leader == "old" else "necessary"
 
-    def attribute(self, shows: Shows, rank: Rank = alike) -> Attribution:
+    def attribute(self, shows: Sought, rank: Rank = alike) -> Attribution:
         """The minimal set for which `shows` holds: a single patch if one does, else the full set cut down.
 
         Several single patches may each be enough (OLD leads), or each be needed (NEW leads). `rank` chooses among
@@ -136,7 +136,7 @@ class Attributor:
         first = min(causes, key=rank)
         return Attribution((first,), self.direction, tuple(patch for patch in causes if patch != first))
 
-    def name(self, shows: Shows, rank: Rank = alike) -> Attribution:
+    def name(self, shows: Sought, rank: Rank = alike) -> Attribution:
         """What attribute() says, but for `others`, which are left out: it ends at the first that is to be named."""
         singles = Singles(self, shows)
         for patch in sorted(self.choices.singles, key=rank):
@@ -144,7 +144,7 @@ class Attributor:
                 return Attribution((patch,), self.direction)
         return self.cut_down(shows)
 
-    def cut_down(self, shows: Shows) -> Attribution:
+    def cut_down(self, shows: Sought) -> Attribution:
         """The full set without what is not needed, if no single patch is enough."""
         remaining = frozenset(self.candidates)
         if not shows(self.outcome(remaining)):
@@ -207,7 +207,7 @@ class Attributor:
 class Singles:
     """Which single patches are causes of what `shows` looks for, each asked for once."""
 
-    def __init__(self, attributor: Attributor, shows: Shows) -> None:
+    def __init__(self, attributor: Attributor, shows: Sought) -> None:
         self.attributor = attributor
         self.shows = shows
         self.known: dict[str, bool] = {}

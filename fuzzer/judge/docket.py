@@ -14,24 +14,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Set
-from typing import Final
+from typing import Final, assert_never
 
+from fuzzer.judge.finding import Kind
+from fuzzer.judge.seen import Breach, Seen, Trace
 from fuzzer.run.divergence import Divergence
 
 _NEWS, _FIRST, _STORY, _AGAIN, _DOCUMENTED_STORY = range(5)
 
 
 class Case:
-    """Program `seed`, as far as it shows `what`, leaving `trace` as the `round`-th that is judged (0: the first).
+    """Program `seed`, as far as it shows `seen`, leaving `trace` as the `round`-th that is judged (0: the first).
 
     `number`: of the cases of a docket, this one; `is_news`: nothing with its effect or invariant was filed before.
     `shown`: programs that are counted for it, of which it is the first, until it is judged.  `name`: the signature it
     was then found to have, "" before.
     """
 
-    def __init__(self, seed: int, what: Divergence | str, trace: tuple[str, ...], round_: int, grade: int) -> None:
+    def __init__(self, seed: int, seen: Seen, trace: Trace, round_: int, grade: int) -> None:
         self.seed: Final = seed
-        self.what: Final = what
+        self.seen: Final = seen
         self.trace: Final = trace
         self.round: Final = round_
         self.grade: Final = grade
@@ -61,7 +63,7 @@ class Docket:
         self._filed += 1
         self._waiting += 1
         case.number = self._filed
-        what = case.trace[0]
+        what = case.trace.what
         case.is_news = what not in self._known
         self._known.add(what)
         self._cases.setdefault(what, deque()).append(case)
@@ -111,15 +113,19 @@ def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:
     return urgency, 0, case.number
 
 
-def grade_of(what: Divergence | str, *, new_alone: bool, allowed: Set[str]) -> int:
+def grade_of(seen: Seen, allowed: Set[str]) -> int:
     """How bad a finding may turn out to be, 0 for the worst: what NEW alone breaks, an effect that is not among those
     which a commit allows, what OLD breaks, and anything else."""
-    if isinstance(what, Divergence):
-        return 3 if what.effect in allowed else 1
-    return 0 if new_alone else 2
+    match seen:
+        case Breach(_, sides):
+            return 0 if sides == "new" else 2
+        case Divergence(effect, _):
+            return 3 if effect in allowed else 1
+        case _:
+            assert_never(seen)
 
 
-def is_judged(kind: str, count: int) -> bool:
+def is_judged(kind: Kind, count: int) -> bool:
     """Is the count-th program that shows a trace judged?
 
     Of violations, at every power of two.  Of divergences, at every power of four: their traces say where the two models

@@ -16,6 +16,7 @@ Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
+Kind = Literal["divergence", "violation"]
 Sides = Literal["old", "new", "both"]
 Direction = Literal["sufficient", "necessary", "none"]
 
@@ -40,7 +41,7 @@ class Verdict(StrEnum):
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One violation or divergence, judged and attributed.  Raises ValueError for parts that contradict each other."""
 
-    kind: Literal["violation", "divergence"]
+    kind: Kind
     what: str
     """The broken invariant; for a divergence its effects, joined with ", "."""
     effects: tuple[str, ...]

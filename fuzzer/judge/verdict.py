@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import assert_never
 
 import msgspec
 
-from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Shows
+from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Sought
 from fuzzer.judge.finding import Finding, Sides, Verdict
+from fuzzer.judge.seen import Breach, Seen, operation_tag
+from fuzzer.judge.shows import Rerun, shows
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
@@ -17,7 +20,7 @@ from fuzzer.program.rng import Rng
 from fuzzer.program.script import Script, script_of
 from fuzzer.run.compare import Comparison, Drive, Side, by_turns
 from fuzzer.run.compared import Compared
-from fuzzer.run.divergence import WHOLE_RUN, Divergence
+from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
@@ -49,6 +52,30 @@ class Trial:
     @cached_property
     def attributor(self) -> Attributor:
         return Attributor(self.comparison, self.script, self.drive, self.outcome)
+
+    def judged(self, seen: Seen) -> Finding:
+        """What causes one of the things that it shows, and whether that is allowed."""
+        match seen:
+            case Divergence():
+                return self.divergence(seen)
+            case Breach(invariant, _):
+                return self.violation(invariant)
+            case _:
+                assert_never(seen)
+
+    def shows(self, finding: Finding, outcome: Outcome, rerun: Rerun) -> bool:
+        """Is it the same finding in another run, too? An effect must show from the attributed patches alone, too:
+        `rerun` runs the other program again in another comparison."""
+        if not shows(finding, outcome):
+            return False
+        if finding.kind == "violation" or not finding.patches:
+            return True
+        varied = self.attributor.varied(self.attributor.close(finding.patches))
+        # A user's change is often all that there is between the two.
+        alone = outcome if varied == outcome.comparison else rerun(varied)
+        if not shows(finding, alone):
+            return False
+        return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
 
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect.  The story leaves out which other patches would do it, too: see told()."""
@@ -95,7 +122,7 @@ class Trial:
         """The patches that make one effect, and others that would, too."""
         return self._attributed(divergence, self.attributor.attribute)
 
-    def _attributed(self, divergence: Divergence, ask: Callable[[Shows, Rank], Attribution]) -> Attribution:
+    def _attributed(self, divergence: Divergence, ask: Callable[[Sought, Rank], Attribution]) -> Attribution:
         effect = divergence.effect
 
         def rank(patch: str) -> int:
@@ -236,11 +263,6 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> str
         return ""
     first = min(causes, key=lambda d: alone.pair.since(d.uid))
     return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
-
-
-def operation_tag(script: Script, uid: int) -> str:
-    """The kind of an operation, e.g. "clear-flush-young"; "end-of-run" for WHOLE_RUN."""
-    return "end-of-run" if uid == WHOLE_RUN else script.tag(uid)
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

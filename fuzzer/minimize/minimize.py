@@ -18,8 +18,10 @@ from typing import Final
 
 import msgspec
 
+from fuzzer.judge.shows import Rerun
 from fuzzer.minimize.rearrange import Arranged, rearrangements
-from fuzzer.program.ops import AnyOperation
+from fuzzer.program.arguments import SIMPLEST
+from fuzzer.program.ops import ARGUMENTS, AnyOperation
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, Drive, by_switches, by_turns
 from fuzzer.run.effort import effort_of
@@ -34,12 +36,12 @@ DEFAULT_BUDGET: Final = 1000  # executions of a pair
 # must not take the time of ten others.
 _USUAL_STEPS: Final = 1000
 
-Shows = Callable[[Program, Outcome, "Replay"], bool]
-Replay = Callable[[Comparison], Outcome]
+# Is it still the same finding?
+StillShows = Callable[[Outcome, Rerun], bool]
 
 
-class Story(msgspec.Struct, frozen=True):
-    """A program with its switches: what a reproducer stores."""
+class Scenario(msgspec.Struct, frozen=True):
+    """A program with its switches: what a reproducer stores, and what people are told as a story."""
 
     program: Program
     switches: tuple[Switch, ...]
@@ -60,56 +62,91 @@ def oddity(program: Program) -> int:
     return 2 * sum(modes) + 2 * special + 2 * (not config.zap_all_quirk)
 
 
+class PassCount(msgspec.Struct, frozen=True):
+    """What one pass cost and gained: pairs run, and how often that made the scenario smaller."""
+
+    name: str
+    calls: int
+    shrinks: int
+
+
+class Pass:
+    """One way to make a scenario smaller. `candidates` guesses from the best scenario so far, the most promising first;
+    it looks at nothing but that scenario and the run that shows it, and may guess wrong: the minimizer tries."""
+
+    def __init__(
+        self, name: str, candidates: Callable[[Scenario], Iterator[Scenario | Arranged]] = lambda scenario: iter(())
+    ) -> None:
+        self.name: Final = name
+        self.candidates: Final = candidates
+        self.calls = 0
+        self.shrinks = 0
+
+    def count(self) -> PassCount:
+        """As it is now."""
+        return PassCount(self.name, self.calls, self.shrinks)
+
+
 class Minimized(msgspec.Struct, frozen=True):
     """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run. `effort`: what these cost,
-    in turns."""
+    in turns. `passes`: where the executions went, in the order in which passes are made."""
 
-    story: Story
+    scenario: Scenario
     outcome: Outcome
     complete: bool
     executions: int
     effort: int = 0
+    passes: tuple[PassCount, ...] = ()
 
 
 class Minimizer:
-    """One minimization. `shows(program, outcome, replay)` says whether an outcome is still the same finding; it may
-    replay the same schedule under other semantics by calling replay(comparison)."""
+    """One minimization. `shows(outcome, rerun)` says whether an outcome is still the same finding; it may
+    run the same schedule under other semantics by calling rerun(comparison)."""
 
-    def __init__(self, comparison: Comparison, shows: Shows, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, comparison: Comparison, shows: StillShows, budget: int = DEFAULT_BUDGET) -> None:
         self.comparison = comparison
         self.shows = shows
         self.budget = budget
         self.executions = 0
         self.effort = 0
         self._spent = 0
-        self.best: Story | None = None
+        self.best: Scenario | None = None
         self.outcome: Outcome | None = None
         self.seen: set[bytes] = set()
 
     def minimize(self, program: Program, turns: list[Turn]) -> Minimized | None:
         """The smallest story, None if the finding does not even survive the change to switches."""
-        program, turns = self.drop_under_turns(program, turns)
+        under_turns = Pass("operations under turns")
+        program, turns = self.drop_under_turns(program, turns, under_turns)
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
-        progress = True
-        while progress and not self.spent():
-            progress = self.try_all(dropped_operations)
-            progress = self.try_all(dropped_switches) or progress
-            progress = self.try_all(self.recorded_anew) or progress
-            progress = self.try_all(simpler_arguments) or progress
-            progress = self.try_all(simpler_configurations) or progress
-            progress = self.try_all(self.rearranged) or progress
+        # Not kept: some of them lead back to this minimizer, and so to machines.
+        passes = (
+            Pass("operations", dropped_operations),
+            Pass("switches", dropped_switches),
+            Pass("recorded anew", self.recorded_anew),
+            Pass("arguments", simpler_arguments),
+            Pass("configuration", simpler_configurations),
+            Pass("rearranged", self.rearranged),
+        )
+        has_shrunk = True
+        while has_shrunk and not self.spent():
+            # All of them, and not up to the first that shrinks: each leaves less to the next.
+            has_shrunk = max([self.make(one) for one in passes])
+        return self.result((under_turns, *passes), complete=not self.spent())
+
+    def result(self, passes: Iterable[Pass], *, complete: bool) -> Minimized:
+        """The best scenario so far."""
         assert self.best is not None
         assert self.outcome is not None
-        return Minimized(self.best, self.outcome, not self.spent(), self.executions, self.effort)
+        counts = tuple(one.count() for one in passes)
+        return Minimized(self.best, self.outcome, complete, self.executions, self.effort, counts)
 
     def as_it_is(self, program: Program, turns: list[Turn]) -> Minimized | None:
-        """The recorded run as a story, nothing left out; None if the finding does not survive being so written."""
+        """The recorded run as a scenario, nothing left out; None if the finding does not survive being so written."""
         if not self.consider(self.written(program, turn_by_turn(turns))):
             return None
-        assert self.best is not None
-        assert self.outcome is not None
-        return Minimized(self.best, self.outcome, False, self.executions, self.effort)
+        return self.result((), complete=False)
 
     def spent(self) -> bool:
         """Is the budget used up?"""
@@ -117,9 +154,10 @@ class Minimizer:
 
     # --- under turns ----------------------------------------------------------------------------------------
 
-    def drop_under_turns(self, program: Program, turns: list[Turn]) -> tuple[Program, list[Turn]]:
+    def drop_under_turns(self, program: Program, turns: list[Turn], one: Pass) -> tuple[Program, list[Turn]]:
         """Drop operations as long as the finding shows, big cuts first: whole actors, then single operations from the
         back."""
+        before = self.executions
         for candidate in smaller_programs(program):
             # Built from the program at hand when it is tried, so that earlier cuts stay.
             smaller = candidate(program)
@@ -128,80 +166,86 @@ class Minimizer:
             kept = uids_of(smaller)
             fewer = [turn for turn in turns if turn.uid in kept]
             outcome = self.run(smaller, by_turns(fewer))
-            if self.shows(smaller, outcome, self.replayer(smaller, by_turns(list(fewer)))):
+            if self.shows(outcome, self.replayer(smaller, by_turns(list(fewer)))):
                 program, turns = smaller, list(outcome.turns)
+                one.shrinks += 1
+        one.calls += self.executions - before
         return program, turns
 
     # --- under switches -------------------------------------------------------------------------------------
 
-    def consider(self, story: Story) -> bool:
-        """The one door for candidates: commit to a smaller story that still shows the finding."""
-        if self.best is not None and story.size() >= self.best.size():
+    def consider(self, scenario: Scenario) -> bool:
+        """The one door for candidates: commit to a smaller scenario that still shows the finding."""
+        if self.best is not None and scenario.size() >= self.best.size():
             return False
-        key = msgspec.json.encode(story)
+        key = msgspec.json.encode(scenario)
         if key in self.seen or self.spent():
             return False
         self.seen.add(key)
         try:
-            story.program.check()
+            scenario.program.check()
         except ConfigError:
             return False
-        drive = by_switches(story.switches)
-        outcome = self.run(story.program, drive)
-        if not self.shows(story.program, outcome, self.replayer(story.program, drive)):
+        drive = by_switches(scenario.switches)
+        outcome = self.run(scenario.program, drive)
+        if not self.shows(outcome, self.replayer(scenario.program, drive)):
             return False
-        self.best = story
+        self.best = scenario
         self.outcome = outcome
         return True
 
-    def try_all(self, candidates: Callable[[Story], Iterator[Story | Arranged]]) -> bool:
-        """Try candidates of the best story until none is left that improves it; True if one did.
+    def make(self, one: Pass) -> bool:
+        """Make a pass: try its candidates of the best scenario until none is left that improves it; True if one did."""
+        before = self.executions, one.shrinks
+        self.try_all(one)
+        one.calls += self.executions - before[0]
+        return one.shrinks > before[1]
 
-        After an improvement the scan goes on where it was: what comes before was just tried on nearly the same story.
-        """
-        improved = False
+    def try_all(self, one: Pass) -> None:
+        """After an improvement the scan goes on where it was: what comes before was just tried on nearly the same
+        scenario."""
         start = 0
         while not self.spent():
             assert self.best is not None
-            for number, candidate in enumerate(candidates(self.best)):
+            for number, candidate in enumerate(one.candidates(self.best)):
                 if self.spent():
                     break
                 if number >= start and self.consider(self.in_switches(candidate)):
-                    improved, start = True, number
+                    one.shrinks += 1
+                    start = number
                     break
             else:
                 if start == 0:
                     break
                 start = 0
-        return improved
 
-    def recorded_anew(self, story: Story) -> Iterator[Story]:
+    def recorded_anew(self, scenario: Scenario) -> Iterator[Scenario]:
         """The switches that the run really took: those that never fired, or changed nothing, are not among them."""
-        yield self.written(story.program, by_switches(story.switches))
+        yield self.written(scenario.program, by_switches(scenario.switches))
 
-    def rearranged(self, story: Story) -> Iterator[Arranged]:
-        """The turns of the story in other orders, with fewer switches."""
+    def rearranged(self, scenario: Scenario) -> Iterator[Arranged]:
+        """The turns of the scenario in other orders, with fewer switches."""
         assert self.outcome is not None
-        if story.switches:
-            yield from rearrangements(story.program, self.outcome.turns)
+        if scenario.switches:
+            yield from rearrangements(scenario.program, self.outcome.turns)
 
-    def in_switches(self, candidate: Story | Arranged) -> Story:
-        """A story as it is; a rearrangement as the story that it turns out to be when run."""
-        if isinstance(candidate, Story):
+    def in_switches(self, candidate: Scenario | Arranged) -> Scenario:
+        """A scenario as it is; a rearrangement as the scenario that it turns out to be when run."""
+        if isinstance(candidate, Scenario):
             return candidate
         program, turns = candidate
         return self.written(program, by_turns(turns))
 
-    def written(self, program: Program, drive: Drive) -> Story:
+    def written(self, program: Program, drive: Drive) -> Scenario:
         """What a program does under `drive`, written as switches: one execution."""
         switches: list[Switch] = []
         self.count(self.comparison.run(program, writing(switches, drive)))
-        return Story(program, tuple(switches))
+        return Scenario(program, tuple(switches))
 
     def run(self, program: Program, drive: Drive) -> Outcome:
         return self.count(self.comparison.run(program, drive))
 
-    def replayer(self, program: Program, drive: Drive) -> Replay:
+    def replayer(self, program: Program, drive: Drive) -> Rerun:
         return lambda comparison: self.count(comparison.run(program, drive))
 
     def count(self, outcome: Outcome) -> Outcome:
@@ -282,67 +326,73 @@ def turn_by_turn(turns: list[Turn]) -> Drive:
     return drive
 
 
-def dropped_operations(story: Story) -> Iterator[Story]:
-    """Stories without one operation, and the switches at its points; then without one empty actor."""
-    for uid in sorted(uids_of(story.program), reverse=True):
-        kept = tuple(switch for switch in story.switches if switch.uid != uid)
-        yield Story(story.program.without(uid), kept)
-        yield Story(story.program.without(uid), renamed(story, uid))
-    for index, actor in enumerate(story.program.actors):
+def dropped_operations(scenario: Scenario) -> Iterator[Scenario]:
+    """Scenarios without one operation, and the switches at its points; then without one empty actor."""
+    for uid in sorted(uids_of(scenario.program), reverse=True):
+        kept = tuple(switch for switch in scenario.switches if switch.uid != uid)
+        yield Scenario(scenario.program.without(uid), kept)
+        yield Scenario(scenario.program.without(uid), renamed(scenario, uid))
+    for index, actor in enumerate(scenario.program.actors):
         if not actor.ops:
-            yield drop_empty_actor(story, index)
+            yield drop_empty_actor(scenario, index)
 
 
-def renamed(story: Story, uid: int) -> tuple[Switch, ...]:
+def renamed(scenario: Scenario, uid: int) -> tuple[Switch, ...]:
     """Switches of a dropped operation move to the end of the one before it, so that the next actor stays determined."""
-    for actor in story.program.actors:
+    for actor in scenario.program.actors:
         uids = [op.uid for op in actor.ops]
         if uid in uids:
             at = uids.index(uid)
             before = uids[at - 1] if at else -1
-            return tuple(s if s.uid != uid else Switch(before, END, 1, s.actor) for s in story.switches)
-    return story.switches
+            return tuple(s if s.uid != uid else Switch(before, END, 1, s.actor) for s in scenario.switches)
+    return scenario.switches
 
 
-def drop_empty_actor(story: Story, index: int) -> Story:
+def drop_empty_actor(scenario: Scenario, index: int) -> Scenario:
     """An actor that does nothing goes; those after it move up, in the switches too."""
-    program = story.program
+    program = scenario.program
     actors = program.actors[:index] + program.actors[index + 1 :]
     switches = tuple(
-        Switch(s.uid, s.point, s.occurrence, s.actor - (s.actor > index)) for s in story.switches if s.actor != index
+        Switch(s.uid, s.point, s.occurrence, s.actor - (s.actor > index)) for s in scenario.switches if s.actor != index
     )
-    return Story(Program(program.config, actors), switches)
+    return Scenario(Program(program.config, actors), switches)
 
 
-def dropped_switches(story: Story) -> Iterator[Story]:
-    """Stories without a run of switches, long ones first: a needless excursion is two switches, there and back, and
+def dropped_switches(scenario: Scenario) -> Iterator[Scenario]:
+    """Scenarios without a run of switches, long ones first: a needless excursion is two switches, there and back, and
     each alone may be needed as long as the other is there. Then each one put off to the end of its operation."""
-    switches = story.switches
+    switches = scenario.switches
     lengths = [n for n in (8, 4, 3, 2, 1) if n <= len(switches)]
     for length in lengths:
         for index in range(len(switches) - length + 1):
-            yield Story(story.program, switches[:index] + switches[index + length :])
+            yield Scenario(scenario.program, switches[:index] + switches[index + length :])
     for index, switch in enumerate(switches):
         if switch.point != END:
             later = Switch(switch.uid, END, 1, switch.actor)
-            yield Story(story.program, (*switches[:index], later, *switches[index + 1 :]))
+            yield Scenario(scenario.program, (*switches[:index], later, *switches[index + 1 :]))
 
 
-def simpler_arguments(story: Story) -> Iterator[Story]:
-    """Stories with simpler arguments: no rescheduling, no failing upgrades, one page instead of a range."""
-    for number, actor in enumerate(story.program.actors):
+def simpler_arguments(scenario: Scenario) -> Iterator[Scenario]:
+    """Scenarios with simpler arguments: no rescheduling, no failing upgrades, one page instead of a range."""
+    for number, actor in enumerate(scenario.program.actors):
         for index, op in enumerate(actor.ops):
-            for change in ({"resched": 0}, {"upgrade_fails": False}, {"npages": 1}):
-                (field, value), *_ = change.items()
-                if hasattr(op, field) and getattr(op, field) != value:
-                    ops = [*actor.ops[:index], msgspec.structs.replace(op, **change), *actor.ops[index + 1 :]]
-                    yield Story(with_ops(story.program, number, ops), story.switches)
+            for simpler in simpler_operations(op):
+                ops = [*actor.ops[:index], simpler, *actor.ops[index + 1 :]]
+                yield Scenario(with_ops(scenario.program, number, ops), scenario.switches)
 
 
-def simpler_configurations(story: Story) -> Iterator[Story]:
-    """Stories with a simpler configuration: fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
-    config = story.program.config
-    vcpus = sum(actor.kind == "vcpu" for actor in story.program.actors)
+def simpler_operations(op: AnyOperation) -> Iterator[AnyOperation]:
+    """The operation with one argument that is the simplest of its type and was not."""
+    for argument, simplest in SIMPLEST.items():
+        for field, argument_of_field in ARGUMENTS[type(op)].items():
+            if argument_of_field is argument and getattr(op, field) != simplest:
+                yield msgspec.structs.replace(op, **{field: simplest})
+
+
+def simpler_configurations(scenario: Scenario) -> Iterator[Scenario]:
+    """Fewer modes, fewer vCPUs, one slot, plain anonymous memory."""
+    config = scenario.program.config
+    vcpus = sum(actor.kind == "vcpu" for actor in scenario.program.actors)
     changes: list[dict[str, object]] = [
         {"initially_set": False},
         {"manual_protect": False, "initially_set": False},
@@ -360,4 +410,4 @@ def simpler_configurations(story: Story) -> Iterator[Story]:
     for change in changes:
         simpler = msgspec.structs.replace(config, **change)
         if simpler != config:
-            yield Story(Program(simpler, story.program.actors), story.switches)
+            yield Scenario(Program(simpler, scenario.program.actors), scenario.switches)

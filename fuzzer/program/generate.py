@@ -7,38 +7,34 @@ turns can hit the window that matters.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.program.arguments import STARTS, Argument, values_of
+from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
+from fuzzer.program.profile import ADDED_OF, DRAWN_BY, PROFILES, Profile
 from fuzzer.program.program import Program
-from fuzzer.program.rng import Rng
-from fuzzer.program.script import Script
+from fuzzer.program.rng import Rng, stream
+from fuzzer.program.script import NUMBERS, Script, call_with
 from reference_mmu.bits import bit_ull
 from reference_mmu.config import Config, GuestPaging, GuestPte, SlotConfig
 from reference_mmu.operations import (
     CLEAR_FLUSH_YOUNG,
     CLEAR_LOG,
     CLEAR_YOUNG,
-    COLLAPSE_HUGE,
     CREATE_SLOT,
     DELETE_SLOT,
     DISABLE_LOG,
-    DISCARD,
     ENABLE_LOG,
     GET_LOG,
     INVLPG,
     LOAD_CR3,
-    MIGRATE,
     MOVE_SLOT,
     NESTED,
-    NUMA_HINT,
     PREFETCH,
     READ,
-    RECLAIM,
-    SHARE,
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,
@@ -49,21 +45,69 @@ from reference_mmu.operations import (
     UNTRACK,
     WRITE,
     WRITE_PTE,
-    WRITEBACK,
     ZAP_RANGE,
     Call,
 )
 
-_MIXED: Final = 0x3C6EF372  # keeps the draw of a profile apart from the program's
-_INVALIDATIONS: Final = {
-    "numa-hint": NUMA_HINT,
-    "discard": DISCARD,
-    "migrate": MIGRATE,
-    "reclaim": RECLAIM,
-    "writeback": WRITEBACK,
-    "share": SHARE,
-    "collapse-huge": COLLAPSE_HUGE,
-}
+# What numbers in a Profile are parts of.
+_HUGE_OF: Final = 6  # blocks of memory
+_HOT_OF: Final = 6  # addresses
+_READONLY_OF: Final = 4  # read faults
+_THIRD_VCPU_OF: Final = 4  # machines, as the next six
+_MANUAL_OF: Final = 3
+_QUIRK_OF: Final = 3
+_ONE_SLOT_OF: Final = 3
+_ALIGNED_OF: Final = 2
+_LOGGING_OF: Final = 20  # which log from the start
+_NESTED_OF: Final = 4  # of those with a TDP MMU, which have nested roots
+_IOCTLS_OF: Final = 10  # programs, of which as many have ioctls as logging and slots weigh together
+_TRACKING_OF: Final = 4  # programs, which have a device
+
+# Memory is two or three huge pages: one to work on, one beside it that shares a table with it, and perhaps another.
+# A huge page is of so many pages, Config.bits being what it is unless somebody says otherwise.
+_BLOCK_PAGES: Final = 4
+_BLOCKS_MIN: Final = 2
+_BLOCKS_MAX: Final = 3
+_BASE_BLOCKS: Final = 3  # where the first slot begins, in huge pages,
+_BASE_PAGES: Final = 10  # or in pages: as far, and not aligned
+_PML_ENTRIES_MAX: Final = 4  # few, so that buffers of two vCPUs get full
+_RUN_PAGES_MAX: Final = 5  # of a range: one page more than a huge page has
+_RESCHED_MASKS: Final = 256  # eight regions, more than a program has tables
+_PROVE_ONE_OF: Final = 4  # machines with CONFIG_KVM_PROVE_MMU
+_FAILS_ONE_OF: Final = 4  # upgrades to writable that fail
+_WRITES_ONE_OF: Final = 3  # prefetches that are for writing
+_FLUSHES_YOUNG: Final = 2  # of the four that age: clear-flush-young, which is what a commit changes; the others once
+_AGES: Final = 4
+_LOG_ENDS_ONE_OF: Final = 3  # things done to a slot that logs
+_CLEARS_BY_HAND: Final = 2  # of three harvests where that is possible
+_HARVESTS: Final = 3
+_SLOT_CHANGES: Final = 3  # delete, create, move, alike
+_TRACKS: Final = 2  # of four things a device does: track; untrack and zap once each
+_DEVICE_DOES: Final = 4
+_ZAP_PAGES_MAX: Final = 4  # a huge page
+_SECOND_IOCTL_ONE_OF: Final = 4  # programs with ioctls, which have two threads of them: slots_lock has its reason
+_SECOND_IOCTLS_MAX: Final = 2
+_DEVICE_OPS_MAX: Final = 2
+
+# Of guests with page tables of their own.
+_THREE_LEVELS_OF: Final = 4  # guests, of which as many have three levels as there are roots; the others have two
+_FAR_ONE_OF: Final = 8  # pages, which may lie among the tables' own
+_RECURSIVE_ONE_OF: Final = 3  # pages that are translated by a root which points to itself, where there is one
+_ROOT_WITH_OTHERS_ONE_OF: Final = 3  # guests whose root is in the slot that goes
+_RETARGETS_ONE_OF: Final = 3  # stores to an entry that make it point elsewhere,
+_CLEARS_ONE_OF: Final = 6  # and, of the others, that make it not present
+
+_NUMBER_OF: Final = {tag(kind): number for kind, number in NUMBERS.items()}
+_INVALIDATES_PAGES: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalidation"] if has(kind, Argument.PAGES))
+
+
+class _Added:
+    """A kind of operation that is added to the others: `weight` of ADDED_OF of these have one before them."""
+
+    def __init__(self, seed: int, kind: Any, weight: i64) -> None:
+        self.kind = kind
+        self.weight = weight
+        self.rng = Rng(stream(seed, "added " + tag(kind)))
 
 
 class _Builder:
@@ -75,6 +119,8 @@ class _Builder:
         self.next_uid: i64 = 0
         self.calls: list[Call] = []  # of the actor in hand
         # What is asked for at every operation, of profile and configuration, as native numbers.
+        self.reads: i64 = profile.reads
+        self.writes: i64 = profile.writes
         self.logging: i64 = profile.logging
         self.slots: i64 = profile.slots
         self.hot: i64 = profile.hot
@@ -92,6 +138,15 @@ class _Builder:
         self.hva_pages: i64 = self.config.hva_pages
         self.manual_protect = self.config.manual_protect
         self.nested: i64 = profile.nested if self.config.nested else 0
+        self.added: list[_Added] = []
+        if profile.added:
+            for kind, weight in profile.weights().items():
+                if all(need.is_met(self.config) for need in kind.needs):
+                    self.added.append(_Added(seed, kind, weight))
+
+    def coin(self) -> bool:
+        """One half of the time."""
+        return self.rng.chance(1, 2)
 
     def weighted(self, w0: i64, w1: i64, w2: i64 = 0, w3: i64 = 0, w4: i64 = 0, w5: i64 = 0) -> i64:
         """An index, drawn in proportion to the weights."""
@@ -110,36 +165,37 @@ class _Builder:
         rng = self.rng
         profile = self.profile
         mmu = profile.mmu[rng.below(len(profile.mmu))]
-        blocks = 2 + rng.below(2)
+        blocks = _BLOCKS_MIN + rng.below(_BLOCKS_MAX - _BLOCKS_MIN + 1)
         backing = tuple(
-            "thp" if rng.chance(profile.huge, 6) else profile.backings[rng.below(len(profile.backings))]
+            "thp" if rng.chance(profile.huge, _HUGE_OF) else profile.backings[rng.below(len(profile.backings))]
             for _ in range(blocks)
         )
-        manual = rng.chance(profile.manual, 3)
+        manual = rng.chance(profile.manual, _MANUAL_OF)
         return Config(
             mmu=mmu,
             paging=profile.paging[rng.below(len(profile.paging))],
-            vcpus=2 + int(rng.chance(profile.third_vcpu, 4)),
-            slots=self.make_slots(blocks * 4),
+            vcpus=2 + int(rng.chance(profile.third_vcpu, _THIRD_VCPU_OF)),
+            slots=self.make_slots(blocks * _BLOCK_PAGES),
             backing=backing,
-            eager_split=rng.chance(1, 2),
+            eager_split=self.coin(),
             manual_protect=manual,
-            initially_set=manual and rng.chance(1, 2),
-            zap_all_quirk=rng.chance(profile.quirk, 3),
-            prove_mmu=rng.chance(1, 4),
+            initially_set=manual and self.coin(),
+            zap_all_quirk=rng.chance(profile.quirk, _QUIRK_OF),
+            prove_mmu=rng.chance(1, _PROVE_ONE_OF),
             word_gfns=profile.word_gfns[rng.below(len(profile.word_gfns))],
-            pml_entries=1 + rng.below(4),
-            nested=mmu == "tdp" and rng.chance(profile.nested, 4),
+            pml_entries=1 + rng.below(_PML_ENTRIES_MAX),
+            nested=mmu == "tdp" and rng.chance(profile.nested, _NESTED_OF),
         )
 
     def make_slots(self, pages: int) -> tuple[SlotConfig, ...]:
         """One slot over everything, or two, with a base that need not be aligned."""
         rng = self.rng
-        base = 4 * rng.below(3) if rng.chance(2, 3) else rng.below(10)
-        logging = rng.chance(self.profile.logging, 20)
-        if rng.chance(self.profile.one_slot, 3):
+        aligned = rng.chance(2, 3)
+        base = _BLOCK_PAGES * rng.below(_BASE_BLOCKS) if aligned else rng.below(_BASE_PAGES)
+        logging = rng.chance(self.profile.logging, _LOGGING_OF)
+        if rng.chance(self.profile.one_slot, _ONE_SLOT_OF):
             return (SlotConfig(base=base, npages=pages, hva=0, logging=logging),)
-        cut = 4 if rng.chance(self.profile.aligned, 2) else 1 + rng.below(pages - 1)
+        cut = _BLOCK_PAGES if rng.chance(self.profile.aligned, _ALIGNED_OF) else 1 + rng.below(pages - 1)
         gap = self.profile.gaps[rng.below(len(self.profile.gaps))]
         return (
             SlotConfig(base=base, npages=cut, hva=0, logging=logging),
@@ -151,22 +207,26 @@ class _Builder:
     def gfn(self) -> i64:
         """A gfn of a slot; often the first page of a slot, so that actors meet."""
         slot = self.rng.below(self.n_slots)
-        if self.rng.chance(self.hot, 6):
+        if self.rng.chance(self.hot, _HOT_OF):
             return self.bases[slot]
         return self.bases[slot] + self.rng.below(self.npages[slot])
 
+    def page(self) -> i64:
+        """What a guest access names."""
+        return self.gfn()
+
     def hva(self) -> i64:
         slot = self.rng.below(self.n_slots)
-        if self.rng.chance(self.hot, 6):
+        if self.rng.chance(self.hot, _HOT_OF):
             return self.hvas[slot]
         return self.hvas[slot] + self.rng.below(self.npages[slot])
 
     def run_of(self, first: i64, limit: i64) -> i64:
         """How many pages from `first`: mostly few, never past `limit`."""
-        return min(1 + self.rng.below(5), limit - first)
+        return min(1 + self.rng.below(_RUN_PAGES_MAX), limit - first)
 
     def resched(self) -> i64:
-        return self.rng.below(256) if self.rng.chance(1, 2) else 0
+        return self.rng.below(_RESCHED_MASKS) if self.coin() else 0
 
     # --- operations -----------------------------------------------------------------------------------------
 
@@ -180,16 +240,16 @@ class _Builder:
             self.vcpu_op()
 
     def vcpu_op(self) -> None:
-        kind = self.weighted(12, 12, self.prefetch, self.nested)
+        kind = self.weighted(self.reads, self.writes, self.prefetch, self.nested)
         if kind == 0:
             gfn = self.gfn()
-            self.add(READ, gfn, flag(self.rng.chance(self.readonly, 4)))
+            self.add(READ, gfn, flag(self.rng.chance(self.readonly, _READONLY_OF)))
         elif kind == 1:
             self.add(WRITE, self.gfn())
         elif kind == 2:
             gfn = self.gfn()
-            fails = flag(self.rng.chance(1, 4))
-            self.add(PREFETCH, gfn, fails, flag(self.rng.chance(1, 3)))
+            fails = flag(self.rng.chance(1, _FAILS_ONE_OF))
+            self.add(PREFETCH, gfn, fails, flag(self.rng.chance(1, _WRITES_ONE_OF)))
         else:
             self.add(NESTED, 0)
 
@@ -199,19 +259,19 @@ class _Builder:
             return
         hva = self.hva()
         npages = self.run_of(hva, self.hva_pages)
-        kind = self.rng.below(4)
-        if kind < 2:
+        kind = self.rng.below(_AGES)
+        if kind < _FLUSHES_YOUNG:
             self.add(CLEAR_FLUSH_YOUNG, hva, npages)
-        elif kind == 2:
+        elif kind == _FLUSHES_YOUNG:
             self.add(CLEAR_YOUNG, hva, npages)
         else:
             self.add(TEST_YOUNG, hva)
 
     def invalidation(self) -> None:
         hva = self.hva()
-        kind: i64 = _INVALIDATIONS[self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]]
+        kind: i64 = _NUMBER_OF[self.profile.invalidations[self.rng.below(len(self.profile.invalidations))]]
         npages: i64 = 0
-        if kind in (NUMA_HINT, DISCARD):
+        if kind in _INVALIDATES_PAGES:
             npages = self.run_of(hva, self.hva_pages)
         self.add(kind, hva, npages, resched=self.resched())
 
@@ -229,7 +289,7 @@ class _Builder:
             elif not logging[number]:
                 self.add(ENABLE_LOG, number, resched=self.resched())
                 logging[number] = True
-            elif self.rng.chance(1, 3):
+            elif self.rng.chance(1, _LOG_ENDS_ONE_OF):
                 self.add(DISABLE_LOG, number, resched=self.resched())
                 logging[number] = False
             else:
@@ -239,7 +299,7 @@ class _Builder:
         return self.rng.below(self.n_slots)
 
     def harvest(self, number: i64) -> None:
-        if self.manual_protect and self.rng.chance(2, 3):
+        if self.manual_protect and self.rng.chance(_CLEARS_BY_HAND, _HARVESTS):
             first = self.rng.below(self.npages[number])
             npages = 1 + self.rng.below(self.npages[number])
             self.add(CLEAR_LOG, number, first, npages, self.resched())
@@ -248,14 +308,14 @@ class _Builder:
 
     def slot_op(self, number: i64) -> bool:
         """True: the slot is gone."""
-        kind = self.rng.below(3)
+        kind = self.rng.below(_SLOT_CHANGES)
         if kind == 0:
             self.add(DELETE_SLOT, number, resched=self.resched())
             return True
         if kind == 1:
             self.add(CREATE_SLOT, number)
             return False
-        base = self.bases[number] + 4
+        base = self.bases[number] + _BLOCK_PAGES
         if base + self.npages[number] > bit_ull(self.config.bits * self.config.levels):
             base = 0
         self.add(MOVE_SLOT, number, base, resched=self.resched())
@@ -263,19 +323,70 @@ class _Builder:
 
     def device_op(self) -> None:
         gfn = self.gfn()
-        kind = self.rng.below(4)
-        if kind < 2:
+        kind = self.rng.below(_DEVICE_DOES)
+        if kind < _TRACKS:
             self.add(TRACK, gfn)
-        elif kind == 2:
+        elif kind == _TRACKS:
             self.add(UNTRACK, gfn)
         else:
-            npages = 1 + self.rng.below(4)
+            npages = 1 + self.rng.below(_ZAP_PAGES_MAX)
             self.add(ZAP_RANGE, gfn, npages, resched=self.resched())
 
     def end_actor(self, kind: str) -> None:
         """What is added from now on is the next actor's."""
+        if self.added:
+            self.add_more([added for added in self.added if added.kind in KINDS[kind]])
         self.script.add_actor(kind, self.calls)
         self.calls = []
+
+    def add_more(self, added: list[_Added]) -> None:
+        """Put other operations between those of the actor in hand, which stay as they are but for their uids."""
+        calls = self.calls
+        self.calls = []
+        self.next_uid -= len(calls)
+        for call in calls:
+            for one in added:
+                if one.rng.chance(one.weight, ADDED_OF):
+                    self.add_drawn(one)
+            call.uid = self.next_uid
+            self.calls.append(call)
+            self.next_uid += 1
+
+    def add_drawn(self, one: _Added) -> None:
+        """An operation by the types of its arguments alone."""
+        rng, self.rng = self.rng, one.rng
+        values: dict[str, int] = {}
+        room: i64 = 0  # pages from the last address on
+        for field, argument in ARGUMENTS[one.kind].items():
+            value: i64 = (
+                1 + self.rng.below(min(_RUN_PAGES_MAX, room)) if argument is Argument.PAGES else self.drawn(argument)
+            )
+            if argument in STARTS:
+                room = len(values_of(argument, self.config)) - value
+            values[field] = value
+        self.rng = rng
+        self.calls.append(call_with(one.kind, self.next_uid, values))
+        self.next_uid += 1
+
+    def drawn(self, argument: Argument) -> i64:
+        """A value of an argument, one at which actors meet where that can be said."""
+        if argument is Argument.PAGE:
+            return self.page()
+        if argument is Argument.GFN:
+            return self.gfn()
+        if argument is Argument.HVA:
+            return self.hva()
+        if argument is Argument.SLOT:
+            return self.slot_number()
+        if argument is Argument.SLOT_PAGE:
+            return self.rng.below(self.npages[0])
+        if argument is Argument.RESCHED:
+            return self.resched()
+        if argument is Argument.MISHAP:
+            return flag(self.rng.chance(1, _FAILS_ONE_OF))
+        values = values_of(argument, self.config)
+        value: i64 = values[self.rng.below(len(values))]
+        return value
 
     def make_script(self) -> Script:
         rng = self.rng
@@ -288,14 +399,14 @@ class _Builder:
             for _ in range(1 + rng.below(profile.mm_ops)):
                 self.mm_op()
             self.end_actor("mm")
-        if rng.chance(self.logging + self.slots, 10):
+        if rng.chance(self.logging + self.slots, _IOCTLS_OF):
             self.ioctl_ops(1 + rng.below(profile.ioctls))
             self.end_actor("ioctl")
-            if rng.chance(1, 4):  # slots_lock is there for a reason
-                self.ioctl_ops(1 + rng.below(2))
+            if rng.chance(1, _SECOND_IOCTL_ONE_OF):
+                self.ioctl_ops(1 + rng.below(_SECOND_IOCTLS_MAX))
                 self.end_actor("ioctl")
-        if rng.chance(profile.tracking, 4):
-            for _ in range(1 + rng.below(2)):
+        if rng.chance(profile.tracking, _TRACKING_OF):
+            for _ in range(1 + rng.below(_DEVICE_OPS_MAX)):
                 self.device_op()
             self.end_actor("device")
         return self.script
@@ -312,7 +423,7 @@ class _GuestTablesBuilder(_Builder):
     def make_config(self) -> Config:
         rng = self.rng
         config = super().make_config()
-        levels = 3 if rng.chance(self.profile.guest_roots, 4) else 2
+        levels = 3 if rng.chance(self.profile.guest_roots, _THREE_LEVELS_OF) else 2
         size = int(bit_ull(config.bits))
         # Slots that fit, and gfns that no two levels of paging reach, stay as in other profiles.
         self.gfns = len(config.backing) * size
@@ -324,7 +435,7 @@ class _GuestTablesBuilder(_Builder):
         self.ptes = self.make_ptes(levels, size)
         return Config(
             mmu="shadow",
-            paging="npt" if rng.chance(1, 2) else config.paging,
+            paging="npt" if self.coin() else config.paging,
             vcpus=config.vcpus,
             levels=levels,
             slots=slots,
@@ -343,7 +454,7 @@ class _GuestTablesBuilder(_Builder):
         other."""
         if self.profile.guest_roots == 1:
             return (SlotConfig(base=0, npages=self.gfns, hva=0, logging=logging),)
-        cut = 1 if self.rng.chance(1, 2) else 1 + self.rng.below(self.gfns - 1)
+        cut = 1 if self.coin() else 1 + self.rng.below(self.gfns - 1)
         return (
             SlotConfig(base=0, npages=cut, hva=0, logging=logging),
             SlotConfig(base=cut, npages=self.gfns - cut, hva=cut),
@@ -355,7 +466,7 @@ class _GuestTablesBuilder(_Builder):
         chosen: list[int] = []
         first = 0
         if self.profile.guest_roots > 1:
-            if self.rng.chance(1, 3):
+            if self.rng.chance(1, _ROOT_WITH_OTHERS_ONE_OF):
                 chosen.append(0)
             elif self.gfns - cut >= count:
                 first = cut
@@ -391,12 +502,13 @@ class _GuestTablesBuilder(_Builder):
             for pte in self.ptes:
                 if pte.table == self.tables[0]:
                     ptes.append(self.make_pte(root, pte.index, pte.gfn))
-        if ptes and self.rng.chance(1, 2):
+        if ptes and self.coin():
             ptes.append(self.make_pte(self.tables[0], size - 1, self.tables[0]))
             self.recursive_pages = range((size - 1) * size ** (levels - 1), size**levels)
         return ptes
 
     def make_pte(self, table: int, index: int, gfn: int) -> GuestPte:
+        """An entry as a guest's kernel makes them: mostly usable, and used before."""
         rng = self.rng
         return GuestPte(
             table,
@@ -405,22 +517,22 @@ class _GuestTablesBuilder(_Builder):
             writable=rng.chance(7, 8),
             executable=rng.chance(3, 4),
             accessed=rng.chance(3, 4),
-            dirty=rng.chance(1, 2),
+            dirty=self.coin(),
         )
 
-    def page(self) -> int:
+    def page(self) -> i64:
         """A virtual page, most often one that is mapped at the start, and no table."""
-        if self.rng.chance(self.profile.hot, 6):
+        if self.rng.chance(self.profile.hot, _HOT_OF):
             return self.hot_page
-        if self.recursive_pages and self.rng.chance(1, 3):
+        if self.recursive_pages and self.rng.chance(1, _RECURSIVE_ONE_OF):
             return self.recursive_pages[self.rng.below(len(self.recursive_pages))]
-        if self.rng.chance(1, 8):
+        if self.rng.chance(1, _FAR_ONE_OF):
             return self.rng.below(bit_ull(self.config.bits + 1))
         return self.rng.below(bit_ull(self.config.bits))
 
     def resched(self) -> i64:
         """Often everywhere: there are too few shadow pages for one region to come up at the right moment."""
-        return 255 if self.rng.chance(1, 2) else super().resched()
+        return _RESCHED_MASKS - 1 if self.coin() else super().resched()
 
     def vcpu_ops(self, count: i64) -> None:
         """With several roots, as of processes, the vCPUs do not all begin with the same one."""
@@ -433,16 +545,16 @@ class _GuestTablesBuilder(_Builder):
         tables: i64 = self.profile.guest_tables
         flush = tables // 2
         load = flush // 2 if len(self.roots) == 1 else tables
-        kind = self.weighted(9, 6, self.prefetch, tables, flush, load)
+        kind = self.weighted(self.reads, self.writes, self.prefetch, tables, flush, load)
         if kind == 0:
             page = self.page()
-            self.add(READ, page, flag(rng.chance(1, 4)))
+            self.add(READ, page, flag(rng.chance(1, _FAILS_ONE_OF)))
         elif kind == 1:
             self.add(WRITE, self.page())
         elif kind == 2:
             page = self.page()
-            fails = flag(rng.chance(1, 4))
-            self.add(PREFETCH, page, fails, flag(rng.chance(1, 3)))
+            fails = flag(rng.chance(1, _FAILS_ONE_OF))
+            self.add(PREFETCH, page, fails, flag(rng.chance(1, _WRITES_ONE_OF)))
         elif kind == 3:
             self.write_pte()
         elif kind == 4 and self.config.paging == "npt":
@@ -455,11 +567,11 @@ class _GuestTablesBuilder(_Builder):
 
     def slot_number(self) -> i64:
         """Mostly the one that can go."""
-        return 0 if self.rng.chance(1, 2) else super().slot_number()
+        return 0 if self.coin() else super().slot_number()
 
     def slot_op(self, number: i64) -> bool:
         """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""
-        if self.rng.chance(1, 2):
+        if self.coin():
             self.add(DELETE_SLOT, number, resched=self.resched())
             return True
         return super().slot_op(number)
@@ -467,13 +579,14 @@ class _GuestTablesBuilder(_Builder):
     def write_pte(self) -> None:
         """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
         rng = self.rng
-        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.hot, 6) else self.ptes
+        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.hot, _HOT_OF) else self.ptes
         pte = ptes[rng.below(len(ptes))]
         table, index, target = self.tables.index(pte.table), pte.index, pte.gfn
-        if rng.chance(1, 3):
+        if rng.chance(1, _RETARGETS_ONE_OF):
             target = rng.below(self.gfns)
-        elif rng.chance(1, 6):
+        elif rng.chance(1, _CLEARS_ONE_OF):
             target = -1
+        # Rights are mostly there: without them little can be done with the page, and little be seen.
         stored = i64(target + 1) << STORED_SHIFT
         if rng.chance(3, 4):
             stored |= STORED_WRITABLE
@@ -489,7 +602,7 @@ class _GuestTablesBuilder(_Builder):
 def generate_script(seed: int, profile: Profile) -> Script:
     """The program of a seed as machines run it: a pure function of both arguments."""
     if profile.mixes:
-        drawn = Rng(seed ^ _MIXED).below(2 * len(profile.mixes))
+        drawn = Rng(stream(seed, "profile")).below(2 * len(profile.mixes))
         if drawn < len(profile.mixes):
             profile = PROFILES[profile.mixes[drawn]]
     if profile.guest_tables:

@@ -5,184 +5,222 @@ Every operation is one flow of reference_mmu.  `uid` names it for ever: dropping
 renumber the others, and a guest store writes uid + 1, so contents say who wrote them.  `resched` is a bit mask: bit n
 makes need_resched() true once in region n (of one page table's span) while the operation walks page tables, and the
 (n + 1)-th time that kvm_zap_obsolete_pages() asks, whose pages are in no order of addresses.
+
+A new operation is a Struct here, in the union of those who may do it; its flow, with a number, in
+reference_mmu/x86/operations.py; and a weight in fuzzer/program/profile.py. All else follows from the types of its
+fields.
 """
 
-from typing import Final
+import re
+from typing import ClassVar, Final, get_args
 
 import msgspec
 
+from fuzzer.program.arguments import (
+    STARTS,
+    Argument,
+    Flag,
+    Gfn,
+    GuestPage,
+    Hva,
+    Index,
+    Mishap,
+    NewBase,
+    Pages,
+    Resched,
+    Right,
+    SlotNumber,
+    SlotPage,
+    Target,
+    arguments_of,
+)
+from fuzzer.program.need import GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, Need
 
-class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", omit_defaults=True):
-    """Base of all operations."""
 
+def tag_of(name: str) -> str:
+    """The tag of an operation, which is its name in stored programs, from its class's: "clear-log" of ClearLog."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+class Operation(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag=tag_of, omit_defaults=True
+):
+    """Base of all operations. `needs`: what a machine must have for it to make sense."""
+
+    needs: ClassVar[tuple[Need, ...]] = ()
     uid: int
 
 
-class Read(Operation, frozen=True, tag="read"):
+class Read(Operation, frozen=True):
     """Guest load; `upgrade_fails`: GUP-fast for writing fails for a read fault, as it may at any time. Where the guest
     has page tables of its own, the `gfn` of an access is a virtual page."""
 
-    gfn: int
-    upgrade_fails: bool = False
+    gfn: GuestPage
+    upgrade_fails: Mishap = False
 
 
-class Write(Operation, frozen=True, tag="write"):
+class Write(Operation, frozen=True):
     """Guest store."""
 
-    gfn: int
+    gfn: GuestPage
 
 
-class Prefetch(Operation, frozen=True, tag="prefetch"):
+class Prefetch(Operation, frozen=True):
     """An asynchronous page fault has completed: map the page before the guest touches it."""
 
-    gfn: int
-    upgrade_fails: bool = False
-    write: bool = False
+    gfn: GuestPage
+    upgrade_fails: Mishap = False
+    write: Flag = False
 
 
-class Nested(Operation, frozen=True, tag="nested"):
+class Nested(Operation, frozen=True):
     """Enter L2, or leave it: the vCPU changes to the root of the other role."""
 
+    needs = (NESTED_ROOTS,)
 
-class WritePte(Operation, frozen=True, tag="write-pte"):
+
+class WritePte(Operation, frozen=True):
     """Guest store to entry `index` of its page table, which it sees at virtual page `gfn`; a `target` of -1 makes the
     entry not present."""
 
-    gfn: int
-    index: int
-    target: int = -1
-    writable: bool = True
-    executable: bool = True
-    accessed: bool = True
-    dirty: bool = True
+    needs = (GUEST_TABLES,)
+    gfn: GuestPage
+    index: Index
+    target: Target = -1
+    writable: Right = True
+    executable: Right = True
+    accessed: Right = True
+    dirty: Right = True
 
 
-class Invlpg(Operation, frozen=True, tag="invlpg"):
+class Invlpg(Operation, frozen=True):
     """The guest flushes one virtual page."""
 
-    gfn: int
+    needs = (GUEST_TABLES, INVLPG_FLUSHES)
+    gfn: GuestPage
 
 
-class LoadCr3(Operation, frozen=True, tag="load-cr3"):
+class LoadCr3(Operation, frozen=True):
     """The guest loads the root table at gfn `table`, and flushes with that. In L2: INVEPT, and entry with that EPT."""
 
-    table: int
+    needs = (GUEST_TABLES,)
+    table: Gfn
 
 
-class ClearFlushYoung(Operation, frozen=True, tag="clear-flush-young"):
-    hva: int
-    npages: int
+class ClearFlushYoung(Operation, frozen=True):
+    hva: Hva
+    npages: Pages
 
 
-class ClearYoung(Operation, frozen=True, tag="clear-young"):
-    hva: int
-    npages: int
+class ClearYoung(Operation, frozen=True):
+    hva: Hva
+    npages: Pages
 
 
-class TestYoung(Operation, frozen=True, tag="test-young"):
-    hva: int
+class TestYoung(Operation, frozen=True):
+    hva: Hva
 
 
-class NumaHint(Operation, frozen=True, tag="numa-hint"):
+class NumaHint(Operation, frozen=True):
     """Invalidate without changing the pages."""
 
-    hva: int
-    npages: int
-    resched: int = 0
+    hva: Hva
+    npages: Pages
+    resched: Resched = 0
 
 
-class Migrate(Operation, frozen=True, tag="migrate"):
-    hva: int
-    resched: int = 0
+class Migrate(Operation, frozen=True):
+    hva: Hva
+    resched: Resched = 0
 
 
-class Reclaim(Operation, frozen=True, tag="reclaim"):
-    hva: int
-    resched: int = 0
+class Reclaim(Operation, frozen=True):
+    hva: Hva
+    resched: Resched = 0
 
 
-class Writeback(Operation, frozen=True, tag="writeback"):
-    hva: int
-    resched: int = 0
+class Writeback(Operation, frozen=True):
+    hva: Hva
+    resched: Resched = 0
 
 
-class Share(Operation, frozen=True, tag="share"):
+class Share(Operation, frozen=True):
     """fork() or KSM: copy-on-write from now on."""
 
-    hva: int
-    resched: int = 0
+    hva: Hva
+    resched: Resched = 0
 
 
-class Discard(Operation, frozen=True, tag="discard"):
+class Discard(Operation, frozen=True):
     """MADV_DONTNEED."""
 
-    hva: int
-    npages: int
-    resched: int = 0
+    hva: Hva
+    npages: Pages
+    resched: Resched = 0
 
 
-class CollapseHuge(Operation, frozen=True, tag="collapse-huge"):
+class CollapseHuge(Operation, frozen=True):
     """khugepaged makes a huge page of the block around hva."""
 
-    hva: int
-    resched: int = 0
+    hva: Hva
+    resched: Resched = 0
 
 
-class EnableLog(Operation, frozen=True, tag="enable-log"):
-    slot: int
-    resched: int = 0
+class EnableLog(Operation, frozen=True):
+    slot: SlotNumber
+    resched: Resched = 0
 
 
-class GetLog(Operation, frozen=True, tag="get-log"):
-    slot: int
-    resched: int = 0
+class GetLog(Operation, frozen=True):
+    slot: SlotNumber
+    resched: Resched = 0
 
 
-class ClearLog(Operation, frozen=True, tag="clear-log"):
+class ClearLog(Operation, frozen=True):
     """KVM_CLEAR_DIRTY_LOG for gfns [first, first + npages) of the slot, rounded out to bitmap words."""
 
-    slot: int
-    first: int
-    npages: int
-    resched: int = 0
+    slot: SlotNumber
+    first: SlotPage
+    npages: Pages
+    resched: Resched = 0
 
 
-class DisableLog(Operation, frozen=True, tag="disable-log"):
-    slot: int
-    resched: int = 0
+class DisableLog(Operation, frozen=True):
+    slot: SlotNumber
+    resched: Resched = 0
 
 
-class DeleteSlot(Operation, frozen=True, tag="delete-slot"):
-    slot: int
-    resched: int = 0
+class DeleteSlot(Operation, frozen=True):
+    slot: SlotNumber
+    resched: Resched = 0
 
 
-class CreateSlot(Operation, frozen=True, tag="create-slot"):
-    slot: int
+class CreateSlot(Operation, frozen=True):
+    slot: SlotNumber
 
 
-class MoveSlot(Operation, frozen=True, tag="move-slot"):
-    slot: int
-    base: int
-    resched: int = 0
+class MoveSlot(Operation, frozen=True):
+    slot: SlotNumber
+    base: NewBase
+    resched: Resched = 0
 
 
-class Track(Operation, frozen=True, tag="track"):
+class Track(Operation, frozen=True):
     """Add write tracking of a gfn (a device model that shadows a guest table)."""
 
-    gfn: int
+    gfn: Gfn
 
 
-class Untrack(Operation, frozen=True, tag="untrack"):
-    gfn: int
+class Untrack(Operation, frozen=True):
+    gfn: Gfn
 
 
-class ZapRange(Operation, frozen=True, tag="zap-range"):
+class ZapRange(Operation, frozen=True):
     """kvm_zap_gfn_range(), e.g. after a change of memory type."""
 
-    gfn: int
-    npages: int
-    resched: int = 0
+    gfn: Gfn
+    npages: Pages
+    resched: Resched = 0
 
 
 VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3
@@ -195,24 +233,39 @@ AnyOperation = VcpuOperation | MmOperation | IoctlOperation | DeviceOperation
 
 # Which operations an actor of each kind may have; a vCPU's are its own, the others any thread may do.
 KINDS: Final[dict[str, tuple[type[Operation], ...]]] = {
-    "vcpu": (Read, Write, Prefetch, Nested, WritePte, Invlpg, LoadCr3),
-    "mm": (
-        ClearFlushYoung,
-        ClearYoung,
-        TestYoung,
-        NumaHint,
-        Migrate,
-        Reclaim,
-        Writeback,
-        Share,
-        Discard,
-        CollapseHuge,
-    ),
-    "ioctl": (EnableLog, GetLog, ClearLog, DisableLog, DeleteSlot, CreateSlot, MoveSlot),
-    "device": (Track, Untrack, ZapRange),
+    "vcpu": get_args(VcpuOperation),
+    "mm": get_args(MmOperation),
+    "ioctl": get_args(IoctlOperation),
+    "device": get_args(DeviceOperation),
 }
+ALL_KINDS: Final[tuple[type[Operation], ...]] = tuple(kind for kinds in KINDS.values() for kind in kinds)
 
-# Those that walk page tables and have a say in when they reschedule.
-RESCHEDULED: Final[frozenset[type[Operation]]] = frozenset(
-    kind for kinds in KINDS.values() for kind in kinds if "resched" in kind.__struct_fields__
-)
+ARGUMENTS: Final[dict[type[Operation], dict[str, Argument]]] = {kind: arguments_of(kind) for kind in ALL_KINDS}
+"""The arguments of each kind of operation by the names of their fields."""
+
+
+def tag(kind: type[Operation]) -> str:
+    """The name of a kind of operation in stored programs and for people, e.g. "clear-flush-young"."""
+    return str(kind.__struct_config__.tag)
+
+
+def kind_named(name: str) -> type[Operation] | None:
+    """The kind of operation with that tag."""
+    return next((kind for kind in ALL_KINDS if tag(kind) == name), None)
+
+
+def has(kind: type[Operation], argument: Argument) -> bool:
+    """Does this kind of operation have an argument of that type?"""
+    return argument in ARGUMENTS[kind].values()
+
+
+def range_of(op: Operation) -> tuple[str, int]:
+    """The field that says where the pages begin which an operation is about, and how many these are; ("", 0) if it is
+    about no range."""
+    start = ""
+    for field, argument in ARGUMENTS[type(op)].items():
+        if argument in STARTS:
+            start = field
+        elif argument is Argument.PAGES:
+            return start, int(getattr(op, field))
+    return "", 0

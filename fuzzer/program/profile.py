@@ -7,7 +7,34 @@ from typing import Final, Literal
 
 import msgspec
 
+from fuzzer.program import ops
+from fuzzer.program.ops import ALL_KINDS, Operation, kind_named, tag
 from reference_mmu.config import Backing
+
+# Which operations the generator draws by a weight that they share, each in its own way. What is in none of these rows
+# needs a weight of its own, see Profile.added.
+DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
+    "reads": (ops.Read,),
+    "writes": (ops.Write,),
+    "prefetch": (ops.Prefetch,),
+    "nested": (ops.Nested,),
+    "guest_tables": (ops.WritePte, ops.Invlpg, ops.LoadCr3),
+    "aging": (ops.ClearFlushYoung, ops.ClearYoung, ops.TestYoung),
+    "invalidation": (
+        ops.NumaHint,
+        ops.Discard,
+        ops.Migrate,
+        ops.Reclaim,
+        ops.Writeback,
+        ops.Share,
+        ops.CollapseHuge,
+    ),
+    "logging": (ops.EnableLog, ops.GetLog, ops.ClearLog, ops.DisableLog),
+    "slots": (ops.DeleteSlot, ops.CreateSlot, ops.MoveSlot),
+    "tracking": (ops.Track, ops.Untrack, ops.ZapRange),
+}
+ADDED_OF: Final = 12
+"""What a weight in Profile.added is a part of."""
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +50,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "ept-noad",
         "npt",
     )
+    reads: int = 12  # of a vCPU, beside writes, prefetch and nested
+    writes: int = 12
     aging: int = 4
     invalidation: int = 4
     logging: int = 6
@@ -57,6 +86,26 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mixes: tuple[str, ...] = ()  # half of the programs come from these profiles, each as often as the others
     guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
     guest_roots: int = 1  # root tables of the guest; with more than one, tables and memory are in two memslots
+    added: tuple[tuple[str, int], ...] = ()
+    """Kinds of operations, e.g. ("share", 2), each with the number of operations, of ADDED_OF that an actor may do who
+    may do this one, before which one is added. All other operations of a program stay as they are without it: each of
+    these is drawn from a stream of its own."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a weight of no operation."""
+        for name in (*self.invalidations, *dict(self.added)):
+            kind = kind_named(name)
+            if kind is None:
+                raise ValueError(
+                    f"profile {self.name} has a weight for {name!r}, which is no operation: add it to "
+                    "fuzzer/program/ops.py, or correct the name in fuzzer/program/profile.py"
+                )
+            if name in self.invalidations and kind not in DRAWN_BY["invalidation"]:
+                raise ValueError(f"profile {self.name}: {name!r} is no invalidation; give it a weight in `added`")
+
+    def weights(self) -> dict[type[Operation], int]:
+        """Weights of the operations in `added`, without those that are 0."""
+        return {kind: weight for name, weight in self.added if weight and (kind := kind_named(name))}
 
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -145,6 +194,8 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=3,
             third_vcpu=2,
             vcpu_ops=6,
+            reads=9,
+            writes=6,
             guest_tables=12,
         ),
         Profile(
@@ -161,8 +212,28 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=2,
             third_vcpu=2,
             vcpu_ops=6,
+            reads=9,
+            writes=6,
             guest_tables=6,
             guest_roots=2,
         ),
     )
 }
+
+
+def unweighted() -> list[type[Operation]]:
+    """Operations that no program of any profile has."""
+    drawn = {kind for kinds in DRAWN_BY.values() for kind in kinds}
+    for profile in PROFILES.values():
+        drawn.update(profile.weights())
+    return [kind for kind in ALL_KINDS if kind not in drawn]
+
+
+def check_weights() -> None:
+    """Raises ValueError for operations that are never drawn."""
+    names = ", ".join(map(tag, unweighted()))
+    if names:
+        raise ValueError(f"without a weight: {names}; give it one in `added` of a profile in fuzzer/program/profile.py")
+
+
+check_weights()

@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from fuzzer.program.ops import KINDS, AnyOperation, ClearLog, Invlpg, LoadCr3, Nested, WritePte
+from fuzzer.program.arguments import refusal, values_of
+from fuzzer.program.ops import ARGUMENTS, KINDS, AnyOperation, range_of
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.config import Config, ConfigError
 
@@ -79,30 +80,19 @@ def _require(condition: bool, rule: str) -> None:
 
 
 def _check_arguments(config: Config, op: AnyOperation) -> None:
-    gfns = 1 << (config.bits * config.levels)
-    npages = getattr(op, "npages", 1)
-    _require(npages >= 1, f"operation {op.uid}: npages is {npages}")
-    for field, limit in (("gfn", gfns), ("hva", config.hva_pages), ("base", gfns)):
-        first = getattr(op, field, None)
-        if first is not None:
-            _require(first >= 0 and first + npages <= limit, f"operation {op.uid}: {field} {first} is out of range")
-    slot = getattr(op, "slot", None)
-    if slot is not None:
-        _require(0 <= slot < len(config.slots), f"operation {op.uid}: no memslot {slot}")
-    if isinstance(op, ClearLog):
-        _require(op.first >= 0, f"operation {op.uid}: first is {op.first}")
-    _require(getattr(op, "resched", 0) in range(1 << 32), f"operation {op.uid}: resched has more than 32 bits")
-    if isinstance(op, (WritePte, Invlpg, LoadCr3)):
-        _require(config.cr3 >= 0, f"operation {op.uid}: a guest without page tables of its own")
-    if isinstance(op, WritePte):
-        _require(0 <= op.index < 1 << config.bits, f"operation {op.uid}: no entry {op.index}")
-        _require(-1 <= op.target < gfns, f"operation {op.uid}: target {op.target} is out of range")
-    if isinstance(op, Invlpg):
-        _require(config.paging == "npt", f"operation {op.uid}: INVLPG does not flush L1's EPT")
-    if isinstance(op, LoadCr3):
-        _require(0 <= op.table < gfns, f"operation {op.uid}: table {op.table} is out of range")
-    if isinstance(op, Nested):
-        _require(config.nested, f"operation {op.uid}: nested needs a configuration with nested roots")
+    """Raises ConfigError if the machine has not what the operation needs, or an argument is none of its values."""
+    for need in op.needs:
+        _require(need.is_met(config), f"operation {op.uid}: {need.unmet}")
+    arguments = ARGUMENTS[type(op)]
+    for field, argument in arguments.items():
+        value = getattr(op, field)
+        is_possible = value in values_of(argument, config)
+        _require(is_possible, f"operation {op.uid}: {refusal(argument, field, value)}")
+    start, pages = range_of(op)
+    if start:
+        first = getattr(op, start)
+        is_inside = first + pages - 1 in values_of(arguments[start], config)
+        _require(is_inside, f"operation {op.uid}: {refusal(arguments[start], start, first)}")
 
 
 def decode_program(data: bytes) -> Program:

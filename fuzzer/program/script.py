@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from fuzzer.program import ops
+from fuzzer.program.arguments import YES_OR_NO, Argument
+from fuzzer.program.ops import ALL_KINDS, ARGUMENTS, Operation, has, tag
 from fuzzer.program.program import Actor, Program
 from reference_mmu import operations
 from reference_mmu.config import Config
@@ -20,49 +21,52 @@ from reference_mmu.operations import (
     STORED_EXECUTABLE,
     STORED_SHIFT,
     STORED_WRITABLE,
-    WRITE_PTE,
     Call,
 )
 
-# By kind of operation: how it is written down, and which of its fields are the arguments of its flow, in their order.
-WRITTEN: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
-    operations.READ: (ops.Read, ("gfn", "upgrade_fails")),
-    operations.WRITE: (ops.Write, ("gfn",)),
-    operations.PREFETCH: (ops.Prefetch, ("gfn", "upgrade_fails", "write")),
-    operations.NESTED: (ops.Nested, ()),
-    operations.WRITE_PTE: (ops.WritePte, ("gfn", "index")),  # and the entry, see gpte_stored()
-    operations.INVLPG: (ops.Invlpg, ("gfn",)),
-    operations.LOAD_CR3: (ops.LoadCr3, ("table",)),
-    operations.CLEAR_FLUSH_YOUNG: (ops.ClearFlushYoung, ("hva", "npages")),
-    operations.CLEAR_YOUNG: (ops.ClearYoung, ("hva", "npages")),
-    operations.TEST_YOUNG: (ops.TestYoung, ("hva",)),
-    operations.NUMA_HINT: (ops.NumaHint, ("hva", "npages")),
-    operations.MIGRATE: (ops.Migrate, ("hva",)),
-    operations.RECLAIM: (ops.Reclaim, ("hva",)),
-    operations.WRITEBACK: (ops.Writeback, ("hva",)),
-    operations.SHARE: (ops.Share, ("hva",)),
-    operations.DISCARD: (ops.Discard, ("hva", "npages")),
-    operations.COLLAPSE_HUGE: (ops.CollapseHuge, ("hva",)),
-    operations.ENABLE_LOG: (ops.EnableLog, ("slot",)),
-    operations.GET_LOG: (ops.GetLog, ("slot",)),
-    operations.CLEAR_LOG: (ops.ClearLog, ("slot", "first", "npages")),
-    operations.DISABLE_LOG: (ops.DisableLog, ("slot",)),
-    operations.DELETE_SLOT: (ops.DeleteSlot, ("slot",)),
-    operations.CREATE_SLOT: (ops.CreateSlot, ("slot",)),
-    operations.MOVE_SLOT: (ops.MoveSlot, ("slot", "base")),
-    operations.TRACK: (ops.Track, ("gfn",)),
-    operations.UNTRACK: (ops.Untrack, ("gfn",)),
-    operations.ZAP_RANGE: (ops.ZapRange, ("gfn", "npages")),
-}
-_NUMBERS: Final[dict[Any, int]] = {kind: number for number, (kind, _) in WRITTEN.items()}
-_TAGS: Final[dict[int, str]] = {number: str(kind.__struct_config__.tag) for number, (kind, _) in WRITTEN.items()}
-_YES_OR_NO: Final = frozenset(("upgrade_fails", "write"))
+_FLOW_ARGUMENTS: Final = 3  # as many as a Call has
+_ENTRY: Final = frozenset((Argument.TARGET, Argument.RIGHT))  # together one argument of the flow, see gpte_stored()
 _RIGHTS: Final = (
     (STORED_WRITABLE, "writable"),
     (STORED_EXECUTABLE, "executable"),
     (STORED_ACCESSED, "accessed"),
     (STORED_DIRTY, "dirty"),
 )
+
+
+def flow_number(kind: type[Operation]) -> int:
+    """The number of a kind of operation, in reference_mmu/x86/operations.py, where it is named like the tag. Raises
+    TypeError if there is none."""
+    name = tag(kind).upper().replace("-", "_")
+    number = getattr(operations, name, None)
+    if number is None:
+        raise TypeError(f"{kind.__name__} has no flow: add {name} to reference_mmu/x86/operations.py")
+    return int(number)
+
+
+def flow_fields(kind: type[Operation]) -> tuple[str, ...]:
+    """The fields that are the arguments of a flow, in their order; of an entry that is stored, none. Raises TypeError
+    if they are more than a Call has room for."""
+    fields = [field for field, argument in ARGUMENTS[kind].items() if argument not in {*_ENTRY, Argument.RESCHED}]
+    room = _FLOW_ARGUMENTS - int(has(kind, Argument.TARGET))
+    if len(fields) > room:
+        raise TypeError(f"{kind.__name__} has {len(fields)} arguments, its flow can have {room}")
+    return tuple(fields)
+
+
+# Of each kind: how it is written down, and which of its fields are the arguments of its flow, in their order.
+WRITTEN: Final[dict[int, tuple[Any, tuple[str, ...]]]] = {
+    flow_number(kind): (kind, flow_fields(kind)) for kind in ALL_KINDS
+}
+NUMBERS: Final[dict[Any, int]] = {kind: number for number, (kind, _) in WRITTEN.items()}
+_TAGS: Final[dict[int, str]] = {number: tag(kind) for number, (kind, _) in WRITTEN.items()}
+_RESCHED_FIELD: Final[dict[Any, str]] = {
+    kind: field for kind in ALL_KINDS for field, argument in ARGUMENTS[kind].items() if argument is Argument.RESCHED
+}
+_YES_OR_NO: Final = frozenset(
+    (kind, field) for kind in ALL_KINDS for field, argument in ARGUMENTS[kind].items() if argument in YES_OR_NO
+)
+_STORING: Final = frozenset(kind for kind in ALL_KINDS if has(kind, Argument.TARGET))
 
 
 @mypyc_attr(acyclic=True)
@@ -112,13 +116,14 @@ def _operation(call: Call) -> Any:
     arguments = (int(call.a), int(call.b), int(call.c))
     values: dict[str, object] = {}
     for field, value in zip(fields, arguments, strict=False):
-        if field in _YES_OR_NO:
+        # No conditional expression: compiled, that would make numbers of both.
+        if (kind, field) in _YES_OR_NO:
             values[field] = value != 0
         else:
             values[field] = value
-    if kind in ops.RESCHEDULED:
-        values["resched"] = int(call.resched)
-    if call.kind == WRITE_PTE:
+    if kind in _RESCHED_FIELD:
+        values[_RESCHED_FIELD[kind]] = int(call.resched)
+    if kind in _STORING:
         values["target"] = (arguments[2] >> STORED_SHIFT) - 1
         for right, name in _RIGHTS:
             values[name] = arguments[2] & right != 0
@@ -126,13 +131,18 @@ def _operation(call: Call) -> Any:
 
 
 def _call(op: Any) -> Call:
-    kind = _NUMBERS[type(op)]
-    call = Call(op.uid, kind, resched=op.resched if type(op) in ops.RESCHEDULED else 0)
-    arguments = [int(getattr(op, field)) for field in WRITTEN[kind][1]] + [0, 0, 0]
-    call.a, call.b, call.c = arguments[0], arguments[1], arguments[2]
-    if kind == WRITE_PTE:
-        call.c = (op.target + 1) << STORED_SHIFT
+    kind = type(op)
+    return call_with(kind, op.uid, {field: int(getattr(op, field)) for field in ARGUMENTS[kind]})
+
+
+def call_with(kind: Any, uid: int, values: dict[str, int]) -> Call:
+    """The operation of that kind with these arguments, by the names of their fields."""
+    number = NUMBERS[kind]
+    arguments = [values[field] for field in WRITTEN[number][1]] + [0, 0, 0]
+    call = Call(uid, number, arguments[0], arguments[1], arguments[2], values.get(_RESCHED_FIELD.get(kind, ""), 0))
+    if kind in _STORING:
+        call.c = (values["target"] + 1) << STORED_SHIFT
         for right, name in _RIGHTS:
-            if getattr(op, name):
+            if values[name]:
                 call.c |= right
     return call

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-from fuzzer.program.ops import KINDS, LoadCr3, Operation, WritePte
+from fuzzer.program.arguments import Argument
+from fuzzer.program.ops import ARGUMENTS, Operation, WritePte, range_of, tag
 from fuzzer.program.program import Program
 from reference_mmu.config import Config, GuestPte, SlotConfig
 
@@ -19,34 +18,40 @@ _PAGING: Final = {
 }
 
 
+# What an address or a number is called before it is told.
+_LABELS: Final = {
+    Argument.PAGE: "gfn",
+    Argument.GFN: "gfn",
+    Argument.NEW_BASE: "to gfn",
+    Argument.HVA: "hva",
+    Argument.SLOT: "slot",
+    Argument.SLOT_PAGE: "pages",
+    Argument.INDEX: "entry",
+}
+
+
 def page_word(config: Config) -> str:
     """What a guest access names."""
     return "gfn" if config.cr3 < 0 else "page"
 
 
 def operation_words(op: Operation, page: str = "gfn") -> str:
-    """E.g. "clear-flush-young hva 0..3 (#7)" or "read gfn 5 (#2, upgrade fails)", the number being the uid. `page`:
+    """E.g. "clear-flush-young hva 0..3 (#7)" or "prefetch gfn 5 (#2, write)", the number being the uid. `page`:
     what vCPUs name."""
-    fields = msgspec.structs.asdict(op)
-    words = [str(op.__struct_config__.tag)]
-    npages = fields.get("npages", 1)
-    if isinstance(op, WritePte):
-        return f"write-pte {page} {op.gfn} entry {op.index} := {pte_words(op, op.target)} (#{op.uid})"
-    if isinstance(op, LoadCr3):
-        return f"load-cr3 gfn {op.table} (#{op.uid})"
-    for name in ("slot", "gfn", "hva", "first", "base"):
-        if name in fields:
-            # `first` counts from the slot's first gfn; what a slot is moved to is a gfn.
-            label = {"first": "pages", "base": "to gfn"}.get(name, name)
-            if name == "gfn" and isinstance(op, KINDS["vcpu"]):
-                label = page
-            covers = npages if name in ("gfn", "hva", "first") else 1
-            words.append(f"{label} {page_range(fields[name], covers)}")
-    notes = [f"#{op.uid}"]
-    if fields.get("upgrade_fails"):
-        notes.append("upgrade fails")
-    if fields.get("resched"):
-        notes.append(f"resched {fields['resched']:#x}")
+    start, npages = range_of(op)
+    words, notes = [tag(type(op))], [f"#{op.uid}"]
+    for field, argument in ARGUMENTS[type(op)].items():
+        value = getattr(op, field)
+        match argument:
+            case Argument.TARGET if isinstance(op, WritePte):
+                words.append(f":= {pte_words(op, value)}")
+            case Argument.RESCHED if value:
+                notes.append(f"resched {value:#x}")
+            case Argument.MISHAP | Argument.FLAG if value:
+                notes.append(field.replace("_", " "))
+            case _ if argument in _LABELS:
+                label = page if argument is Argument.PAGE else _LABELS[argument]
+                words.append(f"{label} {page_range(value, npages if field == start else 1)}")
     return f"{' '.join(words)} ({', '.join(notes)})"
 
 

@@ -19,7 +19,7 @@ import msgspec
 from fuzzer.change.fold import model_sources
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES, Profile
-from fuzzer.prove.inputs import PFN, TABLE_KINDS, Bench, TableKind, leaf_base, leaf_bits, leaf_sptes, raw_sptes, run
+from fuzzer.prove.inputs import PFN, TABLE_KINDS, Rig, TableKind, leaf_base, leaf_bits, leaf_sptes, raw_sptes, run
 from fuzzer.run.compare import Comparison, Models, by_scheduler
 from fuzzer.run.execute import Execution
 from fuzzer.schedule.schedulers import draw_strategy
@@ -60,14 +60,14 @@ BOTH: Final = (False, True)
 PROGRAMS: Final = 300  # of one lockstep sweep: a second or two interpreted
 
 
-class Sides(NamedTuple):
+class SemanticsPair(NamedTuple):
     """Two semantics that must behave alike: without the patch and with it."""
 
     before: Semantics
     after: Semantics
 
 
-class Case(NamedTuple):
+class InputCase(NamedTuple):
     """One input, named as in `Sweep.inputs`, and what came out on either side."""
 
     inputs: tuple[object, ...]
@@ -80,72 +80,72 @@ class Sweep(NamedTuple):
 
     claim: str
     inputs: tuple[str, ...]
-    cases: Callable[[Sides], Iterator[Case]]
+    cases: Callable[[SemanticsPair], Iterator[InputCase]]
 
 
 # --- make_spte() -----------------------------------------------------------------------------------------------
 
 
-def make_spte_cases(kinds: tuple[TableKind, ...], sides: Sides) -> Iterator[Case]:
+def make_spte_cases(kinds: tuple[TableKind, ...], sides: SemanticsPair) -> Iterator[InputCase]:
     for kind, level, logging, tracked in product(kinds, (1, 2), BOTH, BOTH):
-        before, after = [Bench(sem, kind, logging=logging) for sem in sides]
-        for bench in (before, after):
-            bench.m.tracked_gfns = {0: 1} if tracked else {}
+        before, after = [Rig(sem, kind, logging=logging) for sem in sides]
+        for rig in (before, after):
+            rig.m.tracked_gfns = {0: 1} if tracked else {}
         for args in product(range(8), raw_sptes(kind, after.m.masks), BOTH, BOTH, BOTH):
             was, now = made_spte(before, level, *args), made_spte(after, level, *args)
-            yield Case((kind, level, logging, tracked, *args), was, now)
+            yield InputCase((kind, level, logging, tracked, *args), was, now)
 
 
 def made_spte(
-    bench: Bench, level: int, access: int, old_spte: int, prefetch: bool, synchronizing: bool, host_writable: bool
+    rig: Rig, level: int, access: int, old_spte: int, prefetch: bool, synchronizing: bool, host_writable: bool
 ) -> tuple[object, ...]:
     result = make_spte(
-        bench.m, bench.tables[level], bench.slot, access, 0, PFN, old_spte, prefetch, synchronizing, host_writable
+        rig.m, rig.tables[level], rig.slot, access, 0, PFN, old_spte, prefetch, synchronizing, host_writable
     )
-    return result, bench.taken()
+    return result, rig.taken()
 
 
 # --- flush rules -----------------------------------------------------------------------------------------------
 
 
-def leaf_pair_cases(sides: Sides) -> Iterator[Case]:
+def leaf_pair_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     for kind in TABLE_KINDS:
         before, after = [SpteMasks(kind.paging, sem) for sem in sides]
         leaves = leaf_sptes(kind, 1, leaf_bits(after)[:7])
         for old, new in product(leaves, leaves):
-            yield Case(
+            yield InputCase(
                 (kind, old, new),
                 mmu_spte_update_needs_flush(before, old, new),
                 mmu_spte_update_needs_flush(after, old, new),
             )
 
 
-def target_level_cases(sides: Sides) -> Iterator[Case]:
+def target_level_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     for kind, level, logging in product(TABLE_KINDS, (1, 2), BOTH):
-        benches = [Bench(sem, kind, logging=logging) for sem in sides]
+        benches = [Rig(sem, kind, logging=logging) for sem in sides]
         leaves = leaf_sptes(kind, level, leaf_bits(benches[1].m.masks)[:7])
         olds = [SHADOW_NONPRESENT_VALUE, FROZEN_SPTE, *leaves]
         for inputs in product(olds, BOTH, BOTH, BOTH, BOTH):
-            before, after = [mapped(bench, level, inputs) for bench in benches]
-            yield Case((kind, level, logging, *inputs), before, after)
+            before, after = [mapped(rig, level, inputs) for rig in benches]
+            yield InputCase((kind, level, logging, *inputs), before, after)
 
 
-def mapped(bench: Bench, level: int, inputs: tuple[int, bool, bool, bool, bool]) -> tuple[object, ...]:
+def mapped(rig: Rig, level: int, inputs: tuple[int, bool, bool, bool, bool]) -> tuple[object, ...]:
     """tdp_mmu_map_handle_target_level() on one entry: result, points, the entry afterwards, what else happened."""
     old_spte, write, prefetch, map_writable, tracked = inputs
-    bench.m.tracked_gfns = {0: 1} if tracked else {}
-    bench.put(level, old_spte)
+    rig.m.tracked_gfns = {0: 1} if tracked else {}
+    rig.put(level, old_spte)
     fault = KvmPageFault(0, write, False, prefetch, False)
-    fault.slot, fault.pfn, fault.map_writable = bench.slot, PFN, map_writable
+    fault.slot, fault.pfn, fault.map_writable = rig.slot, PFN, map_writable
     fault.goal_level = level
-    done = run(tdp_mmu_map_handle_target_level(bench.m, fault, bench.iterator(level)))
-    return done, int(bench.tables[level].spt[0]), fault.frozen, bench.taken()
+    done = run(tdp_mmu_map_handle_target_level(rig.m, fault, rig.iterator(level)))
+    return done, int(rig.tables[level].spt[0]), fault.frozen, rig.taken()
 
 
 # --- access tracking in the shadow MMU -------------------------------------------------------------------------
 
 
-def tracked_verdict_cases(sides: Sides) -> Iterator[Case]:
+def tracked_verdict_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """The verdict that aging gets to see with the patch (without it nobody asks, which stands for False), and whether
     the store has to be an xchg."""
     for kind in [kind for kind in TABLE_KINDS if kind.ad_disabled]:
@@ -154,82 +154,82 @@ def tracked_verdict_cases(sides: Sides) -> Iterator[Case]:
             tracked = mark_spte_for_access_track(after, spte)
             verdict = mmu_spte_update_needs_flush(after, spte, tracked)
             xchg = spte_has_volatile_bits(before, spte), spte_has_volatile_bits(after, spte)
-            yield Case((kind, spte, tracked), (False, xchg[0]), (verdict, xchg[1]))
+            yield InputCase((kind, spte, tracked), (False, xchg[0]), (verdict, xchg[1]))
 
 
-def shadow_age_cases(sides: Sides) -> Iterator[Case]:
+def shadow_age_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     for kind, level in product(shadow_kinds(), (1, 2)):
-        benches = [Bench(sem, kind, "shadow") for sem in sides]
+        benches = [Rig(sem, kind, "shadow") for sem in sides]
         leaves = leaf_sptes(kind, level, leaf_bits(benches[1].m.masks))
         for spte, test_only, added in product(leaves, BOTH, (0, PT_WRITABLE_MASK)):
-            before, after = [aged(bench, level, spte, test_only, added) for bench in benches]
-            yield Case((kind, level, spte, test_only, added), before, after)
+            before, after = [aged(rig, level, spte, test_only, added) for rig in benches]
+            yield InputCase((kind, level, spte, test_only, added), before, after)
 
 
 def shadow_kinds() -> list[TableKind]:
     return [kind for kind in TABLE_KINDS if not kind.guest_mode]
 
 
-def aged(bench: Bench, level: int, spte: int, test_only: bool, added: int) -> tuple[object, ...]:
+def aged(rig: Rig, level: int, spte: int, test_only: bool, added: int) -> tuple[object, ...]:
     """kvm_rmap_age_gfn_range() on one SPTE; `added` is what fast_page_fault() may put there before the store."""
-    bench.put(level, spte)
-    flow = kvm_rmap_age_gfn_range(bench.m, 0, 1, test_only)
+    rig.put(level, spte)
+    flow = kvm_rmap_age_gfn_range(rig.m, 0, 1, test_only)
     points = []
     while True:
         try:
             points.append(next(flow))
         except StopIteration as stop:
-            return points, stop.value, int(bench.tables[level].spt[0]), bench.taken()
-        bench.tables[level].spt[0] |= added
+            return points, stop.value, int(rig.tables[level].spt[0]), rig.taken()
+        rig.tables[level].spt[0] |= added
 
 
 # --- A/D bits --------------------------------------------------------------------------------------------------
 
 
-def ad_enabled_cases(sides: Sides) -> Iterator[Case]:
+def ad_enabled_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """kvm_ad_enabled() and what its callers make of it."""
     for kind in TABLE_KINDS:
-        yield Case((kind,), *[ad_consumers(Bench(sem, kind)) for sem in sides])
+        yield InputCase((kind,), *[ad_consumers(Rig(sem, kind)) for sem in sides])
 
 
-def ad_consumers(bench: Bench) -> tuple[object, ...]:
-    m = bench.m
+def ad_consumers(rig: Rig) -> tuple[object, ...]:
+    m = rig.m
     fast = [
         page_fault_can_be_fast(m, KvmPageFault(0, write, present, prefetch, False))
         for write, present, prefetch in product(BOTH, BOTH, BOTH)
     ]
-    root = kvm_tdp_mmu_alloc_root(m, bench.kind.guest_mode)
-    new_root = kvm_tdp_mmu_alloc_root(m, not bench.kind.guest_mode)
+    root = kvm_tdp_mmu_alloc_root(m, rig.kind.guest_mode)
+    new_root = kvm_tdp_mmu_alloc_root(m, not rig.kind.guest_mode)
     shadow_page = kvm_mmu_get_shadow_page(m, 0, 1)
     nonleaf = make_nonleaf_spte(m.masks, root, not m.masks.kvm_ad_enabled())
     roles = root.ad_disabled, new_root.ad_disabled, shadow_page.ad_disabled
     return m.masks.kvm_ad_enabled(), fast, nonleaf, tdp_mmu_need_write_protect(m, root), roles
 
 
-def mask_cases(changed: str, sides: Sides) -> Iterator[Case]:
+def mask_cases(changed: str, sides: SemanticsPair) -> Iterator[InputCase]:
     """Every field of SpteMasks, and kvm_ad_enabled()."""
     for paging in dict.fromkeys(kind.paging for kind in TABLE_KINDS):
         before, after = [SpteMasks(paging, sem) for sem in sides]
         for field in [name for name in dir(after) if isinstance(getattr(after, name), int)]:
             if field != changed or paging != "ept-noad":
-                yield Case((paging, field), getattr(before, field), getattr(after, field))
-        yield Case((paging, "kvm_ad_enabled()"), before.kvm_ad_enabled(), after.kvm_ad_enabled())
+                yield InputCase((paging, field), getattr(before, field), getattr(after, field))
+        yield InputCase((paging, "kvm_ad_enabled()"), before.kvm_ad_enabled(), after.kvm_ad_enabled())
 
 
-def spte_function_cases(sides: Sides) -> Iterator[Case]:
+def spte_function_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """Everything that reads or makes an SPTE, on every SPTE; masks aside."""
     for kind, level, logging in product(TABLE_KINDS, (1, 2), BOTH):
-        before, after = [Bench(sem, kind, logging=logging) for sem in sides]
+        before, after = [Rig(sem, kind, logging=logging) for sem in sides]
         for spte in leaf_sptes(kind, level, leaf_bits(after.m.masks)):
-            yield Case((kind, level, logging, spte), judged(before, level, spte), judged(after, level, spte))
+            yield InputCase((kind, level, logging, spte), judged(before, level, spte), judged(after, level, spte))
 
 
-def judged(bench: Bench, level: int, spte: int) -> tuple[object, ...]:
-    m = bench.m
-    sp = bench.tables[level]
+def judged(rig: Rig, level: int, spte: int) -> tuple[object, ...]:
+    m = rig.m
+    sp = rig.tables[level]
     faults = [KvmPageFault(0, write, False, False, False) for write in BOTH]
     for fault in faults:
-        fault.slot = bench.slot
+        fault.slot = rig.slot
     clear_w = tdp_mmu_need_write_protect(m, sp)
     return (
         is_accessed_spte(m.masks, spte),
@@ -247,57 +247,57 @@ def judged(bench: Bench, level: int, spte: int) -> tuple[object, ...]:
 # --- aging, dirty log, huge pages ------------------------------------------------------------------------------
 
 
-def clear_flush_young_cases(sides: Sides) -> Iterator[Case]:
+def clear_flush_young_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     mmus: tuple[Literal["tdp", "shadow"], ...] = ("tdp", "shadow")
     for mmu, kind, level in product(mmus, TABLE_KINDS, (1, 2)):
         if mmu == "shadow" and kind.guest_mode:
             continue
-        benches = [Bench(sem, kind, mmu) for sem in sides]
+        benches = [Rig(sem, kind, mmu) for sem in sides]
         sptes = [SHADOW_NONPRESENT_VALUE, *leaf_sptes(kind, level, leaf_bits(benches[1].m.masks))]
         for spte, hva_end in product(sptes, (1, 8)):
-            before, after = [clear_flush_young(bench, level, spte, hva_end) for bench in benches]
-            yield Case((mmu, kind, level, spte, hva_end), before, after)
+            before, after = [clear_flush_young(rig, level, spte, hva_end) for rig in benches]
+            yield InputCase((mmu, kind, level, spte, hva_end), before, after)
 
 
-def clear_flush_young(bench: Bench, level: int, spte: int, hva_end: int) -> tuple[object, ...]:
-    bench.put(level, spte)
-    done = run(kvm_mmu_notifier_clear_flush_young(bench.m, 0, hva_end))
-    return done, int(bench.tables[level].spt[0]), bench.taken()
+def clear_flush_young(rig: Rig, level: int, spte: int, hva_end: int) -> tuple[object, ...]:
+    rig.put(level, spte)
+    done = run(kvm_mmu_notifier_clear_flush_young(rig.m, 0, hva_end))
+    return done, int(rig.tables[level].spt[0]), rig.taken()
 
 
-def clear_dirty_cases(sides: Sides) -> Iterator[Case]:
+def clear_dirty_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """Four neighbouring entries, each absent, or a leaf with any of W and D."""
     for kind in TABLE_KINDS:
-        benches = [Bench(sem, kind) for sem in sides]
+        benches = [Rig(sem, kind) for sem in sides]
         masks = benches[1].m.masks
         bits = [bit for bit in leaf_bits(masks) if bit.name in ("W", "D")]
         present = leaf_base(kind, 1) | VMX_EPT_READABLE_MASK
         entries = [SHADOW_NONPRESENT_VALUE, *(present | spte for spte in leaf_sptes(kind, 1, tuple(bits)))]
         for sptes in product(entries, repeat=4):
-            before, after = [cleared(bench, sptes) for bench in benches]
-            yield Case((kind, *sptes), before, after)
+            before, after = [cleared(rig, sptes) for rig in benches]
+            yield InputCase((kind, *sptes), before, after)
 
 
-def cleared(bench: Bench, sptes: tuple[int, ...]) -> tuple[object, ...]:
+def cleared(rig: Rig, sptes: tuple[int, ...]) -> tuple[object, ...]:
     for index, spte in enumerate(sptes):
-        bench.put(1, spte, index)
-    done = run(kvm_mmu_slot_leaf_clear_dirty(bench.m, bench.slot))[0]
-    return done, [int(spte) for spte in bench.tables[1].spt], bench.taken()
+        rig.put(1, spte, index)
+    done = run(kvm_mmu_slot_leaf_clear_dirty(rig.m, rig.slot))[0]
+    return done, [int(spte) for spte in rig.tables[1].spt], rig.taken()
 
 
-def enable_log_cases(sides: Sides) -> Iterator[Case]:
+def enable_log_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """The whole ioctl on one entry, for its one flush."""
     for kind in TABLE_KINDS:
-        for spte in leaf_sptes(kind, 1, leaf_bits(Bench(sides.after, kind).m.masks)[:7]):
-            yield Case((kind, spte), *[log_enabled(Bench(sem, kind), spte) for sem in sides])
+        for spte in leaf_sptes(kind, 1, leaf_bits(Rig(sides.after, kind).m.masks)[:7]):
+            yield InputCase((kind, spte), *[log_enabled(Rig(sem, kind), spte) for sem in sides])
 
 
-def log_enabled(bench: Bench, spte: int) -> tuple[object, ...]:
-    bench.put(1, spte)
-    return run(enable_dirty_log(bench.m, 0)), int(bench.tables[1].spt[0]), bench.taken()
+def log_enabled(rig: Rig, spte: int) -> tuple[object, ...]:
+    rig.put(1, spte)
+    return run(enable_dirty_log(rig.m, 0)), int(rig.tables[1].spt[0]), rig.taken()
 
 
-def mapping_level_cases(sides: Sides) -> Iterator[Case]:
+def mapping_level_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """Every slot of up to 8 pages of a 16-page guest with tables of two entries, so that 2M is 2 pages and 1G is 4."""
     host_pages: tuple[Backing, ...] = ("anon", "thp")
     for backing, base, npages, hva in product(host_pages, range(9), range(1, 9), range(4)):
@@ -306,7 +306,7 @@ def mapping_level_cases(sides: Sides) -> Iterator[Case]:
         machines = [X86(config, sem, 1, 1, Oracle()) for sem in sides]
         for tracked, gfn in product((None, *range(base, base + npages)), range(base, base + npages)):
             before, after = [mapping_level(m, tracked, gfn) for m in machines]
-            yield Case((backing, base, npages, hva, tracked, gfn), before, after)
+            yield InputCase((backing, base, npages, hva, tracked, gfn), before, after)
 
 
 def mapping_level(m: Machine, tracked: int | None, gfn: int) -> int:
@@ -338,26 +338,28 @@ def calls_in(text: str, function: str) -> Iterator[tuple[int, ast.Call, ast.AST]
             yield node.lineno, node, parents[around] if isinstance(around, ast.YieldFrom) else around
 
 
-def max_level_argument_cases(_: Sides) -> Iterator[Case]:
+def max_level_argument_cases(_: SemanticsPair) -> Iterator[InputCase]:
     for where, call, _around in model_calls("kvm_mmu_max_mapping_level"):
-        yield Case((where,), "PG_LEVEL_NUM", ast.unparse(call.args[-1]))
+        yield InputCase((where,), "PG_LEVEL_NUM", ast.unparse(call.args[-1]))
 
 
-def ignored_result_cases(_: Sides) -> Iterator[Case]:
+def ignored_result_cases(_: SemanticsPair) -> Iterator[InputCase]:
     for where, _call, around in model_calls("kvm_tdp_mmu_clear_dirty_slot"):
-        yield Case((where,), "ignored", "ignored" if isinstance(around, ast.Expr) else "used")
+        yield InputCase((where,), "ignored", "ignored" if isinstance(around, ast.Expr) else "used")
 
 
 # --- programs in lockstep --------------------------------------------------------------------------------------
 
 
-def lockstep_cases(profile: Profile, programs: int, sides: Sides, models: Models | None = None) -> Iterator[Case]:
+def lockstep_cases(
+    profile: Profile, programs: int, sides: SemanticsPair, models: Models | None = None
+) -> Iterator[InputCase]:
     """Programs that alternate who leads; raw SPTEs count, too."""
     for seed in range(programs):
         program = generate(seed, profile)
         comparison = Comparison(sides.before, sides.after, "new" if seed % 2 else "old", models or Models())
         outcome = comparison.run(program, by_scheduler(draw_strategy(seed), seed))
-        yield Case((seed,), everything(outcome.old), everything(outcome.new))
+        yield InputCase((seed,), everything(outcome.old), everything(outcome.new))
 
 
 def everything(execution: Execution) -> tuple[object, ...]:

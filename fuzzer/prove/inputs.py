@@ -140,7 +140,7 @@ def spell(spte: int, masks: SpteMasks) -> str:
     return f"{spte & (1 << 64) - 1:#x} ({' '.join(names) or 'none'})"
 
 
-class Bench:
+class Rig:
     """A machine with one vCPU and one idle actor, and the tables that translate gfns 0..3, the lower ones empty.
 
     `m.memslots[0]` is gfns 0..7, backed by huge host pages.

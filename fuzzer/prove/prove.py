@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fuzzer.prove.equivalences import SWEEPS, Case, Sides, Sweep
+from fuzzer.prove.equivalences import SWEEPS, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.patches import PATCHES, closure, dependents, unknown_patch
 from reference_mmu.changelog.semantics import NEW, Semantics
 
@@ -27,7 +27,7 @@ class NoEquivalence(ValueError):
     """The patch is one that changes something; the message is one line."""
 
 
-def prove(patch_id: str, bases: Iterable[Sides] | None = None) -> Proof:
+def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
     """Compare the model without and with the patch over its whole domain, up to the first difference. A sweep without
     any case proves nothing.
 
@@ -57,15 +57,15 @@ def prove(patch_id: str, bases: Iterable[Sides] | None = None) -> Proof:
     return Proof(patch_id, True, cases, f"{'; '.join(parts)}; sides compared: {where}")
 
 
-def bases_of(patch_id: str) -> list[Sides]:
+def bases_of(patch_id: str) -> list[SemanticsPair]:
     """The patch alone with what it requires, and NEW without what requires it."""
     pairs = []
     for on in (closure([patch_id]), NEW.patches - (dependents([patch_id]) - {patch_id})):
-        pairs.append(Sides(Semantics(on - {patch_id}), Semantics(on)))
+        pairs.append(SemanticsPair(Semantics(on - {patch_id}), Semantics(on)))
     return pairs
 
 
-def counterexample(sweep: Sweep, sides: Sides, case: Case) -> str:
+def counterexample(sweep: Sweep, sides: SemanticsPair, case: InputCase) -> str:
     """One line: the input, and what came out on either side, from where they differ."""
     inputs = ", ".join(f"{name} {spelled(value)}" for name, value in zip(sweep.inputs, case.inputs, strict=True))
     before, after = differing(case.before, case.after)

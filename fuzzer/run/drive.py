@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
+from fuzzer.program.rng import stream
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.side import Side
 from fuzzer.schedule.schedule import Switch, Turn
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy, make_scheduler
-
-_SCHEDULER_STREAM: Final = 0x9E3779B1
-"""Keeps the numbers that a scheduler draws for a seed apart from those that the generator draws for it."""
 
 Drive = Callable[[Pair], None]
 
@@ -24,7 +21,7 @@ def by_scheduler(strategy: str, seed: int) -> Drive:
 
 def by_seed(seed: int, strategies: tuple[str, ...] = STRATEGIES) -> Drive:
     """The interleaving that a search gives to the program of `seed`: one of the strategies, drawn and seeded by it."""
-    return by_scheduler(draw_strategy(seed, strategies), seed ^ _SCHEDULER_STREAM)
+    return by_scheduler(draw_strategy(seed, strategies), stream(seed, "schedule"))
 
 
 def leader_of(seed: int) -> Side:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fuzzer.program.rng import Rng
+from fuzzer.program.rng import Rng, stream
 from fuzzer.schedule.burst import Burst
 from fuzzer.schedule.pct import Pct
 from fuzzer.schedule.random_walk import RandomWalk
@@ -35,4 +35,4 @@ def make_scheduler(strategy: str, seed: int, actors: int) -> Scheduler:
 
 def draw_strategy(seed: int, among: tuple[str, ...] = STRATEGIES) -> str:
     """The portfolio: each of the strategies gets an equal share of the seeds."""
-    return among[Rng(seed ^ 0x5EED).below(len(among))]
+    return among[Rng(stream(seed, "strategy")).below(len(among))]

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program.program import Program
 from fuzzer.program.words import actor_names
 from fuzzer.run.compare import Comparison
@@ -29,7 +29,7 @@ _NAMED_BY_NUMBER: Final = ("memslot", "root", "shadow page")
 _FLUSHING: Final = "flush requests posted"
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class StateChange(msgspec.Struct, frozen=True, array_like=True):
     """One thing in the state that is not what it was: group ("SPTE", "TLB of vCPU0", …), name in it ("gfn 4"), and
     its value now, "" if it is gone."""
 
@@ -41,18 +41,18 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
 class Frame(msgspec.Struct, frozen=True):
     """What one turn changed in each model."""
 
-    old: tuple[Change, ...]
-    new: tuple[Change, ...]
+    old: tuple[StateChange, ...]
+    new: tuple[StateChange, ...]
 
 
-def film(comparison: Comparison, story: Story) -> tuple[Frame, ...]:
+def film(comparison: Comparison, scenario: Scenario) -> tuple[Frame, ...]:
     """Run a story and take both models' state at the start, after every turn and after the end; empty for a machine
     that is too large to be shown."""
-    if not can_be_pictured(story.program.config):
+    if not can_be_pictured(scenario.program.config):
         return ()
     frames: list[Frame] = []
 
-    program = story.program
+    program = scenario.program
 
     def drive(pair: Pair) -> None:
         lead, follow = (_Camera(execution, program) for execution in (pair.leader, pair.follower))
@@ -62,7 +62,7 @@ def film(comparison: Comparison, story: Story) -> tuple[Frame, ...]:
 
         take(-1)
         pair.observer = take
-        pair.replay_switches(story.switches)
+        pair.replay_switches(scenario.switches)
         take(-1)
 
     comparison.run(program, drive)
@@ -79,11 +79,11 @@ class _Camera:
         self.names = actor_names(program)
         self.was: dict[tuple[str, str], str] = {}
 
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[StateChange, ...]:
         now = dict(self.things())
         was, self.was = self.was, now
         keys = dict.fromkeys([*was, *now])
-        return tuple(Change(*key, now.get(key, "")) for key in keys if was.get(key) != now.get(key))
+        return tuple(StateChange(*key, now.get(key, "")) for key in keys if was.get(key) != now.get(key))
 
     def things(self) -> Iterator[tuple[tuple[str, str], str]]:
         for name, value in picture(self.execution.m).items():

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from fuzzer.recheck import shows
+from fuzzer.judge.shows import shows
 from fuzzer.reproducer import Reproducer
 from fuzzer.run.compare import Comparison, Drive
 from fuzzer.run.lockstep import Pair

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from fuzzer.judge.attribute import Attributor
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.program.program import Program
 from fuzzer.program.script import script_of
@@ -71,9 +71,9 @@ class Telling(NamedTuple):
     rows: list[Row]
 
 
-def tell(comparison: Comparison, story: Story) -> Telling:
-    """Run a story and watch both models."""
-    return watch(comparison, story.program, by_switches(story.switches))
+def tell(comparison: Comparison, scenario: Scenario) -> Telling:
+    """Run a scenario and watch both models."""
+    return watch(comparison, scenario.program, by_switches(scenario.switches))
 
 
 def watch(comparison: Comparison, program: Program, drive: Drive) -> Telling:
@@ -95,8 +95,8 @@ def watch(comparison: Comparison, program: Program, drive: Drive) -> Telling:
 def patches_alone(reproducer: Reproducer) -> Comparison:
     """The reproducer's comparison with nothing but the attributed patches, and what they require, between old and new:
     the leader is as it was."""
-    comparison, story = reproducer.comparison(), reproducer.story()
-    attributor = Attributor(comparison, script_of(story.program), by_switches(story.switches))
+    comparison, scenario = reproducer.comparison(), reproducer.scenario()
+    attributor = Attributor(comparison, script_of(scenario.program), by_switches(scenario.switches))
     return attributor.varied(attributor.close(reproducer.finding.patches))
 
 

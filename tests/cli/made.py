@@ -2,7 +2,7 @@
 """A finding and reproducers made by hand, for tests that need any."""
 
 from fuzzer.judge.finding import Finding, Verdict
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program.program import Program
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
@@ -26,4 +26,4 @@ def reproducer_file(program: Program) -> bytes:
     """Content of a reproducer of FINDING in that program, run without preemption."""
     comparison = Comparison(OLD, NEW, "old")
     outcome = comparison.run(program, by_switches(()))
-    return encode_reproducer(make_reproducer(comparison, Story(program, ()), outcome, FINDING, True))
+    return encode_reproducer(make_reproducer(comparison, Scenario(program, ()), outcome, FINDING, True))

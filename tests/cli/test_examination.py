@@ -3,7 +3,7 @@
 
 import pytest
 
-from cli.examination import SKEW_SECONDS_MAX, Health, clock, disk
+from cli.examination import SKEW_SECONDS_MAX, Rating, clock, disk
 from db.condition import Server
 from tests.cli.shell import ROOT, mmufuzz
 
@@ -11,21 +11,21 @@ from tests.cli.shell import ROOT, mmufuzz
 @pytest.mark.parametrize(
     ("skew", "health", "text"),
     [
-        (0.9, Health.OK, "within 1 s of that of the database"),
-        (-2.0, Health.WARNING, "2.0 s ahead of that of the database"),
-        (SKEW_SECONDS_MAX + 1, Health.FAILED, "6.0 s behind that of the database"),
+        (0.9, Rating.OK, "within 1 s of that of the database"),
+        (-2.0, Rating.WARNING, "2.0 s ahead of that of the database"),
+        (SKEW_SECONDS_MAX + 1, Rating.FAILED, "6.0 s behind that of the database"),
     ],
 )
-def test_clock(skew: float, health: Health, text: str) -> None:
+def test_clock(skew: float, health: Rating, text: str) -> None:
     told, check = clock(Server("17.2", 5 * 2**20, skew))
     assert told.text == "PostgreSQL 17.2, 5 MiB"
-    assert (check.health, check.text, bool(check.step)) == (health, text, health is not Health.OK)
+    assert (check.health, check.text, bool(check.step)) == (health, text, health is not Rating.OK)
 
 
 def test_disk() -> None:
     check = disk(str(ROOT))
     assert "GiB free" in check.text
-    assert (check.health is Health.OK) == (not check.step)
+    assert (check.health is Rating.OK) == (not check.step)
 
 
 @pytest.mark.parametrize(

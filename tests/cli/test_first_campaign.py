@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
+from db import campaigns
 from db.fleets import Fleets
 from db.schema import CampaignState
 from db.session import open_database
-from workers import launch
 
 URL = "sqlite:///mmufuzz.db"
 WORDS = ["campaign", "create", "--if-none", "--seconds", "10", "--db", URL]
@@ -47,7 +47,7 @@ def test_one_that_was_stopped_stays_stopped() -> None:
 
 def test_a_new_model_gets_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     created()
-    monkeypatch.setattr(launch, "model_version", lambda: "0123456789ab")
+    monkeypatch.setattr(campaigns, "model_version", lambda: "0123456789ab")
     created()
     created()
     assert numbers() == [2, 1]

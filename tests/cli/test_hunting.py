@@ -8,13 +8,15 @@ from cli.order import Order, Part
 from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import signature
 from fuzzer.program.profile import PROFILES
+from fuzzer.search_spec import SearchSpec
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 
 PROGRAMS = 12
-ORDER = Order("old", "new", "tdp", 1, PROGRAMS, PROGRAMS, 1)
+ORDER = Order(SearchSpec(old="old", new="new", profile="tdp", seed=1), PROGRAMS, PROGRAMS, 1)
 
 
-class Told(Listener):
+class ToldToStop(Listener):
     """Hears something whenever it is asked for the n-th time, n from `times`."""
 
     def __init__(self, *times: int) -> None:
@@ -42,8 +44,8 @@ def counts(parts: list[Part]) -> dict[str, int]:
 
 
 def test_what_waits_is_judged_after_the_last_batch() -> None:
-    parts = list(impatient().hunt(0, Told(), last=True))
-    alone = Hunt(OLD, NEW, PROFILES["tdp"])
+    parts = list(impatient().hunt(0, ToldToStop(), last=True))
+    alone = Hunt(SeedRunner(OLD, NEW, PROFILES["tdp"]))
     for seed in ORDER.batch(0):
         alone.one(seed)
     assert sum(part.programs for part in parts) == PROGRAMS
@@ -56,13 +58,13 @@ def test_what_waits_is_judged_after_the_last_batch() -> None:
 
 def test_between_batches_things_may_wait() -> None:
     hunter = impatient()
-    assert counts(list(hunter.hunt(0, Told(), last=False))) == {}
+    assert counts(list(hunter.hunt(0, ToldToStop(), last=False))) == {}
     assert len(hunter.search.docket) > 0
 
 
 def test_told_twice_to_stop_it_still_judges_what_it_has_never_judged() -> None:
     hunter = impatient()
-    parts = list(hunter.hunt(0, Told(10, 11), last=False))
+    parts = list(hunter.hunt(0, ToldToStop(10, 11), last=False))
     assert hunter.stopped
     assert parts[-1].last
     assert sum(part.programs for part in parts) == 10

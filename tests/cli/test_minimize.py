@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program import ops
 from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
@@ -31,7 +31,7 @@ def small(searched: Searched) -> Reproducer:
 
 def padded(reproducer: Reproducer) -> Reproducer:
     """The same finding in a program that first does three things which do not matter."""
-    program, switches = reproducer.program, reproducer.story().switches
+    program, switches = reproducer.program, reproducer.scenario().switches
     first = program.actors[0]
     unused = max(op.uid for actor in program.actors for op in actor.ops) + 1
     gfn = program.config.slots[0].base
@@ -39,7 +39,7 @@ def padded(reproducer: Reproducer) -> Reproducer:
     longer = Program(program.config, (Actor(first.kind, (*first.ops, *more)), *program.actors[1:])).check()
     comparison = reproducer.comparison()
     outcome = comparison.run(longer, by_switches(switches))
-    return make_reproducer(comparison, Story(longer, switches), outcome, reproducer.finding, False)
+    return make_reproducer(comparison, Scenario(longer, switches), outcome, reproducer.finding, False)
 
 
 def test_what_does_not_matter_goes(searched: Searched, tmp_path: Path) -> None:
@@ -53,6 +53,10 @@ def test_what_does_not_matter_goes(searched: Searched, tmp_path: Path) -> None:
     assert report["operations_before"] == before.program.operations() + 3
     assert report["operations"] == after.program.operations() <= before.program.operations()
     assert after.signature == before.signature
+    passes = {one["name"]: one for one in report["passes"]}
+    assert [*passes][:2] == ["operations under turns", "operations"]
+    assert 0 < sum(one["calls"] for one in passes.values()) < report["executions"]
+    assert passes["operations under turns"]["shrinks"] >= 3
     assert CliRunner().invoke(cli, ["replay", str(written)]).exit_code == 0
 
 
@@ -62,7 +66,7 @@ def test_what_is_small_stays(searched: Searched, tmp_path: Path) -> None:
     file.write_bytes(encode_reproducer(before))
     code, report = minimize(file, "--out", str(tmp_path / "out.json"))
     assert (code, report["smaller"]) == (0, False)
-    assert decode_reproducer((tmp_path / "out.json").read_bytes()).story().size() == before.story().size()
+    assert decode_reproducer((tmp_path / "out.json").read_bytes()).scenario().size() == before.scenario().size()
 
 
 def test_a_budget_that_is_too_small_is_said(searched: Searched, tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
-from fuzzer.hunt import Hunt, judged, seen_in
 from fuzzer.judge.finding import Verdict
+from fuzzer.judge.seen import seen_in
 from fuzzer.one_program import search_program
 from fuzzer.one_run import OneRun, run_once
 from fuzzer.program.ops import Read, Write
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import trace_steps
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config
 from tests.cli.made import FINDING
@@ -116,19 +117,19 @@ def test_a_regression_is_exit_code_1(program: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_seed_draws_program_and_interleaving_of_a_search() -> None:
-    hunt = Hunt(OLD, NEW, PROFILES["aging"], strategies=("burst",))
+    runner = SeedRunner(OLD, NEW, PROFILES["aging"], strategies=("burst",))
     for seed in (7, 8):
         told = document("--seed", str(seed), "--profile", "aging", "--strategy", "burst")
-        trial = hunt.run(seed)
+        trial = runner.run(seed)
         assert told["program"] == plain(trial.program)
         assert len(told["rows"]) == len(trace_steps(trial.outcome)) + 1
-        assert [one["what"] for one in told["findings"]] == [judged(trial, what).what for what in seen_in(trial)]
+        assert [one["what"] for one in told["findings"]] == [trial.judged(seen).what for seen in seen_in(trial.outcome)]
 
 
 def test_the_default_profile_is_that_of_a_search() -> None:
     told = document("--seed", "4")
     assert (told["file"], told["profile"]) == (None, "mixed")
-    assert told["program"] == plain(Hunt(OLD, NEW, PROFILES["mixed"]).program_of(4))
+    assert told["program"] == plain(SeedRunner(OLD, NEW, PROFILES["mixed"]).program_of(4))
 
 
 def test_semantics_are_those_that_were_asked_for(program: Path) -> None:

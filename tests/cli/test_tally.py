@@ -14,12 +14,13 @@ from db.store import Store
 from fuzzer.judge.finding import Finding, Verdict, signature
 from fuzzer.program.ops import Write
 from fuzzer.program.program import Actor, Program
+from fuzzer.search_spec import SearchSpec
 from reference_mmu.config import Config
 from tests.cli.made import FINDING, reproducer_file
 from tests.db.stored import NIGHTLY
 
 SIGNATURE = signature(FINDING)
-ORDER = Order("old", "new", "tdp", 100, 20, 5, 2)
+ORDER = Order(SearchSpec(old="old", new="new", profile="tdp", seed=100), 20, 5, 2)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def test_openapi_describes_every_route_and_names_only_what_it_has(shared: Site) 
     text = msgspec.json.encode(described).decode()
     referred = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert referred <= set(schemas)
-    assert {"Page", "FindingAnswer", "Trace", "ReplayRow"} <= set(schemas)
+    assert {"FindingsPage", "FindingAnswer", "ReplayDocument", "ReplayRow"} <= set(schemas)
 
 
 def test_the_pages_of_a_list_hold_every_finding_once(shared: Site) -> None:

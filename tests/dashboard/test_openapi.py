@@ -30,9 +30,9 @@ from db.session import open_database
 from db.store import Store
 from db.tokens import Tokens
 from fuzzer.judge.finding import signature
-from fuzzer.one_program import Searched, Shown
+from fuzzer.one_program import Searched, ShownBug
 from fuzzer.reproducer import encode_reproducer
-from fuzzer.tell.export.trace_json import encode_trace, make_trace
+from fuzzer.tell.export.trace_json import encode_document, make_document
 from tests.dashboard.server import Server, serving
 from tests.dashboard.site import BUG, CAMPAIGN, SECRET, fill
 from tests.golden import golden
@@ -78,8 +78,8 @@ def stored(tmp_path: Path) -> Iterator[Stored]:
     reproducer = golden("bug-219588")
     replays = Replays(engine)
     replayed = replays.submit(encode_reproducer(reproducer), "me").id
-    replays.finish(replayed, encode_trace(make_trace(reproducer)), None)
-    shown = Shown(reproducer.finding, BUG, 1, 0, reproducer)
+    replays.finish(replayed, encode_document(make_document(reproducer)), None)
+    shown = ShownBug(reproducer.finding, BUG, 1, 0, reproducer)
     report = Searched(reproducer.program, "old", "new", "0", 1, 100, (shown,), 0)
     searched = replays.submit(msgspec.json.encode(reproducer.program), "me", UploadKind.PROGRAM).id
     replays.finish(searched, msgspec.json.encode(report), None)

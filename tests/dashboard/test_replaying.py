@@ -17,7 +17,7 @@ from db.schema import ReplayState
 from db.session import StoreUnavailable, open_database
 from fuzzer.reproducer import encode_reproducer
 from fuzzer.tell.export.forms import FORMS
-from fuzzer.tell.export.trace_json import make_trace
+from fuzzer.tell.export.trace_json import make_document
 from tests.golden import golden
 from tests.service.waiting import wait_until
 
@@ -42,12 +42,12 @@ def changed_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[
 
 
 def test_it_gives_what_a_replay_in_this_process_gives() -> None:
-    assert Replayer(20, 512, 1).trace(BODY) == make_trace(golden("bug-219588"))
+    assert Replayer(20, 512, 1).trace(BODY) == make_document(golden("bug-219588"))
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_it_reads_every_export(form: str) -> None:
-    data = FORMS[form].write(make_trace(golden("bug-219588")))
+    data = FORMS[form].write(make_document(golden("bug-219588")))
     assert Replayer(20, 512, 1).trace(data).recheck.reproduced()
 
 

@@ -20,9 +20,10 @@ from db.minimals import Minimal, store_minimals
 from db.schema import CampaignState, TaskKind
 from db.session import StoreError, open_database
 from db.store import Store
-from db.tasks import STARTS_MAX, BatchWork, JudgeWork, Leader, MinimizeWork, OtherModel, Tasks, Work
+from db.tasks import STARTS_MAX, BatchWork, CauseHead, JudgeWork, MinimizeWork, OtherModel, Tasks, Work
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
-from fuzzer.sighting import Sighting, Trace
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import Sighting
 from tests.db.stored import MODEL, NIGHTLY, Clock
 
 PATIENCE = Patience(resend_seconds=60, limit_seconds=300)
@@ -68,8 +69,8 @@ class World:
             numbers = [one.number for one in work.asked]
             store_judged(self.engine, name, numbers, [judged(one.trace) for one in work.asked])
         else:
-            self.minimized += [leader.number for leader in work.leaders]
-            store_minimals(self.engine, name, [minimal(leader) for leader in work.leaders], self.clock)
+            self.minimized += [head.number for head in work.heads]
+            store_minimals(self.engine, name, [minimal(head) for head in work.heads], self.clock)
 
     def findings(self) -> dict[str, tuple[int, int, int, tuple[tuple[int, int], ...]]]:
         return {
@@ -92,8 +93,8 @@ def run_batch(engine: Engine, name: TaskName, seeds: range, clock: Clock) -> boo
     return store_batch(engine, result, tuple(seen), clock)
 
 
-def minimal(leader: Leader) -> Minimal:
-    return Minimal(leader.number, FoundFinding(leader.finding, 1, leader.seed, b"{}"), 2, 1, "d")
+def minimal(head: CauseHead) -> Minimal:
+    return Minimal(head.number, FoundFinding(head.finding, 1, head.seed, b"{}"), 2, 1, "d")
 
 
 def judged(trace: Trace) -> Finding:
@@ -324,7 +325,7 @@ def programs(work: Work) -> set[int]:
     """The seeds of a task's programs."""
     if isinstance(work, BatchWork):
         return set(work.seeds)
-    return {one.seed for one in (work.asked if isinstance(work, JudgeWork) else work.leaders)}
+    return {one.seed for one in (work.asked if isinstance(work, JudgeWork) else work.heads)}
 
 
 class TestSetAside:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from db.merges import Merges
-from db.notifications import TRIES_MAX, Notice, Notifications, Told, Waiting
+from db.notifications import TRIES_MAX, Announcement, Notice, Notifications, Waiting
 from db.session import StoreError
 from db.store import Store
 from fuzzer.judge.finding import Verdict
@@ -35,8 +35,8 @@ def test_the_first_of_a_signature_with_a_verdict_that_matters(
     new_campaign(clocked_store, VIOLATION)
     notices = all_due(notifications)
     assert {notice.signature for notice in notices} == {NAME, SECOND_NAME}, "documented ones are none"
-    told = msgspec.json.decode(next(n.body for n in notices if n.signature == NAME), type=Told)
-    assert told == Told("first finding", 1, NAME, 100, clock(), VIOLATION)
+    told = msgspec.json.decode(next(n.body for n in notices if n.signature == NAME), type=Announcement)
+    assert told == Announcement("first finding", 1, NAME, 100, clock(), VIOLATION)
     assert notifications.count() == Waiting(0, 0)
 
 

@@ -9,6 +9,7 @@ from fuzzer.expose import PROFILE_OF, Exposure, NothingToExpose, expose_steps, s
 from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer, trace_digest
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.changelog.semantics import OLD, Semantics
 
@@ -75,7 +76,7 @@ def test_the_witness_is_the_smallest_update(patch: str, update: str) -> None:
 
 @pytest.mark.parametrize("patch", AT_FUNCTION_LEVEL)
 def test_no_program_shows_what_the_catalogue_calls_invisible(patch: str) -> None:
-    hunt = Hunt(OLD, Semantics(closure([patch])), PROFILES["shadow"])
+    hunt = Hunt(SeedRunner(OLD, Semantics(closure([patch])), PROFILES["shadow"]))
     for seed in range(200):
         hunt.one(seed)
     assert hunt.found == {}
@@ -86,7 +87,7 @@ def test_a_search_repeats_itself() -> None:
 
 
 def test_a_search_that_finds_nothing_goes_on() -> None:
-    steps = list(islice(search("age-elides-tlb-flush", Hunt(OLD, OLD, PROFILES["aging"]), 0), 30))
+    steps = list(islice(search("age-elides-tlb-flush", Hunt(SeedRunner(OLD, OLD, PROFILES["aging"])), 0), 30))
     assert [step.programs for step in steps] == list(range(1, 31))
     assert not any(step.exposed or step.effects for step in steps)
 

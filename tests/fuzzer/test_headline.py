@@ -9,7 +9,7 @@ from fuzzer.headline import (
     TABLES,
     YIELDS,
     Costs,
-    Side,
+    ZapCounts,
     make_machine,
     map_huge,
     resched_every,
@@ -22,12 +22,12 @@ from reference_mmu.x86.spte import is_last_spte
 @pytest.mark.parametrize(("tables", "every"), [(1, 1), (64, 0), (64, 1), (64, 7), (64, 63), (64, 64), (64, 1000)])
 def test_flushes_are_tables_before_and_yields_plus_one_after(tables: int, every: int) -> None:
     yields = (tables - 1) // every if every else 0
-    assert zap_collapsible(OLD, tables, every) == Side("old", tables, yields, tables)
-    assert zap_collapsible(NEW, tables, every) == Side("new", yields + 1, yields, tables)
+    assert zap_collapsible(OLD, tables, every) == ZapCounts("old", tables, yields, tables)
+    assert zap_collapsible(NEW, tables, every) == ZapCounts("new", yields + 1, yields, tables)
 
 
 def test_the_walk_goes_on_across_a_gigabyte() -> None:
-    assert zap_collapsible(NEW, 520, 100) == Side("new", 6, 5, 520)
+    assert zap_collapsible(NEW, 520, 100) == ZapCounts("new", 6, 5, 520)
 
 
 def test_the_one_patch_makes_the_difference() -> None:
@@ -53,5 +53,5 @@ def test_at_full_size_the_walk_yields_as_often_as_the_published_count_says() -> 
 
 def test_the_default_costs_are_solved_from_the_published_times() -> None:
     for flushes, seconds in zip(PUBLISHED_FLUSHES, PUBLISHED_SECONDS, strict=True):
-        assert Side("any", flushes, 0, TABLES).seconds(Costs()) == pytest.approx(seconds)
-    assert Side("any", 2, 0, 3).seconds(Costs(flush_us=10, table_us=100)) == pytest.approx(320e-6)
+        assert ZapCounts("any", flushes, 0, TABLES).seconds(Costs()) == pytest.approx(seconds)
+    assert ZapCounts("any", 2, 0, 3).seconds(Costs(flush_us=10, table_us=100)) == pytest.approx(320e-6)

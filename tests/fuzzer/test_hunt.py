@@ -7,7 +7,7 @@ from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import Verdict, signature
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.recheck import recheck
-from fuzzer.run.compare import by_switches
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
 from tests.hunted import SEEDS, all_found, hunted, reproducer_of
@@ -62,29 +62,30 @@ def test_every_finding_is_told_by_a_small_story() -> None:
 
 def test_counts_add_up() -> None:
     hunt = hunted()
-    assert hunt.programs == len(SEEDS)
+    assert hunt.ground.programs == len(SEEDS)
     assert sum(hunt.verdicts().values()) == len(hunt.found)
     assert all(found.count >= 1 and found.first_seed in SEEDS for found in all_found())
     # A finding that is counted is one trace of one program, and the other way round.
     assert sum(found.count for found in all_found()) == sum(hunt.traces.values())
     assert {signature(result.finding) for result in hunt.results()} == set(hunt.found)
-    assert hunt.steps > 100 * hunt.programs
-    assert len(hunt.coverage) > 500
+    assert hunt.ground.steps > 100 * hunt.ground.programs
+    assert len(hunt.ground.coverage) > 500
 
 
 def test_the_same_seeds_give_the_same_findings() -> None:
-    once, again = (Hunt(OLD, NEW, PROFILES["aging"]) for _ in range(2))
+    once, again = (Hunt(SeedRunner(OLD, NEW, PROFILES["aging"])) for _ in range(2))
     for seed in range(12):
         once.one(seed)
         again.one(seed)
     assert once.results() == again.results()
     assert once.results() != ()
-    assert once.coverage.pairs == again.coverage.pairs
+    assert once.ground.coverage.pairs == again.ground.coverage.pairs
 
 
 def test_what_has_to_wait_is_judged_in_the_end_and_comes_out_the_same() -> None:
     """The same findings, counts, first seeds and stories, in whatever order they came."""
-    at_once, patient = Hunt(OLD, NEW, PROFILES["tdp"]), Hunt(OLD, NEW, PROFILES["tdp"], patience=1000)
+    runner = SeedRunner(OLD, NEW, PROFILES["tdp"])
+    at_once, patient = Hunt(runner), Hunt(runner, patience=1000)
     patient.effort.searched = -10_000  # no head start
     for seed in range(40):
         at_once.one(seed)
@@ -98,23 +99,29 @@ def test_what_has_to_wait_is_judged_in_the_end_and_comes_out_the_same() -> None:
 
 
 def test_a_divergence_is_found_with_its_whole_program_before_it_has_a_small_story() -> None:
-    hunt = Hunt(OLD, NEW, PROFILES["aging"], patience=2)
+    hunt = Hunt(SeedRunner(OLD, NEW, PROFILES["aging"]), patience=2)
     hunt.effort.searched = -10_000
-    hunt.one(0)
-    waiting = len(hunt.docket)
-    assert waiting > 0
-    bare = next(found for some in hunt.settle() for found in some if found.finding.kind == "divergence")
-    whole = reproducer_of(bare)
-    assert not whole.complete
-    assert recheck(whole, whole.comparison().run(whole.program, by_switches(whole.story().switches))).reproduced()
-    list(hunt.settle())
-    small = hunt.found[signature(bare.finding)]
-    assert small.operations < whole.program.operations()
-    assert reproducer_of(small).complete
+    for seed in range(8):
+        hunt.one(seed)
+    assert len(hunt.docket) > 0
+    whole = {
+        signature(found.finding): reproducer_of(found)
+        for some in hunt.settle()
+        for found in some
+        if found.finding.kind == "divergence"
+    }
+    assert whole
+    for name, reproducer in whole.items():
+        assert not reproducer.complete
+        assert recheck(reproducer, reproducer.run()).reproduced()
+        small = hunt.found[name]
+        assert small.operations <= reproducer.program.operations()
+        assert reproducer_of(small).complete
+    assert any(hunt.found[name].operations < whole[name].program.operations() for name in whole)
 
 
 def test_whoever_asks_hears_what_has_grown() -> None:
-    hunt = Hunt(OLD, NEW, PROFILES["aging"])
+    hunt = Hunt(SeedRunner(OLD, NEW, PROFILES["aging"]))
     for seed in range(4):
         hunt.one(seed)
     assert set(hunt.grown) == set(hunt.found)
@@ -129,7 +136,7 @@ def test_whoever_asks_hears_what_has_grown() -> None:
 @EVERY_PROFILE
 @pytest.mark.parametrize("pair", [("old", "old+placebo-points"), ("new", "new"), ("new", "new+placebo-flush")])
 def test_it_finds_nothing_new_where_nothing_changed(pair: tuple[str, str], profile: Profile) -> None:
-    hunt = Hunt(parse_semantics(pair[0]), parse_semantics(pair[1]), profile)
+    hunt = Hunt(SeedRunner(parse_semantics(pair[0]), parse_semantics(pair[1]), profile))
     for seed in range(25):
         hunt.one(seed)
     accepted = {Verdict.BASELINE, Verdict.DOCUMENTED} if "flush" in pair[1] else {Verdict.BASELINE}

@@ -5,8 +5,9 @@ import msgspec
 import pytest
 
 from fuzzer.change.variant import changed_models
-from fuzzer.hunt import Hunt, has_effect
+from fuzzer.hunt import Hunt
 from fuzzer.judge.attribute import OWN_CHANGE
+from fuzzer.judge.shows import shows
 from fuzzer.program.profile import PROFILES
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import (
@@ -20,6 +21,7 @@ from fuzzer.reproducer import (
     trace_steps,
 )
 from fuzzer.run.compare import Models
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.version import model_version
 from tests.changes import NO_FLUSH
@@ -46,7 +48,7 @@ def test_every_file_replays_to_its_digest_and_its_steps() -> None:
         assert recheck(reproducer, outcome).reproduced()
         assert reproducer.model == model_version()
         if reproducer.finding.kind == "divergence":
-            assert has_effect(reproducer.finding, outcome)
+            assert shows(reproducer.finding, outcome)
 
 
 def test_the_digest_covers_what_both_did() -> None:
@@ -126,7 +128,7 @@ def test_a_file_without_a_diff_stays_what_older_versions_read() -> None:
 
 def test_the_diff_comes_along() -> None:
     models = changed_models(NO_FLUSH)
-    hunt = Hunt(NEW, NEW, PROFILES["tdp"], models)
+    hunt = Hunt(SeedRunner(NEW, NEW, PROFILES["tdp"], models))
     found = next(found for seed in range(40) for found in hunt.one(seed) if found.reproducer is not None)
     reproducer = reproducer_of(found)
     assert (reproducer.format, reproducer.diff) == (FORMAT, NO_FLUSH)

@@ -12,15 +12,7 @@ from fuzzer.program.ops import KINDS, Operation, Write
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program, decode_program
 from fuzzer.run.compare import Comparison, Drive
-from fuzzer.strategies import (
-    device_operations,
-    ioctl_operations,
-    mm_operations,
-    programs,
-    schedules,
-    structured_programs,
-    vcpu_operations,
-)
+from fuzzer.strategies import operations, programs, schedules, structured_programs
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config, GuestPaging
 
@@ -57,9 +49,6 @@ def test_the_model_with_itself_never_differs(program: Program, drive: Drive) -> 
         assert outcome.pair.drift_turn == -1
 
 
-OPERATIONS = {"vcpu": vcpu_operations, "mm": mm_operations, "ioctl": ioctl_operations, "device": device_operations}
-
-
 MACHINES = (Config(nested=True), Config(mmu="shadow", paging="npt", guest_paging=GuestPaging(0, ())))
 
 
@@ -70,7 +59,7 @@ def test_every_operation_can_be_drawn(kind: str) -> None:
     for config in MACHINES:
 
         @settings(QUICK, max_examples=300, database=None)
-        @given(OPERATIONS[kind](config.check(), 0))
+        @given(operations(kind, config.check(), 0))
         def collect(op: Operation) -> None:
             seen.add(type(op))
 

@@ -34,8 +34,8 @@ def renewed(reproducer: Reproducer) -> Reproducer:
         raise Gone(f"the finding does not show any more; first diverging step: {check.diverging_step or 'none'}")
     if check.reproduced():
         return reproducer
-    story, finding = reproducer.story(), reproducer.finding
-    return make_reproducer(reproducer.comparison(), story, outcome, finding, reproducer.complete)
+    scenario, finding = reproducer.scenario(), reproducer.finding
+    return make_reproducer(reproducer.comparison(), scenario, outcome, finding, reproducer.complete)
 
 
 def printed(file: Path) -> tuple[int, str]:

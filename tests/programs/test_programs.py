@@ -14,9 +14,10 @@ import pytest
 from fuzzer.change.variant import changed_models
 from fuzzer.judge.attribute import OWN_CHANGE, Attribution
 from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import uids_of
-from fuzzer.recheck import recheck, shows
+from fuzzer.recheck import recheck
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW
@@ -47,7 +48,7 @@ EXPECTED = {
 def judged_anew(reproducer: Reproducer) -> Finding:
     """The finding as this version of the project judges it, neighbours and attribution included."""
     comparison = reproducer.comparison()
-    drive = by_switches(reproducer.story().switches)
+    drive = by_switches(reproducer.scenario().switches)
     outcome = comparison.run(reproducer.program, drive)
     trial = Trial(comparison, drive, outcome)
     if reproducer.finding.kind == "violation":
@@ -78,7 +79,7 @@ class TestRenewing:
         old = msgspec.structs.replace(golden("bug-219588"), digest="0" * 16, steps=("0 0 elsewhere 1",), model="old")
         new = renewed(old)
         assert recheck(new, new.run()).reproduced()
-        assert (new.story(), new.finding, new.signature) == (old.story(), old.finding, old.signature)
+        assert (new.scenario(), new.finding, new.signature) == (old.scenario(), old.finding, old.signature)
         assert new == golden("bug-219588")
 
     def test_a_finding_that_is_gone_is_refused(self) -> None:
@@ -127,7 +128,7 @@ def test_it_replays_and_is_judged_as_before(file: Path) -> None:
 @EVERY_FILE
 def test_nothing_in_it_can_go(file: Path) -> None:
     reproducer = decode_reproducer(file.read_bytes())
-    story = reproducer.story()
+    story = reproducer.scenario()
     for uid in uids_of(story.program):
         outcome = reproducer.comparison().run(story.program.without(uid), by_switches(story.switches))
         assert not shows(reproducer.finding, outcome), f"operation {uid}"
@@ -141,7 +142,7 @@ def test_nothing_in_it_can_go(file: Path) -> None:
 def test_a_reproducer_made_from_its_replay_is_exact(file: Path) -> None:
     reproducer = decode_reproducer(file.read_bytes())
     outcome = reproducer.run()
-    again = make_reproducer(reproducer.comparison(), reproducer.story(), outcome, reproducer.finding, True)
+    again = make_reproducer(reproducer.comparison(), reproducer.scenario(), outcome, reproducer.finding, True)
     read_back = decode_reproducer(encode_reproducer(again))
     assert read_back == again
     assert recheck(read_back, read_back.run()).reproduced()
@@ -152,7 +153,7 @@ def test_what_mainline_did_later_closes_a_hole_that_was_found() -> None:
     reproducer = decode_reproducer((FOLDER / "hole-fetch-below-old-child.json").read_bytes())
     models = changed_models((ROOT / "docs" / "examples" / "unexpected-gfn.patch").read_text())
     comparison = Comparison(NEW, NEW, "old", models)
-    drive = by_switches(reproducer.story().switches)
+    drive = by_switches(reproducer.scenario().switches)
     trial = Trial(comparison, drive, comparison.run(reproducer.program, drive))
     finding = trial.violation("shadow-page-differs")
     assert (finding.verdict, finding.side, finding.patches) == (Verdict.FIXED_SILENTLY, "old", (OWN_CHANGE,))

@@ -19,16 +19,17 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from fuzzer.judge.attribute import Attribution
-from fuzzer.judge.verdict import Trial, operation_tag
+from fuzzer.judge.seen import operation_tag
+from fuzzer.judge.verdict import Trial
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program
+from fuzzer.program.rng import stream
 from fuzzer.run.compare import Comparison, Drive, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.patches import PATCHES, closure, dependents
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 
-_DISTINCT_SEEDS: Final = 0x51ED270B
 LABELS: Final = tuple(patch.id for patch in PATCHES.values() if patch.kind != "equivalence" and patch.level == "system")
 
 
@@ -80,7 +81,7 @@ def sample(per_label: int, first_seed: int = 0, against: str = "history") -> Ite
     taken: Counter[tuple[str, str]] = Counter()
     for seed in count(first_seed):
         program = generate(seed, profiles[seed % len(profiles)])
-        drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
+        drive = by_scheduler(draw_strategy(seed), stream(seed, "attribution"))
         for label in LABELS:
             for leader in ("old", "new"):
                 if taken[label, leader] < per_label:

@@ -15,12 +15,15 @@ import time
 
 import msgspec
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
+from fuzzer.hunt import Hunt
 from fuzzer.judge.docket import Case
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.verdict import Trial
+from fuzzer.minimize.minimize import PassCount
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 
 
@@ -35,13 +38,14 @@ class Row(msgspec.Struct, frozen=True):
     executions: int
     seconds: float
     complete: bool
+    passes: tuple[PassCount, ...]
 
 
 class TimedHunt(Hunt):
     """A search that notes what each first finding cost to minimize."""
 
     def __init__(self, profile: str) -> None:
-        super().__init__(OLD, NEW, PROFILES[profile])
+        super().__init__(SeedRunner(OLD, NEW, PROFILES[profile]))
         self.rows: list[Row] = []
 
     def begin(self, case: Case, trial: Trial, finding: Finding) -> Found:
@@ -59,8 +63,20 @@ class TimedHunt(Hunt):
         if found.minimized and found.reproducer is not None:
             complete = decode_reproducer(found.reproducer).complete
             size = found.operations, found.preemptions, found.executions
-            row = Row(found.finding.what, self.profile.name, found.first_seed, *size, seconds, complete)
+            row = Row(
+                found.finding.what, self.runner.profile.name, found.first_seed, *size, seconds, complete, found.passes
+            )
             self.rows.append(row)
+
+
+def by_pass(rows: list[Row]) -> list[PassCount]:
+    """What the passes cost and gained in all rows together."""
+    names = dict.fromkeys(one.name for row in rows for one in row.passes)
+    together = {name: [one for row in rows for one in row.passes if one.name == name] for name in names}
+    return [
+        PassCount(name, sum(one.calls for one in all_of), sum(one.shrinks for one in all_of))
+        for name, all_of in together.items()
+    ]
 
 
 def line(name: str, values: list[float]) -> str:
@@ -90,6 +106,8 @@ def main(arguments: list[str]) -> int:
     print(f"more than 6 operations: {sum(row.operations > 6 for row in rows)}, ", end="")
     print(f"more than 4 switches: {sum(row.switches > 4 for row in rows)}, ", end="")
     print(f"ended by the budget: {sum(not row.complete for row in rows)}")
+    for counted in by_pass(rows):
+        print(f"{counted.name:24}{counted.calls:8} runs {counted.shrinks:7} smaller")
     for row in sorted(rows, key=lambda row: (-row.switches, -row.operations))[: options.worst]:
         print(f"{row.operations:3} {row.switches:3} {row.executions:5} {row.seconds:7.2f} s  {row.profile} ", end="")
         print(f"{row.seed}: {row.what}")

@@ -67,23 +67,24 @@ def judge_all(old: str, new: str, programs: int, seed: int, diff: str = "", prof
     """Judge everything that `programs` programs show."""
     # Only now, or these modules would be interpreted where there is a compiled core.
     from fuzzer.change.variant import changed_models
-    from fuzzer.hunt import Hunt, judged, kind_of, seen_in, trace_of
     from fuzzer.judge.docket import is_judged
+    from fuzzer.judge.seen import Trace, seen_in, trace_of
     from fuzzer.program.profile import PROFILES
     from fuzzer.run.compare import Models
+    from fuzzer.seed_runner import SeedRunner
     from fuzzer.sighting import cause_name
     from reference_mmu.changelog.semantics import parse_semantics
 
     models = changed_models(diff) if diff else Models()
-    hunt = Hunt(parse_semantics(old), parse_semantics(new), PROFILES[profile], models)
-    traces: Counter[tuple[str, ...]] = Counter()
+    runner = SeedRunner(parse_semantics(old), parse_semantics(new), PROFILES[profile], models)
+    traces: Counter[Trace] = Counter()
     for number in range(seed, seed + programs):
-        trial = hunt.run(number)
-        for what in seen_in(trial):
-            trace = trace_of(trial, what)
+        trial = runner.run(number)
+        for seen in seen_in(trial.outcome):
+            trace = trace_of(trial.outcome, seen)
             traces[trace] += 1
-            finding = judged(trial, what)
-            yield Told(is_judged(kind_of(what), traces[trace]), cause_name(finding), str(finding.verdict))
+            finding = trial.judged(seen)
+            yield Told(is_judged(trace.kind, traces[trace]), cause_name(finding), str(finding.verdict))
 
 
 def main() -> int:

@@ -36,7 +36,7 @@ from fuzzer.judge.verdict import Trial
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.program.program import Program
-from fuzzer.program.rng import Rng
+from fuzzer.program.rng import Rng, stream
 from fuzzer.run.compare import Comparison, Drive, Models, Side, by_scheduler
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import draw_strategy
@@ -94,7 +94,6 @@ PROGRAM_SECONDS: Final = 10  # a program takes milliseconds; a mutant may loop f
 # No schedule of the shipped model shows these, and the neighbour runs of a mutant that loops take minutes.
 NEVER_SHIPPED: Final = ("model-bug", "no-progress")
 
-_DISTINCT_SEEDS: Final = 0x2545F491
 _JUDGED_MAX: Final = 12  # neighbour runs cost as much as a hundred programs: look at the first few cases only
 
 
@@ -160,13 +159,13 @@ def favourite_of(mutant: Mutant) -> Profile | None:
 def experiment(seed: int, models: Models, favourite: Profile | None) -> tuple[Program, Comparison, Drive]:
     """Program, pair and interleaving of a seed: every profile, three in four the favourite if there is one;
     either leader; OLD semantics one time in four, for the code that the patches of the catalogue switch off."""
-    rng = Rng(seed ^ _DISTINCT_SEEDS)
+    rng = Rng(stream(seed, "mutants"))
     profile = list(PROFILES.values())[rng.below(len(PROFILES))]
     if favourite is not None and rng.chance(3, 4):
         profile = favourite
     leader: Side = "old" if rng.chance(1, 2) else "new"
     semantics = OLD if rng.chance(1, 4) else NEW
-    drive = by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS)
+    drive = by_scheduler(draw_strategy(seed), stream(seed, "mutants"))
     return generate(seed, profile), Comparison(semantics, semantics, leader, models), drive
 
 

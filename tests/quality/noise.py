@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
+from fuzzer.program.rng import stream
 from fuzzer.run.compare import Comparison, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.semantics import parse_semantics
 
-_DISTINCT_SEEDS: Final = 0x6A09E667
 PAIRS: Final = (("old", "old"), ("new", "new"), ("old", "old+placebo-points"), ("new", "new+placebo-points"))
 
 
@@ -33,7 +33,7 @@ def listen(old: str, new: str, programs: int, first_seed: int) -> Noise:
     for seed in range(first_seed, first_seed + programs):
         comparison = Comparison(*semantics, "old" if seed % 2 else "new")
         program = generate(seed, profiles[seed // 2 % len(profiles)])
-        outcome = comparison.run(program, by_scheduler(draw_strategy(seed), seed ^ _DISTINCT_SEEDS))
+        outcome = comparison.run(program, by_scheduler(draw_strategy(seed), stream(seed, "noise")))
         found = bool(outcome.divergences)
         drifted = outcome.pair.drift_turn >= 0
         differ = set(outcome.violations("old")) != set(outcome.violations("new"))

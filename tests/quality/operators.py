@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from fuzzer.change.variant import shipped_source
 from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, POINTS
+from tests.changes import shipped_source
 
 FLOW_MODULES: Final = (
     "kvm/dirty_log",

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How small stories get: known stories, buried in other work and scrambled, come out as small as they went in."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fuzzer.hunt import shows_divergence, shows_violation
 from fuzzer.judge.verdict import Trial
-from fuzzer.minimize.minimize import Minimizer, Replay
+from fuzzer.minimize.minimize import Minimizer
 from fuzzer.program import ops
 from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import Reproducer, decode_reproducer
@@ -34,23 +34,19 @@ def minimal_size(reproducer: Reproducer, program: Program) -> tuple[int, int]:
     """Operations and switches that are left of the first random walk of the program that shows the finding."""
     comparison = reproducer.comparison()
     finding = reproducer.finding
-    shows = shows_divergence if finding.kind == "divergence" else shows_violation
     for seed in range(4000):
         drive = by_scheduler("random-walk", seed)
         outcome = comparison.run(program, drive)
         trial = Trial(comparison, drive, outcome)
 
-        def still(program: Program, outcome: Outcome, replay: Replay, trial: Trial = trial) -> bool:
-            return shows(trial, finding, program, outcome, replay)
-
         def replay(varied: Comparison, drive: Drive = drive) -> Outcome:
             return varied.run(program, drive)
 
-        if still(program, outcome, replay):
-            result = Minimizer(comparison, still).minimize(program, outcome.turns)
+        if trial.shows(finding, outcome, replay):
+            result = Minimizer(comparison, partial(trial.shows, finding)).minimize(program, outcome.turns)
             assert result is not None
             assert result.complete
-            return result.story.program.operations(), len(result.story.switches)
+            return result.scenario.program.operations(), len(result.scenario.switches)
     raise AssertionError("no walk shows the finding")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzzer.change.variant import apply_diff, shipped_source
+from fuzzer.change.variant import apply_diff
+from tests.changes import shipped_source
 from tests.quality.mutate import killed, outlived, read_rows, search, with_reason
 from tests.quality.operators import KINDS, enumerate_mutants
 

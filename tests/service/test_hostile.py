@@ -18,8 +18,8 @@ from tests.service.waiting import wait_until
 from workers.app import queue_names
 from workers.heartbeat import Heartbeat
 from workers.mailbox import Letter, Mailbox
-from workers.tasks import WORKER_NAME, Bench
-from workers.turns import Turns
+from workers.permits import Permits
+from workers.tasks import WORKER_NAME, WorkerProcess
 
 pytestmark = pytest.mark.xdist_group("service")
 MEGABYTE = 2**20
@@ -122,7 +122,7 @@ def test_an_acknowledgement_that_the_broker_never_got(fleet: Fleet, monkeypatch:
     """Kombu logs it and waits for it for ever; the heartbeat sees to it that the worker connects again."""
     monkeypatch.setattr(redis.Transport, "Channel", Mailbox)
     monkeypatch.setenv(WORKER_NAME, "deaf")
-    monkeypatch.setattr(Bench, "turns", Turns(1))
+    monkeypatch.setattr(WorkerProcess, "permits", Permits(1))
     broker = fleet.servers.broker
     with Connection(broker.url) as connection:
         queue = connection.SimpleQueue("letters")

@@ -12,7 +12,8 @@ from db.batches import store_batch
 from db.session import open_database
 from db.store import Store
 from fuzzer.judge.finding import BatchResult
-from fuzzer.sighting import Sighting, Trace
+from fuzzer.judge.seen import Trace
+from fuzzer.sighting import Sighting
 from tests.db.stored import NIGHTLY
 from workers.glimpses import GLIMPSE_SECONDS, Glimpses
 

@@ -14,14 +14,14 @@ from typing import Final, Literal
 import msgspec
 
 from fuzzer.reproducer import Reproducer
+from fuzzer.run.compare import Side
 from fuzzer.tell.export.envelope import REPLAY_COMMAND
-from fuzzer.tell.export.trace_json import Trace
+from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.story import Cell, Row
 
 _TURN_MICROSECONDS: Final = 1000
 """How long a turn is drawn: turns have an order and no duration; a millisecond each reads well."""
 
-Side = Literal["old", "new"]
 _SIDES: Final[tuple[Side, Side]] = ("old", "new")
 
 
@@ -53,7 +53,7 @@ class ChromeTrace(msgspec.Struct, frozen=True, rename="camel"):
     trace_events: tuple[Event, ...]
 
 
-def chrome_trace(trace: Trace) -> ChromeTrace:
+def chrome_trace(trace: ReplayDocument) -> ChromeTrace:
     """The events of both models on one time line, so that a turn stands below the same turn of the other."""
     events: list[Event] = []
     for pid, side in enumerate(_SIDES, 1):
@@ -71,7 +71,7 @@ def encode_chrome_trace(trace: ChromeTrace) -> bytes:
     return msgspec.json.encode(trace) + b"\n"
 
 
-def _slices(trace: Trace, pid: int, side: Side) -> Iterator[Event]:
+def _slices(trace: ReplayDocument, pid: int, side: Side) -> Iterator[Event]:
     """Slices of operations, each cut where another actor runs: what lies between is not its time."""
     tids = {actor: tid for tid, actor in enumerate(trace.actors, 1)}
     numbered = list(enumerate(trace.rows))

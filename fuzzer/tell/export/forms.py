@@ -10,7 +10,7 @@ from fuzzer.reproducer import encode_reproducer
 from fuzzer.tell.export.chrome_trace import chrome_trace, encode_chrome_trace
 from fuzzer.tell.export.pytest_file import pytest_file
 from fuzzer.tell.export.story_text import story_text
-from fuzzer.tell.export.trace_json import Trace, encode_trace
+from fuzzer.tell.export.trace_json import ReplayDocument, encode_document
 
 
 class Form(NamedTuple):
@@ -19,7 +19,7 @@ class Form(NamedTuple):
     suffix: str
     media_type: str
     purpose: str
-    write: Callable[[Trace], bytes]
+    write: Callable[[ReplayDocument], bytes]
 
 
 FORMS: Final = {
@@ -38,7 +38,7 @@ FORMS: Final = {
     "story": Form(
         ".txt", "text/plain", "OLD beside NEW, step by step", lambda t: story_text(t.reproducer, list(t.rows)).encode()
     ),
-    "trace": Form(".trace.json", "application/json", "every step with the state of both models", encode_trace),
+    "trace": Form(".trace.json", "application/json", "every step with the state of both models", encode_document),
     "perfetto": Form(
         ".perfetto.json",
         "application/json",

@@ -15,7 +15,7 @@ from fuzzer.tell.film import Frame, film
 from fuzzer.tell.story import Row, first_difference, tell
 
 
-class Trace(msgspec.Struct, frozen=True):
+class ReplayDocument(msgspec.Struct, frozen=True):
     """A replay. `actors` are the lanes; `first_difference` is the index in `rows` of the first row in which the models
     differ, -1 if none; `frames` has one more than `rows`, see fuzzer.tell.film, or none if the machine is too large."""
 
@@ -28,22 +28,22 @@ class Trace(msgspec.Struct, frozen=True):
     frames: tuple[Frame, ...]
 
 
-def make_trace(reproducer: Reproducer) -> Trace:
+def make_document(reproducer: Reproducer) -> ReplayDocument:
     """Replay and note everything. Raises ReproducerError."""
-    comparison, story = reproducer.comparison(), reproducer.story()
+    comparison, scenario = reproducer.comparison(), reproducer.scenario()
     outcome: Outcome
-    outcome, rows = tell(comparison, story)
-    program: Program = story.program
-    return Trace(
+    outcome, rows = tell(comparison, scenario)
+    program: Program = scenario.program
+    return ReplayDocument(
         replay=REPLAY_COMMAND,
         reproducer=reproducer,
         recheck=recheck(reproducer, outcome),
         actors=tuple(actor_names(program)),
         first_difference=first_difference(rows),
         rows=tuple(rows),
-        frames=film(comparison, story),
+        frames=film(comparison, scenario),
     )
 
 
-def encode_trace(trace: Trace) -> bytes:
+def encode_document(trace: ReplayDocument) -> bytes:
     return msgspec.json.encode(trace) + b"\n"

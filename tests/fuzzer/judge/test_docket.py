@@ -4,14 +4,13 @@
 import pytest
 
 from fuzzer.judge.docket import Case, Docket, grade_of, is_judged
+from fuzzer.judge.seen import Breach, Trace
 from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import Effort
 
-FLUSHES = Divergence("fewer-flushes", 1)
-
 
 def case(name: str, seed: int, round_: int = 0, grade: int = 3) -> Case:
-    return Case(seed, name, (name, "old"), round_, grade)
+    return Case(seed, Breach(name, "old"), Trace("violation", name, ("old",)), round_, grade)
 
 
 def docket_of(*cases: Case) -> Docket:
@@ -72,10 +71,10 @@ def test_nothing_is_taken_from_an_empty_docket() -> None:
 
 def test_grades() -> None:
     allowed = {"fewer-flushes"}
-    assert grade_of("stale-read", new_alone=True, allowed=allowed) == 0
-    assert grade_of(Divergence("memory-differs", 1), new_alone=False, allowed=allowed) == 1
-    assert grade_of("stale-read", new_alone=False, allowed=allowed) == 2
-    assert grade_of(FLUSHES, new_alone=False, allowed=allowed) == 3
+    assert grade_of(Breach("stale-read", "new"), allowed) == 0
+    assert grade_of(Divergence("memory-differs", 1), allowed) == 1
+    assert grade_of(Breach("stale-read", "old"), allowed) == grade_of(Breach("stale-read", "both"), allowed) == 2
+    assert grade_of(Divergence("fewer-flushes", 1), allowed) == 3
 
 
 def test_the_same_trace_is_judged_ever_more_seldom() -> None:

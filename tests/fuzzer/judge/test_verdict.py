@@ -7,7 +7,8 @@ import pytest
 
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, Verdict
-from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns, operation_tag
+from fuzzer.judge.seen import operation_tag
+from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program
@@ -91,7 +92,7 @@ def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
 def consequence() -> Trial:
     """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
     reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / "consequence-more-pml.json").read_bytes())
-    comparison, drive = reproducer.comparison(), by_switches(reproducer.story().switches)
+    comparison, drive = reproducer.comparison(), by_switches(reproducer.scenario().switches)
     return Trial(comparison, drive, comparison.run(reproducer.program, drive))
 
 

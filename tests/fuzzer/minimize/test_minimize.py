@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from fuzzer.hunt import Hunt, minimized, shows_divergence, shows_violation
+from fuzzer.found import minimized
+from fuzzer.hunt import Hunt
+from fuzzer.judge.shows import Rerun
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import (
     DEFAULT_BUDGET,
     Minimizer,
-    Replay,
-    Story,
+    Scenario,
     drop_empty_actor,
     renamed,
     simpler_arguments,
@@ -31,32 +32,34 @@ from fuzzer.run.compare import Comparison, Drive, by_scheduler, by_switches
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config, SlotConfig
 from tests.hunted import all_found, reproducer_of
 
 
-def shown(reproducer: Reproducer, story: Story) -> bool:
+def shown(reproducer: Reproducer, scenario: Scenario) -> bool:
     """Does the story show the finding, in the sense in which it was minimized?"""
     comparison = reproducer.comparison()
-    drive = by_switches(story.switches)
-    outcome = comparison.run(story.program, drive)
+    drive = by_switches(scenario.switches)
+    outcome = comparison.run(scenario.program, drive)
     trial = Trial(comparison, drive, outcome)
-    shows = shows_divergence if reproducer.finding.kind == "divergence" else shows_violation
 
     def replay(varied: Comparison) -> Outcome:
-        return varied.run(story.program, drive)
+        return varied.run(scenario.program, drive)
 
-    return shows(trial, reproducer.finding, story.program, outcome, replay)
+    return trial.shows(reproducer.finding, outcome, replay)
 
 
-def one_less(story: Story) -> Iterator[Story]:
+def one_less(scenario: Scenario) -> Iterator[Scenario]:
     """Without any single operation, however its switches are read, and without any single switch."""
-    for uid in sorted(uids_of(story.program)):
-        yield Story(story.program.without(uid), tuple(switch for switch in story.switches if switch.uid != uid))
-        yield Story(story.program.without(uid), renamed(story, uid))
-    for index in range(len(story.switches)):
-        yield Story(story.program, story.switches[:index] + story.switches[index + 1 :])
+    for uid in sorted(uids_of(scenario.program)):
+        yield Scenario(
+            scenario.program.without(uid), tuple(switch for switch in scenario.switches if switch.uid != uid)
+        )
+        yield Scenario(scenario.program.without(uid), renamed(scenario, uid))
+    for index in range(len(scenario.switches)):
+        yield Scenario(scenario.program, scenario.switches[:index] + scenario.switches[index + 1 :])
 
 
 def test_every_story_shows_its_finding_and_no_smaller_one_does() -> None:
@@ -64,10 +67,10 @@ def test_every_story_shows_its_finding_and_no_smaller_one_does() -> None:
     smaller = 0
     for found in all_found():
         reproducer = reproducer_of(found)
-        story = reproducer.story()
+        scenario = reproducer.scenario()
         assert reproducer.complete
-        assert shown(reproducer, story)
-        for less in one_less(story):
+        assert shown(reproducer, scenario)
+        for less in one_less(scenario):
             assert not shown(reproducer, less), found.finding
             smaller += 1
     assert smaller > 50
@@ -83,12 +86,12 @@ def test_it_stays_within_its_budget() -> None:
 @pytest.mark.parametrize("budget", [20, 30])
 def test_when_the_budget_ends_the_best_so_far_is_kept_and_said_to_be_that(budget: int) -> None:
     for seed in (0, 3, 4):
-        hunt = Hunt(OLD, NEW, msgspec.structs.replace(PROFILES["mixed"], mixes=()), budget=budget)
+        hunt = Hunt(SeedRunner(OLD, NEW, msgspec.structs.replace(PROFILES["mixed"], mixes=())), budget=budget)
         fresh = [found for found in hunt.one(seed) if found.reproducer is not None]
         assert fresh != []
         for found in fresh:
             reproducer = reproducer_of(found)
-            assert shown(reproducer, reproducer.story())
+            assert shown(reproducer, reproducer.scenario())
             # The last candidate may need a second run, under the attributed patches alone.
             assert found.executions <= budget + 2
             assert not reproducer.complete or found.executions < budget
@@ -103,11 +106,11 @@ def test_a_finding_that_does_not_survive_is_given_up() -> None:
     assert minimizer.minimize(program, turns) is None
 
 
-def never(program: Program, outcome: Outcome, replay: Replay) -> bool:
+def never(outcome: Outcome, rerun: Rerun) -> bool:
     return False
 
 
-def always(program: Program, outcome: Outcome, replay: Replay) -> bool:
+def always(outcome: Outcome, rerun: Rerun) -> bool:
     return True
 
 
@@ -119,9 +122,26 @@ def test_what_anything_shows_shrinks_to_nothing() -> None:
         result = Minimizer(comparison, always).minimize(program, turns)
         assert result is not None
         assert result.complete
-        assert result.story.program.operations() == 0
-        assert result.story.program.actors == ()
-        assert result.story.switches == ()
+        assert result.scenario.program.operations() == 0
+        assert result.scenario.program.actors == ()
+        assert result.scenario.switches == ()
+
+
+def test_every_run_but_the_writing_down_is_of_a_pass() -> None:
+    """Two runs write the first story and try it; a finding that every run shows needs no others."""
+    program = generate(3, PROFILES["mixed"])
+    comparison = Comparison(OLD, NEW, "old")
+    turns = comparison.run(program, by_scheduler("random-walk", 3)).turns
+    result = Minimizer(comparison, always).minimize(program, turns)
+    assert result is not None
+    assert sum(one.calls for one in result.passes) == result.executions - 2
+    under_turns = result.passes[0]
+    assert (under_turns.name, under_turns.shrinks) == ("operations under turns", sum(map(busy, program.actors)))
+    assert result.passes[1].shrinks == len(program.actors), "what is left are actors with nothing to do"
+
+
+def busy(actor: Actor) -> bool:
+    return actor.ops != ()
 
 
 def test_the_same_search_gives_the_same_story() -> None:
@@ -132,8 +152,8 @@ def test_the_same_search_gives_the_same_story() -> None:
     trial = Trial(comparison, drive, outcome)
     divergence = outcome.divergences[0]
     finding = trial.divergence(divergence)
-    once = minimized(trial, finding, divergence, DEFAULT_BUDGET, 1)
-    assert minimized(trial, finding, divergence, DEFAULT_BUDGET, 1) == once
+    once = minimized(trial, finding, DEFAULT_BUDGET, 1)
+    assert minimized(trial, finding, DEFAULT_BUDGET, 1) == once
 
 
 # --- the candidates --------------------------------------------------------------------------------------------
@@ -148,7 +168,7 @@ PROGRAM = Program(
         Actor("ioctl", (GetLog(3, 0, resched=5),)),
     ),
 ).check()
-STORY = Story(PROGRAM, (Switch(0, 13, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0)))
+SCENARIO = Scenario(PROGRAM, (Switch(0, 13, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0)))
 
 
 def test_cuts_go_from_whole_actors_to_single_operations_from_the_back() -> None:
@@ -163,22 +183,22 @@ def test_cuts_go_from_whole_actors_to_single_operations_from_the_back() -> None:
 
 
 def test_switches_of_a_dropped_operation_move_to_the_end_of_the_one_before() -> None:
-    assert renamed(STORY, 1) == (Switch(0, 13, 1, 2), Switch(0, 0, 1, 3), Switch(2, 70, 1, 0))
-    assert renamed(STORY, 0) == (Switch(-1, 0, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0))
+    assert renamed(SCENARIO, 1) == (Switch(0, 13, 1, 2), Switch(0, 0, 1, 3), Switch(2, 70, 1, 0))
+    assert renamed(SCENARIO, 0) == (Switch(-1, 0, 1, 2), Switch(1, 44, 1, 3), Switch(2, 70, 1, 0))
 
 
 def test_when_an_actor_goes_those_behind_it_move_up() -> None:
-    story = drop_empty_actor(STORY, 1)
-    assert [actor.kind for actor in story.program.actors] == ["vcpu", "mm", "ioctl"]
-    assert story.switches == (Switch(0, 13, 1, 1), Switch(1, 44, 1, 2), Switch(2, 70, 1, 0))
+    scenario = drop_empty_actor(SCENARIO, 1)
+    assert [actor.kind for actor in scenario.program.actors] == ["vcpu", "mm", "ioctl"]
+    assert scenario.switches == (Switch(0, 13, 1, 1), Switch(1, 44, 1, 2), Switch(2, 70, 1, 0))
 
 
 def test_arguments_and_configuration_become_plain() -> None:
-    simpler = [story.program for story in simpler_arguments(STORY)]
+    simpler = [scenario.program for scenario in simpler_arguments(SCENARIO)]
     assert simpler[0].actors[0].ops[0] == Read(0, 1)
     assert simpler[1].actors[2].ops[0] == ClearFlushYoung(2, 0, 1)
     assert simpler[2].actors[3].ops[0] == GetLog(3, 0)
-    configs = [story.program.config for story in simpler_configurations(STORY)]
+    configs = [scenario.program.config for scenario in simpler_configurations(SCENARIO)]
     assert any(not config.manual_protect for config in configs)
     assert any(config.backing == ("anon", "anon") for config in configs)
     assert any(config.slots == (SlotConfig(0, 4, 0),) for config in configs)
@@ -188,7 +208,7 @@ def test_a_program_that_would_be_impossible_is_no_candidate() -> None:
     nested = Program(Config(vcpus=1, nested=True), (Actor("vcpu", (Nested(0),)),)).check()
     minimizer = Minimizer(Comparison(OLD, NEW, "old"), always)
     impossible = Program(Config(vcpus=1), nested.actors)
-    assert not minimizer.consider(Story(impossible, ()))
+    assert not minimizer.consider(Scenario(impossible, ()))
     assert minimizer.executions == 0
 
 

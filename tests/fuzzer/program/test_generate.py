@@ -6,11 +6,13 @@ from collections import Counter
 import msgspec
 import pytest
 
+from fuzzer.program.generate import _BLOCK_PAGES as BLOCK_PAGES
 from fuzzer.program.generate import generate
-from fuzzer.program.ops import KINDS, Invlpg, LoadCr3, Nested, WritePte
-from fuzzer.program.profile import PROFILES, Profile
-from fuzzer.program.rng import Rng
-from reference_mmu.config import ConfigError
+from fuzzer.program.ops import ALL_KINDS, Invlpg, LoadCr3, Nested, Operation, Untrack, WritePte, ZapRange, tag
+from fuzzer.program.profile import DRAWN_BY, PROFILES, Profile, check_weights
+from fuzzer.program.program import Program
+from fuzzer.program.rng import Rng, stream
+from reference_mmu.config import Config, ConfigError
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -42,7 +44,7 @@ def test_the_mix_has_every_operation() -> None:
     counts = Counter(
         type(op) for seed in range(1000) for actor in generate(seed, PROFILES["mixed"]).actors for op in actor.ops
     )
-    assert set(counts) == {kind for kinds in KINDS.values() for kind in kinds}
+    assert set(counts) == set(ALL_KINDS)
 
 
 def test_guest_tables_have_theirs() -> None:
@@ -62,8 +64,15 @@ def test_a_weight_of_zero_leaves_it_out() -> None:
     for seed in range(300):
         program = generate(seed, none)
         assert not program.config.nested
-        tags = {op.__struct_config__.tag for actor in program.actors for op in actor.ops}
-        assert not tags & {"nested", "track", "untrack", "zap-range", "delete-slot", "move-slot", "prefetch"}
+        assert not tags_of(program) & {
+            "nested",
+            "track",
+            "untrack",
+            "zap-range",
+            "delete-slot",
+            "move-slot",
+            "prefetch",
+        }
 
 
 def test_a_profile_restricts_the_machine() -> None:
@@ -91,3 +100,97 @@ def test_the_stream_never_gets_stuck() -> None:
     for seed in (0, 0x1E3779B97F4A7C15, -1):
         rng = Rng(seed)
         assert len({int(rng.below(1 << 30)) for _ in range(100)}) > 95
+
+
+# --- weights of their own --------------------------------------------------------------------------------------
+
+
+def tags_of(program: Program) -> set[str]:
+    return {tag(type(op)) for actor in program.actors for op in actor.ops}
+
+
+def without_uids(program: Program) -> list[object]:
+    """Configuration and operations in their order, without the numbers of these."""
+    return [program.config, *(msgspec.structs.replace(op, uid=0) for actor in program.actors for op in actor.ops)]
+
+
+def with_weight(profile: Profile, name: str, weight: int) -> Profile:
+    return msgspec.structs.replace(profile, added=(*profile.added, (name, weight)))
+
+
+@EVERY_PROFILE
+def test_a_weight_of_its_own_leaves_all_other_programs_alone(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile to which a kind is added changes no program of another one, nor, with the weight at 0, its own."""
+    before = [generate(seed, profile) for seed in range(100)]
+    assert [generate(seed, with_weight(profile, "share", 0)) for seed in range(100)] == before
+    extended = with_weight(PROFILES["aging"], "share", 12)
+    monkeypatch.setitem(PROFILES, "aging", extended)
+    assert any("share" in tags_of(generate(seed, extended)) for seed in range(20))
+    assert [generate(seed, profile) for seed in range(100)] == before
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS, ids=tag)
+def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) -> None:
+    """Possible programs, in which everything else is as it was: as if somebody had put operations between the others.
+    The profile has every machine and every actor."""
+    for profile in (PROFILES["mixed"], PROFILES["guest-tables"]):
+        alone = msgspec.structs.replace(profile, mixes=(), added=())
+        added = with_weight(alone, tag(kind), 6)
+        found = 0
+        for seed in range(100):
+            before, after = without_uids(generate(seed, alone)), without_uids(generate(seed, added).check())
+            rest = iter(after)
+            assert all(op in rest for op in before), f"seed {seed}"
+            found += len(after) - len(before)
+        is_shadowed = profile is PROFILES["guest-tables"]
+        assert (found > 0) == (not kind.needs or (kind in GUEST_TABLES) == is_shadowed)
+
+
+def test_two_added_kinds_do_not_know_of_each_other() -> None:
+    """The operations of one are the same whether there is the other or not."""
+    plain = msgspec.structs.replace(PROFILES["mixed"], mixes=(), tracking=0, added=())
+    one, both = with_weight(plain, "nested", 6), with_weight(with_weight(plain, "prefetch", 6), "nested", 6)
+    for seed in range(100):
+        rest = iter(without_uids(generate(seed, both)))
+        assert all(op in rest for op in without_uids(generate(seed, one))), f"seed {seed}"
+
+
+def test_the_words_of_a_weight_without_an_operation() -> None:
+    with pytest.raises(ValueError, match=r"^profile aging has a weight for 'unmap', which is no operation: add it to "):
+        with_weight(PROFILES["aging"], "unmap", 1)
+    with pytest.raises(ValueError, match=r"^profile zap has a weight for 'unmap', which is no operation: add it to "):
+        msgspec.structs.replace(PROFILES["zap"], invalidations=("unmap",))
+    with pytest.raises(ValueError, match=r"^profile zap: 'track' is no invalidation; give it a weight in `added`$"):
+        msgspec.structs.replace(PROFILES["zap"], invalidations=("track",))
+
+
+def test_the_words_of_an_operation_without_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_weights()
+    monkeypatch.setitem(DRAWN_BY, "tracking", (Untrack, ZapRange))
+    with pytest.raises(ValueError, match=r"^without a weight: track; give it one in `added` of a profile in "):
+        check_weights()
+    monkeypatch.setitem(PROFILES, "mixed", with_weight(PROFILES["mixed"], "track", 1))
+    check_weights()
+
+
+@pytest.mark.parametrize("weight", DRAWN_BY)
+def test_the_operations_of_a_weight_go_with_it(weight: str) -> None:
+    """All of them, and no others."""
+    profile = PROFILES["guest-tables"] if weight == "guest_tables" else PROFILES["mixed"]
+    all_there = msgspec.structs.replace(profile, mixes=(), tracking=1, added=())
+    none = msgspec.structs.replace(all_there, **{weight: 0})
+    with_it = set().union(*(tags_of(generate(seed, all_there)) for seed in range(1000)))
+    without = set().union(*(tags_of(generate(seed, none)) for seed in range(1000)))
+    assert with_it - without == set(map(tag, DRAWN_BY[weight]))
+
+
+def test_streams_of_a_seed_are_apart() -> None:
+    names = ("profile", "strategy", "schedule", "attribution", "mutants", "noise", "added share", "added migrate")
+    assert len({stream(7, name) for name in names} | {7}) == len(names) + 1
+    assert stream(7, "added share") == stream(7, "added share")
+
+
+def test_a_block_is_a_huge_page_of_the_usual_machine() -> None:
+    assert 1 << Config().bits == BLOCK_PAGES
+    sizes = {len(generate(seed, PROFILES["tdp"]).config.backing) for seed in range(50)}
+    assert sizes == {2, 3}

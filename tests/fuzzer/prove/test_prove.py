@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fuzzer.prove import equivalences
-from fuzzer.prove.equivalences import SWEEPS, Sides, calls_in, lockstep
+from fuzzer.prove.equivalences import SWEEPS, SemanticsPair, calls_in, lockstep
 from fuzzer.prove.prove import NoEquivalence, bases_of, prove
 from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
@@ -88,7 +88,7 @@ def broken_bases() -> list[Any]:
 
 @pytest.mark.parametrize(("patch", "before", "after"), broken_bases())
 def test_a_wrong_base_is_noticed(patch: str, before: Semantics, after: Semantics) -> None:
-    proof = prove(patch, [Sides(before, after)])
+    proof = prove(patch, [SemanticsPair(before, after)])
     assert not proof.proven
     assert proof.counterexample is not None
     assert "\n" not in proof.counterexample
@@ -169,7 +169,7 @@ def test_a_call_to_mmu_try_to_unsync_pages_more_is_noticed(monkeypatch: pytest.M
 )
 def test_lockstep_sees_a_flush_a_bit_and_a_counter(profile: str, after: str) -> None:
     # Each shows in more than one program of four: all 60 miss it with probability 3e-8, and seeds are fixed.
-    cases = islice(lockstep(profile).cases(Sides(OLD, Semantics(closure([after])))), 60)
+    cases = islice(lockstep(profile).cases(SemanticsPair(OLD, Semantics(closure([after])))), 60)
     assert any(case.before != case.after for case in cases)
 
 

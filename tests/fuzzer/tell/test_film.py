@@ -4,10 +4,10 @@
 import msgspec
 import pytest
 
-from fuzzer.minimize.minimize import Story
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program.program import Program
 from fuzzer.run.compare import Comparison
-from fuzzer.tell.film import PENDING, Change, Frame, film
+from fuzzer.tell.film import PENDING, Frame, StateChange, film
 from fuzzer.tell.story import tell
 from tests.golden import NAMES, golden
 
@@ -21,12 +21,12 @@ def added_up(frames: tuple[Frame, ...], side: str) -> dict[tuple[str, str], str]
 
 
 def shot(name: str) -> tuple[Frame, ...]:
-    return film(golden(name).comparison(), golden(name).story())
+    return film(golden(name).comparison(), golden(name).scenario())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_frame_for_the_start_and_for_every_row(name: str) -> None:
-    rows = tell(golden(name).comparison(), golden(name).story()).rows
+    rows = tell(golden(name).comparison(), golden(name).scenario()).rows
     assert len(shot(name)) == len(rows) + 1
 
 
@@ -40,7 +40,7 @@ def test_nothing_is_told_that_did_not_change(name: str) -> None:
 
 def test_the_sides_are_those_of_the_comparison_when_new_leads() -> None:
     """Only the leader stops at every point, so only there the flush that NEW alone makes is to be seen pending."""
-    comparison, story = golden("bug-219588").comparison(), golden("bug-219588").story()
+    comparison, story = golden("bug-219588").comparison(), golden("bug-219588").scenario()
     frames = film(Comparison(comparison.old, comparison.new, "new"), story)
     assert "flush by vCPU0" not in {c.name for frame in frames for c in frame.old}
     assert "flush by vCPU0" in {c.name for frame in frames for c in frame.new}
@@ -63,11 +63,11 @@ def test_pending_ends() -> None:
 def test_names_are_placed_in_groups() -> None:
     groups = {c.group for frame in shot("bug-219588") for c in frame.old}
     assert {"SPTE", "TLB of vCPU1", "memory", "host PTE", "memslot", "root", PENDING} <= groups
-    assert Change("memory", "hva 0", "as at the start") in shot("bug-219588")[0].old
+    assert StateChange("memory", "hva 0", "as at the start") in shot("bug-219588")[0].old
 
 
 def test_a_machine_too_large_to_be_shown_has_no_frames() -> None:
     reproducer = golden("bug-219588")
     config = msgspec.structs.replace(reproducer.program.config, backing=("anon",) * 65)
-    story = Story(Program(config, reproducer.program.actors), reproducer.story().switches)
+    story = Scenario(Program(config, reproducer.program.actors), reproducer.scenario().switches)
     assert film(reproducer.comparison(), story) == ()

@@ -6,19 +6,22 @@ from itertools import pairwise
 
 import pytest
 
-from fuzzer.hunt import Found, Hunt
+from fuzzer.found import Found
+from fuzzer.hunt import Hunt
 from fuzzer.judge.finding import Finding, Verdict
-from fuzzer.minimize.minimize import Story
+from fuzzer.judge.shows import shows
+from fuzzer.minimize.minimize import Scenario
 from fuzzer.program import ops
 from fuzzer.program.ops import Operation, Read, Write
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.words import actor_names, config_words, operation_words, page_range, slot_words, switch_words
-from fuzzer.recheck import recheck, shows
+from fuzzer.recheck import recheck
 from fuzzer.reproducer import Reproducer, decode_reproducer, trace_digest
 from fuzzer.run.compare import Comparison, Models
 from fuzzer.run.model import LoadedModel
 from fuzzer.schedule.schedule import Switch
+from fuzzer.seed_runner import SeedRunner
 from fuzzer.tell.picture import changes
 from fuzzer.tell.story import Cell, Row, first_difference, patches_alone, tell
 from fuzzer.tell.two_columns import header_lines, row_lines
@@ -34,13 +37,13 @@ from reference_mmu.x86.x86 import X86
 # Kernel bug 219588: a read fault gets its page while it may not be mapped writable, a write fault of another vCPU maps
 # it writable, then the reader installs its read-only SPTE over the writable one without a flush.
 PROGRAM = Program(Config(), (Actor("vcpu", (Read(0, 5, upgrade_fails=True),)), Actor("vcpu", (Write(1, 5),))))
-RACE = Story(PROGRAM, (Switch(0, FAULT_PFN, 1, 1),))
+RACE = Scenario(PROGRAM, (Switch(0, FAULT_PFN, 1, 1),))
 
 
 @pytest.fixture(scope="module")
 def found() -> list[Found]:
     """What 60 programs show."""
-    hunt = Hunt(OLD, NEW, PROFILES["tdp"])
+    hunt = Hunt(SeedRunner(OLD, NEW, PROFILES["tdp"]))
     for seed in range(60):
         hunt.one(seed)
     return [found for found in hunt.found.values() if found.reproducer is not None]
@@ -81,7 +84,7 @@ def test_who_leads_changes_neither_column() -> None:
 
 def test_watching_changes_nothing(found: list[Found]) -> None:
     for reproducer in reproducers(found):
-        telling = tell(reproducer.comparison(), reproducer.story())
+        telling = tell(reproducer.comparison(), reproducer.scenario())
         check = recheck(reproducer, telling.outcome)
         assert trace_digest(telling.outcome) == trace_digest(reproducer.run()) == reproducer.digest
         assert check.reproduced()
@@ -92,7 +95,7 @@ def test_watching_changes_nothing(found: list[Found]) -> None:
 def test_every_finding_can_be_seen_in_its_story(found: list[Found]) -> None:
     assert len(found) > 10
     for reproducer in reproducers(found):
-        rows = tell(patches_alone(reproducer), reproducer.story()).rows
+        rows = tell(patches_alone(reproducer), reproducer.scenario()).rows
         assert first_difference(rows) >= 0, reproducer.signature
 
 
@@ -120,8 +123,16 @@ def test_turns_are_in_order_and_named() -> None:
     assert [actor for actor, after in pairwise(row.actor for row in rows) if actor != after] == ["vCPU0", "vCPU1"]
 
 
+def kinds_in(reproducer: Reproducer) -> set[type[ops.Operation]]:
+    return {type(op) for actor in reproducer.program.actors for op in actor.ops}
+
+
 def test_header_tells_verdict_patches_program_and_interleaving(found: list[Found]) -> None:
-    reproducer = next(r for r in reproducers(found) if r.finding.patches == ("age-elides-tlb-flush",))
+    reproducer = next(
+        reproducer
+        for reproducer in reproducers(found)
+        if reproducer.finding.patches == ("age-elides-tlb-flush",) and ops.ClearFlushYoung in kinds_in(reproducer)
+    )
     text = "\n".join(header_lines(reproducer, reproducer.comparison()))
     assert text.startswith("documented  ")
     assert "because of  age-elides-tlb-flush (KVM: x86: Don't emit TLB flushes when aging SPTEs" in text
@@ -161,6 +172,7 @@ def test_a_violation_shows_on_its_side_alone() -> None:
     ("operation", "words"),
     [
         (ops.Read(2, 5, upgrade_fails=True), "read gfn 5 (#2, upgrade fails)"),
+        (ops.Prefetch(2, 5, upgrade_fails=True, write=True), "prefetch gfn 5 (#2, upgrade fails, write)"),
         (ops.ClearFlushYoung(7, 0, 4), "clear-flush-young hva 0..3 (#7)"),
         (ops.Discard(1, 3, 1, resched=5), "discard hva 3 (#1, resched 0x5)"),
         (ops.ClearLog(3, 1, 4, 4), "clear-log slot 1 pages 4..7 (#3)"),

@@ -15,20 +15,20 @@ from fuzzer.tell.export.chrome_trace import chrome_trace, encode_chrome_trace
 from fuzzer.tell.export.envelope import reproducer_bytes
 from fuzzer.tell.export.forms import FORMS
 from fuzzer.tell.export.pytest_file import pytest_file
-from fuzzer.tell.export.trace_json import Trace, make_trace
+from fuzzer.tell.export.trace_json import ReplayDocument, make_document
 from tests.golden import NAMES, golden
 
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def trace() -> Trace:
-    return make_trace(golden("bug-219588"))
+def trace() -> ReplayDocument:
+    return make_document(golden("bug-219588"))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_reproducer_is_in_it(name: str, form: str) -> None:
-    data = FORMS[form].write(make_trace(golden(name)))
+    data = FORMS[form].write(make_document(golden(name)))
     assert decode_reproducer(reproducer_bytes(data)) == golden(name)
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_export_stays_as_it_is(data: bytes) -> None:
 
 def test_an_exported_trace_is_read_back() -> None:
     told = trace()
-    assert msgspec.json.decode(FORMS["trace"].write(told), type=Trace) == told
+    assert msgspec.json.decode(FORMS["trace"].write(told), type=ReplayDocument) == told
     assert told.recheck.reproduced()
     assert len(told.frames) == len(told.rows) + 1
     assert told.actors == ("vCPU0", "vCPU1")

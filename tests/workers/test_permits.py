@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Turns: processes that are forked from one share them, and the kernel takes them back from the dead."""
+"""Permits: processes that are forked from one share them, and the kernel takes them back from the dead."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from workers.turns import Turns
+from workers.permits import Permits
 
 LONG = 60
 """Seconds to wait for what must come."""
@@ -34,15 +34,15 @@ def forked(body: Callable[[int, int], None]) -> Iterator[tuple[int, int, int]]:
             os.close(descriptor)
 
 
-def hold(turns: Turns) -> Callable[[int, int], None]:
-    """Take a turn, say so, and keep it until told to end it."""
+def hold(permits: Permits) -> Callable[[int, int], None]:
+    """Take a permit, say so, and keep it until told to end it."""
 
     def body(told: int, tell: int) -> None:
-        turn = turns.take(LONG)
-        os.write(tell, b"none" if turn is None else b"have")
+        permit = permits.take(LONG)
+        os.write(tell, b"none" if permit is None else b"have")
         os.read(told, 1)
-        if turn is not None:
-            turn.end()
+        if permit is not None:
+            permit.end()
         os.read(told, 1)
 
     return body
@@ -52,42 +52,42 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 
 
 def test_as_many_as_slots() -> None:
-    turns = Turns(2)
-    with forked(hold(turns)) as (_, one, _), forked(hold(turns)) as (_, other, _):
+    permits = Permits(2)
+    with forked(hold(permits)) as (_, one, _), forked(hold(permits)) as (_, other, _):
         assert (os.read(one, 4), os.read(other, 4)) == (b"have", b"have")
-        assert turns.take(0) is None
+        assert permits.take(0) is None
 
 
 def test_the_next_one_gets_what_is_ended() -> None:
-    turns = Turns(1)
-    with forked(hold(turns)) as (_, holder, end):
+    permits = Permits(1)
+    with forked(hold(permits)) as (_, holder, end):
         assert os.read(holder, 4) == b"have"
         os.write(end, b"!")
-        assert turns.take(LONG) is not None
+        assert permits.take(LONG) is not None
 
 
 def test_the_next_one_gets_what_a_dead_one_had() -> None:
-    turns = Turns(1)
-    with forked(hold(turns)) as (pid, holder, _):
+    permits = Permits(1)
+    with forked(hold(permits)) as (pid, holder, _):
         assert os.read(holder, 4) == b"have"
         os.kill(pid, signal.SIGKILL)
-        assert turns.take(LONG) is not None
+        assert permits.take(LONG) is not None
 
 
-def test_a_block_ends_its_turn_however_it_is_left() -> None:
-    turns = Turns(1)
-    turn = turns.take(0)
-    assert turn is not None
-    with pytest.raises(ZeroDivisionError), turn:
+def test_a_block_gives_its_permit_back_however_it_is_left() -> None:
+    permits = Permits(1)
+    permit = permits.take(0)
+    assert permit is not None
+    with pytest.raises(ZeroDivisionError), permit:
         raise ZeroDivisionError
-    with forked(hold(turns)) as (_, holder, _):
+    with forked(hold(permits)) as (_, holder, _):
         assert os.read(holder, 4) == b"have"
 
 
 def test_nobody_waits_when_the_worker_ends() -> None:
-    turns = Turns(1)
-    with forked(hold(turns)) as (_, holder, _):
+    permits = Permits(1)
+    with forked(hold(permits)) as (_, holder, _):
         assert os.read(holder, 4) == b"have"
-        turns.close()
-        with forked(hold(turns)) as (_, waiter, _):
+        permits.close()
+        with forked(hold(permits)) as (_, waiter, _):
             assert os.read(waiter, 4) == b"none"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Turns: as many searches at a time as a worker has slots, by one process more than that.
+"""Permits: as many searches at a time as a worker has slots, by one process more than that.
 
 A task is only half a search.  It is looked up before and stored after, which is to wait for the database and, for the
 campaign to be moved on, for a good deal of it.  So a worker has a process more than slots: it has its next task in hand
@@ -16,28 +16,28 @@ from typing import Final, Self
 
 SPARE_PROCESSES: Final = 1
 """Processes of a worker beyond its slots."""
-TURN_SECONDS: Final = 10
+PERMIT_SECONDS: Final = 10
 """A process that has waited so long for a turn gives its task back: another worker may be idle."""
 
 # Who is killed rings no bell.
 _LOOK_SECONDS: Final = 0.5
 
 
-class Turns:
-    """The turns of one worker, shared by all processes that are forked from the one that made it.
+class Permits:
+    """The permits of one worker, shared by all processes that are forked from the one that made it.
 
-    A turn is a lock that the kernel takes back from whoever dies.
+    A permit is a lock that the kernel takes back from whoever dies.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._locks = os.memfd_create("mmufuzz-turns")
+        self._locks = os.memfd_create("mmufuzz-permits")
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         # Memory that the processes have in common: a byte of it says that the worker ends.
         os.ftruncate(self._locks, 1)
 
-    def take(self, seconds: float = TURN_SECONDS) -> "Turn | None":
-        """Wait for a turn, but not longer than that; None if there was none, or if the worker ends."""
+    def take(self, seconds: float = PERMIT_SECONDS) -> "Permit | None":
+        """Wait for a permit, but not longer than that; None if there was none, or if the worker ends."""
         until = time.monotonic() + seconds
         while (place := self._free_place()) is None:
             left = until - time.monotonic()
@@ -46,15 +46,15 @@ class Turns:
             select.select([self._bell], [], [], min(left, _LOOK_SECONDS))
             with suppress(BlockingIOError):  # another one has heard it, too
                 os.eventfd_read(self._bell)
-        return Turn(self, place)
+        return Permit(self, place)
 
     def close(self) -> None:
-        """The worker ends: who waits for a turn need not wait any more; who has one keeps it."""
+        """The worker ends: who waits for a permit need not wait any more; who has one keeps it."""
         os.pwrite(self._locks, b"!", 0)
         os.eventfd_write(self._bell, 1)
 
     def give_back(self, place: int) -> None:
-        """End the turn of this place."""
+        """Take back the permit of this place."""
         fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, place)
         os.eventfd_write(self._bell, 1)
 
@@ -69,11 +69,11 @@ class Turns:
         return None
 
 
-class Turn:
-    """The turn of a process, which has one at a time.  A context manager: leaving it ends the turn."""
+class Permit:
+    """The permission of a process to search; it has one at a time.  A context manager: leaving it gives it back."""
 
-    def __init__(self, turns: Turns, place: int) -> None:
-        self._turns = turns
+    def __init__(self, permits: Permits, place: int) -> None:
+        self._permits = permits
         self._place: int | None = place
 
     def __enter__(self) -> Self:
@@ -88,4 +88,4 @@ class Turn:
         """Let the next one search."""
         if self._place is not None:
             place, self._place = self._place, None
-            self._turns.give_back(place)
+            self._permits.give_back(place)

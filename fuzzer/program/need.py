@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a machine must have for an operation to make sense on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from reference_mmu.config import Config
+
+
+class Need(NamedTuple):
+    """`is_met`: does this machine have it? `unmet`: what to say to who asks for the operation on one that has not."""
+
+    is_met: Callable[[Config], bool]
+    unmet: str
+
+
+GUEST_TABLES: Final = Need(lambda config: config.cr3 >= 0, "a guest without page tables of its own")
+INVLPG_FLUSHES: Final = Need(lambda config: config.paging == "npt", "INVLPG does not flush L1's EPT")
+NESTED_ROOTS: Final = Need(lambda config: config.nested, "nested needs a configuration with nested roots")
