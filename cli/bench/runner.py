@@ -230,6 +230,8 @@ def choose_sources(directory: str) -> dict[str, Any]:
     """Import the packages of the directory from now on, and what it has not got, the arms, from here."""
     # The folder of this script, which holds no packages, is what Python puts first.
     sys.path[0] = directory
+    # An editable install would find modules of its own checkout in packages of the directory that lack them.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "_EditableFinder"]
     sys.path.append(str(OWN_ROOT))
     chooser = import_module("fuzzer.compiled")
     state = chooser.use_compiled_core()
