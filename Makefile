@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 EXPORT := --quiet --no-header --no-emit-project
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-deploy up compile lint format pin clean
+.PHONY: help setup run test quick test-deploy up compile lint format pin clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ run: setup ## set up, then fuzz for a minute; tells where the findings are and h
 
 test: setup ## set up, then run all tests
 	$(BIN)/pytest
+
+quick: $(INSTALLED) ## the tests of model and search that take less than a second each; takes a minute
+	$(BIN)/pytest -m "not slow" tests/reference_mmu tests/fuzzer tests/programs tests/test_architectures.py tests/test_imports.py tests/test_layout.py
 
 up: ## make secrets, then start a whole search by docker compose: docs/operating.md
 	deploy/secrets.sh

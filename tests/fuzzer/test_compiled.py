@@ -161,6 +161,7 @@ def test_without_a_c_compiler_one_line_says_so(toy: Path) -> None:
     assert report(toy).startswith(f"{RESULT} interpreted")
 
 
+@pytest.mark.slow
 @pytest.mark.compiler
 @pytest.mark.xdist_group("compiled core")
 class TestCompiled:

@@ -15,6 +15,7 @@ from tests.hunted import SEEDS, all_found, hunted, reproducer_of
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
 
+@pytest.mark.slow
 def test_it_finds_nothing_that_no_commit_announces() -> None:
     bad = {Verdict.REGRESSION, Verdict.UNEXPLAINED}
     assert [found.finding for found in all_found() if found.finding.verdict in bad] == []
@@ -72,6 +73,7 @@ def test_counts_add_up() -> None:
     assert len(hunt.ground.coverage) > 500
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_findings() -> None:
     once, again = (Hunt(SeedRunner(OLD, NEW, PROFILES["aging"])) for _ in range(2))
     for seed in range(12):
@@ -82,6 +84,7 @@ def test_the_same_seeds_give_the_same_findings() -> None:
     assert once.ground.coverage.pairs == again.ground.coverage.pairs
 
 
+@pytest.mark.slow
 def test_what_has_to_wait_is_judged_in_the_end_and_comes_out_the_same() -> None:
     """The same findings, counts, first seeds and stories, in whatever order they came."""
     runner = SeedRunner(OLD, NEW, PROFILES["tdp"])

@@ -62,6 +62,7 @@ def one_less(scenario: Scenario) -> Iterator[Scenario]:
         yield Scenario(scenario.program, scenario.switches[:index] + scenario.switches[index + 1 :])
 
 
+@pytest.mark.slow
 def test_every_story_shows_its_finding_and_no_smaller_one_does() -> None:
     """1-minimal."""
     smaller = 0
@@ -76,6 +77,7 @@ def test_every_story_shows_its_finding_and_no_smaller_one_does() -> None:
     assert smaller > 50
 
 
+@pytest.mark.slow
 def test_it_stays_within_its_budget() -> None:
     """These stories cost some 50 runs on average, the dearest some 140."""
     costs = [found.executions for found in all_found()]

@@ -37,6 +37,7 @@ def with_only(on: Iterable[str], off: Collection[str] = ()) -> Semantics:
 # Accept.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", EQUIVALENCES)
 def test_every_equivalence_is_proven(patch: str) -> None:
     proof = prove(patch)

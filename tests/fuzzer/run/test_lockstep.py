@@ -51,6 +51,7 @@ def outcome_of(seed: int, profile: Profile, old: Semantics, new: Semantics) -> O
     return Comparison(old, new, "old" if seed % 2 else "new").run(generate(seed, profile), drive)
 
 
+@pytest.mark.slow
 @EVERY_PROFILE
 @pytest.mark.parametrize("pair", SAME.values(), ids=SAME)
 def test_the_same_behaviour_never_differs(pair: tuple[str, str], profile: Profile) -> None:
@@ -64,6 +65,7 @@ def test_the_same_behaviour_never_differs(pair: tuple[str, str], profile: Profil
         assert not outcome.pair.truncated, f"seed {seed}"
 
 
+@pytest.mark.slow
 @EVERY_PROFILE
 @pytest.mark.parametrize("base", ["old", "new"])
 def test_a_harmless_flush_shows_only_what_it_declares(base: str, profile: Profile) -> None:

@@ -70,6 +70,7 @@ def test_both_find_a_missed_flush_at_the_same_step(profile: Profile) -> None:
     assert found >= 4
 
 
+@pytest.mark.slow
 def test_the_event_driven_judge_sees_a_kept_page_table_first() -> None:
     """It speaks when RCU is left, the slow one when the table is really freed: never the slow one alone."""
     logging = msgspec.structs.replace(PROFILES["log"], mmu=("tdp",), slots=0, nested=0)

@@ -56,6 +56,7 @@ def test_an_exported_trace_is_read_back() -> None:
     assert told.actors == ("vCPU0", "vCPU1")
 
 
+@pytest.mark.slow
 class TestPytestFile:
     def run(self, folder: Path, text: str) -> subprocess.CompletedProcess[str]:
         (folder / "test_it.py").write_text(text, encoding="utf-8")
