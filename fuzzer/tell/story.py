@@ -46,12 +46,14 @@ _COUNTED: Final = (
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One model in one step. `where`: the point it ran to; `seen`: what it did on the way, in order, then what changed
-    in its state; `broken`: invariants that broke now."""
+    """One model in one step. `where`: the point it ran to, by name, and `place` in words: the kernel's function, what
+    has just happened there or comes next; `seen`: what it did on the way, in order, then what changed in its state;
+    `broken`: invariants that broke now."""
 
     where: str
     seen: tuple[str, ...]
     broken: tuple[str, ...]
+    place: str = ""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -150,7 +152,8 @@ class _Watch:
     def after_turn(self, actor: int, uid: int) -> Cell:
         """What a turn of `actor` in operation `uid` did."""
         where = self.where(actor, uid)
-        return Cell(where, self.seen(), self.newly_broken())
+        at = self.execution.actors[actor].at
+        return Cell(where, self.seen(), self.newly_broken(), self.execution.points.places[at])
 
     def at_end(self) -> Cell:
         moved = int(self.execution.steps) > self.steps

@@ -128,7 +128,7 @@ def row_lines(rows: list[Row], width: int) -> list[str]:
 
 
 def _cell_lines(cell: Cell, width: int) -> Iterator[str]:
-    yield from textwrap.wrap(cell.where, width)
+    yield from textwrap.wrap(f"{cell.where}: {cell.place}" if cell.place else cell.where, width)
     for text in cell.seen:
         yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="    ")
     for text in cell.broken:
