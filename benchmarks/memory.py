@@ -21,6 +21,7 @@ import psutil  # type: ignore[import-untyped]
 
 from db.pace import pace
 from db.session import StoreError, open_database
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 from tests.cli.shell import COMMAND, environment
 from tests.service.waiting import let_pass
@@ -31,7 +32,7 @@ _MIB: Final = 2**20
 _SPAWNED: Final = "spawn_main"
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(Record):
     """Resident memory at a moment, in MiB."""
 
     seconds: float
@@ -40,7 +41,7 @@ class Sample(msgspec.Struct, frozen=True):
     parent_mib: float
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measured(Record):
     """A search over programs from seed 1 on."""
 
     profile: str

@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
-import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from db.schema import CampaignState
+from reference_mmu.record import Record
 from tests.cli.shell import COMMAND, environment
 from tests.service.fleet import Fleet
 from tests.service.servers import Servers, running_servers
@@ -31,7 +31,7 @@ from tests.service.waiting import let_pass
 from workers.launch import BATCH_PROGRAMS
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measured(Record):
     """What a search took."""
 
     programs: int

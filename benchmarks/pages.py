@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, func, insert, literal, select, text, update
 
@@ -21,6 +20,7 @@ from dashboard.app import create_app
 from dashboard.settings import Settings
 from db.schema import BatchTable, FindingTable, OccurrenceTable, ReproducerTable
 from fuzzer.reproducer import encode_reproducer
+from reference_mmu.record import Record
 from tests.dashboard.site import SHOWN
 from tests.golden import golden
 from tests.service.fleet import Fleet
@@ -32,7 +32,7 @@ _SECRET: Final = "0123456789abcdef" * 4
 _TIMES: Final = 5
 
 
-class Visited(msgspec.Struct, frozen=True):
+class Visited(Record):
     """A page or list: seconds of the first visit and of the median and worst of some more; bytes compressed and not."""
 
     address: str

@@ -24,13 +24,14 @@ import click
 import msgspec
 import psutil  # type: ignore[import-untyped]
 
+from reference_mmu.record import Record
 from tests.cli.shell import COMMAND, environment, report_in
 from tests.service.waiting import let_pass
 
 _LOOK_SECONDS: Final = 0.25
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measured(Record):
     """What a search did; `seconds` is by the clock, and processor time by who spent it."""
 
     jobs: int
@@ -54,7 +55,7 @@ class Measured(msgspec.Struct, frozen=True):
         return self.parent_seconds / self.jobs_seconds
 
 
-class Pair(msgspec.Struct, frozen=True):
+class Pair(Record):
     """One job and more of them, one right after the other."""
 
     one: Measured

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
-import msgspec
 
 from cli.interpreted import require_interpreted
 from cli.watchdog import Hung, watchdog
@@ -16,6 +15,7 @@ from fuzzer.change.variant import DIFF_BYTES_MAX, Mismatch, VariantError, change
 from fuzzer.run.compare import Models
 from fuzzer.run.model import SHIPPED
 from reference_mmu.changelog.effects import EFFECTS
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -24,7 +24,7 @@ _STANDARD_INPUT: Final = "-"
 _ADVICE: Final = "make it at the top of the checkout with 'git diff -- reference_mmu'"
 
 
-class OwnChange(msgspec.Struct, frozen=True):
+class OwnChange(Record):
     """A diff that applies and loads, and what the user calls it."""
 
     name: str

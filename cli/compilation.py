@@ -11,12 +11,11 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from fuzzer.compiled import core_to_compile
+from reference_mmu.record import Record
 
 
-class Compiled(msgspec.Struct, frozen=True):
+class Compiled(Record):
     """What came of it, in a line, the compiler's own words after it; `core` is "" if there is none."""
 
     core: str

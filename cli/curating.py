@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import click
-import msgspec
 
 from cli.document import Document, json_option
 from cli.options import campaign_option, findings_database_option
@@ -17,20 +16,21 @@ from db.history import Histories, HistoryRow
 from db.merges import Merges
 from db.schema import FindingState
 from db.session import DEFAULT_URL, StoreError
+from reference_mmu.record import Record
 from workers.refusal import refuse
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _ADVICE: Final = "'mmufuzz findings' lists the signatures"
 
 
-class HistoryReport(msgspec.Struct, frozen=True):
+class HistoryReport(Record):
     """The JSON of `findings history`, and of what adds to it."""
 
     signature: str
     history: tuple[HistoryRow, ...]
 
 
-class MergeReport(msgspec.Struct, frozen=True):
+class MergeReport(Record):
     """The JSON of `findings merge` and `findings split`: `into` is what the signature was merged with, or was."""
 
     signature: str

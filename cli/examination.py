@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -17,6 +16,7 @@ from db.liveness import ALIVE_SECONDS, workers
 from db.notifications import Notifications
 from db.revisions import revisions
 from db.session import StoreError, open_database
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 from workers.app import app
 from workers.settings import Settings
@@ -36,7 +36,7 @@ class Rating(StrEnum):
     FAILED = "failed"
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(Record):
     """One line: what was looked at, what was seen, and what to do about it ("" if nothing)."""
 
     health: Rating

@@ -3,10 +3,9 @@
 
 from typing import Final
 
-import msgspec
-
 from fuzzer.judge.finding import Finding, FoundFinding, Natural, Seed
 from fuzzer.search_spec import SearchSpec
+from reference_mmu.record import Record
 
 BATCH_PROGRAMS: Final = 50
 
@@ -17,7 +16,7 @@ _BATCHES_PER_SIZE: Final = 16
 _DOUBLINGS: Final = 7
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(Record):
     """A search over the seeds from its first on, for `programs` programs or, if 0, until it is stopped.
 
     Batch n has the seeds that follow those of batch n - 1; the first ones have `batch_programs`, later ones more.
@@ -49,7 +48,7 @@ class Order(msgspec.Struct, frozen=True):
         return range(first, min(end, self.search.seed + self.programs) if self.programs else end)
 
 
-class Gain(msgspec.Struct, frozen=True):
+class Gain(Record):
     """A finding by how much its count grew, which is not at all if there is only a smaller story.
 
     `reproducer` comes with the first gain, and again when it has been minimized; `operations` and `preemptions` are
@@ -70,7 +69,7 @@ class Gain(msgspec.Struct, frozen=True):
         return FoundFinding(self.finding, self.count, self.first_seed, self.reproducer)
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(Record):
     """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `settling`: this process
     was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word."""
 

@@ -4,7 +4,6 @@
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -12,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.tally import Tallied, Tally
+from reference_mmu.record import Record
 
 _PLAIN_SECONDS: Final = 5.0
 
 
-class Budget(msgspec.Struct, frozen=True):
+class Budget(Record):
     """When a search ends: after `seconds`, or after `programs` if that is not 0."""
 
     seconds: int

@@ -21,6 +21,7 @@ from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
 from fuzzer.tell.story import Row, first_difference
 from fuzzer.tell.two_columns import finding_lines, run_lines
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 from workers.refusal import BadInput
 
@@ -28,7 +29,7 @@ _DEFAULT_PROFILE: Final = "mixed"
 _NOBODY_PREEMPTED: Final = "nobody is preempted: each runs until done or waiting, then the next"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(Record):
     """What the command line says beside the file, None where it says nothing."""
 
     seed: int | None
@@ -49,7 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
         return [name for name, value in values.items() if value is not None]
 
 
-class SingleRunReport(msgspec.Struct, frozen=True):
+class SingleRunReport(Record):
     """The JSON of a `replay` without a reproducer. `file` is null if the program was drawn, `profile` if it was not;
     `seed` and `strategy` are null if nobody was preempted; `first_difference` is as in a ReplayReport."""
 

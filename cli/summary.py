@@ -9,12 +9,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from cli.tally import Tallied, Tally
 from fuzzer.judge.finding import Verdict
 from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.record import Record
 
 FAILURES: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
 
@@ -29,7 +28,7 @@ _INTEREST: Final = (
 )
 
 
-class ReportedFinding(msgspec.Struct, frozen=True):
+class ReportedFinding(Record):
     """One signature in the JSON of `run`."""
 
     signature: str
@@ -48,7 +47,7 @@ class ReportedFinding(msgspec.Struct, frozen=True):
     """Is its story the smallest there is?"""
 
 
-class RunReport(SearchSpec, frozen=True, kw_only=True):
+class RunReport(SearchSpec, kw_only=True):
     """The JSON of `run`: the search, spelled out, and what came of it."""
 
     programs: int

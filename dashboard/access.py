@@ -11,13 +11,13 @@ import secrets
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-import msgspec
 from fastapi import Depends, Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.concurrency import run_in_threadpool
 
 from db.schema import Level
 from db.tokens import Token, Tokens
+from reference_mmu.record import Record
 
 COOKIE: Final = "mmufuzz_session"
 CSRF_FIELD: Final = "csrf"
@@ -36,7 +36,7 @@ class NotAllowed(Exception):
     """A valid token of too low a level, or a request that another site made."""
 
 
-class Visitor(msgspec.Struct, frozen=True):
+class Visitor(Record):
     """Who asks. `csrf` is what his forms must carry, "" for a program."""
 
     name: str

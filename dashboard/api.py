@@ -28,6 +28,7 @@ from fuzzer.judge.finding import Occurrence
 from fuzzer.tell.export.forms import FORMS
 from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.inevitable import Chances
+from reference_mmu.record import Record
 
 PREFIX: Final = "/api/v1"
 api = APIRouter(prefix=PREFIX)
@@ -35,27 +36,27 @@ schemas: Final[dict[str, type]] = {}
 """What the answers hold, by the name under which OpenAPI describes it."""
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(Record):
     """Why there is no answer, in one line."""
 
     error: str
 
 
-class Me(msgspec.Struct, frozen=True):
+class Me(Record):
     """Whose token this is."""
 
     name: str
     level: Level
 
 
-class Campaigns(msgspec.Struct, frozen=True):
+class Campaigns(Record):
     """Some campaigns; `before` asks for the next ones, null on the last page."""
 
     campaigns: tuple[CampaignRow, ...]
     before: int | None
 
 
-class CampaignAnswer(msgspec.Struct, frozen=True):
+class CampaignAnswer(Record):
     """A campaign; `plan` is null of a search by one 'mmufuzz run'."""
 
     campaign: CampaignRow
@@ -64,7 +65,7 @@ class CampaignAnswer(msgspec.Struct, frozen=True):
     plan: FleetPlan | None
 
 
-class FindingAnswer(msgspec.Struct, frozen=True):
+class FindingAnswer(Record):
     """A finding, why it is judged so, the first batches that showed it, and the forms its reproducer can be had in."""
 
     finding: FindingRow
@@ -73,24 +74,24 @@ class FindingAnswer(msgspec.Struct, frozen=True):
     exports: tuple[str, ...]
 
 
-class Names(msgspec.Struct, frozen=True):
+class Names(Record):
     names: tuple[Number, ...]
 
 
-class Catalogue(msgspec.Struct, frozen=True):
+class Catalogue(Record):
     commits: tuple[Commit, ...]
 
 
-class CommitAnswer(msgspec.Struct, frozen=True):
+class CommitAnswer(Record):
     commit: ListedPatch
     diff: str
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class Tokens(Record):
     tokens: tuple[Token, ...]
 
 
-class NewToken(msgspec.Struct, frozen=True):
+class NewToken(Record):
     """The token is told this once."""
 
     name: str
@@ -98,7 +99,7 @@ class NewToken(msgspec.Struct, frozen=True):
     token: str
 
 
-class TokenWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TokenWish(Record, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     level: Level
 

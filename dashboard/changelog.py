@@ -3,14 +3,13 @@
 
 from functools import cache
 
-import msgspec
-
 from fuzzer.change.fold import FoldError, patch_diff
 from fuzzer.change.listed_patch import ListedPatch, details, listed
 from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.record import Record
 
 
-class Commit(msgspec.Struct, frozen=True):
+class Commit(Record):
     """A patch of the catalogue, where it is in the model, and how many findings are attributed to it."""
 
     entry: ListedPatch

@@ -18,6 +18,7 @@ from db.history import Histories, HistoryRow, RecheckRow
 from db.merges import MergeRow, Merges
 from db.schema import FindingState
 from db.store import FindingRow
+from reference_mmu.record import Record
 
 TEXT_CHARS_MAX: Final = 4096
 """Most characters of a note that the database takes; it is one line."""
@@ -29,7 +30,7 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
 _Field = Annotated[str, Form(min_length=1, max_length=TEXT_CHARS_MAX)]
 
 
-class Following(msgspec.Struct, frozen=True):
+class Following(Record):
     """What became of a finding: `history` the oldest first, `rechecks` by other model versions than the one that found
     it, the signature that it is merged `into`, if any, and those that are `merged` into it."""
 
@@ -40,27 +41,27 @@ class Following(msgspec.Struct, frozen=True):
     merged: tuple[MergeRow, ...]
 
 
-class Comment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Comment(Record, forbid_unknown_fields=True):
     """Say something about a finding, in one line."""
 
     text: _Text
 
 
-class Move(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Move(Record, forbid_unknown_fields=True):
     """Move a finding to another state; a recheck moves it on, but not from invalid."""
 
     state: FindingState
     why: _Text
 
 
-class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Merge(Record, forbid_unknown_fields=True):
     """Say that a finding is the same bug as another one, in every campaign: `into` is that one's signature."""
 
     into: _Text
     why: _Text
 
 
-class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Split(Record, forbid_unknown_fields=True):
     """Take a merge back: the finding stands for itself again."""
 
     why: _Text

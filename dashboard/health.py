@@ -4,17 +4,16 @@
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from db.campaigns import CampaignRow
 from db.pace import LATEST_OVER, Pace
 from db.schema import CampaignState
+from reference_mmu.record import Record
 
 # A batch takes seconds; if none came for so long, nobody is working on it.
 _SILENT_AFTER: Final = LATEST_OVER
 
 
-class Health(msgspec.Struct, frozen=True):
+class Health(Record):
     """A campaign at a glance."""
 
     campaign: int

@@ -3,18 +3,17 @@
 
 from datetime import datetime
 
-import msgspec
-
 from dashboard.health import Health, health
 from db.campaigns import CampaignRow
 from db.fleets import FleetStatus
 from db.listing import Number
 from db.pace import Pace
 from db.schema import CampaignState
+from reference_mmu.record import Record
 from workers.waiting import waiting_words
 
 
-class CampaignProgress(msgspec.Struct, frozen=True):
+class CampaignProgress(Record):
     """A campaign now."""
 
     health: Health
@@ -35,7 +34,7 @@ class CampaignProgress(msgspec.Struct, frozen=True):
     """Why it is not running though it should."""
 
 
-class Overview(msgspec.Struct, frozen=True):
+class Overview(Record):
     """Everything at a glance: the campaign that was started last, of the running ones if there are any."""
 
     progress: CampaignProgress | None

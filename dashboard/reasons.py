@@ -4,12 +4,11 @@
 from collections.abc import Iterator
 from typing import Literal
 
-import msgspec
-
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
 from reference_mmu.changelog.effects import EFFECTS
 from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.record import Record
 
 Stance = Literal["allows", "forbids", "claims", "says nothing"]
 
@@ -23,7 +22,7 @@ MEANING = {
 }
 
 
-class Opinion(msgspec.Struct, frozen=True):
+class Opinion(Record):
     """What one attributed patch says of one effect or invariant."""
 
     patch: str
@@ -31,7 +30,7 @@ class Opinion(msgspec.Struct, frozen=True):
     stance: Stance
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(Record):
     """One effect or broken invariant, in words, and what the attributed patches say of it."""
 
     name: str

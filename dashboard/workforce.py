@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The workers: where they are, whether they are alive, and what they run now."""
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
@@ -12,13 +11,14 @@ from dashboard.pages import render
 from dashboard.service import Services
 from db.condition import backlog
 from db.roster import Rostered, roster
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 
 workforce = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 workforce_api = APIRouter(prefix=PREFIX)
 
 
-class Workers(msgspec.Struct, frozen=True):
+class Workers(Record):
     """The live ones first. `model_version` is this server's: campaigns that it starts have it."""
 
     model_version: str

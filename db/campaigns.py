@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select
 from db.schema import CampaignState, CampaignTable, FleetTable
 from db.session import StoreError
 from fuzzer.search_spec import SearchSpec
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 
 _TEXT_CHARS_MAX: Final = 4096
@@ -19,7 +20,7 @@ class NoCampaign(StoreError):
     """There is no campaign of that number."""
 
 
-class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
+class NewCampaign(Record, kw_only=True):
     """What a campaign compares, from where it searches and until when, as columns; `search` says the first of these
     as everybody else does.  Texts are one line each and not empty."""
 
@@ -62,7 +63,7 @@ def new_campaign(
     )
 
 
-class CampaignRow(NewCampaign, frozen=True, kw_only=True):
+class CampaignRow(NewCampaign, kw_only=True):
     """A campaign as stored."""
 
     id: int

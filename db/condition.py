@@ -4,17 +4,17 @@
 from datetime import datetime
 from typing import Final
 
-import msgspec
 from sqlalchemy import Engine, func, select, text
 
 from db.schema import CampaignState, CampaignTable, FleetTable, TaskState, TaskTable
 from db.session import as_it_is, transaction, utc_now
+from reference_mmu.record import Record
 
 _SERVER: Final = text("SELECT current_setting('server_version'), pg_database_size(current_database())")
 _CLOCK: Final = text("SELECT clock_timestamp()")
 
 
-class Server(msgspec.Struct, frozen=True):
+class Server(Record):
     """A database server.  `skew_seconds` is how far its clock is ahead of ours, give or take half a round trip."""
 
     version: str
@@ -22,7 +22,7 @@ class Server(msgspec.Struct, frozen=True):
     skew_seconds: float
 
 
-class Backlog(msgspec.Struct, frozen=True):
+class Backlog(Record):
     """Campaigns that want workers, by model version, and those that have tasks set aside."""
 
     running: tuple[tuple[int, str], ...]

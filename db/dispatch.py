@@ -37,13 +37,14 @@ from db.schema import (
 from db.session import transaction, utc_now
 from db.tasks import batch_seeds
 from fuzzer.judge.finding import Verdict
+from reference_mmu.record import Record
 
 # Tasks of a kind published per slot: one in hand, and a few that wait for it, since each dispatch takes some hundredths
 # of a second that a lone slot waits for.
 _PER_SLOT: Final = 4
 
 
-class Patience(msgspec.Struct, frozen=True):
+class Patience(Record):
     """When a task is published again."""
 
     resend_seconds: float
@@ -52,7 +53,7 @@ class Patience(msgspec.Struct, frozen=True):
     """A begun task is published again if it was begun so long ago: beyond its time limit, retries included."""
 
 
-class Dispatched(msgspec.Struct, frozen=True):
+class Dispatched(Record):
     """`publish`: the tasks to send to workers of `model_version`; nobody is there to take them if `slots` is 0.
     `task_seconds`: how long each may take, if the campaign has a limit of its own."""
 

@@ -17,6 +17,7 @@ from db.schema import SEVERITY, FindingState, FindingTable, OccurrenceTable, Rep
 from db.session import StoreError
 from db.upsert import upsert
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, signature
+from reference_mmu.record import Record
 
 # Enough to see how a bug spreads over the seeds; its count goes on beyond them.
 OCCURRENCES_MAX: Final = 100
@@ -28,7 +29,7 @@ FINDING_FIELDS: Final = tuple(name for name in Finding.__struct_fields__ if name
 _SHOWN: Final = (*FINDING_FIELDS, "severity", "first_seed")
 
 
-class Showing(msgspec.Struct, frozen=True):
+class Showing(Record):
     """Programs of one batch that showed a finding, and the first of them."""
 
     batch: int

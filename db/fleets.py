@@ -26,6 +26,7 @@ from db.session import StoreError, transaction, utc_now
 from db.traces import is_explained
 from db.upsert import upsert
 from fuzzer.judge.finding import Verdict
+from reference_mmu.record import Record
 
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 
@@ -34,7 +35,7 @@ class NoFleet(StoreError):
     """The campaign is not one of a fleet."""
 
 
-class FleetPlan(msgspec.Struct, frozen=True):
+class FleetPlan(Record):
     """How a campaign is cut into batches, and what it may take."""
 
     batch_programs: int
@@ -47,7 +48,7 @@ class FleetPlan(msgspec.Struct, frozen=True):
     """A task that takes so much more memory than its process has when it begins fails."""
 
 
-class Open(msgspec.Struct, frozen=True):
+class Open(Record):
     """Tasks of one kind that are not stored yet."""
 
     kind: str
@@ -55,7 +56,7 @@ class Open(msgspec.Struct, frozen=True):
     aside: int
 
 
-class FleetStatus(msgspec.Struct, frozen=True):
+class FleetStatus(Record):
     """How far a campaign is."""
 
     campaign: CampaignRow

@@ -9,16 +9,16 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from db.schema import BatchTable, FindingTable
 from db.session import transaction
+from reference_mmu.record import Record
 
 POINTS_MAX: Final = 400
 
 
-class GrowthPoint(msgspec.Struct, frozen=True):
+class GrowthPoint(Record):
     """Some batches of neighbouring numbers. `stored_at` is when the last of them was stored."""
 
     stored_at: datetime
@@ -31,7 +31,7 @@ class GrowthPoint(msgspec.Struct, frozen=True):
     """Highest coverage of a batch up to here."""
 
 
-class Growth(msgspec.Struct, frozen=True):
+class Growth(Record):
     """A campaign over time; the times of its first and newest finding are None if it has none."""
 
     points: tuple[GrowthPoint, ...]

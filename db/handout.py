@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The rows of tasks that were handed out, or are about to be: by what name, and until when."""
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from db.schema import FleetTable, TaskKind, TaskState, TaskTable
 from fuzzer.judge.finding import Natural
+from reference_mmu.record import Record
 
 
-class TaskName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TaskName(Record, forbid_unknown_fields=True):
     """A task, as messages and logs name it."""
 
     campaign: Natural

@@ -14,13 +14,14 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from db.campaigns import one_line_texts
 from db.schema import FindingState, FindingTable, HistoryEvent, HistoryTable, RecheckTable
 from db.session import StoreError, transaction, utc_now
+from reference_mmu.record import Record
 
 
 class NoFinding(StoreError):
     """There is no finding of that signature."""
 
 
-class HistoryRow(msgspec.Struct, frozen=True):
+class HistoryRow(Record):
     """One thing that happened to a finding."""
 
     at: datetime
@@ -31,7 +32,7 @@ class HistoryRow(msgspec.Struct, frozen=True):
     why: str
 
 
-class RecheckRow(msgspec.Struct, frozen=True):
+class RecheckRow(Record):
     """What another model version than the one that found a finding made of its reproducer; `why` says what came out,
     None as long as nobody has told."""
 

@@ -39,6 +39,7 @@ from fuzzer.judge.docket import is_judged
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.seen import Trace
 from fuzzer.sighting import cause_name
+from reference_mmu.record import Record
 
 # Batches folded and judgements settled in one transaction: enough to catch up, few enough to be done in a second.
 _FOLDED_MAX = 100
@@ -117,7 +118,7 @@ def _set_aside(connection: Connection, campaign: int, kind: TaskKind) -> set[int
     return set(connection.execute(query).scalars())
 
 
-class _Folding(msgspec.Struct, frozen=True):
+class _Folding(Record):
     """A batch to be folded, by the id of its row; what it asks for gets numbers from `number` on."""
 
     campaign: int
@@ -126,7 +127,7 @@ class _Folding(msgspec.Struct, frozen=True):
     slots: int
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _Seen(Record):
     """A sighting as stored, with how many programs were counted for its trace before this fold."""
 
     trace: int
@@ -139,7 +140,7 @@ _Counted = Counter[tuple[str, int]]
 """How many programs, by key and id of their trace."""
 
 
-class _Judged(msgspec.Struct, frozen=True):
+class _Judged(Record):
     """A judgement, by the id of its row, that is to be settled."""
 
     judgement: int
@@ -148,7 +149,7 @@ class _Judged(msgspec.Struct, frozen=True):
     cause: str
 
 
-class _Judge(msgspec.Struct, frozen=True):
+class _Judge(Record):
     """A judgement that programs are counted at, with its finding if that is known."""
 
     judgement: int

@@ -16,6 +16,7 @@ from db.merges import is_shown_by_another
 from db.schema import SEVERITY, FindingState, FindingTable, ReproducerTable
 from db.session import StoreError, transaction
 from fuzzer.judge.finding import Verdict
+from reference_mmu.record import Record
 
 PAGE_MAX: Final = 200
 _TEXT_CHARS_MAX: Final = 200
@@ -45,7 +46,7 @@ class BadCursor(StoreError):
     """Not a cursor of this list in this order."""
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(Record):
     """Which findings; None asks for all.  `what` is an invariant or effect, `text` a part of signature or story."""
 
     verdict: Verdict | None = None
@@ -58,7 +59,7 @@ class Wanted(msgspec.Struct, frozen=True):
     text: str | None = None
 
 
-class ListedRow(msgspec.Struct, frozen=True):
+class ListedRow(Record):
     """One line of the list; sizes are None without a minimized reproducer."""
 
     id: int
@@ -79,7 +80,7 @@ class ListedRow(msgspec.Struct, frozen=True):
     preemptions: int | None
 
 
-class FindingsPage(msgspec.Struct, frozen=True):
+class FindingsPage(Record):
     """Some rows, how many there are in all, and the cursor of the next page, None on the last."""
 
     rows: tuple[ListedRow, ...]
@@ -87,7 +88,7 @@ class FindingsPage(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-class Number(msgspec.Struct, frozen=True):
+class Number(Record):
     """How many findings a name has."""
 
     name: str

@@ -11,13 +11,14 @@ from sqlalchemy import Connection, Engine, delete, select
 from db.schema import WorkerTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
+from reference_mmu.record import Record
 
 ALIVE_SECONDS: Final = 15
 """A worker that has not been heard of for so long is dead, or as good as."""
 _KEPT_DAYS: Final = 7
 
 
-class WorkerRow(msgspec.Struct, frozen=True):
+class WorkerRow(Record):
     """A worker as stored."""
 
     name: str

@@ -16,9 +16,10 @@ from db.campaigns import one_line_texts
 from db.history import find_finding, note
 from db.schema import FindingTable, HistoryEvent, MergeTable
 from db.session import StoreError, transaction, utc_now
+from reference_mmu.record import Record
 
 
-class MergeRow(msgspec.Struct, frozen=True):
+class MergeRow(Record):
     """A merge as stored."""
 
     signature: str

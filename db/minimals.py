@@ -14,9 +14,10 @@ from db.handout import TaskName
 from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable, TaskKind
 from db.session import transaction, utc_now
 from fuzzer.judge.finding import Finding, FoundFinding, signature
+from reference_mmu.record import Record
 
 
-class Minimal(msgspec.Struct, frozen=True):
+class Minimal(Record):
     """What minimization made of judgement `number`; sizes and digest are those of `found.reproducer`."""
 
     number: int

@@ -18,6 +18,7 @@ from db.schema import NotificationState, NotificationTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
 from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
+from reference_mmu.record import Record
 
 TOLD: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
 """The verdicts that somebody is told of."""
@@ -30,7 +31,7 @@ _ERROR_CHARS_MAX: Final = 500
 _HOUR: Final = timedelta(hours=1)
 
 
-class Announcement(msgspec.Struct, frozen=True):
+class Announcement(Record):
     """The JSON that is sent: the first finding of a signature."""
 
     event: str
@@ -41,7 +42,7 @@ class Announcement(msgspec.Struct, frozen=True):
     finding: Finding
 
 
-class Notice(msgspec.Struct, frozen=True):
+class Notice(Record):
     """A notification to be sent now; `number` is the same at every try."""
 
     number: int
@@ -49,7 +50,7 @@ class Notice(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class Waiting(Record):
     """How many notifications wait, and how many were given up."""
 
     waiting: int

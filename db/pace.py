@@ -7,19 +7,19 @@ Cheap enough to be asked for every second, see db.growth for all of its history.
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection, Engine, case, func, select
 
 from db.listing import Number
 from db.schema import SEVERITY, BatchTable, FindingTable
 from db.session import transaction
+from reference_mmu.record import Record
 
 LATEST_MAX: Final = 500
 LATEST_OVER: Final = timedelta(minutes=5)
 _LAST_SHARE: Final = 4
 
 
-class LatestBatch(msgspec.Struct, frozen=True):
+class LatestBatch(Record):
     """A batch that was just stored; `seconds` are those of its process."""
 
     number: int
@@ -30,7 +30,7 @@ class LatestBatch(msgspec.Struct, frozen=True):
     coverage: int
 
 
-class Pace(msgspec.Struct, frozen=True):
+class Pace(Record):
     """All batches together, and those of the last minutes in which there were any, the newest first."""
 
     batches: int

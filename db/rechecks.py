@@ -9,20 +9,20 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection, Engine, Select, and_, or_, select
 
 from db.history import find_finding, is_called_invalid, note
 from db.schema import CampaignTable, FindingState, FindingTable, HistoryEvent, RecheckTable, ReproducerTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
+from reference_mmu.record import Record
 
 ASKS_MAX: Final = 3
 """A reproducer that workers were asked so often to run, and of which nobody told what came out, is left to people."""
 _PATIENCE: Final = timedelta(minutes=15)
 
 
-class Due(msgspec.Struct, frozen=True):
+class Due(Record):
     """A reproducer to run again."""
 
     finding: int
@@ -32,14 +32,14 @@ class Due(msgspec.Struct, frozen=True):
     state: FindingState
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(Record):
     """What running a reproducer again came to: the state that it speaks for, None if it was not run."""
 
     state: FindingState | None
     why: str
 
 
-class Moved(msgspec.Struct, frozen=True):
+class Moved(Record):
     """From which state to which a recheck moved a finding, the same if it did not."""
 
     before: FindingState

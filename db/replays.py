@@ -14,6 +14,7 @@ from sqlalchemy import Engine, Select, delete, func, insert, select, update
 
 from db.schema import ReplayState, ReplayTable, UploadKind
 from db.session import StoreError, transaction, utc_now
+from reference_mmu.record import Record
 
 KEPT_MAX: Final = 500
 WAITING_MAX: Final = 32
@@ -24,7 +25,7 @@ class TooManyWaiting(StoreError):
     """More uploads wait than can be replayed soon."""
 
 
-class ReplayRow(msgspec.Struct, frozen=True):
+class ReplayRow(Record):
     """An upload without its content."""
 
     id: str

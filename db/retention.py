@@ -12,7 +12,6 @@ occurrences, and notifications stay, so that nobody is told twice.
 from datetime import datetime
 from typing import Final
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, select
 
 from db.schema import (
@@ -27,12 +26,13 @@ from db.schema import (
 )
 from db.session import transaction
 from fuzzer.judge.finding import Verdict
+from reference_mmu.record import Record
 
 _FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 _ENDED: Final = [state.value for state in (CampaignState.FINISHED, CampaignState.STOPPED)]
 
 
-class Old(msgspec.Struct, frozen=True):
+class Old(Record):
     """What is to be deleted, and the campaigns that would be but for an open failure."""
 
     campaigns: tuple[int, ...]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The schema of a database, forward and back, without opening it: whoever opens one migrates it forward."""
 
-import msgspec
 from alembic import command
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -9,9 +8,10 @@ from sqlalchemy import Connection, make_url
 
 from db.migrations import migration_config
 from db.session import StoreError, as_it_is, check_ours, lock_schema
+from reference_mmu.record import Record
 
 
-class Revisions(msgspec.Struct, frozen=True):
+class Revisions(Record):
     """Where a database is, None before the first revision, among those that this version knows, the oldest first."""
 
     database: str | None

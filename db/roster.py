@@ -9,9 +9,10 @@ from sqlalchemy import Engine, or_, select
 from db.liveness import ALIVE_SECONDS, WorkerRow
 from db.schema import TaskKind, TaskState, TaskTable, WorkerTable
 from db.session import transaction
+from reference_mmu.record import Record
 
 
-class RunningTask(msgspec.Struct, frozen=True):
+class RunningTask(Record):
     """A task that a worker began and has not stored yet; `starts` counts how often anybody did."""
 
     campaign: int
@@ -21,7 +22,7 @@ class RunningTask(msgspec.Struct, frozen=True):
     starts: int
 
 
-class Rostered(msgspec.Struct, frozen=True):
+class Rostered(Record):
     """A worker. One that left in good order is not listed; one that died is, for a week."""
 
     worker: WorkerRow

@@ -29,12 +29,13 @@ from db.schema import (
 from db.session import StoreError, transaction, utc_now
 from db.traces import TraceRow, unjudged_traces
 from fuzzer.judge.finding import BatchResult, Finding, Occurrence, Verdict, signature
+from reference_mmu.record import Record
 
 _Columns = TypeVarTuple("_Columns")
 _WORST_FIRST: Final = (FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
 
 
-class ReproducerRow(msgspec.Struct, frozen=True):
+class ReproducerRow(Record):
     """The stored reproducer of a finding, without its body.  Sizes and trace digest are known once it is minimized."""
 
     bytes_total: int
@@ -44,7 +45,7 @@ class ReproducerRow(msgspec.Struct, frozen=True):
     digest: str | None
 
 
-class FindingRow(msgspec.Struct, frozen=True):
+class FindingRow(Record):
     """A finding as stored: one per campaign and signature."""
 
     campaign: int
@@ -62,7 +63,7 @@ class FindingRow(msgspec.Struct, frozen=True):
     reproducer: ReproducerRow | None
 
 
-class VerdictTotal(msgspec.Struct, frozen=True):
+class VerdictTotal(Record):
     """Signatures of one verdict, and how many programs showed one of them."""
 
     verdict: Verdict
@@ -70,7 +71,7 @@ class VerdictTotal(msgspec.Struct, frozen=True):
     count: int
 
 
-class Totals(msgspec.Struct, frozen=True):
+class Totals(Record):
     """What the stored batches of a campaign add up to."""
 
     batches: int

@@ -15,13 +15,14 @@ from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskS
 from db.session import StoreError, transaction, utc_now
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.seen import Trace
+from reference_mmu.record import Record
 
 # A task that a dozen workers began and none finished is what kills them.
 STARTS_MAX: Final = 12
 _ERROR_CHARS_MAX: Final = 2000
 
 
-class Begun(msgspec.Struct, frozen=True):
+class Begun(Record):
     """What all tasks have in common."""
 
     campaign: CampaignRow
@@ -33,13 +34,13 @@ class Begun(msgspec.Struct, frozen=True):
     """How long it may take, as well."""
 
 
-class BatchWork(Begun, frozen=True):
+class BatchWork(Begun):
     """Run the programs of these seeds."""
 
     seeds: range
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(Record):
     """A judgement by number: why the program of a seed shows a trace."""
 
     number: int
@@ -47,13 +48,13 @@ class Asked(msgspec.Struct, frozen=True):
     trace: Trace
 
 
-class JudgeWork(Begun, frozen=True):
+class JudgeWork(Begun):
     """Make some judgements; those of one program stand together."""
 
     asked: tuple[Asked, ...]
 
 
-class CauseHead(msgspec.Struct, frozen=True):
+class CauseHead(Record):
     """A judgement by number that is to be minimized: its program, what that shows, and what it was judged to be."""
 
     number: int
@@ -62,7 +63,7 @@ class CauseHead(msgspec.Struct, frozen=True):
     finding: Finding
 
 
-class MinimizeWork(Begun, frozen=True):
+class MinimizeWork(Begun):
     """Find the smallest story of each of these."""
 
     heads: tuple[CauseHead, ...]
@@ -71,7 +72,7 @@ class MinimizeWork(Begun, frozen=True):
 Work = BatchWork | JudgeWork | MinimizeWork
 
 
-class AsideTask(msgspec.Struct, frozen=True):
+class AsideTask(Record):
     """A task that was given up, and why."""
 
     name: TaskName

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Engine, delete, insert, select, update
 
 from db.schema import Level, TokenTable
 from db.session import StoreError, transaction, utc_now
+from reference_mmu.record import Record
 
 _BYTES: Final = 32
 _NAME_CHARS_MAX: Final = 64
@@ -25,7 +26,7 @@ _SHOWN: Final = (
 )
 
 
-class Token(msgspec.Struct, frozen=True):
+class Token(Record):
     """A token as stored; `digest` is all that is kept of it."""
 
     id: int

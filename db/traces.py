@@ -8,9 +8,10 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from db.schema import JudgementTable, TraceTable
 from fuzzer.judge.seen import Trace
+from reference_mmu.record import Record
 
 
-class TraceRow(msgspec.Struct, frozen=True):
+class TraceRow(Record):
     """A trace that no finding explains yet."""
 
     campaign: int

@@ -32,8 +32,9 @@ from typing import Final
 
 import msgspec
 
-# One shared library, so that calls between these modules are C calls. A module that defines msgspec Structs stays
-# interpreted: mypyc cannot build their classes.
+# One shared library, so that calls between these modules are C calls. A module that defines msgspec Structs, records
+# among them, stays interpreted: mypyc cannot build their classes.
+_STRUCTS: Final = re.compile(r"^(import msgspec|from (msgspec|reference_mmu\.record|\.+record) )", re.MULTILINE)
 COMPILED: Final = (
     "reference_mmu/**/*.py",
     "fuzzer/program/rng.py",
@@ -192,8 +193,7 @@ def _core_files(folders: dict[str, Path]) -> list[Path]:
     for pattern in COMPILED:
         package, below = pattern.split("/", 1)
         for file in folders[package].glob(below):
-            structs = re.search(r"^(import|from) msgspec\b", file.read_text(encoding="utf-8"), re.MULTILINE)
-            if file.name != "__init__.py" and not structs:
+            if file.name != "__init__.py" and not _STRUCTS.search(file.read_text(encoding="utf-8")):
                 files.add(Path(package, file.relative_to(folders[package])))
     return sorted(files)
 

@@ -19,11 +19,12 @@ from fuzzer.prove.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, Patch, closure, unknown_patch
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.record import Record
 from reference_mmu.x86.shadow_mmu.mmu_spte import mmu_spte_update_needs_flush
 from reference_mmu.x86.spte import SpteMasks
 
 
-class Exposure(msgspec.Struct, frozen=True):
+class Exposure(Record):
     """How far the search for one patch has come.
 
     `effects`      what the exposing program showed, a violation of the old model by the name of its invariant.

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from fuzzer.prove.inputs import run
 from fuzzer.schedule.running_actor import Flow
 from reference_mmu.changelog.semantics import Semantics
@@ -21,6 +19,7 @@ from reference_mmu.kvm.dirty_log import disable_dirty_log
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.observed import EV_FLUSH, EV_SHIFT, Observed
 from reference_mmu.oracle import Oracle
+from reference_mmu.record import Record
 from reference_mmu.x86.fault import kvm_tdp_mmu_map
 from reference_mmu.x86.lpage_info import alloc_lpage_info
 from reference_mmu.x86.page_fault import KvmPageFault
@@ -46,7 +45,7 @@ _FLUSH_US: Final = 1e6 * (PUBLISHED_SECONDS[0] - PUBLISHED_SECONDS[1]) / (PUBLIS
 _TABLE_US: Final = (1e6 * PUBLISHED_SECONDS[0] - PUBLISHED_FLUSHES[0] * _FLUSH_US) / TABLES
 
 
-class Costs(msgspec.Struct, frozen=True):
+class Costs(Record):
     """What the modelled time is made of, in microseconds: a remote flush of 64 running vCPUs, and everything else that
     is done for one page table.
 
@@ -58,7 +57,7 @@ class Costs(msgspec.Struct, frozen=True):
     table_us: float = _TABLE_US
 
 
-class ZapCounts(msgspec.Struct, frozen=True):
+class ZapCounts(Record):
     """What one semantics did: remote flushes, yields of mmu_lock, page tables zapped."""
 
     semantics: str

@@ -18,6 +18,7 @@ from fuzzer.reproducer import Reproducer, decode_reproducer
 from fuzzer.seed_runner import SeedRunner
 from fuzzer.sighting import Gathering, Sighting, cause_name, judge_sightings, minimize_sighting
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 
 _MINIMIZATION: Final = 200
@@ -28,7 +29,7 @@ _WORST_FIRST: Final = (
 )
 
 
-class ShownBug(msgspec.Struct, frozen=True):
+class ShownBug(Record):
     """One bug that the program showed, in `count` of the schedules, in schedule `first` first. `reproducer` is None if
     there was no time to make one."""
 
@@ -39,7 +40,7 @@ class ShownBug(msgspec.Struct, frozen=True):
     reproducer: Reproducer | None
 
 
-class Searched(msgspec.Struct, frozen=True):
+class Searched(Record):
     """What came of a program: how many schedules were tried, and what they showed, the worst first. `unjudged` counts
     what was seen and not looked into for want of time."""
 

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from fuzzer.judge.shows import shows
 from fuzzer.reproducer import Reproducer, trace_digest, trace_steps
 from fuzzer.run.outcome import Outcome
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 
 
-class Recheck(msgspec.Struct, frozen=True):
+class Recheck(Record):
     """`diverging_step`: number, from 1, of the first step of the leader that is not the recorded one, 0 if all are;
     `step_recorded` and `step_now` are "" past the end of the shorter trace."""
 

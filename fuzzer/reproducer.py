@@ -28,6 +28,7 @@ from fuzzer.schedule.schedule import Switch
 from reference_mmu.architectures import architecture_of
 from reference_mmu.changelog.semantics import UnknownPatch, parse_semantics
 from reference_mmu.config import ConfigError
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 
 FORMAT: Final = 2
@@ -40,7 +41,7 @@ class ReproducerError(ValueError):
     """A file that is no reproducer this version can replay; the message is one line."""
 
 
-class Reproducer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Reproducer(Record, forbid_unknown_fields=True):
     """The file, decoded. Switch points are names, since numbers may move between versions."""
 
     format: int

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import msgspec
+from reference_mmu.record import Record
 
 
-class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
+class SearchSpec(Record, kw_only=True):
     """What is compared, by which programs and in which interleavings: two searches of the same are the same search, as
     far as they go."""
 

@@ -19,9 +19,10 @@ from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import DEFAULT_BUDGET
 from fuzzer.run.divergence import Divergence
 from fuzzer.seed_runner import Ground, SeedRunner
+from reference_mmu.record import Record
 
 
-class Sighting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Sighting(Record, forbid_unknown_fields=True):
     """The programs of a batch that showed a trace, in the order in which they ran."""
 
     trace: Trace

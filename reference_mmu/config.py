@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from .record import Record
+
 MAX_VCPUS: Final = 64
 MAX_SLOTS: Final = 8
 MAX_HVA_PAGES: Final = 1 << 27
@@ -17,7 +19,7 @@ class ConfigError(ValueError):
     """A configuration no kernel could have; the message is one line and says which rule it breaks."""
 
 
-class SlotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SlotConfig(Record, forbid_unknown_fields=True):
     """One memslot: gfns [base, base + npages) backed by host pages [hva, hva + npages). Aligned to nothing."""
 
     base: int
@@ -27,7 +29,7 @@ class SlotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     readonly: bool = False
 
 
-class GuestPte(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class GuestPte(Record, forbid_unknown_fields=True, omit_defaults=True):
     """A present entry of a guest page table: entry `index` of the table at gfn `table` points to `gfn`."""
 
     table: int
@@ -39,14 +41,14 @@ class GuestPte(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     dirty: bool = False
 
 
-class GuestPaging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GuestPaging(Record, forbid_unknown_fields=True):
     """The page tables the guest has made in its memory, and the root its vCPUs start with. As many levels as KVM's."""
 
     cr3: int
     ptes: tuple[GuestPte, ...]
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Config(Record, forbid_unknown_fields=True):
     """Everything about a machine that does not change during a run. Units: pages of 4 KiB unless named otherwise.
 
     `mmu`      tdp: TDP MMU; shadow: direct MMU of tdp_mmu=N, with rmaps and mmu_lock taken for write.

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from db.liveness import WorkerRow, forget_worker, note_worker, workers
 from db.session import StoreError, open_database, utc_now
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 from workers import metrics
 from workers.app import CONTROL_QUEUE, app, queue_names
@@ -139,7 +140,7 @@ class Heartbeat(bootsteps.StartStopStep):
             raise ConnectionResetError("messages may wait that do not arrive")
 
 
-class Messages(msgspec.Struct, frozen=True):
+class Messages(Record):
     """How many messages wait in a queue, and the one that is to be taken next."""
 
     count: int

@@ -15,6 +15,7 @@ from fuzzer.program.rng import SEED_MAX
 from fuzzer.schedule.schedulers import STRATEGIES
 from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.semantics import Semantics, UnknownPatch, parse_semantics
+from reference_mmu.record import Record
 
 # Compiled, a batch is a second or two, beside which storing it is little, and little is run again when a worker is
 # lost; interpreted it is half a minute or, on a slow machine, two, which is still within the time limits.
@@ -40,7 +41,7 @@ class BadWish(ValueError):
     """No campaign can be made of it; the message is one line that begins with the field's name."""
 
 
-class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Wish(Record, forbid_unknown_fields=True):
     """A campaign as somebody asks for it.  It ends when the first of its budgets is spent, and has at least one."""
 
     name: Annotated[str, msgspec.Meta(max_length=_NAME_CHARS_MAX)] = ""

@@ -8,10 +8,10 @@ replaced, not at a line, so that the model may be rewritten around them.
 
 from typing import Final, Literal
 
-import msgspec
+from reference_mmu.record import Record
 
 
-class Bug(msgspec.Struct, frozen=True):
+class Bug(Record):
     """`function` of the model has `new` where the shipped one has `old`, a statement or an expression that stands there
     once; all three are empty for a bug that `side` has anyway. `origin`: the mutant that it is, or where it comes from.
 

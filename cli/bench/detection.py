@@ -5,16 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
-
 from cli.bench.bugs import BUGS, Bug, number_of
 from cli.bench.planted import VARIABLE
 from cli.bench.process import ArmProcess
 from cli.bench.speed import NO_LIMIT, SEEDS_APART, rotated
 from cli.bench.spread import Censored, censored, geometric_mean
+from reference_mmu.record import Record
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(Record):
     """One search for one bug; `found` is false where it was cut off."""
 
     bug: str
@@ -25,7 +24,7 @@ class Attempt(msgspec.Struct, frozen=True):
     found: bool
 
 
-class Detection(msgspec.Struct, frozen=True):
+class Detection(Record):
     """What an arm took for a bug. `ratio`: its mean time over that of the first arm, None if the first arm has not
     found the bug; at least that if `time.at_least`."""
 
@@ -35,7 +34,7 @@ class Detection(msgspec.Struct, frozen=True):
     ratio: float | None
 
 
-class BugTimes(msgspec.Struct, frozen=True):
+class BugTimes(Record):
     """A bug and how long each arm took for it."""
 
     bug: str
@@ -44,7 +43,7 @@ class BugTimes(msgspec.Struct, frozen=True):
     arms: tuple[Detection, ...]
 
 
-class Overall(msgspec.Struct, frozen=True):
+class Overall(Record):
     """An arm over all bugs: the geometric mean of its ratios, the least of them and whose it is. Ratios of which only
     a lower bound is known count as that bound; `at_least`: how many those are, `without`: how many bugs have none."""
 

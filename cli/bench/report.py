@@ -3,7 +3,6 @@
 
 from collections.abc import Iterator
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -12,11 +11,12 @@ from cli.bench.shares import Shares
 from cli.bench.speed import Speed
 from cli.bench.spread import Spread
 from cli.progress import spaced
+from reference_mmu.record import Record
 
 _BAR_WIDTH = 40
 
 
-class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
+class BenchReport(Record, kw_only=True):
     """The JSON of `bench`. `speed`: every arm, its ratio to `first`. `against`: the same search in another checkout,
     its ratio to this one. `missing`: arms that could not run, and why. `interrupted`: not everything was measured."""
 

@@ -24,6 +24,7 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.record import Record
 
 STAGES: Final = {
     "generation": "a program is made from its seed",
@@ -37,7 +38,7 @@ STAGES: Final = {
 _Made = TypeVar("_Made")
 
 
-class Share(msgspec.Struct, frozen=True):
+class Share(Record):
     """One stage: seconds of processor time, and percent of all."""
 
     stage: str
@@ -46,7 +47,7 @@ class Share(msgspec.Struct, frozen=True):
     percent: float
 
 
-class Shares(msgspec.Struct, frozen=True):
+class Shares(Record):
     """All stages of a search over `programs` programs."""
 
     programs: int

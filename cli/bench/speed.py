@@ -4,11 +4,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-import msgspec
-
 from cli.bench.process import ArmProcess
 from cli.bench.runner import HUNT
 from cli.bench.spread import Spread, ratios, spread
+from reference_mmu.record import Record
 
 # Seeds of different repetitions are so far apart that no program is run twice.
 SEEDS_APART: Final = 1_000_000
@@ -17,14 +16,14 @@ NO_LIMIT: Final = 10**12
 _Item = TypeVar("_Item")
 
 
-class Runner(msgspec.Struct, frozen=True):
+class Runner(Record):
     """A process, and what drives the models in it."""
 
     process: ArmProcess
     arm: str
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(Record):
     """One measurement."""
 
     name: str
@@ -36,7 +35,7 @@ class Sample(msgspec.Struct, frozen=True):
     steps: int
 
 
-class Speed(msgspec.Struct, frozen=True):
+class Speed(Record):
     """What an arm did in a second of processor time, and how many times the steps of the first arm that is, repetition
     by repetition."""
 

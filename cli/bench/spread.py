@@ -5,10 +5,10 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import msgspec
+from reference_mmu.record import Record
 
 
-class Spread(msgspec.Struct, frozen=True):
+class Spread(Record):
     """The median of some figures, and the smallest and largest of them."""
 
     median: float
@@ -20,7 +20,7 @@ class Spread(msgspec.Struct, frozen=True):
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
-class Censored(msgspec.Struct, frozen=True):
+class Censored(Record):
     """Times to an event, of which those of `censored` runs ended without one.
 
     `mean`: all the time spent over the number of events, which is what to expect of a search that may find in any

@@ -25,6 +25,7 @@ from cli.interrupts import Interrupts
 from cli.options import FilledPath, seed_option
 from fuzzer.compiled import use_compiled_core
 from fuzzer.program.profile import PROFILES
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 COMPILED: Final = "compiled"
@@ -54,7 +55,7 @@ AGAINST_PROGRAMS: Final = 500
 _Step = TypeVar("_Step")
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(Record):
     """What to measure."""
 
     repetitions: int

@@ -20,6 +20,7 @@ from db.tasks import AsideTask, Tasks
 from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import spelled_out
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.record import Record
 from workers.launch import (
     BATCH_PROGRAMS,
     BATCH_PROGRAMS_MAX,
@@ -50,7 +51,7 @@ _DATABASE: Final = click.option(
 _NUMBER: Final = click.argument("number", type=click.IntRange(1, 2**63 - 1))
 
 
-class CampaignReport(SearchSpec, frozen=True, kw_only=True):
+class CampaignReport(SearchSpec, kw_only=True):
     """One campaign in the JSON of `campaign`: its search, spelled out, and how far it is."""
 
     campaign: int
@@ -79,7 +80,7 @@ class CampaignReport(SearchSpec, frozen=True, kw_only=True):
     slots: int
 
 
-class CampaignsReport(msgspec.Struct, frozen=True):
+class CampaignsReport(Record):
     """The JSON of `campaign list`."""
 
     campaigns: tuple[CampaignReport, ...]

@@ -5,16 +5,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from cli.document import Document, json_option
+from reference_mmu.record import Record
 from workers.refusal import BadInput
 
 if TYPE_CHECKING:
     from cli.examination import Check
 
 
-class DoctorReport(msgspec.Struct, frozen=True):
+class DoctorReport(Record):
     """The JSON of `doctor`."""
 
     checks: "tuple[Check, ...]"

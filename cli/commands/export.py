@@ -4,7 +4,6 @@
 from pathlib import Path
 
 import click
-import msgspec
 
 from cli.document import STANDARD_OUTPUT, Document, check_writable, json_option, write_whole
 from cli.options import Filled, run_change_option
@@ -13,10 +12,11 @@ from cli.watchdog import watchdog
 from fuzzer.reproducer import ReproducerError
 from fuzzer.tell.export.forms import FORMS
 from fuzzer.tell.export.trace_json import make_document
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 
-class ExportReport(msgspec.Struct, frozen=True):
+class ExportReport(Record):
     """The JSON of `export`; `written` is null for standard output."""
 
     file: str

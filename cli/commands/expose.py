@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -18,10 +17,11 @@ from cli.options import out_option, seed_option
 from cli.progress import spaced
 from cli.summary import replay_command
 from fuzzer.expose import Exposure, expose_steps
+from reference_mmu.record import Record
 from workers.refusal import refuse
 
 
-class ExposedPatch(msgspec.Struct, frozen=True):
+class ExposedPatch(Record):
     """One result in the JSON of `expose`. `reason`: why a patch is shown on a function and not by a program."""
 
     patch: str
@@ -35,7 +35,7 @@ class ExposedPatch(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ExposeReport(msgspec.Struct, frozen=True):
+class ExposeReport(Record):
     """The JSON of `expose`."""
 
     results: tuple[ExposedPatch, ...]

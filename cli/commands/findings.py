@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-import msgspec
 from rich.table import Table
 
 from cli.curating import COMMANDS
@@ -17,12 +16,13 @@ from db.session import DEFAULT_URL, StoreError
 from db.store import FindingRow, Store
 from db.traces import TraceRow
 from fuzzer.judge.finding import Finding, Occurrence, Verdict
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 _ADVICE = "check that --db names the database of 'mmufuzz run'"
 
 
-class ListedFinding(msgspec.Struct, frozen=True):
+class ListedFinding(Record):
     """One finding in the JSON of `findings`. Sizes are null without a minimized reproducer."""
 
     campaign: int
@@ -39,14 +39,14 @@ class ListedFinding(msgspec.Struct, frozen=True):
     digest: str | None
 
 
-class FindingsReport(msgspec.Struct, frozen=True):
+class FindingsReport(Record):
     """The JSON of `findings`; `unjudged` is what workers saw and nobody has judged yet."""
 
     findings: tuple[ListedFinding, ...]
     unjudged: tuple[TraceRow, ...]
 
 
-class FindingReport(msgspec.Struct, frozen=True):
+class FindingReport(Record):
     """The JSON of `findings show`; `reproducer` is the file it was written to."""
 
     finding: ListedFinding

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -25,12 +24,13 @@ from fuzzer.headline import (
     zap_collapsible,
 )
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.record import Record
 
 SCALE_MAX = 1 << 18  # page tables; 1.2 GiB
 _COSTS = Costs()
 
 
-class SideReport(msgspec.Struct, frozen=True):
+class SideReport(Record):
     """One semantics: what the model counted, what that would take, and what the commit's mail says."""
 
     semantics: str
@@ -42,7 +42,7 @@ class SideReport(msgspec.Struct, frozen=True):
     published_seconds: float
 
 
-class HeadlineReport(msgspec.Struct, frozen=True):
+class HeadlineReport(Record):
     """The JSON of `headline`. `time_ratio` and `published_time_ratio` are old / new."""
 
     vcpus: int

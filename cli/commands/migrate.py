@@ -4,7 +4,6 @@
 from typing import Final
 
 import click
-import msgspec
 
 from cli.document import Document, json_option
 from cli.options import findings_database_option
@@ -12,12 +11,13 @@ from cli.parameters import check_exists
 from db.liveness import workers
 from db.revisions import Revisions, back, forward, revisions
 from db.session import DEFAULT_URL, StoreError, open_database
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 _ADVICE: Final = "'mmufuzz migrate' tells where the database is"
 
 
-class RevisionsReport(msgspec.Struct, frozen=True):
+class RevisionsReport(Record):
     """The JSON of `migrate`: where the database is, null without tables, and where this version goes."""
 
     revision: str | None

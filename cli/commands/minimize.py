@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-import msgspec
 
 from cli.document import Document, check_writable, json_option, write_whole
 from cli.options import FilledPath, run_change_option
@@ -18,10 +17,11 @@ from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import DEFAULT_BUDGET, PassCount
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import by_switches
+from reference_mmu.record import Record
 from workers.refusal import refuse
 
 
-class MinimizeReport(msgspec.Struct, frozen=True):
+class MinimizeReport(Record):
     """The JSON of `minimize`; `written` is null if the finding was lost."""
 
     file: str

@@ -4,7 +4,6 @@
 import textwrap
 
 import click
-import msgspec
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
@@ -13,19 +12,20 @@ from cli.document import Document, json_option
 from fuzzer.change.fold import FoldError, patch_diff
 from fuzzer.change.listed_patch import ListedPatch, details, listed
 from reference_mmu.changelog.patches import PATCHES, unknown_patch
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 _LABEL_WIDTH = 12
 _TEXT_WIDTH = 120
 
 
-class PatchesReport(msgspec.Struct, frozen=True):
+class PatchesReport(Record):
     """The JSON of `patches`."""
 
     patches: tuple[ListedPatch, ...]
 
 
-class PatchReport(msgspec.Struct, frozen=True):
+class PatchReport(Record):
     """The JSON of `patches show`."""
 
     patch: ListedPatch

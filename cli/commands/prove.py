@@ -4,7 +4,6 @@
 import time
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -14,9 +13,10 @@ from cli.one_line_errors import INTERRUPTED
 from cli.progress import spaced
 from fuzzer.prove.prove import Proof
 from fuzzer.prove.prove import prove as prove_patch
+from reference_mmu.record import Record
 
 
-class ProvedPatch(msgspec.Struct, frozen=True):
+class ProvedPatch(Record):
     """One result in the JSON of `prove`."""
 
     patch: str
@@ -27,7 +27,7 @@ class ProvedPatch(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class ProveReport(msgspec.Struct, frozen=True):
+class ProveReport(Record):
     """The JSON of `prove`."""
 
     results: tuple[ProvedPatch, ...]

@@ -6,19 +6,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import click
-import msgspec
 
 from cli.document import Document, json_option
 from cli.options import findings_database_option
 from cli.parameters import existing_engine
 from db.retention import delete_old, find_old
 from db.session import DEFAULT_URL, StoreError, utc_now
+from reference_mmu.record import Record
 from workers.refusal import refuse
 
 _DAYS: Final = {"d": 1, "w": 7, "y": 365}
 
 
-class PruneReport(msgspec.Struct, frozen=True):
+class PruneReport(Record):
     """The JSON of `prune`; `deleted` is false of a dry run."""
 
     before: datetime

@@ -4,7 +4,6 @@
 from typing import Final
 
 import click
-import msgspec
 
 from cli.curating import by_option
 from cli.document import Document, json_option
@@ -14,6 +13,7 @@ from cli.watchdog import watchdog
 from db.rechecks import Due, Moved, Rechecks
 from db.schema import FindingState
 from db.session import DEFAULT_URL, StoreError
+from reference_mmu.record import Record
 from reference_mmu.version import model_version
 from workers.rechecking import rechecked
 from workers.refusal import refuse
@@ -21,7 +21,7 @@ from workers.refusal import refuse
 _ADVICE: Final = "'mmufuzz findings' lists the signatures"
 
 
-class Rechecked(msgspec.Struct, frozen=True):
+class Rechecked(Record):
     """One finding in the JSON of `recheck`; `ran` is false if its reproducer was not run."""
 
     campaign: int
@@ -32,7 +32,7 @@ class Rechecked(msgspec.Struct, frozen=True):
     why: str
 
 
-class RecheckReport(msgspec.Struct, frozen=True):
+class RecheckReport(Record):
     """The JSON of `recheck`."""
 
     model: str

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 import click
-import msgspec
 
 from cli.chance import chance_lines
 from cli.document import Document, json_option
@@ -24,12 +23,13 @@ from fuzzer.tell.export.envelope import is_program
 from fuzzer.tell.inevitable import Chances, chances
 from fuzzer.tell.story import Row, first_difference, patches_alone, tell
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.record import Record
 from workers.refusal import BadInput
 
 _STEPS_MAX: Final = 10_000
 
 
-class ReplayReport(msgspec.Struct, frozen=True):
+class ReplayReport(Record):
     """The JSON of `replay` of a reproducer. `first_difference` is the index of the first row in which the models
     differ, -1 if none; `chances` is null without --resample."""
 

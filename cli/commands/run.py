@@ -33,6 +33,7 @@ from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import spelled_out
 from fuzzer.tell.story import tell
 from reference_mmu.changelog.semantics import OLD, Semantics
+from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
 JOBS_MAX: Final = 64
@@ -46,7 +47,7 @@ _WORTH_COMPILING_SECONDS: Final = 20
 _GRACE_SECONDS: Final = 20.0
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(Record):
     """What to search, and where to put what is found."""
 
     order: Order

@@ -4,15 +4,14 @@
 from collections.abc import Iterator
 from typing import Literal
 
-import msgspec
-
 from fuzzer.change.fold import patch_sites
 from fuzzer.oracle.invariants import INVARIANTS
 from reference_mmu.changelog.effects import EFFECTS
 from reference_mmu.changelog.patches import Patch
+from reference_mmu.record import Record
 
 
-class PatchSite(msgspec.Struct, frozen=True):
+class PatchSite(Record):
     """A place where the model asks whether the patch is on."""
 
     file: str
@@ -20,7 +19,7 @@ class PatchSite(msgspec.Struct, frozen=True):
     function: str
 
 
-class ListedPatch(msgspec.Struct, frozen=True):
+class ListedPatch(Record):
     """One patch in the JSON of `patches`: the catalogue's entry and where it is in the model."""
 
     patch: Patch

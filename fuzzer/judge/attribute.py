@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Set
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
 from fuzzer.judge.finding import Direction
 from fuzzer.program.script import Script
 from fuzzer.run.compare import Comparison, Drive, Side
@@ -22,6 +20,7 @@ from fuzzer.run.model import Model
 from fuzzer.run.outcome import Outcome
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.record import Record
 
 # What is looked for in an outcome.
 Sought = Callable[[Outcome], bool]
@@ -32,7 +31,7 @@ Rank = Callable[[str], int]
 OWN_CHANGE = "own-change"
 
 
-class Attribution(msgspec.Struct, frozen=True):
+class Attribution(Record):
     """`patches`: a minimal set that makes the difference, () if even all of them do not show it in the leader's run.
     `others`: patches that, each by itself, make it as well as the single one in `patches`."""
 

@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from reference_mmu.record import Record
+
 _PART_CHARS_MAX: Final = 60
 _HASH_DIGITS: Final = 8
 
@@ -38,7 +40,7 @@ class Verdict(StrEnum):
     """Divergence that no patch allows."""
 
 
-class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Finding(Record, forbid_unknown_fields=True):
     """One violation or divergence, judged and attributed.  Raises ValueError for parts that contradict each other."""
 
     kind: Kind
@@ -73,7 +75,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"patches must be sorted and named once, got {self.patches!r}")
 
 
-class Occurrence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Occurrence(Record, forbid_unknown_fields=True):
     """One batch that showed a finding: the first program seed of the batch that did, and how many programs did."""
 
     program_seed: Seed
@@ -82,7 +84,7 @@ class Occurrence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Content of the reproducer file made from this program, if it was kept."""
 
 
-class FoundFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FoundFinding(Record, forbid_unknown_fields=True):
     """A finding with how often, and at which program seed first, one batch found it."""
 
     finding: Finding
@@ -92,7 +94,7 @@ class FoundFinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Content of the reproducer file of `first_seed`, raw or minimized."""
 
 
-class BatchResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BatchResult(Record, forbid_unknown_fields=True):
     """All that one batch has to say.  The pair (campaign, number) identifies it, however often it is run."""
 
     campaign: Natural

@@ -11,6 +11,7 @@ from fuzzer.judge.finding import Kind, Sides
 from fuzzer.program.script import Script
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
+from reference_mmu.record import Record
 
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 
@@ -18,7 +19,7 @@ Word = Annotated[str, msgspec.Meta(max_length=200)]
 _SIDES: Final[dict[Sides, str]] = {"old": "old", "new": "new", "both": "oldnew"}
 
 
-class Breach(msgspec.Struct, frozen=True):
+class Breach(Record):
     """An invariant that a program broke, and on which sides."""
 
     invariant: str
@@ -29,7 +30,7 @@ Seen = Divergence | Breach
 """One thing that a program showed."""
 
 
-class Trace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Trace(Record, forbid_unknown_fields=True):
     """What two programs have in common that showed the same in the same way. It is stored, and goes from worker to
     worker."""
 

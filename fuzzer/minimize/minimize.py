@@ -30,6 +30,7 @@ from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch, Turn
 from reference_mmu.config import ConfigError
 from reference_mmu.points import END
+from reference_mmu.record import Record
 
 DEFAULT_BUDGET: Final = 1000  # executions of a pair
 # An execution with more turns than this counts as several: a program that goes round in circles, up to the step limit,
@@ -40,7 +41,7 @@ _USUAL_STEPS: Final = 1000
 StillShows = Callable[[Outcome, Rerun], bool]
 
 
-class Scenario(msgspec.Struct, frozen=True):
+class Scenario(Record):
     """A program with its switches: what a reproducer stores, and what people are told as a story."""
 
     program: Program
@@ -62,7 +63,7 @@ def oddity(program: Program) -> int:
     return 2 * sum(modes) + 2 * special + 2 * (not config.zap_all_quirk)
 
 
-class PassCount(msgspec.Struct, frozen=True):
+class PassCount(Record):
     """What one pass cost and gained: pairs run, and how often that made the scenario smaller."""
 
     name: str
@@ -87,7 +88,7 @@ class Pass:
         return PassCount(self.name, self.calls, self.shrinks)
 
 
-class Minimized(msgspec.Struct, frozen=True):
+class Minimized(Record):
     """`complete`: 1-minimal; False if the budget ended the search. `executions`: pairs run. `effort`: what these cost,
     in turns. `passes`: where the executions went, in the order in which passes are made."""
 

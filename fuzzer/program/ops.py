@@ -14,8 +14,6 @@ fields.
 import re
 from typing import ClassVar, Final, get_args
 
-import msgspec
-
 from fuzzer.program.arguments import (
     STARTS,
     Argument,
@@ -35,6 +33,7 @@ from fuzzer.program.arguments import (
     arguments_of,
 )
 from fuzzer.program.need import GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, Need
+from reference_mmu.record import Record
 
 
 def tag_of(name: str) -> str:
@@ -42,16 +41,14 @@ def tag_of(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
-class Operation(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag=tag_of, omit_defaults=True
-):
+class Operation(Record, forbid_unknown_fields=True, tag_field="op", tag=tag_of, omit_defaults=True):
     """Base of all operations. `needs`: what a machine must have for it to make sense."""
 
     needs: ClassVar[tuple[Need, ...]] = ()
     uid: int
 
 
-class Read(Operation, frozen=True):
+class Read(Operation):
     """Guest load; `upgrade_fails`: GUP-fast for writing fails for a read fault, as it may at any time. Where the guest
     has page tables of its own, the `gfn` of an access is a virtual page."""
 
@@ -59,13 +56,13 @@ class Read(Operation, frozen=True):
     upgrade_fails: Mishap = False
 
 
-class Write(Operation, frozen=True):
+class Write(Operation):
     """Guest store."""
 
     gfn: GuestPage
 
 
-class Prefetch(Operation, frozen=True):
+class Prefetch(Operation):
     """An asynchronous page fault has completed: map the page before the guest touches it."""
 
     gfn: GuestPage
@@ -73,13 +70,13 @@ class Prefetch(Operation, frozen=True):
     write: Flag = False
 
 
-class Nested(Operation, frozen=True):
+class Nested(Operation):
     """Enter L2, or leave it: the vCPU changes to the root of the other role."""
 
     needs = (NESTED_ROOTS,)
 
 
-class WritePte(Operation, frozen=True):
+class WritePte(Operation):
     """Guest store to entry `index` of its page table, which it sees at virtual page `gfn`; a `target` of -1 makes the
     entry not present."""
 
@@ -93,35 +90,35 @@ class WritePte(Operation, frozen=True):
     dirty: Right = True
 
 
-class Invlpg(Operation, frozen=True):
+class Invlpg(Operation):
     """The guest flushes one virtual page."""
 
     needs = (GUEST_TABLES, INVLPG_FLUSHES)
     gfn: GuestPage
 
 
-class LoadCr3(Operation, frozen=True):
+class LoadCr3(Operation):
     """The guest loads the root table at gfn `table`, and flushes with that. In L2: INVEPT, and entry with that EPT."""
 
     needs = (GUEST_TABLES,)
     table: Gfn
 
 
-class ClearFlushYoung(Operation, frozen=True):
+class ClearFlushYoung(Operation):
     hva: Hva
     npages: Pages
 
 
-class ClearYoung(Operation, frozen=True):
+class ClearYoung(Operation):
     hva: Hva
     npages: Pages
 
 
-class TestYoung(Operation, frozen=True):
+class TestYoung(Operation):
     hva: Hva
 
 
-class NumaHint(Operation, frozen=True):
+class NumaHint(Operation):
     """Invalidate without changing the pages."""
 
     hva: Hva
@@ -129,29 +126,29 @@ class NumaHint(Operation, frozen=True):
     resched: Resched = 0
 
 
-class Migrate(Operation, frozen=True):
+class Migrate(Operation):
     hva: Hva
     resched: Resched = 0
 
 
-class Reclaim(Operation, frozen=True):
+class Reclaim(Operation):
     hva: Hva
     resched: Resched = 0
 
 
-class Writeback(Operation, frozen=True):
+class Writeback(Operation):
     hva: Hva
     resched: Resched = 0
 
 
-class Share(Operation, frozen=True):
+class Share(Operation):
     """fork() or KSM: copy-on-write from now on."""
 
     hva: Hva
     resched: Resched = 0
 
 
-class Discard(Operation, frozen=True):
+class Discard(Operation):
     """MADV_DONTNEED."""
 
     hva: Hva
@@ -159,24 +156,24 @@ class Discard(Operation, frozen=True):
     resched: Resched = 0
 
 
-class CollapseHuge(Operation, frozen=True):
+class CollapseHuge(Operation):
     """khugepaged makes a huge page of the block around hva."""
 
     hva: Hva
     resched: Resched = 0
 
 
-class EnableLog(Operation, frozen=True):
+class EnableLog(Operation):
     slot: SlotNumber
     resched: Resched = 0
 
 
-class GetLog(Operation, frozen=True):
+class GetLog(Operation):
     slot: SlotNumber
     resched: Resched = 0
 
 
-class ClearLog(Operation, frozen=True):
+class ClearLog(Operation):
     """KVM_CLEAR_DIRTY_LOG for gfns [first, first + npages) of the slot, rounded out to bitmap words."""
 
     slot: SlotNumber
@@ -185,37 +182,37 @@ class ClearLog(Operation, frozen=True):
     resched: Resched = 0
 
 
-class DisableLog(Operation, frozen=True):
+class DisableLog(Operation):
     slot: SlotNumber
     resched: Resched = 0
 
 
-class DeleteSlot(Operation, frozen=True):
+class DeleteSlot(Operation):
     slot: SlotNumber
     resched: Resched = 0
 
 
-class CreateSlot(Operation, frozen=True):
+class CreateSlot(Operation):
     slot: SlotNumber
 
 
-class MoveSlot(Operation, frozen=True):
+class MoveSlot(Operation):
     slot: SlotNumber
     base: NewBase
     resched: Resched = 0
 
 
-class Track(Operation, frozen=True):
+class Track(Operation):
     """Add write tracking of a gfn (a device model that shadows a guest table)."""
 
     gfn: Gfn
 
 
-class Untrack(Operation, frozen=True):
+class Untrack(Operation):
     gfn: Gfn
 
 
-class ZapRange(Operation, frozen=True):
+class ZapRange(Operation):
     """kvm_zap_gfn_range(), e.g. after a change of memory type."""
 
     gfn: Gfn

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-import msgspec
-
 from fuzzer.program import ops
 from fuzzer.program.ops import ALL_KINDS, Operation, kind_named, tag
 from reference_mmu.config import Backing
+from reference_mmu.record import Record
 
 # Which operations the generator draws by a weight that they share, each in its own way. What is in none of these rows
 # needs a weight of its own, see Profile.added.
@@ -37,7 +36,7 @@ ADDED_OF: Final = 12
 """What a weight in Profile.added is a part of."""
 
 
-class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Profile(Record, forbid_unknown_fields=True):
     """Weights of what is generated; a weight of 0 leaves it out. `paging`, `mmu` and other tuples are what is drawn
     from, each as often as the others."""
 

@@ -10,19 +10,20 @@ from fuzzer.program.arguments import refusal, values_of
 from fuzzer.program.ops import ARGUMENTS, KINDS, AnyOperation, range_of
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.config import Config, ConfigError
+from reference_mmu.record import Record
 
 MAX_ACTORS: Final = 80
 MAX_OPERATIONS: Final = 4096
 
 
-class Actor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Actor(Record, forbid_unknown_fields=True):
     """One thread and what it does, in order. A vCPU actor is vCPU number n, n its place among the vCPU actors."""
 
     kind: Literal["vcpu", "mm", "ioctl", "device"]
     ops: tuple[AnyOperation, ...]
 
 
-class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Program(Record, forbid_unknown_fields=True):
     """What is run, apart from who runs when."""
 
     config: Config

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from fuzzer.prove.equivalences import SWEEPS, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.patches import PATCHES, closure, dependents, unknown_patch
 from reference_mmu.changelog.semantics import NEW, Semantics
+from reference_mmu.record import Record
 
 
-class Proof(msgspec.Struct, frozen=True):
+class Proof(Record):
     """`cases`: inputs compared, all bases together; `domain`: what was compared, with the number of cases of each part;
     `counterexample`: the first input on which the sides differ, None if they never do."""
 

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-class Comparison(Compared, frozen=True):
+class Comparison(Compared):
     """What is compared, and how it is done."""
 
     def run(self, program: Program, drive: Drive) -> Outcome:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from fuzzer.run.model import SHIPPED, Model
 from fuzzer.run.side import Side
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.record import Record
 
 
-class Models(msgspec.Struct, frozen=True):
+class Models(Record):
     """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
     has and old has not, else empty; `allowed`, the effects that the user says it may have."""
 
@@ -20,7 +19,7 @@ class Models(msgspec.Struct, frozen=True):
     allowed: frozenset[str] = frozenset()
 
 
-class Compared(msgspec.Struct, frozen=True):
+class Compared(Record):
     """`old` against `new`, one of them leading."""
 
     old: Semantics

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
+from reference_mmu.record import Record
 
 WHOLE_RUN: Final = -1  # the uid of a divergence of final states
 
 
-class Divergence(msgspec.Struct, frozen=True, array_like=True):
+class Divergence(Record, array_like=True):
     """One effect, and the operation that showed it (WHOLE_RUN: the state at the end)."""
 
     effect: str

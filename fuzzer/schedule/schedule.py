@@ -10,10 +10,10 @@ that the running actor goes on until its operation ends, waits, or retries.  The
 
 from __future__ import annotations
 
-import msgspec
+from reference_mmu.record import Record
 
 
-class Turn(msgspec.Struct, frozen=True, array_like=True):
+class Turn(Record, array_like=True):
     """One step of the leader: `actor` came to stand at `point` (0: the end) of operation `uid`."""
 
     actor: int
@@ -22,7 +22,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True):
     occurrence: int
 
 
-class Switch(msgspec.Struct, frozen=True, array_like=True):
+class Switch(Record, array_like=True):
     """When the running actor comes to stand at `point` of operation `uid` for the occurrence-th time (point 0: its
     end), `actor` goes on instead. uid -1 stands for the start of the program."""
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
 from fuzzer.minimize.minimize import Scenario
 from fuzzer.program.program import Program
 from fuzzer.program.words import actor_names
@@ -19,6 +17,7 @@ from fuzzer.run.compare import Comparison
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
 from fuzzer.tell.picture import can_be_pictured, picture
+from reference_mmu.record import Record
 
 PENDING: Final = "pending"
 """Group of what was begun and is not done: flushes, exits, grace periods, locks held."""
@@ -29,7 +28,7 @@ _NAMED_BY_NUMBER: Final = ("memslot", "root", "shadow page")
 _FLUSHING: Final = "flush requests posted"
 
 
-class StateChange(msgspec.Struct, frozen=True, array_like=True):
+class StateChange(Record, array_like=True):
     """One thing in the state that is not what it was: group ("SPTE", "TLB of vCPU0", …), name in it ("gfn 4"), and
     its value now, "" if it is gone."""
 
@@ -38,7 +37,7 @@ class StateChange(msgspec.Struct, frozen=True, array_like=True):
     value: str
 
 
-class Frame(msgspec.Struct, frozen=True):
+class Frame(Record):
     """What one turn changed in each model."""
 
     old: tuple[StateChange, ...]

@@ -19,13 +19,14 @@ from fuzzer.run.compare import Comparison, Drive
 from fuzzer.run.lockstep import Pair
 from fuzzer.schedule.random_walk import RandomWalk
 from fuzzer.schedule.schedule import Turn
+from reference_mmu.record import Record
 
 _NORMAL_QUANTILE: Final = 1.96
 """Quantile of the normal distribution for a two-sided interval of 95 %."""
 _SEED_BYTES: Final = 7  # leaves an i64 room for the number of the walk
 
 
-class Chance(msgspec.Struct, frozen=True):
+class Chance(Record):
     """How many of `walks` random continuations after the first `step` turns showed the finding; the share that they
     are an estimate of lies between `low` and `high` with 95 % confidence."""
 
@@ -39,7 +40,7 @@ class Chance(msgspec.Struct, frozen=True):
         return self.shown / self.walks
 
 
-class Chances(msgspec.Struct, frozen=True):
+class Chances(Record):
     """A reproducer left to chance from its steps on. `steps`: turns of its leader; `inevitable`: the first step after
     which every walk showed the finding, here and from all later steps, -1 if there is none."""
 

@@ -36,6 +36,7 @@ from reference_mmu.observed import (
     PF_READ_ONLY,
 )
 from reference_mmu.points import END
+from reference_mmu.record import Record
 
 _COUNTED: Final = (
     (COUNT_CHECKS, "checks of the iterator"),
@@ -45,7 +46,7 @@ _COUNTED: Final = (
 )
 
 
-class Cell(msgspec.Struct, frozen=True):
+class Cell(Record):
     """One model in one step. `where`: the point it ran to, by name, and `place` in words: the kernel's function, what
     has just happened there or comes next; `seen`: what it did on the way, in order, then what changed in its state;
     `broken`: invariants that broke now."""
@@ -56,7 +57,7 @@ class Cell(msgspec.Struct, frozen=True):
     place: str = ""
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(Record):
     """One step. `turn` counts from 1; the last row, 0, is what the follower still had to do and the final judgement."""
 
     turn: int

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from ..record import Record
 from .effects import EFFECTS
 
 # One file per upstream series, in the order in which they were applied.
@@ -27,7 +28,7 @@ class UnknownPatch(ValueError):
     """A name that is not in the catalogue, or a semantics spec that makes no sense. The message is one line."""
 
 
-class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Patch(Record, forbid_unknown_fields=True):
     """One upstream commit.
 
     `kind`       semantic: changes what can be observed; cost: changes only how much work is done; equivalence: neither.

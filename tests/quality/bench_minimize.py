@@ -13,8 +13,6 @@ import argparse
 import sys
 import time
 
-import msgspec
-
 from fuzzer.found import Found
 from fuzzer.hunt import Hunt
 from fuzzer.judge.docket import Case
@@ -25,9 +23,10 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.record import Record
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(Record):
     """One minimization."""
 
     what: str

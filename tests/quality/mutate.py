@@ -41,6 +41,7 @@ from fuzzer.run.compare import Comparison, Drive, Models, Side, by_scheduler
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.record import Record
 from tests.quality.operators import KINDS, Mutant, enumerate_mutants
 
 SURVIVORS: Final = Path(__file__).with_name("mutants.yaml")
@@ -97,7 +98,7 @@ NEVER_SHIPPED: Final = ("model-bug", "no-progress")
 _JUDGED_MAX: Final = 12  # neighbour runs cost as much as a hundred programs: look at the first few cases only
 
 
-class Outlived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Outlived(Record, forbid_unknown_fields=True):
     """Mutants that no regression kills, and why: `equivalent`, no run can tell as far as safety goes; `costs`, it only
     works more or knows less, as a later commit may have decided; `weakness`, a real bug that the search misses."""
 
@@ -106,7 +107,7 @@ class Outlived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mutants: tuple[str, ...]
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(Record):
     """What the search made of a mutant. `what` is the invariant, or for a mere divergence the effect; `seed` is that
     of the program that showed it."""
 

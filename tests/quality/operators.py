@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-import msgspec
-
+from reference_mmu.record import Record
 from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, POINTS
 from tests.changes import shipped_source
 
@@ -90,7 +89,7 @@ _LOCKS: Final = {
 }
 
 
-class Mutant(msgspec.Struct, frozen=True):
+class Mutant(Record):
     """`id` is "file:function:kind:n", n counting from 1; `source` is the whole changed module."""
 
     id: str

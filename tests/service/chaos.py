@@ -35,6 +35,7 @@ from db.schema import (
 )
 from db.session import StoreUnavailable, open_database
 from db.store import Store
+from reference_mmu.record import Record
 from tests.cli.shell import COMMAND, environment
 from tests.service.fleet import Fleet, Worker
 from tests.service.servers import running_servers
@@ -46,7 +47,7 @@ SLOTS = 1
 _QUIET_SECONDS = 600
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(Record):
     """What is run, and how it is disturbed."""
 
     batches: int
@@ -66,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
         return self.batches * self.batch_programs
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(Record):
     """What happened, and what is wrong with what came out of it."""
 
     disasters: dict[str, int]

@@ -18,6 +18,7 @@ from fuzzer.run.compare import Side
 from fuzzer.tell.export.envelope import REPLAY_COMMAND
 from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.story import Cell, Row
+from reference_mmu.record import Record
 
 _TURN_MICROSECONDS: Final = 1000
 """How long a turn is drawn: turns have an order and no duration; a millisecond each reads well."""
@@ -25,7 +26,7 @@ _TURN_MICROSECONDS: Final = 1000
 _SIDES: Final[tuple[Side, Side]] = ("old", "new")
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+class Event(Record, omit_defaults=True):
     """One trace event. `ph` X: a slice of `dur` µs; i: an instant of scope `s`; M: a name of a process or thread."""
 
     name: str
@@ -35,17 +36,17 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     ts: int
     dur: int = 0
     s: str = ""
-    args: dict[str, str | int] = {}
+    args: dict[str, str | int] = msgspec.field(default_factory=dict)
 
 
-class OtherData(msgspec.Struct, frozen=True):
+class OtherData(Record):
     """What viewers show as metadata."""
 
     replay: str
     reproducer: Reproducer
 
 
-class ChromeTrace(msgspec.Struct, frozen=True, rename="camel"):
+class ChromeTrace(Record, rename="camel"):
     """The file."""
 
     other_data: OtherData

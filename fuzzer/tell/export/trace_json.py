@@ -13,9 +13,10 @@ from fuzzer.run.outcome import Outcome
 from fuzzer.tell.export.envelope import REPLAY_COMMAND
 from fuzzer.tell.film import Frame, film
 from fuzzer.tell.story import Row, first_difference, tell
+from reference_mmu.record import Record
 
 
-class ReplayDocument(msgspec.Struct, frozen=True):
+class ReplayDocument(Record):
     """A replay. `actors` are the lanes; `first_difference` is the index in `rows` of the first row in which the models
     differ, -1 if none; `frames` has one more than `rows`, see fuzzer.tell.film, or none if the machine is too large."""
 
