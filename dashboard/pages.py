@@ -19,7 +19,7 @@ from dashboard.following import followed
 from dashboard.progress import progress
 from dashboard.reasons import MEANING, reasons
 from dashboard.replayed import replay_values, replayed, resampled
-from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature
+from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature, service_of
 from db.pace import pace
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.one_program import Searched
@@ -80,8 +80,9 @@ def read_templates() -> None:
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page from templates/."""
+    """A page from templates/, which finds there who asks, for what and when, beside `values`."""
     values.setdefault("visitor", None)
+    values["now"] = service_of(request).now()
     values["path"] = request.url.path
     values["is_open"] = guard_of(request).is_open
     return HTMLResponse(_ENVIRONMENT.get_template(template).render(values), status)
@@ -112,7 +113,6 @@ def overview(request: Request, service: Services, visitor: Reader) -> Response:
         request,
         "overview.html",
         visitor=visitor,
-        now=service.now(),
         overview=service.overview(),
         recent=service.store.findings(limit=_RECENT),
     )
@@ -126,7 +126,6 @@ def findings(request: Request, service: Services, visitor: Reader, filters: Find
         request,
         "findings.html",
         visitor=visitor,
-        now=service.now(),
         page=page,
         query=query,
         is_first=filters.cursor is None,
@@ -159,7 +158,6 @@ def finding(
         request,
         "finding.html",
         visitor=visitor,
-        now=service.now(),
         row=row,
         finding=row.finding,
         # The file knows what the columns do not: which documented effect a consequence follows from.
@@ -193,7 +191,6 @@ def campaigns(
         request,
         "campaigns.html",
         visitor=visitor,
-        now=service.now(),
         campaigns=rows[:CAMPAIGNS_SHOWN],
         more=len(rows) > CAMPAIGNS_SHOWN,
         is_first=before is None,
@@ -208,7 +205,6 @@ def campaign(request: Request, service: Services, visitor: Reader, campaign: Cam
         request,
         "campaign.html",
         visitor=visitor,
-        now=service.now(),
         campaign=row,
         pace=fares,
         fleet=fleet,
@@ -271,7 +267,6 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         request,
         "replay.html",
         visitor=visitor,
-        now=service.now(),
         row=row,
         finding=told,
         headline=headline(told) if told else "",
@@ -289,7 +284,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
 
 @pages.get("/tokens")
 def tokens(request: Request, service: Services, visitor: Admin) -> Response:
-    return render(request, "tokens.html", visitor=visitor, now=service.now(), tokens=service.tokens.all(), made="")
+    return render(request, "tokens.html", visitor=visitor, tokens=service.tokens.all(), made="")
 
 
 @pages.post("/tokens")
@@ -301,7 +296,7 @@ def make_token(
     level: Annotated[Level, Form()],
 ) -> Response:
     made = service.tokens.create(name, level)
-    return render(request, "tokens.html", visitor=visitor, now=service.now(), tokens=service.tokens.all(), made=made)
+    return render(request, "tokens.html", visitor=visitor, tokens=service.tokens.all(), made=made)
 
 
 @pages.post("/tokens/{token}/revoke")

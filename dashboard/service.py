@@ -92,10 +92,10 @@ class Service(NamedTuple):
         )
 
 
-def _service_of(request: Request) -> Service:
+def service_of(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
 
 
-Services = Annotated[Service, Depends(_service_of)]
+Services = Annotated[Service, Depends(service_of)]

@@ -33,7 +33,6 @@ def workers_page(request: Request, service: Services, visitor: Reader) -> Respon
         request,
         "workers.html",
         visitor=visitor,
-        now=service.now(),
         workers=found,
         model=model_version(),
         waiting=[one for one in backlog(service.engine).running if one[1] not in live],
