@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Options that several commands have."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +75,17 @@ def findings_database_option(command: _Command) -> _Command:
         show_envvar=True,
         help=f"Findings database [default: {DEFAULT_URL}].",
     )(command)
+
+
+def processes_option(name: str, most: int) -> Callable[[_Command], _Command]:
+    """Adds the option of that name, a number of search processes."""
+    return click.option(
+        name,
+        metavar="N",
+        type=click.IntRange(1, most),
+        default=lambda: min(most, len(os.sched_getaffinity(0))),
+        help="Search processes (default: one per core).",
+    )
 
 
 def campaign_option(command: _Command) -> _Command:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`mmufuzz campaign`: searches that workers on many machines run together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -186,6 +186,11 @@ def create(
     document.write(reported(status, ()))
 
 
+def _about_one(command: Callable[..., None]) -> click.Command:
+    """Makes a subcommand that is told the number of a campaign."""
+    return campaign.command()(_NUMBER(json_option(_DATABASE(command))))
+
+
 @campaign.command("list")
 @click.option("--limit", type=click.IntRange(1, 10**6), default=50, show_default=True, help="At most so many.")
 @json_option
@@ -211,10 +216,7 @@ def list_campaigns(database: str, limit: int, document: Document) -> None:
     document.write(CampaignsReport(tuple(reported(status, ()) for status in statuses)))
 
 
-@campaign.command()
-@_NUMBER
-@json_option
-@_DATABASE
+@_about_one
 def show(database: str, number: int, document: Document) -> None:
     """Show how far a campaign is, and what keeps it from going on."""
     engine = open_engine(database)
@@ -231,10 +233,7 @@ def show(database: str, number: int, document: Document) -> None:
     document.write(reported(status, tuple(aside)))
 
 
-@campaign.command()
-@_NUMBER
-@json_option
-@_DATABASE
+@_about_one
 def pause(database: str, number: int, document: Document) -> None:
     """Hand out no more batches; those in hand are finished."""
     with steering(database, number, document) as fleets:
@@ -242,10 +241,7 @@ def pause(database: str, number: int, document: Document) -> None:
     document.console().print(f"campaign {number} is paused; go on with  mmufuzz campaign resume {number}")
 
 
-@campaign.command()
-@_NUMBER
-@json_option
-@_DATABASE
+@_about_one
 def resume(database: str, number: int, document: Document) -> None:
     """Go on with a paused campaign."""
     with steering(database, number, document) as fleets:
@@ -253,10 +249,7 @@ def resume(database: str, number: int, document: Document) -> None:
     document.console().print(f"campaign {number} goes on")
 
 
-@campaign.command()
-@_NUMBER
-@json_option
-@_DATABASE
+@_about_one
 def stop(database: str, number: int, document: Document) -> None:
     """End a campaign for good; everything found is kept."""
     with steering(database, number, document) as fleets:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`mmufuzz run`: search on this machine."""
 
-import os
 import secrets
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from cli.change import OwnChange, allow_option, apply_option, digest
 from cli.compilation import Compilation
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
-from cli.options import out_option, profile_option, seed_option, strategy_option
+from cli.options import out_option, processes_option, profile_option, seed_option, strategy_option
 from cli.order import Order, batch_size
 from cli.parameters import SpecType, database_name, open_store, read_reproducer, require_superset
 from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
@@ -63,13 +62,7 @@ class Request(Record):
 )
 @click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
 @seed_option(default=None)
-@click.option(
-    "--jobs",
-    metavar="N",
-    type=click.IntRange(1, JOBS_MAX),
-    default=lambda: min(JOBS_MAX, len(os.sched_getaffinity(0))),
-    help="Search processes (default: one per core).",
-)
+@processes_option("--jobs", JOBS_MAX)
 @profile_option
 @click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`mmufuzz worker`: search processes that do what campaigns ask for."""
 
-import os
 from importlib import import_module
 from typing import Final
 
 import click
 
+from cli.options import processes_option
 from workers.exposition import exposition
 from workers.refusal import BadInput
 
@@ -14,13 +14,7 @@ SLOTS_MAX: Final = 256
 
 
 @click.command()
-@click.option(
-    "--slots",
-    metavar="N",
-    type=click.IntRange(1, SLOTS_MAX),
-    default=lambda: min(SLOTS_MAX, len(os.sched_getaffinity(0))),
-    help="Search processes (default: one per core).",
-)
+@processes_option("--slots", SLOTS_MAX)
 def worker(slots: int) -> None:
     """Work for campaigns until told to stop.
 
