@@ -19,30 +19,17 @@ from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
 from fuzzer.tell.picture import can_be_pictured, changes, contents_words, picture
+from reference_mmu import observed
 from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
 from reference_mmu.kvm.vm import Vm
-from reference_mmu.observed import (
-    COUNT_CHANGES,
-    COUNT_CHECKS,
-    COUNT_PML,
-    COUNT_VISITS,
-    EV_FLUSH,
-    EV_HARVEST,
-    EV_PF,
-    EV_READ,
-    EV_SHIFT,
-    EV_WARN,
-    EV_YOUNG,
-    PF_READ_ONLY,
-)
 from reference_mmu.points import END
 from reference_mmu.record import Record
 
 _COUNTED: Final = (
-    (COUNT_CHECKS, "checks of the iterator"),
-    (COUNT_VISITS, "entries visited"),
-    (COUNT_CHANGES, "SPTEs stored"),
-    (COUNT_PML, "gfns logged by PML"),
+    (observed.COUNT_CHECKS, "checks of the iterator"),
+    (observed.COUNT_VISITS, "entries visited"),
+    (observed.COUNT_CHANGES, "SPTEs stored"),
+    (observed.COUNT_PML, "gfns logged by PML"),
 )
 
 
@@ -193,8 +180,8 @@ class _Watch:
         return int(getattr(next(ops), "slot", -1))
 
     def count(self) -> list[int]:
-        observed = self.execution.m.observed
-        return [sum(int(observed.counted(uid, which)) for uid in self.operations) for which, _ in _COUNTED]
+        counted = self.execution.m.observed.counted
+        return [sum(int(counted(uid, which)) for uid in self.operations) for which, _ in _COUNTED]
 
     def new_counts(self) -> list[str]:
         was, self.counters = self.counters, self.count()
@@ -225,17 +212,19 @@ class _Watch:
 
 def event_words(m: Vm, slot_number: int, event: int) -> str:
     """One recorded event, e.g. "fault: spurious"; `slot_number` is the memslot its operation works on."""
-    kind, value = event >> int(EV_SHIFT), event & ((1 << int(EV_SHIFT)) - 1)
-    if kind == EV_PF:
-        read_only = ", read-only" if value & PF_READ_ONLY else ""
-        return f"fault: {OUTCOMES[value & (PF_READ_ONLY - 1)]}{read_only}"
-    if kind == EV_READ:
+    kind, value = event >> int(observed.EV_SHIFT), event & ((1 << int(observed.EV_SHIFT)) - 1)
+    if kind == observed.EV_PF:
+        read_only = ", read-only" if value & observed.PF_READ_ONLY else ""
+        return f"fault: {OUTCOMES[value & (observed.PF_READ_ONLY - 1)]}{read_only}"
+    if kind == observed.EV_READ:
         return f"guest reads: {contents_words(value)}"
-    if kind == EV_YOUNG:
+    if kind == observed.EV_YOUNG:
         return "answers: young" if value else "answers: old"
-    if kind == EV_HARVEST:
+    if kind == observed.EV_HARVEST:
         base = next((int(slot.base_gfn) for slot in m.memslots if slot.number == slot_number), 0)
         first = base + (value >> 32) * int(m.word_gfns)
         gfns = [str(first + bit) for bit in range(32) if value >> bit & 1]
         return f"reports dirty: gfn {', '.join(gfns)}"
-    return {int(EV_FLUSH): "remote TLB flush", int(EV_WARN): "WARN"}.get(kind, f"event {kind}: {value}")
+    return {int(observed.EV_FLUSH): "remote TLB flush", int(observed.EV_WARN): "WARN"}.get(
+        kind, f"event {kind}: {value}"
+    )
