@@ -146,6 +146,11 @@ class Stage:
         """Invariants broken so far, in order."""
         return list(self.judge.violations)
 
+    def final_violations(self) -> list[str]:
+        """Those, and what the judge finds in the state that the threads leave behind."""
+        self.judge.finish(self.m)
+        return self.violations
+
     def root(self, vcpu: int = 0) -> KvmMmuPage:
         root = self.m.x86_vcpus[vcpu].root
         assert root is not None

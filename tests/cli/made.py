@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A finding and reproducers made by hand, for tests that need any."""
 
-from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.minimize.minimize import Scenario
 from fuzzer.program.program import Program
 from fuzzer.reproducer import encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW, OLD
+from tests.findings import divergence
 
-FINDING = Finding(
-    kind="divergence",
-    what="fewer-checks",
-    effects=("fewer-checks",),
-    side="both",
-    leader="old",
-    patches=("demote-iter-yielded-warn",),
-    direction="sufficient",
-    verdict=Verdict.DOCUMENTED,
-    sites=("-", "-"),
-    story="fewer checks",
+FINDING = divergence(
+    "fewer-checks", patches=("demote-iter-yielded-warn",), direction="sufficient", story="fewer checks"
 )
 
 

@@ -161,28 +161,25 @@ def test_memory_is_limited(changed_child: Callable[[str], None]) -> None:
         Replayer(20, 512, 1).trace(BODY)
 
 
-def test_processor_time_is_limited(changed_child: Callable[[str], None]) -> None:
-    changed_child("while True: pass")
-    with pytest.raises(ReplayFailed, match="not done after 1 s of processor time"):
-        Replayer(1, 512, 1).trace(BODY)
-
-
-def test_a_child_that_does_nothing_is_ended_by_the_clock(changed_child: Callable[[str], None]) -> None:
-    changed_child("import signal; signal.pause()")
-    with pytest.raises(ReplayFailed, match=r"not done after 4 s$"):
-        Replayer(1, 512, 1).trace(BODY)
+@pytest.mark.parametrize(
+    ("child", "seconds", "told"),
+    [
+        ("while True: pass", 1, "not done after 1 s of processor time"),
+        ("import signal; signal.pause()", 1, r"not done after 4 s$"),
+        # Read, not tried: the limit is for everybody but root, who may be running this test.
+        ("sys.exit(str(resource.getrlimit(resource.RLIMIT_NPROC)))", 5, r"the replay failed: \(0, 0\)$"),
+    ],
+    ids=["processor time", "the clock, for one that does nothing", "processes"],
+)
+def test_a_child_is_limited(changed_child: Callable[[str], None], child: str, seconds: int, told: str) -> None:
+    changed_child(child)
+    with pytest.raises(ReplayFailed, match=told):
+        Replayer(seconds, 512, 1).trace(BODY)
 
 
 def test_a_child_writes_no_file(changed_child: Callable[[str], None], tmp_path: Path) -> None:
     changed_child(f"import os; os.write(os.open({str(tmp_path / 'written')!r}, os.O_CREAT | os.O_WRONLY), b'x')")
     with pytest.raises(ReplayFailed, match="File too large"):
-        Replayer(5, 512, 1).trace(BODY)
-
-
-def test_a_child_starts_no_process(changed_child: Callable[[str], None]) -> None:
-    """Read, not tried: the limit is for everybody but root, who may be running this test."""
-    changed_child("sys.exit(str(resource.getrlimit(resource.RLIMIT_NPROC)))")
-    with pytest.raises(ReplayFailed, match=r"the replay failed: \(0, 0\)$"):
         Replayer(5, 512, 1).trace(BODY)
 
 

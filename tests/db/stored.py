@@ -9,16 +9,14 @@ from db.campaigns import NewCampaign
 from db.schema import CampaignState
 from db.store import Store
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
+from tests.findings import violation
 
 MODEL = "0123456789ab"
 OTHER = "ba9876543210"
 NIGHTLY = NewCampaign(name="nightly", old_spec="old", new_spec="new", profile="tdp", seed_first=7, model_version=MODEL)
-VIOLATION = Finding(
-    kind="violation",
-    what="stale-translation",
-    effects=(),
+VIOLATION = violation(
+    "stale-translation",
     side="new",
-    leader="old",
     patches=("age-elides-tlb-flush",),
     direction="sufficient",
     verdict=Verdict.REGRESSION,

@@ -2,8 +2,6 @@
 """Dispatching, folding and settling, without workers: every order of events gives the same findings, counted once."""
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,13 +16,14 @@ from db.judgements import store_judged
 from db.liveness import WorkerRow, note_worker
 from db.minimals import Minimal, store_minimals
 from db.schema import CampaignState, TaskKind
-from db.session import StoreError, open_database
+from db.session import StoreError
 from db.store import Store
 from db.tasks import STARTS_MAX, BatchWork, CauseHead, JudgeWork, MinimizeWork, OtherModel, Tasks, Work
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Verdict, signature
 from fuzzer.judge.seen import Trace
 from fuzzer.sighting import Sighting
 from tests.db.stored import MODEL, NIGHTLY, Clock
+from tests.findings import divergence
 
 PATIENCE = Patience(resend_seconds=60, limit_seconds=300)
 EFFECTS = ("fewer-flushes", "more-checks", "fewer-checks")
@@ -99,18 +98,7 @@ def minimal(head: CauseHead) -> Minimal:
 
 def judged(trace: Trace) -> Finding:
     """Two traces of each effect are one bug."""
-    return Finding(
-        kind="divergence",
-        what=trace.what,
-        effects=(trace.what,),
-        side="both",
-        leader="old",
-        patches=(),
-        direction="necessary",
-        verdict=Verdict.DOCUMENTED,
-        sites=("-", "-"),
-        story="",
-    )
+    return divergence(trace.what, direction="necessary")
 
 
 EXPECTED = {
@@ -120,15 +108,8 @@ EXPECTED = {
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def world(engine: Engine) -> World:
-    return World(engine)
+def world(file_engine: Engine) -> World:
+    return World(file_engine)
 
 
 def run_to_the_end(world: World, disorder: random.Random) -> None:
@@ -152,8 +133,8 @@ def run_to_the_end(world: World, disorder: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_order_gives_the_same_findings(engine: Engine, seed: int) -> None:
-    world = World(engine)
+def test_every_order_gives_the_same_findings(file_engine: Engine, seed: int) -> None:
+    world = World(file_engine)
     run_to_the_end(world, random.Random(seed))
     status = world.fleets.status(world.campaign)
     assert (status.campaign.state, status.programs, status.batches, status.unjudged) == (
@@ -171,10 +152,10 @@ def test_every_order_gives_the_same_findings(engine: Engine, seed: int) -> None:
     assert len(set(world.minimized)) == len(EFFECTS), "each bug is minimized at one judgement only"
 
 
-def test_a_batch_that_comes_twice_is_counted_once(world: World, engine: Engine) -> None:
+def test_a_batch_that_comes_twice_is_counted_once(world: World, file_engine: Engine) -> None:
     name = TaskName(world.campaign, TaskKind.BATCH, 0)
-    assert run_batch(engine, name, range(100, 110), world.clock)
-    assert not run_batch(engine, name, range(100, 110), world.clock)
+    assert run_batch(file_engine, name, range(100, 110), world.clock)
+    assert not run_batch(file_engine, name, range(100, 110), world.clock)
     assert world.fleets.status(world.campaign).programs == 10
     assert sum(trace.count for trace in world.store.unjudged() if trace.trace.what == "fewer-flushes") == 5
 
@@ -191,8 +172,8 @@ class TestPublishing:
         assert [name.number for name in world.publish()] == list(range(12))
         assert world.publish() == []
 
-    def test_at_most_so_many_slots(self, engine: Engine) -> None:
-        world = World(engine, slots_max=2)
+    def test_at_most_so_many_slots(self, file_engine: Engine) -> None:
+        world = World(file_engine, slots_max=2)
         world.worker(slots=3)
         assert len(world.publish()) == 2
 
@@ -393,11 +374,11 @@ def test_a_reproducer_that_is_too_large(world: World, extra: int) -> None:
     assert world.findings() == {}
 
 
-def test_the_first_regression_ends_it(engine: Engine) -> None:
-    world = World(engine, until_regression=True)
+def test_the_first_regression_ends_it(file_engine: Engine) -> None:
+    world = World(file_engine, until_regression=True)
     world.worker()
     world.publish()
-    run_batch(engine, TaskName(world.campaign, TaskKind.BATCH, 0), range(100, 110), world.clock)
+    run_batch(file_engine, TaskName(world.campaign, TaskKind.BATCH, 0), range(100, 110), world.clock)
     finding = Finding("violation", "stale-tlb", (), "new", "new", (), "none", Verdict.REGRESSION, ("A", "B"), "")
     world.store.record(BatchResult(world.campaign, 1, 110, 10, 1, 0.1, 1, (FoundFinding(finding, 1, 110, None),)))
     dispatched = world.dispatch()
@@ -407,8 +388,8 @@ def test_the_first_regression_ends_it(engine: Engine) -> None:
     assert world.store.finding(signature(finding)) is not None
 
 
-def test_seconds_count_while_it_runs(engine: Engine) -> None:
-    world = World(engine)
+def test_seconds_count_while_it_runs(file_engine: Engine) -> None:
+    world = World(file_engine)
     world.clock.pass_by(seconds=1000)
     world.worker()
     world.publish()
@@ -430,12 +411,12 @@ def test_a_campaign_of_one_run_is_not_steered(world: World) -> None:
         world.fleets.status(77)
 
 
-def test_occurrences_are_capped_and_counts_go_on(engine: Engine) -> None:
-    world = World(engine, batch_programs=1)
+def test_occurrences_are_capped_and_counts_go_on(file_engine: Engine) -> None:
+    world = World(file_engine, batch_programs=1)
     for number in range(200):
         trace = Trace("divergence", EFFECTS[0], ())
         result = BatchResult(world.campaign, number, 100 + number, 1, 1, 0.1, 1, ())
-        store_batch(engine, result, (Sighting(trace, (100 + number,)),), world.clock)
+        store_batch(file_engine, result, (Sighting(trace, (100 + number,)),), world.clock)
     run_to_the_end_without_batches(world, 200)
     (row,) = world.store.findings()
     assert (row.count, row.batches, len(world.occurrences(row.signature))) == (200, 200, OCCURRENCES_MAX)

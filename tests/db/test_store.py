@@ -27,29 +27,24 @@ from db.store import (
     VerdictTotal,
 )
 from fuzzer.judge.finding import BatchResult, Finding, FoundFinding, Occurrence, Verdict, signature
+from tests.findings import divergence, violation
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-VIOLATION = Finding(
-    kind="violation",
-    what="stale-tlb",
-    effects=(),
+VIOLATION = violation(
+    "stale-tlb",
     side="old",
-    leader="old",
     patches=("tdp-fault-warn-flush-mmuw",),
     direction="sufficient",
     verdict=Verdict.FIXED,
     sites=("FAULT_GUP", "MAP_TARGET"),
     story="A read fault installs a read-only SPTE over the writable one of a racing write fault.",
 )
-DIVERGENCE = Finding(
-    kind="divergence",
-    what="fewer-flushes, young-false-negative",
-    effects=("fewer-flushes", "young-false-negative"),
-    side="both",
+DIVERGENCE = divergence(
+    "fewer-flushes",
+    "young-false-negative",
     leader="new",
     patches=("age-elides-tlb-flush",),
     direction="necessary",
-    verdict=Verdict.DOCUMENTED,
     sites=("AGE_TEST", "FAULT_EXIT"),
     story="Aging no longer flushes.",
 )

@@ -11,9 +11,7 @@ from reference_mmu.kvm.mmu_notifier import (
 )
 from reference_mmu.mm.mprotect import change_protection_numa
 from tests.by_hand import MM, Stage
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
+from tests.parameters import BOTH
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 

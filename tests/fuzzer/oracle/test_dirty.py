@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import OLD, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import (
     disable_dirty_log,
@@ -20,9 +20,8 @@ from reference_mmu.x86.spte import PT_WRITABLE_MASK, is_writable_pte
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
+from tests.parameters import BOTH, EVERY_MMU, EVERY_PAGING
 
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-EVERY_PAGING = pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
 LOGGING = (SlotConfig(base=0, npages=8, hva=0, logging=True),)
 
 
@@ -43,7 +42,7 @@ def logged_by_pml(semantics: Semantics, manual: bool) -> Stage:
 
 @BOTH
 @EVERY_PAGING
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 def test_accepts_a_whole_migration(mmu: str, paging: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu, paging=paging)
     stage.write(0, 1)
@@ -55,8 +54,7 @@ def test_accepts_a_whole_migration(mmu: str, paging: str, semantics: Semantics) 
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert not any(stage.dirty(gfn) for gfn in range(8))
     stage.write(1, 2)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH
@@ -67,8 +65,7 @@ def test_accepts_a_page_that_moves_while_it_is_logged(semantics: Semantics) -> N
     stage.run(MM, migrate_page(stage.m, 1))
     stage.write(0, 1)
     stage.run(MM, discard(stage.m, 1, 2))
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH
@@ -77,8 +74,7 @@ def test_accepts_a_report_of_what_pml_had_logged(manual: bool, semantics: Semant
     stage = logged_by_pml(semantics, manual)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.m.x86_vcpus[0].pml_buffer == []
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 # --- rejects ---------------------------------------------------------------------------------------------------
@@ -102,16 +98,14 @@ def test_rejects_what_such_a_vcpu_then_writes() -> None:
     stage.m.x86_vcpus[1].tlb = Deaf(stage.m.x86_vcpus[1].tlb)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     assert stage.write(1, 1).points == []
-    stage.judge.finish(stage.m)
-    assert stage.violations == ["writable-after-dirty-log", "lost-dirty-page"]
+    assert stage.final_violations() == ["writable-after-dirty-log", "lost-dirty-page"]
 
 
 def test_rejects_a_bit_that_got_lost() -> None:
     stage = Stage(slots=LOGGING, paging="ept-ad-nopml")
     stage.write(0, 1)
     stage.m.memslots[0].dirty_bitmap[0] = 0
-    stage.judge.finish(stage.m)
-    assert stage.violations == ["lost-dirty-page"]
+    assert stage.final_violations() == ["lost-dirty-page"]
 
 
 def test_rejects_an_enable_that_one_vcpu_did_not_hear_the_flush_of() -> None:
@@ -131,12 +125,11 @@ def test_rejects_a_write_that_w_given_back_by_hand_hides() -> None:
     stage.run(IOCTL, enable_dirty_log(stage.m, 0))
     stage.store(1, stage.leaf(1) | PT_WRITABLE_MASK)
     stage.write(0, 1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == ["lost-dirty-page"]
+    assert stage.final_violations() == ["lost-dirty-page"]
 
 
 @EVERY_PAGING
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 def test_rejects_an_spte_that_a_harvest_leaves_writable(mmu: str, paging: str) -> None:
     """No TLB holds it, and nobody need ever write: the SPTE is enough."""
     stage = Stage(mmu=mmu, paging=paging, slots=LOGGING)
@@ -171,8 +164,7 @@ def test_legal_a_page_reported_that_nobody_wrote(paging: str) -> None:
     stage.read(0, 1)
     assert stage.dirty(1)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_a_gfn_that_is_still_in_a_pml_buffer() -> None:
@@ -188,8 +180,7 @@ def test_legal_a_gfn_that_is_still_in_a_pml_buffer() -> None:
     assert stage.cached(1, 1) & (TLB_W | TLB_D) == TLB_W | TLB_D
     harvest.finish()
     assert not stage.dirty(1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_the_window_of_the_fast_fault_between_store_and_bit() -> None:
@@ -205,8 +196,7 @@ def test_legal_the_window_of_the_fast_fault_between_store_and_bit() -> None:
     assert not stage.dirty(1)
     writer.finish()
     assert stage.dirty(1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_a_write_between_the_taken_bit_and_the_flush() -> None:
@@ -216,8 +206,7 @@ def test_legal_a_write_between_the_taken_bit_and_the_flush() -> None:
     harvest = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_FLUSH)
     assert stage.write(0, 1).points == []
     harvest.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_a_write_between_the_ioctl_and_the_copy() -> None:
@@ -227,8 +216,7 @@ def test_legal_a_write_between_the_ioctl_and_the_copy() -> None:
     assert stage.write(0, 1).faults != []
     assert stage.dirty(1)
     harvest.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_a_stale_bit_between_its_taking_and_the_protection() -> None:
@@ -241,8 +229,7 @@ def test_legal_a_stale_bit_between_its_taking_and_the_protection() -> None:
     writer = stage.access(1, 1, write=True).to(WALK_FILL)
     harvest.finish()
     writer.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_initially_set_leaves_everything_writable() -> None:
@@ -256,8 +243,7 @@ def test_legal_initially_set_leaves_everything_writable() -> None:
     stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4))
     assert stage.cached(0, 1) == 0
     stage.write(0, 1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_manual_protection_only_looks() -> None:
@@ -274,8 +260,7 @@ def test_legal_nothing_is_owed_once_logging_is_off() -> None:
     stage = Stage(slots=LOGGING)
     stage.run(IOCTL, disable_dirty_log(stage.m, 0))
     stage.write(0, 1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() -> None:
@@ -289,8 +274,7 @@ def test_legal_what_pml_logged_before_the_kick_of_a_vcpu_that_has_yet_to_exit() 
     assert not stage.dirty(1)
     writer.finish()
     assert stage.dirty(1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_an_spte_with_w_but_without_d_where_pml_logs() -> None:
@@ -312,5 +296,4 @@ def test_legal_a_writable_spte_of_a_root_that_nobody_can_load() -> None:
     assert not stage.dirty(1)
     assert is_writable_pte(stage.m.leaf_of(obsolete, 1)[0])
     zap.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []

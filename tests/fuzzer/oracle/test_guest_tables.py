@@ -5,7 +5,7 @@ import pytest
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
 from reference_mmu.mm.madvise import discard
@@ -16,8 +16,7 @@ from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, MM
 from tests.deaf import Deaf
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, OTHER, ROOT_PAGE, THIRD, GuestStage, gpte
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH, EVERY_PAGING
 
 
 def unlock_by_somebody(stage: GuestStage) -> None:
@@ -29,7 +28,7 @@ def unlock_by_somebody(stage: GuestStage) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
+@EVERY_PAGING
 def test_accepts_a_guest_at_work(paging: str, semantics: Semantics) -> None:
     stage = GuestStage(semantics, paging=paging)
     for vcpu in (0, 1):
@@ -193,8 +192,7 @@ def test_bits_that_kvm_sets_in_a_guest_table_belong_into_the_copy() -> None:
     stage.set_word(LEAF, DATA, gpte(4, dirty=False))
     stage.judge.attach(stage.m)
     stage.write(0, DATA)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_rejects_a_bit_set_in_a_guest_table_without_a_trace() -> None:
@@ -203,5 +201,4 @@ def test_rejects_a_bit_set_in_a_guest_table_without_a_trace() -> None:
     stage.judge.attach(stage.m)
     stage.m.memslots[0].dirty_bitmap[0] = stage.m.memslots[0].dirty_bitmap[1] = 0
     stage.set_word(LEAF, DATA, gpte(4) | 1 << 11)
-    stage.judge.finish(stage.m)
-    assert stage.violations == ["lost-dirty-page"]
+    assert stage.final_violations() == ["lost-dirty-page"]

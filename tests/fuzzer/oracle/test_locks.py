@@ -15,9 +15,7 @@ from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
-
-EVERY_MMU = pytest.mark.parametrize("mmu", ["tdp", "shadow"])
-
+from tests.parameters import EVERY_MMU
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 
@@ -33,8 +31,7 @@ def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str) -> None:
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
     stage.run(IOCTL, kvm_create_memslot(stage.m, 0))
     stage.write(1, 1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_accepts_a_slot_looked_up_under_srcu() -> None:
@@ -180,8 +177,7 @@ def test_legal_an_obsolete_root_that_is_being_dropped(mmu: str) -> None:
     drop = stage.thread(0, kvm_mmu_free_obsolete_roots(stage.m, stage.m.x86_vcpus[0])).to(VCPU_UNLOAD)
     stage.read(1, 1)
     drop.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_a_fault_during_a_slot_update() -> None:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import NEW, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.kvm.mmu_notifier import (
@@ -25,15 +25,13 @@ from reference_mmu.x86.ret_pf import RET_PF_FIXED
 from reference_mmu.x86.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
 from tests.by_hand import IOCTL, MM, Stage
 from tests.deaf import Deaf
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
+from tests.parameters import BOTH, EVERY_MMU
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
 @BOTH
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 @pytest.mark.parametrize("change", [migrate_page, shrink_folio, writeback, collapse_huge_page])
 def test_accepts_what_the_primary_mmu_does(change: object, mmu: str, semantics: Semantics) -> None:
     assert callable(change)
@@ -44,8 +42,7 @@ def test_accepts_what_the_primary_mmu_does(change: object, mmu: str, semantics: 
         stage.run(MM, change(stage.m, gfn))
         stage.read(0, gfn)
         stage.write(1, gfn)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH
@@ -58,8 +55,7 @@ def test_accepts_a_slot_that_goes_moves_and_comes_back(quirk: bool, semantics: S
     stage.run(IOCTL, kvm_delete_memslot(stage.m, 0))
     stage.run(IOCTL, kvm_create_memslot(stage.m, 0))
     stage.write(1, 1)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 # --- rejects ---------------------------------------------------------------------------------------------------
@@ -144,8 +140,7 @@ def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
 def test_rejects_a_reference_that_is_never_dropped() -> None:
     stage = Stage()
     stage.m.host.get(int(stage.m.host.pte[1]))
-    stage.judge.finish(stage.m)
-    assert stage.violations == ["refcount-leak"]
+    assert stage.final_violations() == ["refcount-leak"]
 
 
 def test_rejects_a_reference_dropped_twice() -> None:
@@ -181,8 +176,7 @@ def test_legal_a_reference_held_while_the_page_is_unmapped() -> None:
     stage.run(MM, migrate_page(stage.m, 1))
     assert int(stage.m.host.pte[1]) == pfn
     reader.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_an_empty_range_with_page_tables_over_it() -> None:
@@ -209,8 +203,7 @@ def test_legal_a_page_freed_while_another_slot_maps_its_neighbour() -> None:
     stage.write(0, 4)
     stage.run(MM, discard(stage.m, 0, 4))
     assert stage.level(4) == 1
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 def test_legal_a_missing_host_page_under_a_missing_spte() -> None:
@@ -220,5 +213,4 @@ def test_legal_a_missing_host_page_under_a_missing_spte() -> None:
     reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_CLEAN)
     assert stage.leaf(1) == 0
     reclaim.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stale translations: judged when mmu_lock is released, by what is in the TLBs, never by whether a flush was called."""
 
-import pytest
-
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
@@ -31,15 +29,13 @@ from reference_mmu.x86.spte import (
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
+from tests.parameters import BOTH, EVERY_MMU
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
 @BOTH
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 def test_accepts_an_invalidation_that_flushes(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.write(0, 1)

@@ -10,8 +10,9 @@ from fuzzer.run.execute import Execution
 from fuzzer.run.model import SHIPPED
 from fuzzer.run.paranoid import Paranoid
 from fuzzer.schedule.schedulers import draw_strategy, make_scheduler
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import NEW, Semantics
 from tests.deaf import Deaf
+from tests.parameters import BOTH
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 STALENESS = ("stale-translation", "stale-writable-mmuw")
@@ -40,7 +41,7 @@ def judged(execution: Execution) -> dict[str, int]:
 
 
 @EVERY_PROFILE
-@pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+@BOTH
 def test_both_find_the_same(semantics: Semantics, profile: Profile) -> None:
     for seed in range(PROGRAMS):
         execution = execution_of(seed, profile, semantics)

@@ -8,7 +8,6 @@ import pytest
 
 from fuzzer.found import Found
 from fuzzer.hunt import Hunt
-from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.shows import shows
 from fuzzer.minimize.minimize import Scenario
 from fuzzer.program import ops
@@ -33,6 +32,7 @@ from reference_mmu.operations import Call
 from reference_mmu.points import FAULT_ENTER
 from reference_mmu.x86.points import FAULT_PFN
 from reference_mmu.x86.x86 import X86
+from tests.findings import violation
 
 # Kernel bug 219588: a read fault gets its page while it may not be mapped writable, a write fault of another vCPU maps
 # it writable, then the reader installs its read-only SPTE over the writable one without a flush.
@@ -143,29 +143,14 @@ def test_header_tells_verdict_patches_program_and_interleaving(found: list[Found
     assert f"OLD = {alone.old.spec()}, NEW = {alone.new.spec()}" in "\n".join(header_lines(reproducer, alone))
 
 
-def finding(what: str, side: str) -> Finding:
-    return Finding(
-        kind="violation",
-        what=what,
-        effects=(),
-        side="old" if side == "old" else "new" if side == "new" else "both",
-        leader="old",
-        patches=(),
-        direction="none",
-        verdict=Verdict.BASELINE,
-        sites=("-", "-"),
-        story="",
-    )
-
-
 def test_a_violation_shows_on_its_side_alone() -> None:
     outcome = tell(Comparison(OLD, NEW, "old"), RACE).outcome
     twice = tell(Comparison(OLD, OLD, "old"), RACE).outcome
-    seen = {side: shows(finding("stale-writable-mmuw", side), outcome) for side in ("old", "new", "both")}
+    seen = {side: shows(violation("stale-writable-mmuw", side=side), outcome) for side in ("old", "new", "both")}
     assert seen == {"old": True, "new": False, "both": True}
-    assert not shows(finding("lost-write", "both"), outcome)
-    assert not shows(finding("stale-writable-mmuw", "old"), twice)
-    assert shows(finding("stale-writable-mmuw", "both"), twice)
+    assert not shows(violation("lost-write", side="both"), outcome)
+    assert not shows(violation("stale-writable-mmuw", side="old"), twice)
+    assert shows(violation("stale-writable-mmuw", side="both"), twice)
 
 
 @pytest.mark.parametrize(

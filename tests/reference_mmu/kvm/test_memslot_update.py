@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memslot changes: delete, move, create; with the zap-all quirk and without."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.kvm.memslots import find_slot
@@ -15,8 +13,8 @@ from reference_mmu.points import FAULT_ENTER, SLOTS_LOCK, SLOTS_PREPARE, SLOTS_S
 from reference_mmu.x86.points import BACK_LOCK, FRONT_FLUSH, FRONT_REQUEST
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
+from tests.parameters import BOTH
 
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 TWO = (SlotConfig(0, 4, 0), SlotConfig(4, 4, 4))
 
 
@@ -76,8 +74,7 @@ def test_a_moved_slot_is_found_at_its_new_place_only(semantics: Semantics) -> No
     stage.write(0, 17)
     assert [stage.level(gfn) for gfn in (1, 17)] == [0, 1]
     assert stage.m.host.reference[1] == 3  # operation 2 wrote what operation 0 had
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """mmu_notifier invalidation: the sequence counter, the range in progress, one lock and one flush."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslots import memslots_in_hva_range
 from reference_mmu.kvm.mmu_notifier import (
@@ -13,8 +11,8 @@ from reference_mmu.kvm.mmu_notifier import (
 )
 from reference_mmu.points import INV_ACTIVE, INV_LOCK, INV_PRIMARY
 from tests.by_hand import DEVICE, MM, Stage
+from tests.parameters import BOTH
 
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 TWO = (SlotConfig(0, 4, 0), SlotConfig(8, 4, 4))
 
 

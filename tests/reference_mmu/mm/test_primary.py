@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the primary MMU does to guest pages: contents survive, references hold pages, huge pages come and go."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.mm.host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W
 from reference_mmu.mm.khugepaged import collapse_huge_page
@@ -16,8 +14,7 @@ from reference_mmu.mm.vmscan import shrink_folio
 from reference_mmu.points import INV_CLEAN, INV_IO, MM_WAIT
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH
 
 
 def make_old(stage: Stage, hva: int) -> None:
@@ -97,8 +94,7 @@ def test_a_shared_page_is_copied_by_the_next_write(semantics: Semantics) -> None
     stage.write(0, 1)
     assert int(stage.m.host.pte[1]) != shared
     assert not stage.m.host.pages[shared].freed  # the other process has it
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH
@@ -124,5 +120,4 @@ def test_a_huge_page_is_made_and_split(semantics: Semantics) -> None:
     stage.run(MM, discard(stage.m, 1, 2))
     assert stage.m.host.huge == [False, False]
     assert [int(stage.m.host.contents(hva)) for hva in range(4)] == [1, 0, 3, 4]
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []

@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import (
@@ -17,9 +17,7 @@ from reference_mmu.x86.points import AGE_SPTE, BACK_LOCK
 from reference_mmu.x86.spte import is_access_track_spte, is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.vcpu import async_page_ready
 from tests.by_hand import IOCTL, MM, Stage
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
+from tests.parameters import BOTH
 
 # --- the flush -------------------------------------------------------------------------------------------------
 

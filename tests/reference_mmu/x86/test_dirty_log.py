@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import (
     disable_dirty_log,
@@ -32,8 +32,8 @@ from reference_mmu.x86.points import (
 )
 from reference_mmu.x86.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
 from tests.by_hand import IOCTL, VALUE, Stage, Thread
+from tests.parameters import BOTH
 
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 LOGGING = (SlotConfig(base=0, npages=8, hva=0, logging=True),)
 UNALIGNED = (SlotConfig(base=3, npages=7, hva=1, logging=True),)
 
@@ -243,8 +243,7 @@ def test_words_count_from_the_slots_own_first_gfn(paging: str, semantics: Semant
     assert harvest.points.count(GET_PROTECT) == 5
     stage.write(0, 7)
     assert harvested(get(stage)) == [(1, 0b0001)]
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH
@@ -272,8 +271,7 @@ def test_clear_takes_only_bits_that_userspace_has_seen(semantics: Semantics) -> 
     clear.finish()
     assert harvested(clear) == [(0, 0b0010)]
     assert stage.dirty(2)
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """fast_page_fault(): what it gives back without a lock, and in which order it stores and logs."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
@@ -12,8 +10,8 @@ from reference_mmu.points import FAULT_ENTER
 from reference_mmu.x86.points import FAULT_SEQ, FPF_MARK, FPF_READ
 from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE, is_accessed_spte, is_writable_pte
 from tests.by_hand import IOCTL, MM, Stage
+from tests.parameters import BOTH
 
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 LOGGING = (SlotConfig(0, 8, 0, logging=True),)
 
 

@@ -16,8 +16,7 @@ from reference_mmu.x86.points import FAULT_GUP, FAULT_LOCK_R, FAULT_PFN, MAP_LIN
 from reference_mmu.x86.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH
 
 
 @BOTH
@@ -70,8 +69,7 @@ def test_an_invalidation_that_came_since_the_snapshot_makes_it_stale(point: int,
     stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2))
     stage.run(MM, kvm_mmu_notifier_invalidate_range_end(stage.m, 1, 2))
     assert reader.finish().faults == [PF_RETRY, PF_FIXED]
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH
@@ -113,8 +111,7 @@ def test_who_loses_the_cmpxchg_tries_again(point: int, semantics: Semantics) -> 
     stage.write(1, 1)
     loser.finish()
     assert loser.faults[0] == PF_RETRY
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH

@@ -10,25 +10,13 @@ from typing import Final
 import pytest
 
 from reference_mmu import operations
-from reference_mmu.operations import (
-    COLLAPSE_HUGE,
-    LOAD_CR3,
-    READ,
-    STORED_ACCESSED,
-    STORED_DIRTY,
-    STORED_EXECUTABLE,
-    STORED_SHIFT,
-    STORED_WRITABLE,
-    WRITE,
-    ZAP_RANGE,
-    Call,
-)
+from reference_mmu.operations import COLLAPSE_HUGE, LOAD_CR3, READ, WRITE, ZAP_RANGE, Call
 from reference_mmu.x86.operations import gpte_stored, start_operation
 from reference_mmu.x86.shadow_mmu.gpte import make_gpte
 from tests.by_hand import DEVICE, MM, Stage
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, GuestStage, gpte
 
-RIGHTS = (STORED_WRITABLE, STORED_EXECUTABLE, STORED_ACCESSED, STORED_DIRTY)
+RIGHTS = (operations.STORED_WRITABLE, operations.STORED_EXECUTABLE, operations.STORED_ACCESSED, operations.STORED_DIRTY)
 
 
 def declared() -> dict[str, int]:
@@ -95,20 +83,20 @@ def test_a_call_has_no_arguments_but_those_that_are_given() -> None:
 def test_an_entry_is_its_frame_and_its_rights(gfn: int) -> None:
     for answers in product((False, True), repeat=len(RIGHTS)):
         rights = sum(int(right) for right, given in zip(RIGHTS, answers, strict=True) if given)
-        assert gpte_stored((gfn + 1) << STORED_SHIFT | rights) == make_gpte(gfn, *answers)
+        assert gpte_stored((gfn + 1) << operations.STORED_SHIFT | rights) == make_gpte(gfn, *answers)
 
 
 def test_rights_have_a_bit_each_below_the_frame() -> None:
-    assert sum(RIGHTS) == (1 << STORED_SHIFT) - 1
+    assert sum(RIGHTS) == (1 << operations.STORED_SHIFT) - 1
     assert sorted(int(right) for right in RIGHTS) == [1, 2, 4, 8]
 
 
 def test_without_a_frame_nothing_is_present() -> None:
-    for rights in range(1 << STORED_SHIFT):
+    for rights in range(1 << operations.STORED_SHIFT):
         assert gpte_stored(rights) == 0
 
 
-@pytest.mark.parametrize(("stored", "expected"), [(8 << STORED_SHIFT | sum(RIGHTS), gpte(7)), (0, 0)])
+@pytest.mark.parametrize(("stored", "expected"), [(8 << operations.STORED_SHIFT | sum(RIGHTS), gpte(7)), (0, 0)])
 def test_it_reaches_the_guests_memory(stored: int, expected: int) -> None:
     stage = GuestStage()
     stage.run(0, start_operation(stage.m, 0, Call(0, KINDS["WRITE_PTE"], LEAF_PAGE, DATA, stored)))

@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Roots: shared, counted, invalidated and left."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot
 from reference_mmu.x86.points import VCPU_LOAD
 from reference_mmu.x86.vcpu import nested_transition
 from tests.by_hand import IOCTL, Stage, is_freed
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH, EVERY_MMU
 
 
 @BOTH
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 def test_vcpus_of_one_role_share_a_root(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.read(0, 1)
@@ -38,7 +35,7 @@ def test_l1_and_l2_have_a_root_each_and_nothing_cached_crosses(semantics: Semant
 
 
 @BOTH
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 def test_an_obsolete_root_is_replaced_before_the_guest_runs_again(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.write(0, 1)

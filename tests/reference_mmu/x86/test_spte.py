@@ -39,8 +39,7 @@ from reference_mmu.x86.spte import (
 )
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, Stage
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH
 
 R, W, X = 1 << 0, 1 << 1, 1 << 2
 A, D = VMX_EPT_ACCESS_BIT, VMX_EPT_DIRTY_BIT

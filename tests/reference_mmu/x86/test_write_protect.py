@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write tracking: what it protects, when it flushes, and how it counts."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.observed import PF_FIXED, PF_WRITE_PROTECTED
 from reference_mmu.x86.points import TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
 from reference_mmu.x86.spte import is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, MM, Stage, Thread
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH, EVERY_MMU
 
 
 def track(stage: Stage, gfn: int = 1) -> Thread:
@@ -23,7 +20,7 @@ def untrack(stage: Stage, gfn: int = 1) -> Thread:
 
 
 @BOTH
-@pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+@EVERY_MMU
 def test_tracking_takes_w_and_mmu_writable_and_flushes(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.write(0, 1)

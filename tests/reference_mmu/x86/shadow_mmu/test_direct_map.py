@@ -88,13 +88,13 @@ from reference_mmu.x86.spte import (
 from reference_mmu.x86.vcpu import vcpu_access
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from reference_mmu.x86.x86 import X86
+from tests.parameters import BOTH
 
 T = TypeVar("T")
 Paging = Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"]
 
 IOCTL = 2  # the actor that is no vCPU
 FLUSH_CLAUSES = ("flush-iff-mmuw-cleared", "no-flush-on-clear-accessed", "shadow-no-flush-on-clear-dirty")
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 
 
 class Recorder(Oracle):

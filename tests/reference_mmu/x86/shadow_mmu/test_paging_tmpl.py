@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Faults of an indirect MMU: shadow pages, their write protection, and guest entries that change meanwhile."""
 
-import pytest
-
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.observed import PF_FIXED, PF_RETRY, PF_WRITE_PROTECTED
 from reference_mmu.x86.points import FAULT_LOCK_W, FAULT_SEQ, SHADOW_SET, TRACK_FLUSH
@@ -24,9 +22,7 @@ from tests.guest_tables import (
     GuestStage,
     gpte,
 )
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-EVERY_PAGING = pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
+from tests.parameters import BOTH, EVERY_PAGING
 
 
 @BOTH

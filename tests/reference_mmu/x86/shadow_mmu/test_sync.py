@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import OLD, Semantics, parse_semantics
 from reference_mmu.mm.host import HOST_PROTNONE
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.x86.points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
@@ -15,8 +15,7 @@ from reference_mmu.x86.spte import ACC_ALL, ACC_EXEC_MASK, ACC_WRITE_MASK, spte_
 from reference_mmu.x86.vcpu import load_cr3
 from tests.by_hand import MM
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, OTHER, ROOT, GuestStage, gpte
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH, EVERY_PAGING
 
 
 def unsynced(semantics: Semantics, entry: int, value: int, **config: Any) -> GuestStage:
@@ -141,7 +140,7 @@ def test_invlpg_stops_where_nothing_below_is_unsync() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
+@EVERY_PAGING
 def test_a_load_of_cr3_protects_then_synchronizes(paging: str, semantics: Semantics) -> None:
     stage = unsynced(semantics, DATA, gpte(7), paging=paging)
     stage.load_cr3(1)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import GuestPte
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot
 from reference_mmu.observed import PF_FIXED, PF_INJECTED, PF_WRITE_PROTECTED
@@ -12,8 +12,7 @@ from reference_mmu.x86.points import EMULATE, GPTE_READ, PTE_WRITE_LOCK, PTE_WRI
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, IOCTL
 from tests.guest_tables import DATA, FREE_GFN, LEAF, OTHER, PTES, ROOT, ROOT_PAGE, TABLES, GuestStage, gpte
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH
 
 
 @BOTH

@@ -5,7 +5,7 @@ import pytest
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import GuestPte
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.points import SHADOW_SET
@@ -19,8 +19,7 @@ from reference_mmu.x86.shadow_mmu.unsync import (
     valid_sps_with_gptes,
 )
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, ROOT, GuestStage, gpte
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH
 
 
 @BOTH

@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import COUNT_CHECKS
@@ -12,8 +12,7 @@ from reference_mmu.x86.spte import PG_LEVEL_2M, PG_LEVEL_4K, SHADOW_NONPRESENT_V
 from reference_mmu.x86.tdp_mmu.tdp_iter import TdpIter
 from reference_mmu.x86.unmap import kvm_unmap_gfn_range
 from tests.by_hand import MM, Stage
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+from tests.parameters import BOTH
 
 
 def populated(semantics: Semantics = OLD, gfns: int = 8) -> Stage:

@@ -26,9 +26,7 @@ from reference_mmu.x86.tdp_mmu.zap import tdp_mmu_zap_leafs
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from reference_mmu.x86.zap_range import kvm_zap_gfn_range
 from tests.by_hand import DEVICE, IOCTL, MM, Stage, is_freed
-
-BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
-
+from tests.parameters import BOTH
 
 # --- leaves ----------------------------------------------------------------------------------------------------
 
@@ -148,39 +146,22 @@ def test_two_tables_cost_two_flushes_then_one() -> None:
     assert flushes == [2, 1]
 
 
-def test_new_flushes_at_the_yield_and_then_no_more() -> None:
-    stage = three_regions(NEW)
-    stage.m.resched = 0b100
+@pytest.mark.parametrize(
+    ("semantics", "resched", "flushes", "points"),
+    [
+        (NEW, 0b100, 1, [COLLAPSE_ZAP, COLLAPSE_ZAP, COLLAPSE_YIELD_FLUSH, COLLAPSE_RELOCK]),
+        (OLD, 0b100, 2, [*[COLLAPSE_ZAP, COLLAPSE_FROZEN] * 2, COLLAPSE_RELOCK]),
+        (NEW, 0b10, 2, [COLLAPSE_ZAP, COLLAPSE_YIELD_FLUSH, COLLAPSE_RELOCK, COLLAPSE_ZAP, COLLAPSE_FLUSH]),
+    ],
+    ids=["new: at the yield, then no more", "old: none is pending at the yield", "new: again for what it zaps later"],
+)
+def test_flushes_at_a_yield(semantics: Semantics, resched: int, flushes: int, points: list[int]) -> None:
+    stage = three_regions(semantics)
+    stage.m.resched = resched
     collapse = stage.run(IOCTL, disable_dirty_log(stage.m, 0))
-    assert [p for p in collapse.points if p >= COLLAPSE_YIELD_FLUSH] == [
-        *[COLLAPSE_ZAP, COLLAPSE_ZAP],
-        *[COLLAPSE_YIELD_FLUSH, COLLAPSE_RELOCK],
-    ]
-    assert collapse.flushes == 1
+    assert [p for p in collapse.points if p >= COLLAPSE_YIELD_FLUSH] == points
+    assert collapse.flushes == flushes
     assert stage.violations == []
-
-
-def test_old_yields_without_a_flush_since_none_is_pending() -> None:
-    stage = three_regions(OLD)
-    stage.m.resched = 0b100
-    collapse = stage.run(IOCTL, disable_dirty_log(stage.m, 0))
-    assert [p for p in collapse.points if p >= COLLAPSE_YIELD_FLUSH] == [
-        *[COLLAPSE_ZAP, COLLAPSE_FROZEN, COLLAPSE_ZAP, COLLAPSE_FROZEN],
-        COLLAPSE_RELOCK,
-    ]
-    assert collapse.flushes == 2
-    assert stage.violations == []
-
-
-def test_new_flushes_again_for_what_it_zaps_after_a_yield() -> None:
-    stage = three_regions(NEW)
-    stage.m.resched = 0b10
-    collapse = stage.run(IOCTL, disable_dirty_log(stage.m, 0))
-    assert [p for p in collapse.points if p >= COLLAPSE_YIELD_FLUSH] == [
-        *[COLLAPSE_ZAP, COLLAPSE_YIELD_FLUSH, COLLAPSE_RELOCK],
-        *[COLLAPSE_ZAP, COLLAPSE_FLUSH],
-    ]
-    assert collapse.flushes == 2
 
 
 def test_old_stores_frozen_and_then_nonpresent_new_only_the_latter() -> None:
@@ -214,8 +195,7 @@ def test_a_fault_meets_a_frozen_entry_in_old_and_maps_the_huge_page_in_new() -> 
     # vCPU 1 still has the 4K entry; both translations lead to the same page.
     stage.write(1, 3)
     collapse.finish()
-    stage.judge.finish(stage.m)
-    assert stage.violations == []
+    assert stage.final_violations() == []
 
 
 @BOTH

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What many tests are run with, each value in turn."""
+
+import pytest
+
+from reference_mmu.changelog.semantics import NEW, OLD
+
+BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+EVERY_MMU = pytest.mark.parametrize("mmu", ["tdp", "shadow"])
+EVERY_PAGING = pytest.mark.parametrize("paging", ["ept-ad", "ept-ad-nopml", "ept-noad", "npt"])
