@@ -32,6 +32,8 @@ function geometry(trace, room) {
 
 const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 const pointOf = (where) => where.replace(/^to /, "");
+// The point by name, and where in the kernel's code it is.
+const inWords = (cell) => (cell.place ? `${cell.where}: ${cell.place}` : cell.where);
 
 function drawHead(trace, g) {
   const head = svg("svg", { class: "head", width: g.width, height: HEAD, "aria-hidden": "true" });
@@ -85,10 +87,17 @@ function drawCell(trace, g, group, row, index, side) {
   group.append(svg("text", { class: kind, x: g.text(side), y: mid + 4 }, shortened(label, g.chars)));
 }
 
+// What is read over a row: who does what, and to which point both models came.
+function titleOf(row) {
+  const [old, now] = [inWords(row.old), inWords(row.new)];
+  const points = old === now ? [old] : [`OLD ${old}`, `NEW ${now}`];
+  return [`${row.actor} ${row.operation}`, ...points].join("\n");
+}
+
 function drawRow(trace, g, row, index) {
   const same = JSON.stringify(row.old) === JSON.stringify(row.new);
   const group = svg("g", { class: same ? "row" : "row differs" });
-  group.append(svg("title", {}, `${row.actor} ${row.operation}`));
+  group.append(svg("title", {}, titleOf(row)));
   group.append(svg("rect", { class: "band", x: 0, y: index * ROW, width: g.width, height: ROW }));
   group.append(svg("text", { class: "turn", x: TURN - 6, y: (index + 0.5) * ROW + 4, "text-anchor": "end" }, row.turn || "end"));
   for (const side of ["old", "new"]) drawCell(trace, g, group, row, index, side);
@@ -175,7 +184,7 @@ function stepTable(row, state, frame, keys) {
 
 function addTurn(body, row) {
   const told = [
-    ["goes", (cell) => [cell.where]],
+    ["goes", (cell) => [inWords(cell)]],
     ["does", (cell) => cell.seen.filter((text) => !text.includes(" -> "))],
     ["breaks", (cell) => cell.broken],
   ];

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A reviewer's way through the dashboard: list, finding, picture, downloads, replay; by mouse, keyboard and phone."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from fuzzer.reproducer import encode_reproducer
+from fuzzer.tell.export.trace_json import make_document
 from tests.browser.visit import WIDTHS, Theme, visit
 from tests.dashboard.server import Server
 from tests.dashboard.site import BUG
@@ -71,12 +73,33 @@ def test_step_through_the_picture(chromium: Browser, server: Server) -> None:
         expect(state).to_contain_text("pfn 5 W MMU-W A D")
 
 
+def test_the_picture_says_where_a_point_is(chromium: Browser, server: Server) -> None:
+    """Over a row, and in the step that is chosen: the kernel's function and what comes next there, as in the table."""
+    told = make_document(golden("bug-219588"))
+    numbers = {row.old.where: number for number, row in enumerate(told.rows)}
+    alike, apart = numbers["to fault.pfn"], told.first_difference
+    with visit(chromium, server) as page:
+        open_bug(page)
+        rows, goes = page.locator(".lanes .row"), page.locator(".state tr", has_text="goes").locator("td")
+        for number in (alike, apart, len(told.rows) - 1):
+            rows.nth(number).click()
+            row = told.rows[number]
+            words = [f"{cell.where}: {cell.place}" if cell.place else cell.where for cell in (row.old, row.new)]
+            assert goes.all_inner_texts() == words
+            points = words[:1] if words[0] == words[1] else [f"OLD {words[0]}", f"NEW {words[1]}"]
+            shown = rows.nth(number).locator("title").text_content()
+            assert shown == "\n".join([f"{row.actor} {row.operation}", *points])
+        assert "kvm_mmu_faultin_pfn: the page is in hand" in (rows.nth(alike).locator("title").text_content() or "")
+
+
 def test_where_it_became_inevitable_and_a_comment(chromium: Browser, server: Server) -> None:
     with visit(chromium, server) as page:
         page.goto(f"/findings/1/{BUG}")
         page.click("text=Where did it become inevitable?")
         expect(page.locator(".chances .share")).to_be_attached(timeout=90_000)
-        expect(page.locator(".chances figcaption")).to_contain_text("Inevitable after step")
+        expect(page.locator(".chances figcaption")).to_contain_text(
+            re.compile(r"Inevitable after step .* to [\w.]+ \([\w ]+: .+\)")
+        )
         expect(page.locator("#picture")).to_be_visible()
         page.locator(".lanes .row >> nth=4").click()
         expect(page.locator(".chances .now")).to_have_attribute("x1", "5")

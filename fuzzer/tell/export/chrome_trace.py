@@ -89,6 +89,8 @@ def _turn(row: Row, index: int, pid: int, tid: int, side: Side) -> Iterator[Even
     cell: Cell = row.old if side == "old" else row.new
     ts = index * _TURN_MICROSECONDS
     args: dict[str, str | int] = {"turn": row.turn}
+    if cell.place:
+        args["place"] = cell.place
     args.update({str(number): text for number, text in enumerate(cell.seen, 1)})
     yield Event(cell.where, "X", pid, tid, ts, _TURN_MICROSECONDS, args=args)
     for text in cell.broken:

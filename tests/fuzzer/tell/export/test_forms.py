@@ -123,3 +123,9 @@ class TestChromeTrace:
         told = trace()
         assert (2, "first difference", told.first_difference * 1000) in instants
         assert [name for pid, name, _ in instants if pid == 1] == ["stale-writable-mmuw"]
+
+    def test_a_turn_says_where_its_point_is(self) -> None:
+        shown = {(e["name"], e["args"]["place"]) for e in self.events() if "place" in e.get("args", {})}
+        place = "kvm_mmu_faultin_pfn: the page is in hand, the unlocked stale check comes next"
+        assert ("to fault.pfn", place) in shown
+        assert not [name for name, _ in shown if name in ("ends", "judged")]
