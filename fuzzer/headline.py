@@ -20,12 +20,12 @@ from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.observed import EV_FLUSH, EV_SHIFT, Observed
 from reference_mmu.oracle import Oracle
 from reference_mmu.record import Record
-from reference_mmu.x86.fault import kvm_tdp_mmu_map
 from reference_mmu.x86.lpage_info import alloc_lpage_info
 from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.points import COLLAPSE_RELOCK
 from reference_mmu.x86.roots import kvm_mmu_load
 from reference_mmu.x86.tdp_mmu.eager_split import kvm_tdp_mmu_try_split_huge_pages
+from reference_mmu.x86.tdp_mmu.map import kvm_tdp_mmu_map
 from reference_mmu.x86.x86 import X86
 
 TABLES: Final = 131072  # 64 vCPUs * 4 GiB / 2 MiB

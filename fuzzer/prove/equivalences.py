@@ -30,7 +30,6 @@ from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_flush_young
 from reference_mmu.oracle import Oracle
 from reference_mmu.x86.dirty_log import kvm_mmu_slot_leaf_clear_dirty, tdp_mmu_need_write_protect
 from reference_mmu.x86.fast_fault import fast_pf_new_spte, page_fault_can_be_fast
-from reference_mmu.x86.fault import tdp_mmu_map_handle_target_level
 from reference_mmu.x86.hugepage import kvm_mmu_max_mapping_level
 from reference_mmu.x86.lpage_info import update_gfn_disallow_lpage_count
 from reference_mmu.x86.machine import Machine
@@ -54,6 +53,7 @@ from reference_mmu.x86.spte import (
     mark_spte_for_access_track,
     spte_has_volatile_bits,
 )
+from reference_mmu.x86.tdp_mmu.map import tdp_mmu_map_handle_target_level
 from reference_mmu.x86.x86 import X86
 
 BOTH: Final = (False, True)

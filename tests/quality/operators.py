@@ -58,6 +58,7 @@ FLOW_MODULES: Final = (
     "x86/shadow_mmu/track_write",
     "x86/shadow_mmu/unsync",
     "x86/tdp_mmu/eager_split",
+    "x86/tdp_mmu/map",
     "x86/tdp_mmu/tdp_iter",
     "x86/tdp_mmu/tdp_mmu",
     "x86/tdp_mmu/zap",

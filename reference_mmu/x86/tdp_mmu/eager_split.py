@@ -8,7 +8,6 @@ from collections.abc import Generator
 from mypy_extensions import i64
 
 from ...kvm.memslots import KvmMemorySlot
-from ..fault import tdp_mmu_split_huge_page
 from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import (
@@ -21,6 +20,7 @@ from ..points import (
     SPLIT_LINK,
 )
 from ..spte import PG_LEVEL_2M, is_last_spte, is_shadow_present_pte
+from .map import tdp_mmu_split_huge_page
 from .tdp_iter import TdpIter
 from .tdp_mmu import tdp_mmu_iter_cond_resched, tdp_mmu_next_root
 
