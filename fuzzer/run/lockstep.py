@@ -84,7 +84,7 @@ class Pair:
             if self.differed[uid] < 0 and self.differs(uid):
                 self.differed[uid] = len(self.turns) - 1
             if not leader.is_abreast(follower):
-                self.begin_drift(actor, place, uid)
+                self.begin_drift(actor, uid)
 
     def count_retries(self, actor: i64, point: i64) -> None:
         if actor != self.last_actor:
@@ -128,7 +128,7 @@ class Pair:
                 return number if self.drift_turn < 0 else min(number, int(self.drift_turn))
         return len(self.turns)
 
-    def begin_drift(self, actor: i64, place: i64, uid: i64) -> None:
+    def begin_drift(self, actor: i64, uid: i64) -> None:
         """Note what is still comparable: done in both, or where the drift began."""
         self.drift_turn = len(self.turns) - 1
         observed, others = self.leader.m.observed, self.follower.m.observed
