@@ -10,7 +10,7 @@ from fuzzer.oracle.contents import Contents
 from fuzzer.oracle.dirty import DirtyLog
 from fuzzer.oracle.invariants import Invariant
 from fuzzer.oracle.mappings import Mappings
-from fuzzer.oracle.reports import Reports, Violation
+from fuzzer.oracle.reports import Fact, Reports, Violation
 from fuzzer.oracle.translations import Translations
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.kvm.observer import Observable
@@ -35,7 +35,7 @@ class Judge(Oracle):
         return self.reports.violations
 
     @property
-    def facts(self) -> dict[str, int]:
+    def facts(self) -> dict[Fact, int]:
         return self.reports.facts
 
     def report(self, invariant: Invariant, detail: str = "") -> None:

@@ -38,7 +38,7 @@ class Reports:
 
     def __init__(self) -> None:
         self.violations: dict[str, Violation] = {}
-        self.facts: dict[str, int] = {}
+        self.facts: dict[Fact, int] = {}
         self.actor: i64 = 0
         self.uid: i64 = 0
         self.turns: i64 = 0

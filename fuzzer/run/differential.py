@@ -8,14 +8,14 @@ first differing event counts, written old -> new; what follows is its consequenc
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from mypy_extensions import i64
 
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
-from reference_mmu.changelog.effects import OUTCOMES
+from reference_mmu.changelog.effects import OUTCOMES, Counted, Effect, fewer, instead, more
 from reference_mmu.kvm.observer import LEAF_ACCESSED, LEAF_DIRTY, LEAF_ELSE
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vm import Vm
@@ -38,7 +38,7 @@ from reference_mmu.observed import (
     PF_SPURIOUS,
 )
 
-_COUNTERS: Final = (
+_COUNTERS: Final[tuple[tuple[int, Counted], ...]] = (
     (COUNT_CHECKS, "checks"),
     (COUNT_VISITS, "visits"),
     (COUNT_CHANGES, "spte-changes"),
@@ -48,7 +48,7 @@ _COUNTERS: Final = (
 _VALUE: Final = (1 << EV_SHIFT) - 1
 _OUTCOME: Final = PF_READ_ONLY - 1
 
-_LEAF_EFFECTS: Final = (
+_LEAF_EFFECTS: Final[tuple[tuple[int, Effect], ...]] = (
     (LEAF_ACCESSED, "raw-accessed-bit"),
     (LEAF_DIRTY, "raw-dirty-bit"),
     (LEAF_ELSE, "mapping-differs"),
@@ -98,22 +98,22 @@ def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
     return -1, 0, 0
 
 
-def compare_operation(old: Vm, new: Vm, uid: int) -> list[str]:
+def compare_operation(old: Vm, new: Vm, uid: int) -> list[Effect]:
     """The effects by which an operation differs that both completed before the drift: the first event, or if all
     events agree, what it cost."""
     index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
     if index >= 0:
         return event_effects(was, now)
-    effects = []
-    for counter, name in _COUNTERS:
+    effects: list[Effect] = []
+    for counter, counted in _COUNTERS:
         was = int(old.observed.counted(uid, counter))
         now = int(new.observed.counted(uid, counter))
         if was != now:
-            effects.append(f"fewer-{name}" if now < was else f"more-{name}")
+            effects.append(fewer(counted) if now < was else more(counted))
     return effects
 
 
-def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[str]:
+def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[Effect]:
     """The effects by which the operation differs in which the drift began: what was recorded by then, and the outcome
     of the fault in which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the
     same."""
@@ -134,20 +134,20 @@ def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[str]:
     return []
 
 
-def event_effects(was: int, now: int) -> list[str]:
+def event_effects(was: int, now: int) -> list[Effect]:
     """event_effect(), as a list: a difference that has no name of its own is none."""
     effect = event_effect(was, now)
     return [effect] if effect else []
 
 
-def event_effect(was: int, now: int) -> str:
-    """Name the change from one event to another (0: the operation had no further event)."""
+def event_effect(was: int, now: int) -> Effect | Literal[""]:
+    """Name the change from one event to another (0: the operation had no further event), "" if it has no name."""
     was_kind, now_kind = was >> EV_SHIFT, now >> EV_SHIFT
     was_value, now_value = was & _VALUE, now & _VALUE
     if EV_WARN in (was_kind, now_kind):
         return "new-warning" if now_kind == EV_WARN else "warning-gone"
     if EV_FLUSH in (was_kind, now_kind):
-        return "more-flushes" if now_kind == EV_FLUSH else "fewer-flushes"
+        return more("flushes") if now_kind == EV_FLUSH else fewer("flushes")
     if EV_PF in (was_kind, now_kind):
         return fault_effect(was_value if was_kind == EV_PF else 0, now_value if now_kind == EV_PF else 0)
     if EV_YOUNG in (was_kind, now_kind):
@@ -157,29 +157,29 @@ def event_effect(was: int, now: int) -> str:
     return "read-differs" if EV_READ in (was_kind, now_kind) else ""
 
 
-def fault_effect(was: int, now: int) -> str:
+def fault_effect(was: int, now: int) -> Effect:
     """Name the change from one fault outcome (PF_*, 0 for no fault) to another. That a fault stores anew what the guest
     may only read says nothing of racing writers, so it goes by a name of its own."""
     if was & now & PF_READ_ONLY:
         return "read-only-rewritten" if now & _OUTCOME == PF_FIXED else "read-only-kept"
     was_outcome, now_outcome = OUTCOMES[was & _OUTCOME], OUTCOMES[now & _OUTCOME]
-    return f"{now_outcome}-instead-of-{was_outcome}" if was_outcome != now_outcome else "mapping-differs"
+    return instead(now_outcome, was_outcome) if was_outcome != now_outcome else "mapping-differs"
 
 
-def harvest_effect(was: int, now: int) -> str:
+def harvest_effect(was: int, now: int) -> Effect:
     """Which of two reported words has a gfn the other lacks; a word only one reports counts whole."""
     low = (1 << 32) - 1
     if was >> 32 == now >> 32:
-        return "fewer-dirty-reports" if was & low & ~now else "more-dirty-reports"
+        return fewer("dirty-reports") if was & low & ~now else more("dirty-reports")
     if was == 0 or now == 0:
-        return "fewer-dirty-reports" if was else "more-dirty-reports"
+        return fewer("dirty-reports") if was else more("dirty-reports")
     # Words come in order: the one with the smaller offset is missing in the other.
-    return "fewer-dirty-reports" if was < now else "more-dirty-reports"
+    return fewer("dirty-reports") if was < now else more("dirty-reports")
 
 
-def compare_final(old: Execution, new: Execution) -> list[str]:
+def compare_final(old: Execution, new: Execution) -> list[Effect]:
     """Effects visible in the state at the end of two runs that never drifted."""
-    effects = []
+    effects: list[Effect] = []
     for hva in range(old.m.host.n):
         if old.m.host.contents(hva) != new.m.host.contents(hva):
             effects.append("memory-differs")
@@ -200,9 +200,9 @@ def host_flags(m: Vm, hva: i64) -> i64:
     return host.flags[hva] | dirty << 32
 
 
-def compare_tables(old: Vm, new: Vm) -> list[str]:
+def compare_tables(old: Vm, new: Vm) -> list[Effect]:
     """Compare the leaves of the valid roots, slot by slot."""
-    effects: list[str] = []
+    effects: list[Effect] = []
     if same_tables(old, new):
         return effects
     old_roots = [root for root in old.roots() if not old.invalid(root)]
@@ -235,7 +235,7 @@ def same_tables(old: Vm, new: Vm) -> bool:
     return all(old_roots[number].pt == new_roots[number].pt for number in range(len(old_roots)))
 
 
-def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, page: int) -> list[str]:
+def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, page: int) -> list[Effect]:
     """Differences of a page that both map."""
     was, was_level = old.leaf_of(old_root, page)
     now, now_level = new.leaf_of(new_root, page)

@@ -6,9 +6,9 @@ says per patch which effects its commit message allows and which it excludes; a 
 be reported.
 """
 
-from typing import Final
+from typing import Final, Literal, NewType, get_args
 
-OUTCOMES: Final[tuple[str, ...]] = (
+Outcome = Literal[
     "none",
     "fixed",
     "fast",
@@ -19,13 +19,51 @@ OUTCOMES: Final[tuple[str, ...]] = (
     "emulate",
     "error",
     "injected",
-)
+]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 """How a guest access ends at the fault handler: `none` is no fault at all, `fast` is RET_PF_FIXED by fast_page_fault(),
 `frozen` is RET_PF_RETRY because a FROZEN SPTE was met, `injected` is RET_PF_RETRY with a page fault for the guest,
 whose own tables forbid the access, `retry` is RET_PF_RETRY for any other reason, `error` is an exit to userspace; the
 rest are the RET_PF_* of the same name."""
 
-_COUNTED: Final[dict[str, str]] = {
+Counted = Literal["flushes", "pml-entries", "dirty-reports", "checks", "visits", "spte-changes"]
+"""What an operation does more or less often."""
+
+Named = Literal[
+    "young-false-negative",
+    "young-false-positive",
+    "huge-before-flush",
+    "new-warning",
+    "warning-gone",
+    "raw-accessed-bit",
+    "raw-dirty-bit",
+    "read-only-rewritten",
+    "read-only-kept",
+    "read-differs",
+    "memory-differs",
+    "mapping-differs",
+    "host-flags-differ",
+]
+Composed = NewType("Composed", str)
+Effect = Named | Composed
+"""A name of the vocabulary, so that the type checker knows every one that is reported: what is not a name of its own
+comes from fewer(), more() or instead()."""
+
+
+def fewer(counted: Counted) -> Composed:
+    return Composed(f"fewer-{counted}")
+
+
+def more(counted: Counted) -> Composed:
+    return Composed(f"more-{counted}")
+
+
+def instead(new: Outcome, old: Outcome) -> Composed:
+    """An access ends as `new` where it ended as `old`."""
+    return Composed(f"{new}-instead-of-{old}")
+
+
+_COUNTED: Final[dict[Counted, str]] = {
     "flushes": "remote TLB flushes were requested by the same operation",
     "pml-entries": "guest writes were logged by Page Modification Logging",
     "dirty-reports": "gfns were reported by the same dirty-log harvest; a lost page is a violation, not this effect",
@@ -35,7 +73,8 @@ _COUNTED: Final[dict[str, str]] = {
 }
 
 EFFECTS: Final[dict[str, str]] = {
-    **{f"{word}-{noun}": f"{word} {text}" for noun, text in _COUNTED.items() for word in ("fewer", "more")},
+    **{fewer(counted): f"fewer {text}" for counted, text in _COUNTED.items()},
+    **{more(counted): f"more {text}" for counted, text in _COUNTED.items()},
     "young-false-negative": "new says old-page where old says young",
     "young-false-positive": "new says young where old says old-page",
     "huge-before-flush": "a huge SPTE became usable before the flush for the page table it replaces",
@@ -53,7 +92,7 @@ EFFECTS: Final[dict[str, str]] = {
     ),
     "host-flags-differ": "PG_dirty or the accessed state of a host page differs",
     **{
-        f"{new}-instead-of-{old}": f"the first fault result in which an access differs is '{new}', it was '{old}'"
+        instead(new, old): f"the first fault result in which an access differs is '{new}', it was '{old}'"
         for old in OUTCOMES
         for new in OUTCOMES
         if new != old
@@ -61,7 +100,7 @@ EFFECTS: Final[dict[str, str]] = {
 }
 """Name of an effect -> its meaning in one sentence."""
 
-NEVER_CONSEQUENCES: Final[frozenset[str]] = frozenset(
+NEVER_CONSEQUENCES: Final[frozenset[Effect]] = frozenset(
     {
         "read-differs",
         "memory-differs",
@@ -69,7 +108,7 @@ NEVER_CONSEQUENCES: Final[frozenset[str]] = frozenset(
         "new-warning",
         "warning-gone",
         *(
-            f"{new}-instead-of-{old}"
+            instead(new, old)
             for old in OUTCOMES
             for new in OUTCOMES
             if new != old and not {"write-protected", "emulate", "error"}.isdisjoint((old, new))

@@ -3,12 +3,13 @@
 
 import textwrap
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
+from reference_mmu.changelog.effects import EFFECTS, OUTCOMES, Counted, Named
 from reference_mmu.changelog.patches import (
     PATCHES,
     PLACEBOS,
@@ -101,6 +102,12 @@ def test_every_ordered_pair_of_outcomes_is_an_effect() -> None:
     assert len(pairs) == len(OUTCOMES) * (len(OUTCOMES) - 1)
     assert pairs <= EFFECTS.keys()
     assert "none-instead-of-none" not in EFFECTS
+
+
+def test_every_name_that_the_type_checker_knows_is_an_effect() -> None:
+    counted = {f"{word}-{name}" for name in get_args(Counted) for word in ("fewer", "more")}
+    assert counted <= EFFECTS.keys()
+    assert {name for name in EFFECTS if "-instead-of-" not in name} - counted == set(get_args(Named))
 
 
 def test_an_effect_is_explained_in_one_line() -> None:
