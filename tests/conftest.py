@@ -3,6 +3,7 @@
 
 import os
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
 os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
@@ -51,3 +52,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A test marked `reaches` fails unless it shows all that its mark names."""
+    promised = {name for mark in pyfuncitem.iter_markers("reaches") for name in mark.args}
+    if not promised or CORE.compiled:
+        return (yield)
+    from tests.reached import recorded  # not before the core is chosen, and not for tests of other things
+
+    with recorded() as seen:
+        result = yield
+    if promised - seen:
+        pytest.fail(f"marked as reaching {sorted(promised - seen)}, and shows {sorted(seen)}")
+    return result

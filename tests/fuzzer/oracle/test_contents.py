@@ -49,6 +49,7 @@ def test_accepts_contents_that_survive_everything(backing: str, semantics: Seman
 # --- rejects ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reaches("stale-read")
 def test_rejects_a_read_through_a_stale_entry() -> None:
     """Copy-on-write is broken under it: the deaf vCPU goes on reading the page of the other process."""
     stage = Stage(backing=("cow", "anon"))
@@ -60,6 +61,7 @@ def test_rejects_a_read_through_a_stale_entry() -> None:
     assert stage.violations == ["stale-translation", "mapped-during-invalidation", "stale-read"]
 
 
+@pytest.mark.reaches("freed-page-access")
 def test_rejects_an_access_to_a_freed_page() -> None:
     stage = Stage()
     stage.write(1, 1)
@@ -74,6 +76,7 @@ def test_rejects_an_access_to_a_freed_page() -> None:
     assert "lost-write" in stage.violations
 
 
+@pytest.mark.reaches("lost-write")
 def test_rejects_a_dirty_page_that_reclaim_took_for_clean() -> None:
     stage = Stage()
     stage.write(0, 1)
@@ -84,6 +87,7 @@ def test_rejects_a_dirty_page_that_reclaim_took_for_clean() -> None:
     assert stage.final_violations() == ["lost-write"]
 
 
+@pytest.mark.reaches("unsaved-write")
 def test_rejects_a_page_that_reclaim_would_take_for_clean() -> None:
     """It need not come to that: both marks are missing when the program ends."""
     stage = Stage()
@@ -94,6 +98,7 @@ def test_rejects_a_page_that_reclaim_would_take_for_clean() -> None:
     assert stage.final_violations() == ["unsaved-write"]
 
 
+@pytest.mark.reaches("writable-after-tracking", "untracked-write")
 def test_rejects_write_tracking_that_one_vcpu_did_not_hear_the_flush_of() -> None:
     stage = Stage()
     stage.write(1, 1)

@@ -92,6 +92,7 @@ def test_rejects_a_harvest_that_one_vcpu_did_not_hear_the_flush_of(paging: str) 
     assert stage.violations == ["writable-after-dirty-log"]
 
 
+@pytest.mark.reaches("writable-after-dirty-log", "lost-dirty-page")
 def test_rejects_what_such_a_vcpu_then_writes() -> None:
     stage = Stage(slots=LOGGING)
     stage.write(1, 1)
@@ -143,6 +144,7 @@ def test_rejects_an_spte_that_a_harvest_leaves_writable(mmu: str, paging: str) -
     assert stage.violations == ["writable-after-dirty-log"]
 
 
+@pytest.mark.reaches("late-dirty-report")
 @pytest.mark.parametrize("manual", [True, False])
 def test_rejects_a_report_without_what_pml_had_logged(manual: bool) -> None:
     """An exit that does not drain the buffer, as from L2, where nothing is logged."""

@@ -54,6 +54,7 @@ def test_rejects_a_shadowed_table_the_guest_can_still_write(semantics: Semantics
     assert "writable-guest-table" in stage.violations
 
 
+@pytest.mark.reaches("writable-guest-table")
 def test_rejects_an_unsync_page_that_is_called_sync() -> None:
     """As if mmu_sync_children() had left out the write protection."""
     stage = GuestStage()
@@ -64,6 +65,7 @@ def test_rejects_an_unsync_page_that_is_called_sync() -> None:
     assert stage.violations == ["writable-guest-table"]
 
 
+@pytest.mark.reaches("shadow-page-differs")
 @pytest.mark.parametrize("value", [0, gpte(7), gpte(4, writable=False), gpte(4, dirty=False), gpte(4, accessed=False)])
 def test_rejects_an_spte_that_allows_more_than_the_guest(value: int) -> None:
     """As if an emulated store had not been followed by kvm_mmu_track_write()."""
@@ -90,6 +92,7 @@ def test_rejects_a_tracked_table_in_a_tlb() -> None:
     assert stage.violations[0] == "writable-after-tracking"
 
 
+@pytest.mark.reaches("stale-after-guest-flush")
 def test_rejects_a_flush_that_synchronizes_nothing() -> None:
     stage = GuestStage()
     stage.write(0, DATA)

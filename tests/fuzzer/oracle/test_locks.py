@@ -45,6 +45,7 @@ def test_accepts_a_slot_looked_up_under_srcu() -> None:
 # --- rejects ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reaches("lockdep")
 def test_rejects_a_slot_looked_up_without_srcu() -> None:
     stage = Stage()
     stage.m.gfn_to_memslot(1)
@@ -91,6 +92,7 @@ def test_rejects_a_root_dropped_under_mmu_lock_for_read() -> None:
     assert stage.violations == ["lockdep"]
 
 
+@pytest.mark.reaches("obsolete-root")
 @EVERY_MMU
 def test_rejects_a_vcpu_that_nobody_asks_to_leave_an_obsolete_root(mmu: str) -> None:
     stage = Stage(mmu=mmu)
@@ -129,6 +131,17 @@ def test_rejects_a_vcpu_that_enters_the_guest_on_an_obsolete_root(mmu: str) -> N
     assert stage.violations == ["obsolete-root"]
 
 
+@EVERY_MMU
+@pytest.mark.reaches("unlocked-store")
+def test_rejects_a_store_without_any_lock(mmu: str) -> None:
+    stage = Stage(mmu=mmu)
+    stage.read(0, 1)
+    sp, index = stage.entry(1)
+    stage.m.spte_changed(sp, index, sp.spt[index], sp.spt[index])
+    assert stage.violations == ["unlocked-store"]
+
+
+@pytest.mark.reaches("bug")
 def test_rejects_a_page_table_freed_twice() -> None:
     stage = Stage(mmu="shadow")
     stage.read(0, 1)
@@ -141,6 +154,7 @@ def test_rejects_a_page_table_freed_twice() -> None:
     assert "bug" in stage.violations
 
 
+@pytest.mark.reaches("obsolete-child")
 def test_rejects_an_obsolete_page_table_below_a_current_one() -> None:
     stage = Stage(mmu="shadow")
     stage.read(0, 1)

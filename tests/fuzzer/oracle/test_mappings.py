@@ -99,6 +99,7 @@ def test_rejects_a_page_freed_under_a_tlb_entry() -> None:
     assert stage.violations == ["mapped-freed-page"]
 
 
+@pytest.mark.reaches("mapped-during-invalidation", "mapped-freed-page")
 def test_rejects_a_migration_whose_flush_a_vcpu_missed() -> None:
     stage = Stage()
     stage.write(1, 1)
@@ -117,6 +118,7 @@ def test_rejects_a_slot_that_is_still_mapped_after_its_zap() -> None:
     assert "slot-still-mapped" in stage.violations
 
 
+@pytest.mark.reaches("slot-still-mapped")
 def test_rejects_a_slot_that_is_still_cached_after_its_zap() -> None:
     stage = Stage(zap_all_quirk=False)
     stage.write(0, 1)
@@ -125,6 +127,7 @@ def test_rejects_a_slot_that_is_still_cached_after_its_zap() -> None:
     assert stage.violations == ["stale-translation", "slot-still-mapped"]
 
 
+@pytest.mark.reaches("late-page-mark")
 def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
     """What the no-struct-page series moved: the page may have been cleaned or freed by then."""
     stage = Stage()
@@ -137,12 +140,14 @@ def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
     assert stage.violations == ["late-page-mark"]
 
 
+@pytest.mark.reaches("refcount-leak")
 def test_rejects_a_reference_that_is_never_dropped() -> None:
     stage = Stage()
     stage.m.host.get(int(stage.m.host.pte[1]))
     assert stage.final_violations() == ["refcount-leak"]
 
 
+@pytest.mark.reaches("refcount-underflow")
 def test_rejects_a_reference_dropped_twice() -> None:
     stage = Stage()
     pfn = int(stage.m.host.pte[1])
@@ -151,6 +156,14 @@ def test_rejects_a_reference_dropped_twice() -> None:
     assert stage.violations == []
     stage.m.kvm_put_page(pfn)
     assert stage.violations[0] == "refcount-underflow"
+
+
+@pytest.mark.reaches("invalidation-imbalance")
+def test_rejects_an_invalidation_that_never_ends() -> None:
+    stage = Stage()
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2))
+    assert stage.violations == []
+    assert stage.final_violations() == ["invalidation-imbalance"]
 
 
 def test_rejects_a_changed_pfn() -> None:

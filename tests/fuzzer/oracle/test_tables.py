@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Page tables that are unlinked and freed: who may still point to them, and what may be left in those that stay."""
 
+import pytest
+
 from reference_mmu.changelog.semantics import NEW, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log
@@ -57,6 +59,7 @@ def test_rejects_the_end_of_rcu_while_a_structure_cache_points_to_the_table(sema
     assert stage.violations == ["freed-table-reference"]
 
 
+@pytest.mark.reaches("freed-table-reference", "freed-table-walk")
 def test_rejects_a_walk_through_a_freed_table() -> None:
     stage = collapsible(NEW)
     stage.m.x86_vcpus[1].structure_cache = Deaf(stage.m.x86_vcpus[1].structure_cache)
@@ -77,6 +80,7 @@ def test_rejects_a_lockless_walk_through_a_freed_table() -> None:
     assert stage.violations == ["freed-table-walk"]
 
 
+@pytest.mark.reaches("illegal-spte")
 def test_rejects_a_frozen_entry_left_behind() -> None:
     stage = Stage()
     stage.write(0, 1)
@@ -86,6 +90,15 @@ def test_rejects_a_frozen_entry_left_behind() -> None:
     stage.m.write_unlock()
     assert stage.violations == []
     assert stage.final_violations() == ["illegal-spte"]
+
+
+@pytest.mark.reaches("table-leak")
+def test_rejects_a_table_freed_with_what_it_maps() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    table, _ = stage.entry(1)
+    stage.m.free_table(table)
+    assert stage.violations == ["freed-table-reference", "table-leak"]
 
 
 def test_rejects_a_link_to_a_freed_table() -> None:
@@ -104,6 +117,7 @@ def test_rejects_a_leaf_that_maps_another_page_at_the_end() -> None:
     assert stage.final_violations() == ["illegal-spte"]
 
 
+@pytest.mark.reaches("early-free")
 def test_rejects_a_table_freed_under_a_walker_without_locks() -> None:
     """Nobody's structure cache points to it, and the walker may be done with it: RCU has to wait all the same."""
     stage = collapsible(NEW)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stale translations: judged when mmu_lock is released, by what is in the TLBs, never by whether a flush was called."""
 
+import pytest
+
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log, kvm_clear_dirty_log_protect
@@ -72,6 +74,7 @@ def test_accepts_staleness_until_mmu_lock_is_released() -> None:
 # --- rejects ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.reaches("stale-translation")
 def test_rejects_a_zap_without_a_flush() -> None:
     stage = Stage()
     stage.write(0, 1)
@@ -126,6 +129,7 @@ def test_rejects_a_writable_entry_without_mmu_writable() -> None:
     assert stage.violations == ["stale-writable-mmuw"]
 
 
+@pytest.mark.reaches("stale-writable-mmuw")
 def test_rejects_a_fault_that_takes_mmu_writable_away_unless_it_flushes() -> None:
     """Bug 219588: a read fault whose upgrade failed replaces what a write fault has installed meanwhile."""
     verdicts = []

@@ -28,6 +28,9 @@ from reference_mmu.observed import (
     PF_READ_ONLY,
     PF_SPURIOUS,
 )
+from reference_mmu.points import END
+from reference_mmu.x86.points import COLLAPSE_FLUSH
+from tests.planted import PLANTED, shown
 
 
 def event(kind: int, value: int = 0) -> int:
@@ -130,6 +133,7 @@ def test_what_comes_after_the_drift_is_not_compared() -> None:
     assert effects(outcome) == {"fewer-flushes", "none-instead-of-fast", "young-false-negative"}
 
 
+@pytest.mark.reaches("raw-accessed-bit", "raw-dirty-bit")
 def test_the_state_at_the_end_is_compared_if_they_never_drifted() -> None:
     """Without A/D bits NEW uses A and D as software bits."""
     outcome = outcome_of([Write(0, 1)], Actor("mm", ()), config=Config(vcpus=1, paging="ept-noad"))
@@ -138,6 +142,20 @@ def test_the_state_at_the_end_is_compared_if_they_never_drifted() -> None:
         Divergence("raw-accessed-bit", WHOLE_RUN),
         Divergence("raw-dirty-bit", WHOLE_RUN),
     ]
+
+
+@pytest.mark.reaches("huge-before-flush")
+def test_what_an_oracle_notes_in_new_alone_is_an_effect() -> None:
+    """OLD flushes for the table before anybody can map the huge page, NEW afterwards."""
+    config = Config(vcpus=1, backing=("thp", "anon"), slots=(SlotConfig(0, 8, 0, logging=True),))
+    switches = (Switch(0, END, 1, 1), Switch(1, COLLAPSE_FLUSH, 1, 0))
+    outcome = outcome_of([Write(0, 1), Read(2, 2)], Actor("ioctl", (DisableLog(1, 0),)), switches, config, "new")
+    assert Divergence("huge-before-flush", 2) in outcome.divergences
+
+
+@pytest.mark.parametrize("effect", PLANTED)
+def test_a_planted_difference_goes_by_its_name_alone(effect: str) -> None:
+    assert effects(shown(*PLANTED[effect])) == {effect}
 
 
 def test_what_it_cost_counts_when_all_events_agree() -> None:

@@ -262,6 +262,7 @@ class Unfair(Scheduler):
         return int(choices.ready[0])
 
 
+@pytest.mark.reaches("no-progress")
 def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
     """The slot is INVALID, and whoever deletes it never gets to run: actor 0 spins at its retry point."""
     program = program_of(
@@ -306,6 +307,7 @@ BROKEN = LoadedModel(X86, lock_twice)
 HINTED = program_of(Actor("vcpu", (Read(0, 1),)), Actor("mm", (NumaHint(1, 1, 1),)))
 
 
+@pytest.mark.reaches("model-bug")
 @pytest.mark.parametrize("breaks", ["leader", "follower"])
 def test_a_model_that_breaks_its_own_rules_is_blamed_on_its_side(breaks: str) -> None:
     models = (BROKEN, SHIPPED) if breaks == "leader" else (SHIPPED, BROKEN)

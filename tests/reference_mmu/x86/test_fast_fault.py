@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """fast_page_fault(): what it gives back without a lock, and in which order it stores and logs."""
 
+import pytest
+
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
@@ -24,6 +26,7 @@ def protected(semantics: Semantics) -> Stage:
     return stage
 
 
+@pytest.mark.reaches("fast")
 @BOTH
 def test_w_is_given_back_and_then_logged(semantics: Semantics) -> None:
     stage = protected(semantics)
@@ -35,6 +38,7 @@ def test_w_is_given_back_and_then_logged(semantics: Semantics) -> None:
     assert stage.dirty(1)
 
 
+@pytest.mark.reaches("spurious")
 @BOTH
 def test_whoever_comes_second_finds_it_done(semantics: Semantics) -> None:
     stage = protected(semantics)

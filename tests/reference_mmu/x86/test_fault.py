@@ -28,6 +28,7 @@ def test_a_read_maps_writable_if_the_host_allows(semantics: Semantics) -> None:
     assert not is_mmu_writable_spte(stage.m.masks, stage.leaf(2))
 
 
+@pytest.mark.reaches("fixed", "emulate")
 @BOTH
 def test_mmio_and_writes_to_read_only_slots_are_emulated(semantics: Semantics) -> None:
     stage = Stage(semantics, slots=(SlotConfig(0, 4, 0, readonly=True),))
@@ -37,6 +38,7 @@ def test_mmio_and_writes_to_read_only_slots_are_emulated(semantics: Semantics) -
     assert not is_writable_pte(stage.leaf(1))
 
 
+@pytest.mark.reaches("write-protected")
 @BOTH
 def test_a_write_to_a_tracked_page_is_emulated_and_marks_it_dirty(semantics: Semantics) -> None:
     stage = Stage(semantics, slots=(SlotConfig(0, 8, 0, logging=True),))
@@ -60,6 +62,7 @@ def test_huge_where_host_slot_and_log_allow(semantics: Semantics) -> None:
     assert stage.level(4) == 1
 
 
+@pytest.mark.reaches("retry")
 @BOTH
 @pytest.mark.parametrize("point", [FAULT_GUP, FAULT_PFN, FAULT_LOCK_R])
 def test_an_invalidation_that_came_since_the_snapshot_makes_it_stale(point: int, semantics: Semantics) -> None:

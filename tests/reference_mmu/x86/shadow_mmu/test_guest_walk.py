@@ -27,6 +27,7 @@ def test_the_way_and_what_it_allows() -> None:
     assert walker.pte_access == ACC_EXEC_MASK | ACC_USER_MASK
 
 
+@pytest.mark.reaches("injected")
 def test_what_the_guest_forbids_is_its_own_fault() -> None:
     stage = GuestStage()
     assert walked(stage, 3) is None

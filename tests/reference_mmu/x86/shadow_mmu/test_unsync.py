@@ -117,6 +117,7 @@ def test_a_cleared_mark_goes_up_as_far_as_it_was_the_last() -> None:
     assert stage.root().unsync_children == 0
 
 
+@pytest.mark.reaches("warn")
 def test_it_warns_of_marks_that_are_not_there() -> None:
     stage = GuestStage()
     stage.read(0, DATA)

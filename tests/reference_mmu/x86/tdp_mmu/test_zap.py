@@ -172,6 +172,7 @@ def test_old_stores_frozen_and_then_nonpresent_new_only_the_latter() -> None:
     assert changes == [4, 2]
 
 
+@pytest.mark.reaches("frozen")
 def test_a_fault_meets_a_frozen_entry_in_old_and_maps_the_huge_page_in_new() -> None:
     stage = three_regions(OLD)
     collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_FROZEN)

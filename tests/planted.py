@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Effects that OLD and NEW of the shipped model seldom or never show: planted at the end of a guest's read."""
+
+from collections.abc import Callable
+from typing import Final
+
+from fuzzer.program.ops import Read
+from fuzzer.program.program import Actor, Program
+from fuzzer.run.compare import Comparison, Models, by_switches
+from fuzzer.run.model import SHIPPED, LoadedModel
+from fuzzer.run.outcome import Outcome
+from fuzzer.schedule.running_actor import Flow
+from reference_mmu.changelog.effects import OUTCOMES
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.config import Config
+from reference_mmu.kvm.vm import Vm
+from reference_mmu.mm.host import HOST_D
+from reference_mmu.observed import (
+    COUNT_CHANGES,
+    COUNT_CHECKS,
+    COUNT_PML,
+    COUNT_VISITS,
+    EV_FLUSH,
+    EV_HARVEST,
+    EV_PF,
+    EV_READ,
+    EV_WARN,
+    EV_YOUNG,
+    PF_FIXED,
+    PF_READ_ONLY,
+    PF_SPURIOUS,
+)
+from reference_mmu.operations import Call
+from reference_mmu.x86.x86 import X86
+
+Deed = Callable[[Vm], None]
+
+GFN: Final = 1
+
+
+def nothing(m: Vm) -> None:
+    """What the shipped model does."""
+
+
+def event(kind: int, value: int = 0) -> Deed:
+    return lambda m: m.record(kind, value)
+
+
+def cost(counter: int) -> Deed:
+    return lambda m: m.observed.count(m.uid, counter)
+
+
+def fault(outcome: str) -> Deed:
+    """One more fault, with an outcome of OUTCOMES."""
+    return event(EV_PF, OUTCOMES.index(outcome)) if outcome != OUTCOMES[0] else nothing
+
+
+def dirty_host_pte(m: Vm) -> None:
+    m.host.flags[GFN] ^= HOST_D
+
+
+def other_contents(m: Vm) -> None:
+    m.host.pages[m.host.pte[GFN]].data += 1
+
+
+def shown(old: Deed, new: Deed) -> Outcome:
+    """A read, nothing else, of a model that then does `old`, against one that does `new`."""
+    program = Program(Config(vcpus=1), (Actor("vcpu", (Read(0, GFN),)),)).check()
+    return Comparison(NEW, NEW, "old", Models(with_deed(old), with_deed(new))).run(program, by_switches(()))
+
+
+def with_deed(deed: Deed) -> LoadedModel:
+    """The shipped model, with something done at the end of each operation."""
+
+    def start(m: Vm, actor: int, call: Call) -> Flow:
+        result = yield from SHIPPED.start(m, actor, call)
+        deed(m)
+        return result
+
+    return LoadedModel(X86, start)
+
+
+READ_ONLY_FIXED: Final = event(EV_PF, int(PF_FIXED | PF_READ_ONLY))
+READ_ONLY_SPURIOUS: Final = event(EV_PF, int(PF_SPURIOUS | PF_READ_ONLY))
+
+PLANTED: Final[dict[str, tuple[Deed, Deed]]] = {
+    "fewer-flushes": (event(EV_FLUSH), nothing),
+    "more-flushes": (nothing, event(EV_FLUSH)),
+    "fewer-pml-entries": (cost(COUNT_PML), nothing),
+    "more-pml-entries": (nothing, cost(COUNT_PML)),
+    "fewer-dirty-reports": (event(EV_HARVEST, 0b11), event(EV_HARVEST, 0b01)),
+    "more-dirty-reports": (event(EV_HARVEST, 0b01), event(EV_HARVEST, 0b11)),
+    "fewer-checks": (cost(COUNT_CHECKS), nothing),
+    "more-checks": (nothing, cost(COUNT_CHECKS)),
+    "fewer-visits": (cost(COUNT_VISITS), nothing),
+    "more-visits": (nothing, cost(COUNT_VISITS)),
+    "fewer-spte-changes": (cost(COUNT_CHANGES), nothing),
+    "more-spte-changes": (nothing, cost(COUNT_CHANGES)),
+    "young-false-negative": (event(EV_YOUNG, 1), event(EV_YOUNG, 0)),
+    "young-false-positive": (event(EV_YOUNG, 0), event(EV_YOUNG, 1)),
+    "new-warning": (nothing, event(EV_WARN)),
+    "warning-gone": (event(EV_WARN), nothing),
+    "read-only-rewritten": (READ_ONLY_SPURIOUS, READ_ONLY_FIXED),
+    "read-only-kept": (READ_ONLY_FIXED, READ_ONLY_SPURIOUS),
+    "read-differs": (event(EV_READ, 1), event(EV_READ, 2)),
+    "memory-differs": (nothing, other_contents),
+    "mapping-differs": (event(EV_PF, int(PF_FIXED)), READ_ONLY_FIXED),
+    "host-flags-differ": (nothing, dirty_host_pte),
+    **{f"{new}-instead-of-{old}": (fault(old), fault(new)) for old in OUTCOMES for new in OUTCOMES if new != old},
+}
+"""Effect -> what OLD does, and what NEW does instead."""
