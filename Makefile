@@ -19,8 +19,10 @@ setup: $(INSTALLED) ## install into .venv, compile the core if there is a C comp
 run: setup ## set up, then fuzz for a minute; tells where the findings are and how to replay the first
 	$(BIN)/mmufuzz run --seconds 60
 
+# Three processes for two cores, since one of them mostly waits for servers. Bytecode is kept even where the environment
+# forbids it, as images of containers do: some hundred processes would each compile all they import.
 test: setup ## set up, then run all tests
-	$(BIN)/pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n3
 
 quick: $(INSTALLED) ## the tests of model and search that take less than a second each; takes a minute
 	$(BIN)/pytest -m "not slow" tests/reference_mmu tests/fuzzer tests/programs tests/test_architectures.py tests/test_imports.py tests/test_layout.py

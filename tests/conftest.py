@@ -10,8 +10,10 @@ os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer  # type: ignore[import-untyped]
 
 from fuzzer.compiled import CoreError, require_compiler, use_compiled_core
+from tests.sharing import Groups, rank
 
 CORE = use_compiled_core()
 CHROMIUM = Path("/usr/bin/chromium")
@@ -45,8 +47,14 @@ def pytest_report_header() -> list[str]:
     return [f"core: {CORE.reason}", *left_out]
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a tool where there is none: the project promises to run without."""
+    """Begin with what takes longest, and leave out what needs a tool where there is none: the project promises to run
+    without."""
+    items.sort(key=lambda item: rank(item.nodeid))
     markers = missing()
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
     if left_out:

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from db.session import open_database
 from db.store import Store
@@ -29,5 +29,7 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        # Where the processors are busy, five seconds, as it has them, are not enough for a page.
+        expect.set_options(timeout=30_000)
         yield browser
         browser.close()

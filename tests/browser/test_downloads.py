@@ -15,7 +15,7 @@ from tests.browser.visit import visit
 from tests.dashboard.server import Server
 from tests.dashboard.site import BUG, SHOWN
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 COMMAND = re.compile(r'(?:Replay this file: |"replay": ?")([^"\n]+)')
 SAYS = {"pytest": "1 passed"}

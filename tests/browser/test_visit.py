@@ -15,7 +15,7 @@ from tests.dashboard.server import Server
 from tests.dashboard.site import BUG
 from tests.golden import golden
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 AXE = files("axe_playwright_python") / "axe.min.js"
 PAGES = [

@@ -5,13 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
 from tests.cli.shell import Searched
-
-pytestmark = pytest.mark.xdist_group("searched")
 
 
 def findings(searched: Searched, *words: str) -> Result:

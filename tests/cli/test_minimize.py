@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
@@ -16,8 +15,6 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import by_switches
 from tests.cli.shell import Searched
-
-pytestmark = pytest.mark.xdist_group("searched")
 
 
 def minimize(file: Path, *words: str) -> tuple[int, Any]:

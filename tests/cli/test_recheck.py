@@ -22,8 +22,6 @@ from tests.changes import NO_FLUSH
 from tests.cli.shell import changed_sources, mmufuzz, report_in
 from workers.rechecking import rechecked
 
-pytestmark = pytest.mark.xdist_group("recheck")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,8 +15,6 @@ from cli.main import cli
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer
 from tests.cli.shell import Searched, environment, mmufuzz
 
-pytestmark = pytest.mark.xdist_group("searched")
-
 
 def replay(*words: str | Path) -> Result:
     return CliRunner().invoke(cli, ["replay", *map(str, words)])

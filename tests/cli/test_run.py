@@ -15,7 +15,6 @@ from db.schema import CampaignState
 from tests.cli.shell import COMMAND, Searched, changed_sources, environment, mmufuzz, report_in, store_in
 
 
-@pytest.mark.xdist_group("searched")
 def test_report_database_and_directory_agree(searched: Searched) -> None:
     report = searched.report
     store = store_in(searched.folder)
@@ -38,7 +37,6 @@ def test_report_database_and_directory_agree(searched: Searched) -> None:
     assert store.campaigns()[0].state is CampaignState.FINISHED
 
 
-@pytest.mark.xdist_group("searched")
 def test_summary_tells_each_patch_and_how_to_replay(searched: Searched) -> None:
     lines = searched.process.stdout.splitlines()
     assert "age-elides-tlb-flush: documented (fewer-flushes)" in lines

@@ -20,8 +20,6 @@ from tests.dashboard.server import Server, serving
 from tests.dashboard.site import CAMPAIGN, SECRET, fill
 from tests.service.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("live")
-
 
 class Live(NamedTuple):
     """A server, and the store that it shows."""

@@ -163,7 +163,6 @@ def test_without_a_c_compiler_one_line_says_so(toy: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.compiler
-@pytest.mark.xdist_group("compiled core")
 class TestCompiled:
     def test_it_computes_the_same(self, compiled_toy: Path) -> None:
         for mode in ("auto", "compiled"):

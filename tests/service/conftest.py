@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One pair of servers for all tests here, which share the xdist group `service`: starting them takes seconds."""
+"""One pair of servers for all tests here that one process runs: starting them takes seconds."""
 
 from collections.abc import Iterator
 from pathlib import Path

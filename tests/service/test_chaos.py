@@ -3,12 +3,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.service.chaos import Plan, alone, disturbed
 from tests.service.fleet import Fleet
 
-pytestmark = pytest.mark.xdist_group("service")
 PLAN = Plan(batches=20, batch_programs=3, seed=1, pause_batches=(1, 3), pause_seconds=2.5, disasters=10)
 
 

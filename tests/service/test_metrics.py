@@ -21,7 +21,6 @@ from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
 from workers import metrics
 
-pytestmark = pytest.mark.xdist_group("service")
 DECLARED = {
     family.name: family
     for wrapper in vars(metrics).values()
