@@ -53,13 +53,19 @@ def open_store(url: str) -> Store:
 
 def _opened(url: str) -> Engine:
     with refuse(StoreError, advice=f"name another database with --db, e.g. {DEFAULT_URL}"):
-        return open_database(url)
+        return _until_the_end(open_database(url))
+
+
+def _until_the_end(engine: Engine) -> Engine:
+    """The engine, which gives up its connections when the command ends."""
+    click.get_current_context().call_on_close(engine.dispose)
+    return engine
 
 
 def open_engine(url: str) -> Engine:
     """Open or create a database for campaigns. Raises BadInput."""
     with refuse(StoreError, advice="name the workers' database with --db or MMUFUZZ_DATABASE"):
-        return open_database(url)
+        return _until_the_end(open_database(url))
 
 
 def existing_engine(url: str) -> Engine:

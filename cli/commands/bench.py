@@ -51,6 +51,7 @@ GROUPS: Final = {
 # Those in which a change of the engine shows.
 COMPARED: Final = ("mixed", "tdp", "shadow", "guest-tables", "harvest", "log", "aging")
 AGAINST_PROGRAMS: Final = 500
+PROFILE_PROGRAMS: Final = 2000
 
 _Step = TypeVar("_Step")
 
@@ -66,6 +67,7 @@ class Request(Record):
     workload: str
     seed: int
     against: Path | None
+    against_programs: int
     profile_programs: int
 
 
@@ -136,9 +138,8 @@ class Measured(msgspec.Struct):
     "--programs",
     metavar="N",
     type=click.IntRange(1, 10**8),
-    default=2000,
-    show_default=True,
-    help="With --profile: how many to look at.",
+    help=f"How many to look at: with --profile (default: {PROFILE_PROGRAMS}), or with --against of each workload "
+    f"(default: {AGAINST_PROGRAMS}).",
 )
 @json_option
 def bench(
@@ -151,7 +152,7 @@ def bench(
     seed: int,
     against: Path | None,
     profiled: bool,
-    programs: int,
+    programs: int | None,
     document: Document,
 ) -> None:
     """Measure the search, side by side with what could be written with Hypothesis.
@@ -192,7 +193,8 @@ def bench(
         workload=workload,
         seed=seed,
         against=against,
-        profile_programs=programs if profiled else 0,
+        against_programs=programs or AGAINST_PROGRAMS,
+        profile_programs=(programs or PROFILE_PROGRAMS) if profiled else 0,
     )
     measured = Measured()
     with Interrupts() as interrupts:
@@ -280,7 +282,7 @@ def compare(request: Request, against: Path, measured: Measured) -> Iterator[str
             COMPARED,
             request.repetitions,
             request.seed,
-            programs=AGAINST_PROGRAMS,
+            programs=request.against_programs,
         ):
             measured.against.append(sample)
             yield f"{sample.workload} in both checkouts ({len(measured.against)} of {total} measurements)"
@@ -313,7 +315,7 @@ def report_of(request: Request, measured: Measured) -> BenchReport:
         bugs=tuple(bugs),
         overall=tuple(overall(bugs, GROUPS)),
         against=tuple(against),
-        against_programs=AGAINST_PROGRAMS,
+        against_programs=request.against_programs,
         shares=measured.shares,
         missing=tuple(measured.missing),
         interrupted=not measured.complete,

@@ -12,8 +12,8 @@ from tests.dashboard.server import serving
 from tests.service.fleet import Fleet
 from tests.service.servers import running_servers
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
-PROGRAMS = 40
+pytestmark = pytest.mark.browser
+PROGRAMS = 24
 SEARCH_MS = 180_000
 
 

@@ -11,9 +11,7 @@ from fuzzer.reproducer import decode_reproducer
 from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH
 from tests.cli.shell import Searched, changed_sources, mmufuzz, report_in, store_in
 
-pytestmark = pytest.mark.xdist_group("applied")
-
-WORDS = "run --apply my.patch --profile tdp --programs 12 --seed 1 --jobs 1 --json report.json"
+WORDS = "run --apply my.patch --profile tdp --programs 4 --seed 1 --jobs 1 --json report.json"
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from cli.bench.report import BenchReport
 from cli.commands.bench import COMPARED, OF_HYPOTHESIS
+from cli.main import cli
 from tests.cli.shell import COMMAND, ROOT, environment, mmufuzz, report_in
 
 SMALL = "--repetitions 1 --seconds 0.01"
@@ -54,11 +56,12 @@ def test_why_there_is_no_compiled_arm_is_said(benched: tuple[BenchReport, str]) 
 
 
 def test_two_checkouts_are_compared_on_the_same_programs(tmp_path: Path) -> None:
-    done = mmufuzz(f"bench --against {ROOT} --repetitions 1 --seconds 0.01 --seeds 0 --json report.json", tmp_path)
+    done = mmufuzz(f"bench --against {ROOT} --programs 10 {SMALL} --seeds 0 --json report.json", tmp_path)
     assert done.returncode == 0, done.stderr
     report = report_in(tmp_path)
     assert [speed["workload"] for speed in report["against"]] == list(COMPARED)
     assert all(speed["ratio"]["median"] > 0 for speed in report["against"])
+    assert report["against_programs"] == 10
     assert report["bugs"] == []
 
 
@@ -84,9 +87,12 @@ def test_the_shares_of_a_search_are_told(tmp_path: Path) -> None:
         ("--json .", "is a directory"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(tmp_path: Path, words: str, said: str) -> None:
-    done = mmufuzz(f"bench {words}", tmp_path)
-    assert done.returncode == 2
+def test_bad_input_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["bench", *shlex.split(words)])
+    assert done.exit_code == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""

@@ -10,6 +10,7 @@ import ast
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -134,6 +135,12 @@ def enumerate_mutants() -> list[Mutant]:
     return mutants
 
 
+@cache
+def mutants_by_name() -> dict[str, Mutant]:
+    """All of them."""
+    return {mutant.id: mutant for mutant in enumerate_mutants()}
+
+
 def _mutants_of(file: str, text: str, name: str, function: ast.FunctionDef) -> Iterator[Mutant]:
     for kind, operator in OPERATORS.items():
         for number, change in enumerate(operator(function), 1):
@@ -176,16 +183,19 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 # --- reading the tree --------------------------------------------------------------------------------------------
 
 
-def _statements(function: ast.FunctionDef) -> Iterator[ast.stmt]:
+# Every operator reads the function that is being changed.
+@lru_cache(maxsize=1)
+def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
     """Every statement below the function, in source order."""
     found = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
-    yield from sorted(found, key=lambda node: (node.lineno, node.col_offset))
+    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 
-def _expressions(function: ast.FunctionDef) -> Iterator[ast.expr]:
+@lru_cache(maxsize=1)
+def _expressions(function: ast.FunctionDef) -> list[ast.expr]:
     """Every expression of the function's body, in source order; annotations are none."""
     found = [node for stmt in function.body for node in ast.walk(stmt) if isinstance(node, ast.expr)]
-    yield from sorted(found, key=lambda node: (node.lineno, node.col_offset))
+    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 
 def _called(node: ast.AST) -> str:

@@ -13,10 +13,9 @@ import pytest
 from fuzzer.change.variant import apply_diff
 from tests.changes import shipped_source
 from tests.quality.mutate import killed, outlived, read_rows, search, with_reason
-from tests.quality.operators import KINDS, enumerate_mutants
+from tests.quality.operators import KINDS, mutants_by_name
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "mutants.md"
-MUTANTS = {mutant.id: mutant for mutant in enumerate_mutants()}
 
 # One of each kind that has any that die fast. The seeds are fixed, so this is no game of chance; when the model or the
 # generator changes, the dice are cast anew: each died within PROGRAMS / 5 programs when this was written, which is a
@@ -42,13 +41,13 @@ SAMPLE = (
 
 
 def test_every_kind_has_mutants() -> None:
-    counts = Counter(mutant.kind for mutant in MUTANTS.values())
+    counts = Counter(mutant.kind for mutant in mutants_by_name().values())
     assert set(counts) == set(KINDS)
-    assert len(MUTANTS) == sum(counts.values()) >= 250
+    assert len(mutants_by_name()) == sum(counts.values()) >= 250
 
 
 def test_a_mutant_is_a_small_change_that_compiles() -> None:
-    for mutant in MUTANTS.values():
+    for mutant in mutants_by_name().values():
         ast.parse(mutant.source)
         assert mutant.source != shipped_source(mutant.file)
         lines = [line for line in mutant.diff().splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
@@ -57,29 +56,29 @@ def test_a_mutant_is_a_small_change_that_compiles() -> None:
 
 
 def test_the_diff_of_a_mutant_makes_the_mutant() -> None:
-    mutant = MUTANTS[SAMPLE[0]]
+    mutant = mutants_by_name()[SAMPLE[0]]
     assert apply_diff(mutant.diff()) == {mutant.file: mutant.source}
 
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_mutant_dies(name: str) -> None:
-    result = search(MUTANTS[name], 0, PROGRAMS, 120.0)
+    result = search(mutants_by_name()[name], 0, PROGRAMS, 120.0)
     assert result.fate == "regression", result
 
 
 def test_what_was_never_killed_is_on_record_with_a_reason() -> None:
     rows = read_rows(REPORT)
-    assert MUTANTS.keys() - rows.keys() == set(), (
+    assert mutants_by_name().keys() - rows.keys() == set(), (
         "run `python -m tests.quality.mutate --missing --report docs/mutants.md`"
     )
-    lived = {name for name, row in rows.items() if name in MUTANTS and not killed(row)}
+    lived = {name for name, row in rows.items() if name in mutants_by_name() and not killed(row)}
     assert lived - with_reason() == set()
 
 
 def test_reasons_are_given_once_and_for_mutants_that_exist_and_live() -> None:
     names = [name for entry in outlived() for name in entry.mutants]
     assert [name for name, count in Counter(names).items() if count > 1] == []
-    assert set(names) - MUTANTS.keys() == set()
+    assert set(names) - mutants_by_name().keys() == set()
     rows = read_rows(REPORT)
     assert [name for name in names if killed(rows[name])] == []
     assert all(entry.reason.strip() for entry in outlived())

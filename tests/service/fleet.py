@@ -5,12 +5,15 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import chdir
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 
+from cli.main import cli
 from db.campaigns import NewCampaign
 from db.fleets import FleetPlan, Fleets, FleetStatus
 from db.liveness import workers
@@ -92,7 +95,7 @@ class Fleet:
         return worker
 
     def mmufuzz(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of a user of this fleet."""
+        """Run a command of a user of this fleet, in a process of its own."""
         return subprocess.run(
             [*COMMAND, *words],
             cwd=self.folder,
@@ -101,6 +104,11 @@ class Fleet:
             text=True,
             timeout=120,
         )
+
+    def command(self, *words: str) -> Result:
+        """Run a command that needs the database only, in this process: starting one takes longer than the command."""
+        with chdir(self.folder):
+            return CliRunner(env=self.variables()).invoke(cli, words, catch_exceptions=False)
 
     def create(self, programs: int, batch_programs: int = 5, name: str = "test", seed: int = 1, **plan: Any) -> int:
         """A campaign of the TDP profile."""

@@ -28,7 +28,6 @@ from tests.service.fleet import Fleet, Worker
 from tests.service.waiting import wait_until
 from workers.rechecking import rechecked
 
-pytestmark = pytest.mark.xdist_group("service")
 SECRET = "correct horse"
 
 
@@ -158,5 +157,5 @@ def test_a_worker_of_another_model_runs_what_is_stored(fleet: Fleet) -> None:
     assert row.why.startswith(f"model {model_version()}: not a reproducer: ")
     assert row.who.count("-") >= 2, "the name of the worker"
     assert Histories(fleet.engine).of(THIRD_NAME, current) == [], "found with this model"
-    recheck = fleet.mmufuzz("recheck", "--db", fleet.url)
-    assert (recheck.returncode, recheck.stdout[:18]) == (0, "nothing to recheck")
+    recheck = fleet.command("recheck", "--db", fleet.url)
+    assert (recheck.exit_code, recheck.stdout[:18]) == (0, "nothing to recheck")

@@ -4,7 +4,6 @@
 import json
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 
 from db.revisions import revisions
@@ -12,8 +11,6 @@ from db.session import transaction
 from reference_mmu.version import model_version
 from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
-
-pytestmark = pytest.mark.xdist_group("service")
 
 
 def examine(fleet: Fleet, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -31,8 +28,8 @@ def test_all_is_well(fleet: Fleet) -> None:
     assert {check["health"] for check in checks.values()} == {"ok"}, checks
     assert checks.keys() == {"broker", "disk", "database", "migrations", "server", "clock", "workers", "webhook"}
     assert checks["workers"]["text"] == f"model {model_version()}: 2 slots"
-    run = fleet.mmufuzz("migrate", "down", "--yes", "--db", fleet.url)
-    assert run.returncode == 2
+    run = fleet.command("migrate", "down", "--yes", "--db", fleet.url)
+    assert run.exit_code == 2
     assert run.stderr == "mmufuzz: 1 workers are alive, which move it forward again; stop them first\n"
 
 
@@ -64,25 +61,25 @@ def test_nobody_answers(fleet: Fleet) -> None:
 def test_a_database_that_knows_no_encoding(fleet: Fleet) -> None:
     """SQL_ASCII takes bytes for what they are."""
     url = fleet.servers.new_database("SQL_ASCII")
-    assert fleet.mmufuzz("migrate", "up", "--db", url).stderr == ""
-    named = fleet.mmufuzz("campaign", "create", "--programs", "5", "--name", "Prüfstand", "--db", url)
+    assert fleet.command("migrate", "up", "--db", url).stderr == ""
+    named = fleet.command("campaign", "create", "--programs", "5", "--name", "Prüfstand", "--db", url)
     assert named.stderr == ""
-    assert "Prüfstand" in fleet.mmufuzz("campaign", "list", "--db", url).stdout
+    assert "Prüfstand" in fleet.command("campaign", "list", "--db", url).stdout
 
 
 def test_forward_and_back(fleet: Fleet) -> None:
     """On PostgreSQL; SQLite has its tests in tests/db."""
     newest = revisions(fleet.url).known[-1]
     before = revisions(fleet.url).known[-2]
-    assert fleet.mmufuzz("migrate", "--db", fleet.url).stdout == f"revision {newest}, the newest\n"
-    unsure = fleet.mmufuzz("migrate", "down", "--db", fleet.url)
-    assert (unsure.returncode, "add --yes" in unsure.stderr) == (2, True)
-    down = fleet.mmufuzz("migrate", "down", "--yes", "--db", fleet.url)
+    assert fleet.command("migrate", "--db", fleet.url).stdout == f"revision {newest}, the newest\n"
+    unsure = fleet.command("migrate", "down", "--db", fleet.url)
+    assert (unsure.exit_code, "add --yes" in unsure.stderr) == (2, True)
+    down = fleet.command("migrate", "down", "--yes", "--db", fleet.url)
     assert down.stdout == f"revision {before}, the newest is {newest}\n", down.stderr
     code, checks = examine(fleet)
     assert (code, checks["migrations"]["health"]) == (0, "warning")
     assert checks["migrations"]["text"] == f"revision {before}, this version needs {newest}"
-    up = fleet.mmufuzz("migrate", "--db", fleet.url, "up")
+    up = fleet.command("migrate", "--db", fleet.url, "up")
     assert up.stdout == f"revision {newest}, the newest\n"
     with transaction(fleet.engine, "write") as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

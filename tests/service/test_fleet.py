@@ -18,8 +18,7 @@ from tests.service.fleet import Fleet
 from tests.service.waiting import wait_until
 from workers.app import CONTROL_QUEUE
 
-pytestmark = pytest.mark.xdist_group("service")
-PROGRAMS = 40
+PROGRAMS = 20
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_from_the_command_line_to_the_findings(fleet: Fleet, alone: dict[str, tu
     assert all(found["digest"] for found in listed["findings"]), "every one is minimized"
     assert listed["unjudged"] == []
     shown = fleet.mmufuzz("campaign", "show", "1").stdout
-    assert f"programs     {PROGRAMS} of {PROGRAMS} in 6 batches" in shown
+    assert f"programs     {PROGRAMS} of {PROGRAMS} in 3 batches" in shown
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(timeout=60) == 0
     # Celery warns of root, and Kombu of a pulse that it gives back.
@@ -60,7 +59,7 @@ def test_from_the_command_line_to_the_findings(fleet: Fleet, alone: dict[str, tu
 
 def test_workers_killed_on_the_way(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
     """The first with all its processes; of the second the search process only, which its parent replaces."""
-    campaign = fleet.create(PROGRAMS)
+    campaign = fleet.create(PROGRAMS, batch_programs=2)
     first = fleet.start_worker()
     wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the first worker has begun", seconds=60)
     first.kill()
@@ -72,7 +71,7 @@ def test_workers_killed_on_the_way(fleet: Fleet, alone: dict[str, tuple[int, int
 
 
 def test_a_broker_that_forgets_everything(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
-    campaign = fleet.create(PROGRAMS)
+    campaign = fleet.create(PROGRAMS, batch_programs=2)
     fleet.start_worker()
     wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the worker has begun", seconds=60)
     fleet.servers.broker.kill()
@@ -83,7 +82,7 @@ def test_a_broker_that_forgets_everything(fleet: Fleet, alone: dict[str, tuple[i
 
 def test_a_database_that_is_gone_for_a_while(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
     """Until a task has noticed; it computes its batch again when the database is back."""
-    campaign = fleet.create(PROGRAMS)
+    campaign = fleet.create(PROGRAMS, batch_programs=2)
     worker = fleet.start_worker()
     wait_until(lambda: fleet.fleets.status(campaign).batches > 1, "the worker has begun", seconds=60)
     fleet.servers.stop_postgres()
@@ -94,21 +93,21 @@ def test_a_database_that_is_gone_for_a_while(fleet: Fleet, alone: dict[str, tupl
 
 
 @pytest.mark.parametrize(
-    ("planted", "error"),
+    ("planted", "error", "task_seconds"),
     [
-        ("assert seed != 13, 'planted'", "AssertionError: planted"),
-        ("while seed == 13: pass", "SoftTimeLimitExceeded: SoftTimeLimitExceeded()"),
-        ("bytearray(2**30 if seed == 13 else 0)", "OutOfMemory: needs more memory than 256 MiB"),
+        ("assert seed != 13, 'planted'", "AssertionError: planted", 60),
+        ("while seed == 13: pass", "SoftTimeLimitExceeded: SoftTimeLimitExceeded()", 4),
+        ("bytearray(2**30 if seed == 13 else 0)", "OutOfMemory: needs more memory than 256 MiB", 60),
     ],
     ids=["error", "endless", "greedy"],
 )
 def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(
-    fleet: Fleet, tmp_path: Path, planted: str, error: str
+    fleet: Fleet, tmp_path: Path, planted: str, error: str, task_seconds: int
 ) -> None:
     head = "def generate_script(seed: int, profile: Profile) -> Script:\n"
     doc = '    """The program of a seed as machines run it: a pure function of both arguments."""\n'
     sources = changed_sources(tmp_path / "sources", "fuzzer/program/generate.py", head + doc, f"{head}    {planted}\n")
-    campaign = fleet.create(8, batch_programs=2, seed=9, task_seconds=4, memory_mib=256)
+    campaign = fleet.create(8, batch_programs=2, seed=9, task_seconds=task_seconds, memory_mib=256)
     worker = fleet.start_worker(sources=sources)
     status = fleet.finish(campaign)
     assert (status.programs, status.batches, status.unjudged) == (6, 3, 0)
@@ -116,7 +115,7 @@ def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(
     assert (aside.name.kind, aside.name.number, aside.error) == ("batch", 2, error)
     assert [entry["error"] for entry in worker.events("task set aside")] == [error]
     assert len(worker.events("task will be retried")) == 3
-    shown = fleet.mmufuzz("campaign", "show", str(campaign)).stdout
+    shown = fleet.command("campaign", "show", str(campaign)).stdout
     assert f"set aside    batch 2 after 3 starts: {error}" in shown
 
 
@@ -125,7 +124,7 @@ def test_limits_and_strategies_of_a_campaign(fleet: Fleet, tmp_path: Path) -> No
     assert mmufuzz(f"run {search} --jobs 1", tmp_path).returncode == 0
     rows = Store(open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")).findings(limit=10_000)
     limits = "--slots-max 1 --task-seconds 60 --memory-mib 512"
-    created = fleet.mmufuzz(*f"campaign create {search} {limits} --batch-programs 7 --json -".split())
+    created = fleet.command(*f"campaign create {search} {limits} --batch-programs 7 --json -".split())
     told = json.loads(created.stdout)
     assert (told["slots_max"], told["task_seconds"], told["memory_mib"]) == (1, 60, 512)
     assert told["strategies"] == ["burst", "pct"]
@@ -134,7 +133,7 @@ def test_limits_and_strategies_of_a_campaign(fleet: Fleet, tmp_path: Path) -> No
     assert {name: count for name, (count, _, _) in fleet.counts(1).items()} == {
         row.signature: row.count for row in rows
     }
-    shown = fleet.mmufuzz("campaign", "show", "1").stdout
+    shown = fleet.command("campaign", "show", "1").stdout
     assert "strategies   burst, pct" in shown
     assert "limits       1 batches at a time, 60 seconds a task, 512 MiB a task" in shown
 
@@ -162,7 +161,7 @@ def test_another_model_refuses(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.fleets.status(campaign).batches == 0
     refused = worker.events("campaign refused")[0]
     assert refused["do"] == "start a worker of that version, or create the campaign anew"
-    shown = fleet.mmufuzz("campaign", "show", str(campaign)).stdout
+    shown = fleet.command("campaign", "show", str(campaign)).stdout
     assert f"it waits: no live worker has model {refused['model']}, they have {refused['own']}" in shown
     fleet.send({"campaign": campaign, "kind": "batch", "number": 0}, queue=CONTROL_QUEUE)
     wait_until(lambda: bool(worker.events("task refused")), "it refuses a batch that reaches it", seconds=30)
@@ -173,15 +172,15 @@ def test_pause_resume_stop(fleet: Fleet) -> None:
     campaign = str(fleet.create(10**6))
     worker = fleet.start_worker()
     wait_until(lambda: fleet.fleets.status(1).batches > 0, "it runs", seconds=60)
-    assert fleet.mmufuzz("campaign", "pause", campaign).returncode == 0
+    assert fleet.command("campaign", "pause", campaign).exit_code == 0
     wait_until(lambda: bool(worker.events("nothing to do any more")), "what was handed out is put back", seconds=30)
     paused = fleet.fleets.status(1)
     assert paused.campaign.state is CampaignState.PAUSED
-    assert fleet.mmufuzz("campaign", "resume", campaign).returncode == 0
+    assert fleet.command("campaign", "resume", campaign).exit_code == 0
     wait_until(lambda: fleet.fleets.status(1).batches > paused.batches + 1, "it goes on", seconds=60)
-    assert fleet.mmufuzz("campaign", "stop", campaign).returncode == 0
-    again = fleet.mmufuzz("campaign", "resume", campaign)
-    assert again.returncode == 2
+    assert fleet.command("campaign", "stop", campaign).exit_code == 0
+    again = fleet.command("campaign", "resume", campaign)
+    assert again.exit_code == 2
     assert again.stderr.startswith("mmufuzz: campaign 1 is stopped: it cannot become running; ")
     assert fleet.fleets.status(1).tasks == ()
 

@@ -21,7 +21,6 @@ from workers.mailbox import Letter, Mailbox
 from workers.permits import Permits
 from workers.tasks import WORKER_NAME, WorkerProcess
 
-pytestmark = pytest.mark.xdist_group("service")
 MEGABYTE = 2**20
 
 
@@ -79,7 +78,7 @@ def test_a_reproducer_of_a_hundred_megabytes(fleet: Fleet, tmp_path: Path) -> No
     errors = {entry["error"] for entry in worker.events("task set aside")}
     assert all(re.fullmatch(r"ReproducerError: reproducer is 1048\d{5} bytes, more than 1048576", e) for e in errors)
     assert len(errors) > 0
-    assert "more than 1048576" in fleet.mmufuzz("campaign", "show", str(campaign)).stdout
+    assert "more than 1048576" in fleet.command("campaign", "show", str(campaign)).stdout
 
 
 NAMES_REFUSED = ("two\nlines", "\x1b[31mred", "\u202eright to left", "x" * 5000, "not\udcffUTF-8")
@@ -96,8 +95,8 @@ def test_names_that_draw_on_terminals_are_refused(fleet: Fleet) -> None:
     for name in NAMES_REFUSED:
         with pytest.raises(StoreError, match="name: expected 1 to 4096 printable characters"):
             fleet.create(5, name=name)
-    refused = fleet.mmufuzz("campaign", "create", "--programs", "5", "--name", NAMES_REFUSED[1])
-    assert refused.returncode == 2
+    refused = fleet.command("campaign", "create", "--programs", "5", "--name", NAMES_REFUSED[1])
+    assert refused.exit_code == 2
     told = "mmufuzz: name: expected at most 200 printable characters; see 'mmufuzz campaign create --help'\n"
     assert refused.stderr == told
     assert fleet.fleets.statuses(10) == []
@@ -107,14 +106,14 @@ def test_names_that_are_only_text(fleet: Fleet) -> None:
     """Nothing of them is SQL, markup of the terminal library, or a format."""
     for name in NAMES:
         fleet.create(5, name=name)
-    listed = fleet.mmufuzz("campaign", "list").stdout
+    listed = fleet.command("campaign", "list").stdout
     assert [name for name in NAMES if name not in listed] == []
 
 
 @pytest.mark.parametrize("word", ["show", "stop"])
 def test_unknown_campaigns(fleet: Fleet, word: str) -> None:
-    refused = fleet.mmufuzz("campaign", word, "999")
-    assert refused.returncode == 2
+    refused = fleet.command("campaign", word, "999")
+    assert refused.exit_code == 2
     assert refused.stderr == "mmufuzz: no campaign 999; 'mmufuzz campaign list' shows the campaigns\n"
 
 

@@ -7,11 +7,10 @@ import pytest
 
 from cli.bench.bugs import BUGS, Bug, number_of
 from cli.bench.planted import plant, planted
-from tests.quality.operators import enumerate_mutants
+from tests.quality.operators import mutants_by_name
 from workers.refusal import BadInput
 
 ROOT = Path(__file__).resolve().parents[3]
-MUTANTS = {mutant.id: mutant for mutant in enumerate_mutants()}
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def function(source: str, name: str) -> str:
 @pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.function], ids=lambda bug: bug.name)
 def test_a_bug_is_the_mutant_that_it_says(bug: Bug) -> None:
     """Taken by itself and made unconditional, it is the mutant, but for what stands in for nothing at all."""
-    mutant = MUTANTS[bug.origin]
+    mutant = mutants_by_name()[bug.origin]
     shipped = function((ROOT / "reference_mmu" / mutant.file).read_text(encoding="utf-8"), bug.function)
     replaced = shipped.replace(ast.unparse(ast.parse(bug.old)), bug.new)
     assert replaced == function(mutant.source, bug.function).replace("yield from ()", "pass")
