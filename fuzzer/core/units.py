@@ -2,9 +2,9 @@
 """The C of each module made independent of what it does not use.
 
 mypyc writes one C file per module, and two headers that declare everything of all modules. A line changed in one
-function changes those headers, and with the numbers of the literals, which all modules share, the other C files too.
-Here each C file gets the declarations that it uses, and numbers for its own literals: its text changes only if what it
-is compiled to may change.
+function changes those headers, and with the numbers of literals, labels and temporary variables, which are counted
+through all modules, the other C files too. Here each C file gets the declarations that it uses, and numbers of its own:
+its text changes only if what it is compiled to may change.
 """
 
 import re
@@ -27,6 +27,8 @@ _SMALL_FUNCTION = re.compile(
 _TIED = re.compile(r"CPyDef_|CPyStatic|CPyLiterals|CPyType_|CPy_AddTraceback")
 _WORD = re.compile(r"\w+")
 _LITERAL = re.compile(r"\bCPyStatics\[(\d+)\]")
+# Labels and temporary variables.
+_TEMPORARY = re.compile(r"\b__(tmp|LL)(\d+)\b")
 
 
 class Declaration(NamedTuple):
@@ -41,6 +43,7 @@ def independent_units(headers: Mapping[str, str], main: str, modules: Mapping[st
     becomes the unit "main", makes the literals, and `modules` are the others by name."""
     header = "".join(_without_headers(text, headers) for text in headers.values())
     declarations = _declarations(header)
+    modules = {name: _own_temporaries(text) for name, text in modules.items()}
     inline = {name: text for module in modules.values() for name, text in _small_functions(module)}
     units, literals = {}, {}
     for name, text in modules.items():
@@ -56,13 +59,20 @@ def _declarations(header: str) -> list[Declaration]:
         found.append(Declaration("", header[end : match.start()]))
         found.append(Declaration(match["tuple"] or match["struct"] or match["extern"], match[0]))
         end = match.end()
-    return [*found, Declaration("", header[end:])]
+    # Without the empty lines between declarations, or one more declaration would be a line more in every file.
+    return [each for each in (*found, Declaration("", header[end:])) if each.text.strip()]
 
 
 def _without_headers(text: str, headers: Iterable[str]) -> str:
     for header in headers:
         text = text.replace(f'#include "{header}"\n', "")
     return text
+
+
+def _own_temporaries(text: str) -> str:
+    """The text with labels and temporary variables of its own numbers; mypyc counts those of all modules through."""
+    numbers: dict[str, int] = {}
+    return _TEMPORARY.sub(lambda match: f"__{match[1]}{numbers.setdefault(match[2], len(numbers))}", text)
 
 
 def _own_literals(name: str, text: str) -> tuple[str, list[int]]:

@@ -96,3 +96,16 @@ def test_main_hands_out_the_literals_when_they_are_made() -> None:
     assert "static const int walk[] = {7, 4};" in main
     assert main.index("#define CPyStatics_Initialize(...) ") < main.index("MAIN\n")
     assert "walk[]" not in units(STEP)["main"], "no literals, no list of them"
+
+
+def test_one_more_declaration_leaves_a_unit_alone_that_does_not_use_it() -> None:
+    more = {**HEADERS, "declared.h": DECLARED + "\nextern char CPyDef_walk___new(PyObject *cpy_r_self);\n"}
+    assert units(STEP)["walk"] == units(STEP, more)["walk"]
+
+
+def test_labels_and_temporary_variables_have_numbers_of_the_unit_alone() -> None:
+    here, there = (
+        units(f"__tmp{n} = NULL; goto __LL{n + 1}; __LL{n + 1}: __tmp{n + 2} = x; __tmp{n} = y;\n") for n in (7, 12)
+    )
+    assert here["walk"] == there["walk"]
+    assert here["walk"].endswith("__tmp0 = NULL; goto __LL1; __LL1: __tmp2 = x; __tmp0 = y;\n")
