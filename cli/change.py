@@ -3,7 +3,7 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -33,12 +33,11 @@ class OwnChange(Record):
     def models(self) -> Models:
         return changed_models(self.diff)
 
-    def lines(self) -> Iterator[str]:
+    def line(self) -> str:
         """What is compared, in words."""
         inside = self.models().old is not SHIPPED
         where = "which the sources have already: OLD is without it" if inside else "NEW is the model with it"
-        yield f"own change {self.name} ({digest(self.diff)}), {where}"
-        yield "core interpreted: a changed model runs no other way"
+        return f"own change {self.name} ({digest(self.diff)}), {where}"
 
 
 def digest(diff: str) -> str:

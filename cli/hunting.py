@@ -3,8 +3,10 @@
 
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ctypes import c_uint64
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Final
@@ -12,8 +14,10 @@ from typing import Final
 import msgspec
 
 from cli.order import Gain, Order, Part
-from cli.watchdog import Hung, watchdog
+from cli.watchdog import Hung, last_resort, watchdog
+from fuzzer.change.merged_copy import merged_models
 from fuzzer.change.variant import changed_models
+from fuzzer.compiled import use_compiled_core
 from fuzzer.hunt import Hunt
 from fuzzer.run.compare import Models
 from fuzzer.seed_runner import runner_of
@@ -26,15 +30,15 @@ _LISTEN_SECONDS: Final = 0.02
 PATIENCE: Final = 10
 
 
-def hunt_batches(connection: Connection, order: Order, first: int) -> None:
+def hunt_batches(connection: Connection, order: Order, first: int, seed: c_uint64) -> None:
     """Hunt the batches of one process, number `first` and on, and send Parts, until the last one, or until anything
     comes from the other side: then the batch in hand is cut short.  What waits to be judged then is judged, until
     anything comes again; but what nobody has judged the like of is judged all the same.  The end of file ends all of
-    it."""
-    hunter = Hunter(order)
+    it.  `seed` is always that of the program in hand."""
+    hunter = Hunter(order, partial(setattr, seed, "value"))
     gc.freeze()  # what is here now stays: the collector need not look at it again and again
     try:
-        with watchdog():
+        with last_resort() if hunter.is_merged else watchdog():
             _hunt_batches(connection, hunter, first)
     except Hung as hung:
         connection.send_bytes(msgspec.msgpack.encode(hunter.last_word(hung)))
@@ -74,12 +78,14 @@ class Listener:
 class Hunter:
     """A Hunt, and how much of it has been reported."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, begins: Callable[[int], object] = lambda seed: None) -> None:
         self.order = order
+        self.is_merged = bool(order.diff) and use_compiled_core().compiled
         models = Models()
         if order.diff:
-            models = msgspec.structs.replace(changed_models(order.diff), allowed=frozenset(order.allowed))
-        self.search = Hunt(runner_of(order.search, models), patience=PATIENCE)
+            models = merged_models(order.diff) if self.is_merged else changed_models(order.diff)
+            models = msgspec.structs.replace(models, allowed=frozenset(order.allowed))
+        self.search = Hunt(runner_of(order.search, models), patience=PATIENCE, begins=begins)
         self.stopped = False
         self.batch = 0
         self.counted: dict[str, int] = {}
@@ -152,6 +158,7 @@ class Hunter:
             gains=tuple(self.gains.values()),
             last=last,
             settling=self.stopped,
+            merged=self.is_merged,
         )
         self.programs, self.steps, self.since = ground.programs, ground.steps, now
         self.points.update(part.coverage)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A changed model runs only interpreted, and a command knows of one only after the core was chosen."""
+"""A change is read and told interpreted, and a command knows of one only after the core was chosen."""
 
 import os
 import sys
 
-from fuzzer.compiled import use_compiled_core
+from fuzzer.compiled import LATER, use_compiled_core
 from workers.refusal import BadInput
 
 
@@ -14,5 +14,5 @@ def require_interpreted() -> None:
     if not use_compiled_core().compiled:
         return
     if os.environ.get("MMUFUZZ_CORE") == "compiled":
-        raise BadInput("a changed model runs only interpreted; unset MMUFUZZ_CORE")
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"MMUFUZZ_CORE": "interpreted"})
+        raise BadInput("a changed model is loaded interpreted; unset MMUFUZZ_CORE")
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"MMUFUZZ_CORE": LATER})

@@ -71,7 +71,8 @@ class Gain(Record):
 
 class Part(Record):
     """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `settling`: this process
-    was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word."""
+    was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word. `merged`: this
+    process runs a compiled change, so that nobody has seen yet what comes out of two copies of the model."""
 
     batch: int
     programs: int
@@ -83,6 +84,7 @@ class Part(Record):
     last: bool
     settling: bool = False
     failure: str = ""
+    merged: bool = False
 
 
 def batch_size(programs: int, jobs: int) -> int:

@@ -20,6 +20,10 @@ _CALLERS_TOLD: Final = 3
 _DEBUGGERS: Final = frozenset(("pdb", "bdb"))
 
 
+# By this signal the kernel ends a process whose compiled change hangs.
+HUNG: Final = signal.SIGVTALRM
+
+
 class Hung(BaseException):
     """One turn does not end; the message says for how long, and where it is.
 
@@ -30,7 +34,7 @@ class Hung(BaseException):
 @contextmanager
 def watchdog() -> Iterator[None]:
     """Raises Hung in the block when one turn in it, or the import of a changed model, has not ended after TICKS_MAX
-    ticks. Only in the main thread. A compiled model is not watched: it is the shipped one."""
+    ticks. Only in the main thread. Compiled code hears no signal, see last_resort()."""
     watch = _Watch()
     before = signal.signal(signal.SIGALRM, watch.tick)
     timer = signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
@@ -40,6 +44,22 @@ def watchdog() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+@contextmanager
+def last_resort() -> Iterator[None]:
+    """Ends the process by HUNG when compiled code has not come back in the block for as long as watchdog() would wait,
+    in processor time: nothing can be raised in there, so only the kernel can. Only in the main thread."""
+    seconds = TICKS_MAX * TICK_SECONDS
+    before = signal.signal(signal.SIGALRM, lambda number, frame: signal.setitimer(signal.ITIMER_VIRTUAL, seconds))
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, TICK_SECONDS, TICK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class _Watch:

@@ -22,7 +22,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -48,12 +49,18 @@ COMPILED: Final = (
     "fuzzer/run/differential.py",
     "fuzzer/run/outcome.py",
     "fuzzer/run/coverage.py",
+    "fuzzer/change/applied.py",
+    "fuzzer/change/changed_model.py",
     "fuzzer/oracle/*.py",
 )
 PACKAGES: Final = ("reference_mmu", "fuzzer")
-CORES_KEPT: Final = 3
+CORES_KEPT: Final = 6  # that of the sources, and of changes that are tried; 7 MB each
 # Beside the cores: what they are linked from, so that only what has changed is compiled.
 OBJECTS: Final = ".objects"
+_CORES: Final = "mmufuzz_core"  # where there is no checkout
+# A value of MMUFUZZ_CORE that a command with a changed model starts itself anew with: interpreted, until that one is
+# compiled.
+LATER: Final = "later"
 SUFFIX: Final[str] = sysconfig.get_config_var("EXT_SUFFIX")
 ADVICE: Final = "compile it with `make compile` or `python -m fuzzer.compiled`"
 
@@ -104,9 +111,9 @@ def use_compiled_core() -> CoreState:
 
 @cache
 def _choose_core(mode: str) -> CoreState:
-    if mode not in ("auto", "compiled", "interpreted"):
+    if mode not in ("auto", "compiled", "interpreted", LATER):
         raise CoreError(f"MMUFUZZ_CORE={mode}: must be auto, compiled or interpreted")
-    if mode == "interpreted":
+    if mode in ("interpreted", LATER):
         return CoreState(False, "interpreted: asked for by MMUFUZZ_CORE")
     sources = _package_folders()
     early = sorted(set(map(_module_name, _core_files(sources))) & sys.modules.keys())
@@ -114,6 +121,8 @@ def _choose_core(mode: str) -> CoreState:
         raise CoreError(f"the core must be chosen before it is imported, and {early[0]} is imported already")
     core = _cores() / _fingerprint(sources)
     if core.is_dir():
+        with suppress(OSError):  # where nobody but root may write
+            core.touch()  # else it would be old when others have been compiled for a few changes
         sys.meta_path.insert(0, CoreFinder(core))
         return CoreState(True, f"compiled: core {core.name}", core.name)
     why = "the sources changed since the core was compiled" if any(_cores().glob("[!.]*")) else "no core was compiled"
@@ -125,13 +134,40 @@ def _choose_core(mode: str) -> CoreState:
 def core_to_compile() -> Path | None:
     """Where the core of the sources as they are now will be, if this process is interpreted for want of it alone: None
     if it was asked to be, and where there is nothing to compile with."""
-    if os.environ.get("MMUFUZZ_CORE", "auto") != "auto" or use_compiled_core().compiled:
-        return None
-    try:
-        require_compiler()
-    except CoreError:
+    if os.environ.get("MMUFUZZ_CORE", "auto") != "auto" or use_compiled_core().compiled or why_not_compile():
         return None
     return _cores() / _fingerprint(_package_folders())
+
+
+def why_not_compile() -> str:
+    """Why this process may not have anything compiled, "" if it may."""
+    if os.environ.get("MMUFUZZ_CORE", "auto") not in ("auto", LATER):
+        return "asked for by MMUFUZZ_CORE"
+    try:
+        require_compiler()
+    except CoreError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def copied_packages(edits: Mapping[str, str]) -> Iterator[Path]:
+    """A folder with both packages, some of whose files (path -> text) are others, for as long as the block lasts. Its
+    core is kept where all are. Raises OSError where cores cannot be kept."""
+    _cores().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_cores(), prefix=".copy-") as name:
+        folder = Path(name)
+        _copy_packages(folder)
+        for path, text in edits.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        (folder / _CORES).symlink_to(_cores(), target_is_directory=True)
+        yield folder
+
+
+def core_of_copy(folder: Path) -> Path:
+    """Where the core of such a copy is, or will be."""
+    return _cores() / _fingerprint({name: folder / name for name in PACKAGES})
 
 
 def compile_core() -> tuple[Path, int]:
@@ -144,9 +180,7 @@ def compile_core() -> tuple[Path, int]:
     """
     _cores().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_cores(), prefix=".building-") as scratch:
-        snapshot = {name: Path(scratch, "sources", name) for name in PACKAGES}
-        for name, folder in _package_folders().items():
-            shutil.copytree(folder, snapshot[name], ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        snapshot = _copy_packages(Path(scratch, "sources"))
         files = _core_files(snapshot)
         core = _cores() / _fingerprint(snapshot)
         if not core.is_dir():
@@ -181,10 +215,18 @@ def _package_folders() -> dict[str, Path]:
     return {name: Path(importlib.import_module(name).__path__[0]).resolve() for name in PACKAGES}
 
 
+def _copy_packages(target: Path) -> dict[str, Path]:
+    """Copy the sources of both packages; where each is then."""
+    copies = {name: target / name for name in PACKAGES}
+    for name, folder in _package_folders().items():
+        shutil.copytree(folder, copies[name], ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    return copies
+
+
 def _cores() -> Path:
     """Where cores are kept, never inside the packages: build/core of a checkout, or beside installed packages."""
     parent = Path(__file__).resolve().parent.parent
-    return parent / "build" / "core" if (parent / "pyproject.toml").exists() else parent / "mmufuzz_core"
+    return parent / "build" / "core" if (parent / "pyproject.toml").exists() else parent / _CORES
 
 
 def _core_files(folders: dict[str, Path]) -> list[Path]:

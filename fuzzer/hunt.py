@@ -13,7 +13,7 @@ violation is minimized at once: where it races, which its signature tells, is kn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fuzzer.found import Found, bare, cause_of, minimized
 from fuzzer.judge.docket import Case, Docket, grade_of, is_judged
@@ -29,11 +29,19 @@ class Hunt:
     """A search over seeds. Deterministic: the same seeds in the same order give the same findings.
 
     `patience`: how much of the search judging may take, see Effort. With 0, each program is judged before the next one
-    is run; else some wait, and settle() judges what still does in the end. Both find the same.
+    is run; else some wait, and settle() judges what still does in the end. Both find the same. `begins`: told each seed
+    before anything is done with its program.
     """
 
-    def __init__(self, runner: SeedRunner, budget: int = DEFAULT_BUDGET, patience: int = 0) -> None:
+    def __init__(
+        self,
+        runner: SeedRunner,
+        budget: int = DEFAULT_BUDGET,
+        patience: int = 0,
+        begins: Callable[[int], object] = lambda seed: None,
+    ) -> None:
         self.runner = runner
+        self.begins = begins
         self.budget = budget
         self.ground = Ground()
         self.found: dict[str, Found] = {}
@@ -54,8 +62,13 @@ class Hunt:
     def one(self, seed: int) -> list[Found]:
         """Run the program of `seed` and judge what it shows, or may now be judged of others; returns the findings that
         are new."""
-        self.seed = seed
+        self.take_up(seed)
         return self.judge(seed, self.run(seed))
+
+    def take_up(self, seed: int) -> None:
+        """The program of `seed` comes next."""
+        self.seed = seed
+        self.begins(seed)
 
     def judge(self, seed: int, trial: Trial) -> list[Found]:
         """Note what the program of `seed` shows, and judge what may be judged now; returns what is new."""
@@ -103,7 +116,7 @@ class Hunt:
     def judge_next(self) -> list[Found]:
         """Judge the case that comes next, or tell its story; returns the finding if it is new."""
         case = self.docket.next()
-        self.seed = case.seed
+        self.take_up(case.seed)
         if self._in_hand is None or self._in_hand[0] != case.seed:
             self._in_hand = case.seed, self.runner.run(case.seed)
             self.effort.judged += effort_of(self._in_hand[1].outcome)

@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from cli.change import OwnChange, allow_option, apply_option, digest
-from cli.compilation import Compilation
+from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
 from cli.options import out_option, processes_option, profile_option, seed_option, strategy_option
@@ -19,6 +19,7 @@ from cli.order import Order, batch_size
 from cli.parameters import SpecType, database_name, open_store, read_reproducer, require_superset
 from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from cli.search import Search
+from cli.second_look import SecondLook
 from cli.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
 from cli.tally import Tally
 from cli.telling import print_telling
@@ -26,8 +27,9 @@ from db.campaigns import new_campaign
 from db.schema import CampaignState
 from db.session import DEFAULT_URL, StoreError
 from db.store import Store
-from fuzzer.compiled import core_to_compile, use_compiled_core
+from fuzzer.compiled import use_compiled_core
 from fuzzer.judge.finding import Verdict
+from fuzzer.run.compare import Models
 from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import spelled_out
 from fuzzer.tell.story import tell
@@ -40,8 +42,6 @@ DEFAULT_SECONDS: Final = 60
 _TICK_SECONDS: Final = 0.2
 # When its time is over, the search may judge and minimize what waits for so long; after a Ctrl-C not at all.
 _SETTLE_SECONDS: Final = 8.0
-# A search that is over sooner would only be slowed down by compiling the core at the same time.
-_WORTH_COMPILING_SECONDS: Final = 20
 # A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
 _GRACE_SECONDS: Final = 20.0
 
@@ -140,16 +140,20 @@ def search_and_report(request: Request, document: Document) -> int:
         request.folder.mkdir(parents=True, exist_ok=True)
     search = order.search
     console.print(f"{search.old} against {search.new}, profile {search.profile}, seed {search.seed}, jobs {order.jobs}")
-    for line in request.change.lines() if request.change else (f"core {use_compiled_core().reason}",):
-        console.print(line)
-    if worth_compiling(request):
-        console.print("the core is compiled meanwhile; the search goes on with it as soon as it is there")
+    console.print(request.change.line() if request.change else f"core {use_compiled_core().reason}")
     started = time.monotonic()
     lost = f"the search has ended; reproducers found before are in {request.folder}"
-    with Interrupts() as interrupts, refuse(StoreError, OSError, advice=lost):
+    compiled_seconds = 0 if request.budget.programs else request.budget.seconds
+    with (
+        Interrupts() as interrupts,
+        refuse(StoreError, OSError, advice=lost),
+        planned(order.diff, compiled_seconds) as plan,
+    ):
+        if plan.line:
+            console.print(plan.line)
         campaign = begin_campaign(store, request)
         tally = Tally(store, campaign, order, request.folder)
-        failures, core = drive_search(request, tally, make_progress(console, request.budget), interrupts)
+        failures, core = drive_search(request, plan, tally, make_progress(console, request.budget), interrupts)
         complete = not interrupts.received and not failures
         store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
     elapsed = time.monotonic() - started
@@ -175,14 +179,18 @@ def begin_campaign(store: Store, request: Request) -> int:
     return store.create_campaign(searched)
 
 
-def drive_search(request: Request, tally: Tally, progress: Progress, interrupts: Interrupts) -> tuple[list[str], str]:
+def drive_search(
+    request: Request, plan: Plan, tally: Tally, progress: Progress, interrupts: Interrupts
+) -> tuple[list[str], str]:
     """Search until the budget is spent or a signal comes; returns how processes failed, and what they ran."""
-    core = "compiled" if use_compiled_core().compiled else "interpreted"
+    look = SecondLook(request.change.models() if request.change else Models())
+    core = "compiled" if use_compiled_core().compiled or plan.ready else "interpreted"
     started = time.monotonic()
     stop_at = float("inf") if request.order.programs else started + request.budget.seconds
     stopped_at = float("inf")
     enough = False
-    with Search(request.order) as search, Compilation(worth_compiling(request)) as compilation, progress:
+    search = Search(request.order, plan.ready, plan.packages)
+    with search, Compilation(plan) as compilation, progress:
         while search.running():
             compiled = compilation.outcome()
             if compiled:
@@ -191,9 +199,12 @@ def drive_search(request: Request, tally: Tally, progress: Progress, interrupts:
                     search.renew(compiled.core)
                     core = "interpreted, then compiled"
             for part in search.parts(_TICK_SECONDS):
-                for tallied in tally.add(part):
+                for tallied in tally.add(look.at(part)):
                     if tallied.finding.verdict is not Verdict.DOCUMENTED:
                         progress.say(finding_line(tallied))
+            for doubt in look.doubts():
+                progress.say(doubt)
+                search.renew("")
             now = time.monotonic()
             progress.show(tally, now - started)
             if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
@@ -206,14 +217,6 @@ def drive_search(request: Request, tally: Tally, progress: Progress, interrupts:
                 search.kill()
         tally.store_rest()
     return search.failures, core
-
-
-def worth_compiling(request: Request) -> Path | None:
-    """The core that the search is to go on with. None for one that is to be repeated exactly, by programs: what is
-    found depends on what a process has seen, and other processes would go on. A changed model runs interpreted."""
-    if request.budget.programs or request.budget.seconds < _WORTH_COMPILING_SECONDS or request.change:
-        return None
-    return core_to_compile()
 
 
 def print_summary(console: Console, tally: Tally, request: Request, elapsed: float) -> None:

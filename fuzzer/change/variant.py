@@ -12,30 +12,29 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 import reference_mmu
+from fuzzer.change.changed_model import ChangedModel
 from fuzzer.change.moved import moved_advice
 from fuzzer.oracle.judge import Judge
 from fuzzer.run.compare import Models
-from fuzzer.run.model import LoadedModel, Model, load_model
-from fuzzer.schedule.running_actor import Flow
+from fuzzer.run.model import Model
 from reference_mmu import observed, operations
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.locks import ModelBug
 from reference_mmu.kvm.vm import Vm
-from reference_mmu.operations import Call
 from reference_mmu.x86 import machine
 
 # As JSON, which is how a reproducer carries it: half of what a reproducer may have. The whole model has 210 KB.
@@ -60,17 +59,51 @@ def changed_models(diff: str) -> Models:
 
     Raises VariantError: too long, and what apply_diff() and load_variant() refuse.
     """
+    sides = sides_of(diff)
+    if sides.inside:
+        # Another copy and not the shipped model itself, which nothing guards against what the change raises.
+        return Models(old=load_variant(sides.old), new=load_variant({}), diff=diff)
+    return Models(new=load_variant(sides.new), diff=diff)
+
+
+class Sides(NamedTuple):
+    """The module files that a diff changes (path below reference_mmu -> text), as OLD has them and as NEW does, where
+    only NEW has those that it adds. `inside`: the shipped sources are NEW's, else they are OLD's."""
+
+    old: dict[str, str]
+    new: dict[str, str]
+    inside: bool
+
+
+def sides_of(diff: str) -> Sides:
+    """What OLD and NEW are made of. Raises VariantError: too long, and what apply_diff() refuses."""
     if len(msgspec.json.encode(diff)) > DIFF_BYTES_MAX:
         raise VariantError(f"the diff has more than {DIFF_BYTES_MAX >> 10} KiB")
     try:
-        return Models(new=load_variant(apply_diff(diff)), diff=diff)
+        new, inside = apply_diff(diff), False
     except Mismatch as mismatch:
         try:
-            before = revert_diff(diff)
+            old, inside = revert_diff(diff), True
         except Mismatch:
             raise mismatch from None
-    # Another copy and not the shipped model itself, which nothing guards against what the change raises.
-    return Models(old=load_variant(before), new=load_variant({}), diff=diff)
+    if inside:
+        return Sides(old, {name: (_ORIGINAL / name).read_text(encoding="utf-8") for name in old}, inside)
+    shipped = {name: _ORIGINAL / name for name in new}
+    return Sides({name: f.read_text(encoding="utf-8") for name, f in shipped.items() if f.exists()}, new, inside)
+
+
+class _LoadedCopy(ChangedModel):
+    """The copy that is imported when this is made, with semantics of its own class, so that a change may read a field
+    it adds."""
+
+    def __init__(self) -> None:
+        self._architectures = import_module(f"{_COPY}.architectures").ARCHITECTURES
+        self._semantics = import_module(f"{_COPY}.changelog.semantics").Semantics
+
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        own = self._semantics(semantics.patches)
+        machine: Vm = self._architectures[config.architecture].machine(config, own, actors, operations, judge)
+        return machine
 
 
 def load_variant(sources: Mapping[str, str]) -> Model:
@@ -89,7 +122,7 @@ def load_variant(sources: Mapping[str, str]) -> Model:
             (copy / name).write_text(text, encoding="utf-8")
         try:
             _import_copy(copy)
-            return _guarded(load_model(_COPY), import_module(f"{_COPY}.changelog.semantics").Semantics)
+            return _LoadedCopy()
         except (Exception, SystemExit) as error:
             raise VariantError(f"the changed model does not load: {type(error).__name__}: {error}") from error
         finally:
@@ -122,30 +155,6 @@ def _import_copy(copy: Path) -> None:
 
 def _numbers(module: ModuleType) -> dict[str, int]:
     return {name: int(value) for name, value in vars(module).items() if name.isupper() and isinstance(value, int)}
-
-
-def _guarded(model: LoadedModel, make_semantics: Callable[[frozenset[str]], Semantics]) -> Model:
-    """Semantics of the copy's own class, so that a change may read a field it adds; and whatever else than ModelBug a
-    flow raises becomes one, and so does a `yield` of anything but a point: a change that crashes the model has broken
-    it."""
-
-    def make_machine(config: Config, sem: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return model.make_machine(config, make_semantics(sem.patches), actors, operations, judge)
-
-    def start_flow(m: Vm, actor: int, call: Call) -> Flow:
-        numbers = m.points.numbers.values()
-        try:
-            for point in model.start_flow(m, actor, call):
-                if point not in numbers:
-                    raise ModelBug(f"yields {point!r}, which is no preemption point")
-                yield point
-            return None
-        except ModelBug:
-            raise
-        except (Exception, SystemExit) as error:
-            raise ModelBug(f"{type(error).__name__}: {error}") from error
-
-    return LoadedModel(make_machine, start_flow)
 
 
 def apply_diff(diff: str) -> dict[str, str]:

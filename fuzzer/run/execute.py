@@ -40,13 +40,17 @@ class Execution(Choices):
 
     def can_run(self, running: RunningActor) -> bool:
         """Has it something left to do, and waits for nothing?"""
-        return running.uid >= 0 and (running.wants == 0 or self.m.can_run(running.number, running.wants))
+        if running.uid < 0 or running.wants == 0:
+            return running.uid >= 0
+        self.model.enter()
+        return self.m.can_run(running.number, running.wants)
 
     # --- running --------------------------------------------------------------------------------------------
 
     def step(self, running: RunningActor) -> i64:
         """Run an actor to its next point and return it, END if its operation ended."""
         m = self.m
+        self.model.enter()
         m.actor = running.number
         m.uid = running.uid
         if running.flow is None:
@@ -56,16 +60,21 @@ class Execution(Choices):
         m.resched = running.resched
         self.steps += 1
         self.reports.begin_turn(running.number, running.uid, running.at)
-        for point in running.flow:
+        point = self.model.resume(m, running.flow)
+        self.reports.here = point
+        if point != END:
             running.resched = m.resched
             running.come_to(point)
-            self.reports.here = running.at
-            return running.at
-        running.end_operation()
-        self.reports.here = END
-        if running.uid < 0:
-            self.n_live -= 1
-        return END
+        else:
+            running.end_operation()
+            if running.uid < 0:
+                self.n_live -= 1
+        return point
+
+    def finish(self) -> None:
+        """Everybody is done: judge what is left."""
+        self.model.enter()
+        self.judge.finish(self.m)
 
     def give_up(self) -> None:
         """Nobody runs any more."""

@@ -257,9 +257,9 @@ class Pair:
                 drained = follower.drain(MAX_STEPS)
             except ModelBug as bug:
                 follower.judge.report("model-bug", str(bug))
-            leader.judge.finish(leader.m)
+            leader.finish()
             if drained:
-                follower.judge.finish(follower.m)
+                follower.finish()
         if not drained:
             self.truncated = True
         if self.drift_turn < 0:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Final
 
 from mypy_extensions import i64
@@ -17,6 +16,7 @@ from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import Call
+from reference_mmu.points import END
 
 
 class Model:
@@ -34,9 +34,18 @@ class Model:
         """The flow of an operation."""
         return m.start(actor, call)
 
+    def resume(self, m: Vm, flow: Flow) -> i64:
+        """Run a flow to its next point and return it, END if it ended."""
+        for point in flow:
+            return point
+        return END
+
+    def enter(self) -> None:
+        """Whatever of the model is run or asked from now on is this one's: said whenever a machine takes its turn."""
+
 
 class LoadedModel(Model):
-    """One that was loaded beside the shipped one, by the functions that make its machines and flows."""
+    """One whose machines and flows are made by functions."""
 
     def __init__(self, make_machine: Callable[..., Vm], start_flow: Callable[[Vm, int, Call], Flow]) -> None:
         self.make_machine = make_machine
@@ -50,14 +59,3 @@ class LoadedModel(Model):
 
 
 SHIPPED: Final = Model()
-
-
-def load_model(package: str) -> LoadedModel:
-    """The model that `package` holds, a changed copy of reference_mmu."""
-    table = import_module(f"{package}.architectures").ARCHITECTURES
-
-    def make_machine(config: Config, *arguments: object) -> Vm:
-        machine: Vm = table[config.architecture].machine(config, *arguments)
-        return machine
-
-    return LoadedModel(make_machine, lambda m, actor, call: m.start(actor, call))

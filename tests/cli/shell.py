@@ -18,16 +18,18 @@ PACKAGES = ("reference_mmu", "fuzzer", "db", "workers", "dashboard", "cli")
 COMMAND = (sys.executable, "-m", "cli.main")
 
 
-def environment(sources: Path = ROOT) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(sources), "MMUFUZZ_CORE": "interpreted"}
+def environment(sources: Path = ROOT, core: str = "interpreted") -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(sources), "MMUFUZZ_CORE": core}
 
 
-def mmufuzz(words: str, folder: Path, sources: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def mmufuzz(
+    words: str, folder: Path, sources: Path = ROOT, core: str = "interpreted"
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end in `folder`."""
     return subprocess.run(
         [*COMMAND, *shlex.split(words)],
         cwd=folder,
-        env=environment(sources),
+        env=environment(sources, core),
         capture_output=True,
         text=True,
         timeout=240,

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`mmufuzz run --apply`: what a maintainer's three lines break, told, kept, and replayed by whoever gets the file."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from fuzzer.change.merged_copy import merged_copy
 from fuzzer.reproducer import decode_reproducer
 from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH
-from tests.cli.shell import Searched, changed_sources, mmufuzz, report_in, store_in
+from tests.cli.shell import ROOT, Searched, changed_sources, mmufuzz, report_in, store_in
 
 WORDS = "run --apply my.patch --profile tdp --programs 4 --seed 1 --jobs 1 --json report.json"
 
@@ -62,7 +66,7 @@ def test_the_output_tells_finding_story_and_replay(applied: Searched) -> None:
     out = applied.process.stdout
     lines = out.splitlines()
     assert f"own change my.patch ({applied.report['change']}), NEW is the model with it" in lines
-    assert "core interpreted: a changed model runs no other way" in lines
+    assert "core interpreted: asked for by MMUFUZZ_CORE" in lines
     assert "change      -            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)" in lines
     assert sum(line.startswith(">>>") for line in lines) == 1
     assert lines[-1].startswith("replay the first with:  mmufuzz replay findings/violation-")
@@ -123,6 +127,42 @@ def test_semantics_may_be_chosen(applied: Searched) -> None:
     assert same.stdout.startswith("old+age-elides-tlb-flush against old+age-elides-tlb-flush, ")
     both = mmufuzz(f"{words} --old old --new new", folder=applied.folder)
     assert both.stdout.startswith("old against new, ")
+
+
+@pytest.mark.slow
+@pytest.mark.compiler
+def test_the_compiled_change_shows_the_same_to_the_byte(applied: Searched, tmp_path: Path) -> None:
+    compile_change(NO_FLUSH)
+    (tmp_path / "my.patch").write_text(NO_FLUSH, encoding="utf-8")
+    run = mmufuzz(WORDS, folder=tmp_path, core="auto")
+    assert run.returncode == 1, run.stderr
+    assert "core compiled: core " in run.stdout
+    report = report_in(tmp_path)
+    assert report["core"] == "compiled"
+    assert report["findings"] == applied.report["findings"]
+    for name in (found["reproducer"] for found in report["findings"]):
+        assert (tmp_path / name).read_bytes() == (applied.folder / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.compiler
+def test_a_compiled_change_that_hangs_is_told_by_seed_and_line(tmp_path: Path) -> None:
+    compile_change(HANGS)
+    (tmp_path / "my.patch").write_text(HANGS, encoding="utf-8")
+    run = mmufuzz("run --apply my.patch --seed 1 --profile tdp --jobs 1", folder=tmp_path, core="auto")
+    assert run.returncode == 1
+    assert "core compiled: core " in run.stdout
+    assert run.stderr.startswith("mmufuzz: the model hangs in the program of seed ")
+    assert "more than 5 s at kvm/mmu_notifier.py:" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def compile_change(diff: str) -> None:
+    """As a search does beside it that lasts long enough."""
+    with merged_copy(diff) as packages:
+        command = [sys.executable, "-P", "-m", "fuzzer.compiled"]
+        environment = os.environ | {"PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"}
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def test_a_change_that_hangs_ends_the_search_and_is_told_by_seed_and_line(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is taken for a turn that hangs: one that goes on by itself, not one that somebody looks at."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from types import FunctionType
 
 import pytest
 
-from cli.watchdog import TICKS_MAX, Hung, _Watch
+from cli.watchdog import HUNG, TICKS_MAX, Hung, _Watch
 
 
 def turn(inside: Callable[[], None]) -> None:
@@ -41,6 +42,21 @@ def test_a_turn_that_does_not_end_hangs(watch: _Watch) -> None:
 def test_turns_that_end_do_not_add_up(watch: _Watch) -> None:
     for _ in range(3):
         turn(ticks_in(watch, TICKS_MAX, "model"))
+
+
+def test_compiled_code_that_does_not_come_back_ends_its_process() -> None:
+    script = """
+import cli.watchdog
+cli.watchdog.TICK_SECONDS = 0.02
+with cli.watchdog.last_resort():
+    for _ in range(10**7):
+        pass
+    print("not while a signal is heard", flush=True)
+    sum(range(10**12))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert run.returncode == -HUNG
+    assert run.stdout == "not while a signal is heard\n"
 
 
 def test_who_stands_at_the_prompt_of_a_debugger_has_time(watch: _Watch) -> None:
