@@ -7,7 +7,7 @@ from typing import TypeVar
 import click
 from rich.console import Console
 
-from reference_mmu.changelog.patches import PATCHES, unknown_patch
+from reference_mmu.changelog.patches import PATCHES, not_modelled, unknown_patch
 from workers.refusal import BadInput
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -21,18 +21,26 @@ def patches_argument(command: _Command) -> _Command:
 
 
 def chosen(names: tuple[str, ...], every: bool, kinds: Container[str], advice: str) -> list[str]:
-    """The patches to work on, in catalogue order with --all, each once. `advice` says what to do with a patch whose
-    kind is not one of `kinds`. Raises BadInput."""
+    """The patches to work on, each once; with --all those that the model has, in catalogue order. `advice` says what to
+    do with a patch whose kind is not one of `kinds`. Raises BadInput, also for a patch that is not modelled."""
     if every == bool(names):
         raise BadInput("name patches or give --all, one of the two; 'mmufuzz patches' lists them")
     if every:
-        return [patch.id for patch in PATCHES.values() if patch.kind in kinds]
+        return [patch.id for patch in PATCHES.values() if patch.kind in kinds and patch.modelled]
     for name in names:
         if name not in PATCHES:
             raise BadInput(str(unknown_patch(name)))
+        if not PATCHES[name].modelled:
+            raise BadInput(not_modelled(name))
         if PATCHES[name].kind not in kinds:
             raise BadInput(f"'{name}' is a patch of kind {PATCHES[name].kind}: {advice} {name}'")
     return list(dict.fromkeys(names))
+
+
+def left_out(every: bool, kinds: Container[str]) -> list[str]:
+    """The line that says how many patches --all leaves out, none if that is none."""
+    number = sum(patch.kind in kinds and not patch.modelled for patch in PATCHES.values())
+    return [f"left out: {number} patches that are not modelled yet"] if every and number else []
 
 
 def worked_through(

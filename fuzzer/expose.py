@@ -17,8 +17,8 @@ from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.prove.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.patches import PATCHES, Patch, closure, unknown_patch
-from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.changelog.patches import PATCHES, Patch, can_be_cause, closure, not_modelled, unknown_patch
+from reference_mmu.changelog.semantics import Semantics, base_of
 from reference_mmu.record import Record
 from reference_mmu.x86.shadow_mmu.mmu_spte import mmu_spte_update_needs_flush
 from reference_mmu.x86.spte import SpteMasks
@@ -44,7 +44,7 @@ class Exposure(Record):
 
 
 class NothingToExpose(ValueError):
-    """The patch is an equivalence; the message is one line."""
+    """The patch is an equivalence, or the model does not have it; the message is one line."""
 
 
 _ACROSS_ROOTS: Final = Profile(
@@ -67,14 +67,17 @@ def expose_steps(patch_id: str, first_seed: int = 0) -> Iterator[Exposure]:
     """Search program by program, without end until a difference is found and attributed to the patch; the last item
     has `exposed` set. The caller stops when he has waited long enough.
 
-    Raises UnknownPatch, and NothingToExpose for an equivalence.
+    It stands on the kernel that its series was applied to. Raises UnknownPatch, and NothingToExpose for an equivalence
+    and for what is not modelled.
     """
     if patch_id not in PATCHES:
         raise unknown_patch(patch_id)
     patch = PATCHES[patch_id]
     if patch.kind == "equivalence":
         raise NothingToExpose(f"'{patch_id}' is an equivalence patch: 'mmufuzz prove' shows that it changes nothing")
-    on = closure([patch_id])
+    if not can_be_cause(patch_id):
+        raise NothingToExpose(not_modelled(patch_id))
+    on = base_of(patch_id).patches | closure([patch_id])
     before, after = Semantics(on - {patch_id}), Semantics(on)
     if patch.level == "function":
         return iter((expose_function(patch, before, after),))

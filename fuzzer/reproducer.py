@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One self-contained file per finding: what was run, under which interleaving, what must come out (formats 1 and 2).
+"""One self-contained file per finding: what was run, under which interleaving, what must come out (formats 1 to 3).
 
-    {"format": 1, "replay": "mmufuzz replay FILE", "model": <version of the model>,
+    {"format": 3, "replay": "mmufuzz replay FILE", "model": <version of the model>,
      "old": SPEC, "new": SPEC, "leader": "old"|"new", "program": {...},
      "switches": [[uid, point name, occurrence, actor], ...],
      "finding": {...}, "signature": "...", "digest": <of the whole trace>, "steps": [...],
-     "diff": <the user's own change to the model, which NEW ran with; format 2 only>}
+     "diff": <the user's own change to the model, which NEW ran with; only if there is one>}
 
-`steps` are the leader's turns; with another model version they tell where the two first differ.
+`steps` are the leader's turns; with another model version they tell where the two first differ. Formats 1 (never a
+diff) and 2 (always one) are older than the base `no-struct-page`, which they call `old`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final, Literal
 
 import msgspec
@@ -28,11 +30,15 @@ from fuzzer.schedule.schedule import Switch
 from reference_mmu.architectures import architecture_of
 from reference_mmu.changelog.semantics import UnknownPatch, parse_semantics
 from reference_mmu.config import ConfigError
+from reference_mmu.observed import OP_COUNTERS, Observed
 from reference_mmu.record import Record
 from reference_mmu.version import model_version
 
-FORMAT: Final = 2
-_FORMAT_WITHOUT_DIFF: Final = 1  # so that whoever reads only this reads all that it can replay
+FORMAT: Final = 3
+_MAY_HAVE_DIFF: Final = {1: (False,), 2: (True,), FORMAT: (False, True)}
+# What is "old" in formats before 3, whose catalogue began after that series.
+_OLD_BEFORE: Final = "no-struct-page"
+_FIRST_COUNTERS: Final = 4  # that there were when digests began
 MAX_BYTES: Final = 1 << 20
 MAX_HVA_PAGES: Final = 1 << 16  # of a file from anywhere; a machine takes some hundred bytes per page
 
@@ -91,7 +97,7 @@ def make_reproducer(
 ) -> Reproducer:
     names = outcome.old.points.names
     return Reproducer(
-        format=FORMAT if comparison.models.diff else _FORMAT_WITHOUT_DIFF,
+        format=FORMAT,
         replay="mmufuzz replay FILE" + (" --run-change" if comparison.models.diff else ""),
         model=model_version(),
         old=comparison.old.spec(),
@@ -119,10 +125,19 @@ def trace_digest(outcome: Outcome) -> str:
     parts: list[object] = [list(trace_steps(outcome)), int(outcome.pair.drift_turn)]
     for execution in (outcome.old, outcome.new):
         m = execution.m
-        parts.append([int(execution.steps), m.observed.all_events(), [int(c) for c in m.observed.counters]])
+        parts.append([int(execution.steps), m.observed.all_events(), *counted(m.observed)])
         parts.append(sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()))
         parts.append([int(m.host.contents(hva)) for hva in range(m.host.n)])
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+
+def counted(observed: Observed) -> list[list[int]]:
+    """The counters of all operations. Those that are younger than format 3 stand apart, and only if they counted: files
+    that are older keep their digest."""
+    by_operation = [int(count) for count in observed.counters]
+    first = [count for place, count in enumerate(by_operation) if place % OP_COUNTERS < _FIRST_COUNTERS]
+    younger = [count for place, count in enumerate(by_operation) if place % OP_COUNTERS >= _FIRST_COUNTERS]
+    return [first, younger] if any(younger) else [first]
 
 
 def encode_reproducer(reproducer: Reproducer) -> bytes:
@@ -137,7 +152,7 @@ def decode_reproducer(data: bytes) -> Reproducer:
         head = msgspec.json.decode(data, type=_Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReproducerError(f"not a reproducer: {error}") from error
-    if not _FORMAT_WITHOUT_DIFF <= head.format <= FORMAT:
+    if head.format not in _MAY_HAVE_DIFF:
         raise ReproducerError(
             f"reproducer has format {head.format}, this version reads formats up to {FORMAT}: update mmufuzz"
         )
@@ -146,13 +161,19 @@ def decode_reproducer(data: bytes) -> Reproducer:
         reproducer.program.check()
     except (msgspec.DecodeError, UnicodeDecodeError, ConfigError, RecursionError) as error:
         raise ReproducerError(f"corrupt reproducer: {error}") from error
-    if bool(reproducer.diff) != (reproducer.format == FORMAT):
-        raise ReproducerError(f"corrupt reproducer: format {FORMAT} has a diff, format {_FORMAT_WITHOUT_DIFF} has none")
+    if reproducer.diff == "" or bool(reproducer.diff) not in _MAY_HAVE_DIFF[reproducer.format]:
+        raise ReproducerError("corrupt reproducer: its diff is empty, or is none of its format: 1 has none, 2 has one")
     if reproducer.program.config.hva_pages > MAX_HVA_PAGES:
         raise ReproducerError(f"corrupt reproducer: {reproducer.program.config.hva_pages} host pages")
     if len(reproducer.switches) > 4096:
         raise ReproducerError(f"corrupt reproducer: {len(reproducer.switches)} switches")
-    return reproducer
+    return _translated(reproducer) if reproducer.format < FORMAT else reproducer
+
+
+def _translated(reproducer: Reproducer) -> Reproducer:
+    """The same file in the format of now."""
+    old, new = (re.sub(r"^old(?=\+|$)", _OLD_BEFORE, spec) for spec in (reproducer.old, reproducer.new))
+    return msgspec.structs.replace(reproducer, format=FORMAT, old=old, new=new)
 
 
 class _Head(msgspec.Struct):

@@ -15,6 +15,8 @@ EV_READ: Final[i64] = 3  # stamp read
 EV_YOUNG: Final[i64] = 4
 EV_HARVEST: Final[i64] = 5  # gfns reported dirty by one word
 EV_WARN: Final[i64] = 6
+EV_ERRNO: Final[i64] = 7  # errno that an ioctl or KVM_RUN returned, positive
+EV_MAP: Final[i64] = 8  # KVM wanted to map guest memory for itself: MAP_*
 EV_SHIFT: Final[i64] = 40
 
 # Fault outcomes as observed from outside: places in effects.OUTCOMES, 0 is "no fault".
@@ -30,11 +32,21 @@ PF_INJECTED: Final[i64] = 9
 # Added to PF_FIXED and PF_SPURIOUS if the SPTE in question may not be made writable.
 PF_READ_ONLY: Final[i64] = 16
 
-OP_COUNTERS: Final = 4
+# What became of the wish to map guest memory.
+MAP_REFUSED: Final[i64] = 0
+MAP_UNPINNED: Final[i64] = 1  # by a reference, or by nothing
+MAP_PINNED: Final[i64] = 2
+
+OP_COUNTERS: Final = 9
 COUNT_CHECKS: Final[i64] = 0  # sanity and resched checks of the TDP iterator
 COUNT_VISITS: Final[i64] = 1  # SPTEs looked at while aging
 COUNT_CHANGES: Final[i64] = 2  # SPTEs stored
 COUNT_PML: Final[i64] = 3  # gfns logged by hardware
+COUNT_ACCESSED_MARKS: Final[i64] = 4  # struct pages that KVM marked accessed
+COUNT_DIRTY_MARKS: Final[i64] = 5  # PG_dirty set by KVM
+COUNT_GUP: Final[i64] = 6  # calls of GUP, fast or slow
+COUNT_PAGE_REFERENCES: Final[i64] = 7  # references and pins taken
+COUNT_PAGE_LOOKUPS: Final[i64] = 8  # struct pages looked up by their pfn
 
 _DIGEST_BITS: Final[i64] = (1 << 62) - 1
 

@@ -2,6 +2,7 @@
 """Effects that OLD and NEW of the shipped model seldom or never show: planted at the end of a guest's read."""
 
 from collections.abc import Callable
+from errno import EFAULT, EINTR
 from typing import Final
 
 from fuzzer.program.ops import Read
@@ -16,16 +17,26 @@ from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.host import HOST_D
 from reference_mmu.observed import (
+    COUNT_ACCESSED_MARKS,
     COUNT_CHANGES,
     COUNT_CHECKS,
+    COUNT_DIRTY_MARKS,
+    COUNT_GUP,
+    COUNT_PAGE_LOOKUPS,
+    COUNT_PAGE_REFERENCES,
     COUNT_PML,
     COUNT_VISITS,
+    EV_ERRNO,
     EV_FLUSH,
     EV_HARVEST,
+    EV_MAP,
     EV_PF,
     EV_READ,
     EV_WARN,
     EV_YOUNG,
+    MAP_PINNED,
+    MAP_REFUSED,
+    MAP_UNPINNED,
     PF_FIXED,
     PF_READ_ONLY,
     PF_SPURIOUS,
@@ -63,6 +74,17 @@ def other_contents(m: Vm) -> None:
     m.host.pages[m.host.pte[GFN]].data += 1
 
 
+def other_page(m: Vm) -> None:
+    """Of the same contents, as if the first had been migrated."""
+    was = m.host.pages[m.host.pte[GFN]]
+    m.host.pte[GFN] = m.host.alloc(GFN, was.data)
+    m.host.pages[m.host.pte[GFN]].dirty = was.dirty
+
+
+def keep_reference(m: Vm) -> None:
+    m.host.get(m.host.pte[GFN])
+
+
 def shown(old: Deed, new: Deed) -> Outcome:
     """A read, nothing else, of a model that then does `old`, against one that does `new`."""
     program = Program(Config(vcpus=1), (Actor("vcpu", (Read(0, GFN),)),)).check()
@@ -96,6 +118,16 @@ PLANTED: Final[dict[str, tuple[Deed, Deed]]] = {
     "more-visits": (nothing, cost(COUNT_VISITS)),
     "fewer-spte-changes": (cost(COUNT_CHANGES), nothing),
     "more-spte-changes": (nothing, cost(COUNT_CHANGES)),
+    "fewer-accessed-marks": (cost(COUNT_ACCESSED_MARKS), nothing),
+    "more-accessed-marks": (nothing, cost(COUNT_ACCESSED_MARKS)),
+    "fewer-dirty-marks": (cost(COUNT_DIRTY_MARKS), nothing),
+    "more-dirty-marks": (nothing, cost(COUNT_DIRTY_MARKS)),
+    "fewer-gup-calls": (cost(COUNT_GUP), nothing),
+    "more-gup-calls": (nothing, cost(COUNT_GUP)),
+    "fewer-page-references": (cost(COUNT_PAGE_REFERENCES), nothing),
+    "more-page-references": (nothing, cost(COUNT_PAGE_REFERENCES)),
+    "fewer-page-lookups": (cost(COUNT_PAGE_LOOKUPS), nothing),
+    "more-page-lookups": (nothing, cost(COUNT_PAGE_LOOKUPS)),
     "young-false-negative": (event(EV_YOUNG, 1), event(EV_YOUNG, 0)),
     "young-false-positive": (event(EV_YOUNG, 0), event(EV_YOUNG, 1)),
     "new-warning": (nothing, event(EV_WARN)),
@@ -106,6 +138,12 @@ PLANTED: Final[dict[str, tuple[Deed, Deed]]] = {
     "memory-differs": (nothing, other_contents),
     "mapping-differs": (event(EV_PF, int(PF_FIXED)), READ_ONLY_FIXED),
     "host-flags-differ": (nothing, dirty_host_pte),
+    "host-pages-differ": (nothing, other_page),
+    "page-references-differ": (nothing, keep_reference),
+    "errno-differs": (event(EV_ERRNO, EFAULT), event(EV_ERRNO, EINTR)),
+    "map-refused": (event(EV_MAP, int(MAP_UNPINNED)), event(EV_MAP, int(MAP_REFUSED))),
+    "map-granted": (event(EV_MAP, int(MAP_REFUSED)), event(EV_MAP, int(MAP_PINNED))),
+    "pinned-map": (event(EV_MAP, int(MAP_UNPINNED)), event(EV_MAP, int(MAP_PINNED))),
     **{f"{new}-instead-of-{old}": (fault(old), fault(new)) for old in OUTCOMES for new in OUTCOMES if new != old},
 }
 """Effect -> what OLD does, and what NEW does instead."""

@@ -4,13 +4,13 @@
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.chosen import chosen, patches_argument, worked_through
+from cli.chosen import chosen, left_out, patches_argument, worked_through
 from cli.document import Document, check_directory, json_option, write_whole
 from cli.one_line_errors import INTERRUPTED
 from cli.options import out_option, seed_option
@@ -19,6 +19,8 @@ from cli.summary import replay_command
 from fuzzer.expose import Exposure, expose_steps
 from reference_mmu.record import Record
 from workers.refusal import refuse
+
+_KINDS: Final = ("semantic", "cost")
 
 
 class ExposedPatch(Record):
@@ -54,9 +56,9 @@ def expose(
 ) -> None:
     """Find what semantic and cost patches change.
 
-    The kernel with what the patch requires is searched against the same kernel with the patch, until a difference is
-    found and attributed to the patch. A patch that no guest and no userspace can notice is shown on the function it
-    changes; the output says so and why.
+    The kernel that its series was applied to, with what the patch requires, is searched against the same kernel with
+    the patch, until a difference is found and attributed to the patch. A patch that no guest and no userspace can
+    notice is shown on the function it changes; the output says so and why.
 
     \b
     Examples:
@@ -65,7 +67,7 @@ def expose(
 
     Exit codes: 0 all exposed, 1 not all, 2 bad input, 130 stopped by Ctrl-C with the results so far.
     """
-    patches = chosen(names, every, ("semantic", "cost"), "see that it changes nothing with 'mmufuzz prove")
+    patches = chosen(names, every, _KINDS, "see that it changes nothing with 'mmufuzz prove")
     check_directory(folder, "--out")
     console = document.console()
 
@@ -74,6 +76,8 @@ def expose(
 
     results, interrupted = worked_through(patches, console, expose_one, print_story)
     console.print(table_of(results))
+    for line in left_out(every, _KINDS):
+        console.print(line)
     document.write(ExposeReport(tuple(results)))
     exposed = all(result.exposed for result in results)
     click.get_current_context().exit(INTERRUPTED if interrupted else 0 if exposed else 1)

@@ -11,7 +11,7 @@ from rich.table import Table
 from cli.document import Document, json_option
 from fuzzer.change.fold import FoldError, patch_diff
 from fuzzer.change.listed_patch import ListedPatch, details, listed
-from reference_mmu.changelog.patches import PATCHES, unknown_patch
+from reference_mmu.changelog.patches import PATCHES, Patch, unknown_patch
 from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
@@ -48,7 +48,13 @@ def patches(ctx: click.Context, document: Document) -> None:
         return
     rows = [listed(patch) for patch in PATCHES.values()]
     console = document.console()
-    console.print(make_table(rows))
+    in_changelog = [row for row in rows if row.patch.listed]
+    console.print(make_table(in_changelog))
+    modelled = sum(row.patch.modelled for row in in_changelog)
+    console.print(f"{len(in_changelog)} in the catalogue, {modelled} modelled")
+    console.print("\nalso switchable, no rows of the changelog:")
+    console.print(make_table([row for row in rows if not row.patch.listed]))
+    console.print()
     console.print("what one changes:  mmufuzz patches show PATCH")
     document.write(PatchesReport(tuple(rows)))
 
@@ -77,21 +83,28 @@ def show(patch_id: str, document: Document) -> None:
 
 def make_table(rows: list[ListedPatch]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("patch", "kind", "area", "level", "state", "sites", "requires", "may change"):
+    for name in ("patch", "arch", "kind", "area", "level", "state", "sites", "requires", "may change"):
         table.add_column(name, overflow="fold", justify="right" if name == "sites" else "left")
     for row in rows:
         patch = row.patch
         table.add_row(
             patch.id,
+            patch.flavour or patch.arch,
             patch.kind,
             patch.area,
             patch.level,
             row.state,
             str(len(row.sites)),
-            ", ".join(patch.requires) or "-",
+            required(patch),
             f"{len(patch.allowed)} effects" if patch.allowed else "nothing",
         )
     return table
+
+
+def required(patch: Patch) -> str:
+    """What it requires, in a table: by name if that is not too much."""
+    first, *others = patch.requires or ("-",)
+    return ", ".join((first, *others)) if len(others) < 3 else f"{first} and {len(others)} more"
 
 
 def labelled(label: str, text: str) -> str:

@@ -2,18 +2,21 @@
 """`mmufuzz prove`: equivalence patches, shown to change nothing."""
 
 import time
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.chosen import chosen, patches_argument, worked_through
+from cli.chosen import chosen, left_out, patches_argument, worked_through
 from cli.document import Document, json_option
 from cli.one_line_errors import INTERRUPTED
 from cli.progress import spaced
 from fuzzer.prove.prove import Proof
 from fuzzer.prove.prove import prove as prove_patch
 from reference_mmu.record import Record
+
+_KINDS: Final = ("equivalence",)
 
 
 class ProvedPatch(Record):
@@ -49,10 +52,12 @@ def prove(names: tuple[str, ...], every: bool, document: Document) -> None:
 
     Exit codes: 0 all proven, 1 a counterexample, 2 bad input, 130 stopped by Ctrl-C with the results so far.
     """
-    patches = chosen(names, every, ("equivalence",), "see what it changes with 'mmufuzz expose")
+    patches = chosen(names, every, _KINDS, "see what it changes with 'mmufuzz expose")
     console = document.console()
     results, interrupted = worked_through(patches, console, timed_proof, print_domain)
     console.print(table_of(results))
+    for line in left_out(every, _KINDS):
+        console.print(line)
     document.write(ProveReport(tuple(results)))
     proven = all(result.proven for result in results)
     click.get_current_context().exit(INTERRUPTED if interrupted else 0 if proven else 1)

@@ -23,15 +23,32 @@ class ListedPatch(Record):
     """One patch in the JSON of `patches`: the catalogue's entry and where it is in the model."""
 
     patch: Patch
-    state: Literal["switchable", "missing"]
-    """missing: the model reads its flag nowhere."""
+    state: Literal["switchable", "not modelled yet", "merge", "missing"]
+    """not modelled yet: it has a switch that changes nothing so far; merge: nor will it, apart from its members;
+    missing: it changes nothing, and the catalogue says otherwise."""
     sites: tuple[PatchSite, ...]
 
 
 def listed(patch: Patch) -> ListedPatch:
     """The row of a patch.  Raises FoldError if the sources of the model cannot be read."""
     sites = tuple(PatchSite(site.file, site.line, site.function) for site in patch_sites(patch.id))
+    if not patch.modelled:
+        return ListedPatch(patch, "merge" if patch.kind == "series" else "not modelled yet", sites)
     return ListedPatch(patch, "switchable" if sites else "missing", sites)
+
+
+def arch_words(patch: Patch) -> str:
+    """Whose code it changes."""
+    return "common code" if patch.arch == "common" else patch.arch
+
+
+def whereabouts(patch: Patch) -> Iterator[str]:
+    """Whose code it changes, and which of its MMUs, each in words."""
+    yield arch_words(patch)
+    if patch.flavour is not None:
+        yield patch.flavour.replace("_", " ")
+    if patch.mmu is not None and patch.mmu != "common":
+        yield f"{patch.mmu} MMU{'s' if patch.mmu == 'both' else ''}"
 
 
 def details(row: ListedPatch) -> Iterator[tuple[str, str]]:
@@ -40,10 +57,7 @@ def details(row: ListedPatch) -> Iterator[tuple[str, str]]:
     yield "patch", patch.id
     yield "title", patch.title
     yield "commit", patch.upstream
-    yield (
-        "kind",
-        f"{patch.kind}, {patch.area}, {patch.mmu} MMU" if patch.mmu != "common" else f"{patch.kind}, {patch.area}",
-    )
+    yield "kind", ", ".join((patch.kind, patch.area, *whereabouts(patch)))
     yield "requires", ", ".join(patch.requires) or "nothing"
     yield "old", patch.old
     yield "new", patch.new
@@ -59,5 +73,12 @@ def details(row: ListedPatch) -> Iterator[tuple[str, str]]:
         yield "note", patch.note
     for function in patch.functions:
         yield "in Linux", function
+    if not patch.listed:
+        yield "listed", "no: switchable, but no row of the changelog"
+    if row.state in ("not modelled yet", "merge"):
+        yield (
+            "in the model",
+            "not yet: its switch changes nothing" if row.state == "not modelled yet" else "its members",
+        )
     for site in row.sites:
         yield "in the model", f"{site.file}:{site.line} {site.function}()"

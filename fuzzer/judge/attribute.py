@@ -18,7 +18,7 @@ from fuzzer.run.compare import Comparison, Drive, Side
 from fuzzer.run.effort import effort_of
 from fuzzer.run.model import Model
 from fuzzer.run.outcome import Outcome
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS
+from reference_mmu.changelog.patches import PATCHES, PLACEBOS, can_be_cause
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.record import Record
 
@@ -51,28 +51,37 @@ def alike(_patch: str) -> int:
 class Choices:
     """The patches that may be the cause, and how they hang together: the same for all programs of a comparison.
 
+    `candidates`: what a difference may be attributed to, which is nothing that the model does not have yet. Such a
+    patch may have to change sides with a candidate all the same.
+
     `singles`: the candidates, those that drag in least first, so that the patch itself is named and not one that it
     requires or that requires it; equivalences last: they are only right if nothing else is.
     """
 
     def __init__(self, old: frozenset[str], new: frozenset[str], leader: Side, *, own_change: bool) -> None:
         self.leader: Final = old if leader == "old" else new
-        self.candidates: Final = [p for p in (*PATCHES, *PLACEBOS) if (p in old) != (p in new)]
+        self.differing: Final = {p for p in (*PATCHES, *PLACEBOS) if (p in old) != (p in new)}
+        self.candidates: Final = [p for p in (*PATCHES, *PLACEBOS) if p in self.differing and can_be_cause(p)]
         if own_change:
+            self.differing.add(OWN_CHANGE)
             self.candidates.append(OWN_CHANGE)
-        self.closed: Final = {patch: self.close((patch,)) for patch in self.candidates}
+        self.closed: Final = {patch: self.close((patch,)) for patch in self.differing}
         self.singles: Final = sorted(
             self.candidates,
             key=lambda p: (p in PATCHES and PATCHES[p].kind == "equivalence", len(self.closed[p])),
         )
         equivalences = {p for p in self.candidates if p in PATCHES and PATCHES[p].kind == "equivalence"}
-        self.equivalences: Final = frozenset(p for p in equivalences if self.closed[p] <= equivalences)
+        self.equivalences: Final = frozenset(
+            p for p in equivalences if all(q in equivalences or not can_be_cause(q) for q in self.closed[p])
+        )
         """Equivalences that drag in nothing else: proven to make no difference, see `mmufuzz prove`."""
         before = {patch: frozenset(self.singles[:place]) for place, patch in enumerate(self.singles)}
         self.dragged: Final = {
             patch: [p for p in self.singles if p in self.closed[patch] & before[patch]] for patch in self.singles
         }
         """By candidate, the patches that change sides with it and come before it among the singles."""
+        self.all: Final = frozenset(self.differing)
+        """All that changes sides: what comes of it is the other side."""
 
     def close(self, patches: Iterable[str]) -> frozenset[str]:
         """The patches with all that must change sides with them: what one that goes on requires, and what requires
@@ -85,7 +94,7 @@ class Choices:
             dragged = {q if p in closed else p for p, q in unmet} - closed
             closed |= dragged
             growing = bool(dragged)
-        return frozenset(p for p in closed if p in self.candidates)
+        return frozenset(closed & self.differing)
 
 
 # A search has two, one for each leader; a process that looks at reproducers, as many as these have semantics.
@@ -119,7 +128,7 @@ class Attributor:
         self.effort = 0
         self.outcomes: dict[frozenset[str], Outcome] = {}
         if own is not None:
-            self.outcomes[frozenset(self.candidates)] = own
+            self.outcomes[self.choices.all] = own
         self.direction: Direction = "sufficient" if comparison.leader == "old" else "necessary"
 
     def attribute(self, shows: Sought, rank: Rank = alike) -> Attribution:
@@ -145,7 +154,7 @@ class Attributor:
 
     def cut_down(self, shows: Sought) -> Attribution:
         """The full set without what is not needed, if no single patch is enough."""
-        remaining = frozenset(self.candidates)
+        remaining = self.choices.all
         if not shows(self.outcome(remaining)):
             return UNATTRIBUTED
         for patch in self.candidates:
@@ -171,7 +180,7 @@ class Attributor:
         """
         if patch not in self.choices.equivalences:
             return False
-        together = self.outcome(self.choices.equivalences)
+        together = self.outcome(self.close(self.choices.equivalences))
         return not together.divergences and together.violations("old").keys() == together.violations("new").keys()
 
     def leader(self) -> Semantics:
@@ -180,7 +189,8 @@ class Attributor:
     def generators(self, patches: frozenset[str]) -> tuple[str, ...]:
         """The members that no other member drags in."""
         closed = self.choices.closed
-        return tuple(sorted(p for p in patches if not any(p != q and p in closed[q] for q in patches)))
+        named = [patch for patch in self.candidates if patch in patches]
+        return tuple(sorted(p for p in named if not any(p != q and p in closed[q] for q in named)))
 
     def outcome(self, changed: frozenset[str]) -> Outcome:
         """The leader's run with a follower in which `changed` are as on the other side."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fuzzer.prove.equivalences import SWEEPS, InputCase, SemanticsPair, Sweep
-from reference_mmu.changelog.patches import PATCHES, closure, dependents, unknown_patch
-from reference_mmu.changelog.semantics import NEW, Semantics
+from reference_mmu.changelog.patches import PATCHES, closure, dependents, not_modelled, unknown_patch
+from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.record import Record
 
 
@@ -23,7 +23,7 @@ class Proof(Record):
 
 
 class NoEquivalence(ValueError):
-    """The patch is one that changes something; the message is one line."""
+    """The patch is one that changes something, or the model does not have it; the message is one line."""
 
 
 def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
@@ -31,10 +31,12 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
     any case proves nothing.
 
     `bases` are the pairs to compare, by default those of `bases_of`. Raises UnknownPatch, and NoEquivalence for a patch
-    of another kind.
+    of another kind and for one that is not modelled.
     """
     if patch_id not in PATCHES:
         raise unknown_patch(patch_id)
+    if not PATCHES[patch_id].modelled:
+        raise NoEquivalence(not_modelled(patch_id))
     if patch_id not in SWEEPS:
         raise NoEquivalence(f"'{patch_id}' is a {PATCHES[patch_id].kind} patch: 'mmufuzz expose' shows what it changes")
     pairs = list(bases_of(patch_id) if bases is None else bases)
@@ -57,9 +59,10 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
 
 
 def bases_of(patch_id: str) -> list[SemanticsPair]:
-    """The patch alone with what it requires, and NEW without what requires it."""
+    """The patch alone with what it requires, on the kernel its series was applied to, and NEW without what requires
+    it."""
     pairs = []
-    for on in (closure([patch_id]), NEW.patches - (dependents([patch_id]) - {patch_id})):
+    for on in (base_of(patch_id).patches | closure([patch_id]), NEW.patches - (dependents([patch_id]) - {patch_id})):
         pairs.append(SemanticsPair(Semantics(on - {patch_id}), Semantics(on)))
     return pairs
 

@@ -20,17 +20,26 @@ from reference_mmu.kvm.observer import LEAF_ACCESSED, LEAF_DIRTY, LEAF_ELSE
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.observed import (
+    COUNT_ACCESSED_MARKS,
     COUNT_CHANGES,
     COUNT_CHECKS,
+    COUNT_DIRTY_MARKS,
+    COUNT_GUP,
+    COUNT_PAGE_LOOKUPS,
+    COUNT_PAGE_REFERENCES,
     COUNT_PML,
     COUNT_VISITS,
+    EV_ERRNO,
     EV_FLUSH,
     EV_HARVEST,
+    EV_MAP,
     EV_PF,
     EV_READ,
     EV_SHIFT,
     EV_WARN,
     EV_YOUNG,
+    MAP_PINNED,
+    MAP_REFUSED,
     PF_FAST,
     PF_FIXED,
     PF_READ_ONLY,
@@ -43,6 +52,11 @@ _COUNTERS: Final[tuple[tuple[int, Counted], ...]] = (
     (COUNT_VISITS, "visits"),
     (COUNT_CHANGES, "spte-changes"),
     (COUNT_PML, "pml-entries"),
+    (COUNT_ACCESSED_MARKS, "accessed-marks"),
+    (COUNT_DIRTY_MARKS, "dirty-marks"),
+    (COUNT_GUP, "gup-calls"),
+    (COUNT_PAGE_REFERENCES, "page-references"),
+    (COUNT_PAGE_LOOKUPS, "page-lookups"),
 )
 
 _VALUE: Final = (1 << EV_SHIFT) - 1
@@ -154,6 +168,12 @@ def event_effect(was: int, now: int) -> Effect | Literal[""]:
         return "young-false-negative" if was_value else "young-false-positive"
     if EV_HARVEST in (was_kind, now_kind):
         return harvest_effect(was if was_kind == EV_HARVEST else 0, now if now_kind == EV_HARVEST else 0)
+    if EV_ERRNO in (was_kind, now_kind):
+        return "errno-differs"
+    if EV_MAP in (was_kind, now_kind):
+        return map_effect(
+            was_value if was_kind == EV_MAP else MAP_REFUSED, now_value if now_kind == EV_MAP else MAP_REFUSED
+        )
     return "read-differs" if EV_READ in (was_kind, now_kind) else ""
 
 
@@ -164,6 +184,16 @@ def fault_effect(was: int, now: int) -> Effect:
         return "read-only-rewritten" if now & _OUTCOME == PF_FIXED else "read-only-kept"
     was_outcome, now_outcome = OUTCOMES[was & _OUTCOME], OUTCOMES[now & _OUTCOME]
     return instead(now_outcome, was_outcome) if was_outcome != now_outcome else "mapping-differs"
+
+
+def map_effect(was: int, now: int) -> Effect | Literal[""]:
+    """Name the change from one answer to a wish for a map, MAP_*, to another. Who did not ask counts as refused; that
+    the other one was has no name, since why it asked is what differs. A pin that is gone has none either."""
+    if now == MAP_REFUSED:
+        return "map-refused" if was != MAP_REFUSED else ""
+    if was == MAP_REFUSED:
+        return "map-granted"
+    return "pinned-map" if now == MAP_PINNED and was != MAP_PINNED else ""
 
 
 def harvest_effect(was: int, now: int) -> Effect:
@@ -188,6 +218,12 @@ def compare_final(old: Execution, new: Execution) -> list[Effect]:
         if host_flags(old.m, hva) != host_flags(new.m, hva):
             effects.append("host-flags-differ")
             break
+    for hva in range(old.m.host.n):
+        if old.m.host.pte[hva] != new.m.host.pte[hva]:
+            effects.append("host-pages-differ")
+            break
+    if references_differ(old.m, new.m):
+        effects.append("page-references-differ")
     effects.extend(compare_tables(old.m, new.m))
     return effects
 
@@ -198,6 +234,13 @@ def host_flags(m: Vm, hva: i64) -> i64:
     pfn = host.pte[hva] if host.pte[hva] >= 0 else host.swap_cache[hva]
     dirty: i64 = 1 if pfn >= 0 and host.pages[pfn].dirty else 0
     return host.flags[hva] | dirty << 32
+
+
+def references_differ(old: Vm, new: Vm) -> bool:
+    """Does KVM hold more references to a page in one of them? What the host holds shows in what it maps. A page that
+    only one has is younger than what made them differ."""
+    was, now = old.host.pages, new.host.pages
+    return any(was[pfn].kvm_refs != now[pfn].kvm_refs for pfn in range(min(len(was), len(now))))
 
 
 def compare_tables(old: Vm, new: Vm) -> list[Effect]:

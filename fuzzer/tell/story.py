@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from errno import errorcode
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,11 +26,21 @@ from reference_mmu.kvm.vm import Vm
 from reference_mmu.points import END
 from reference_mmu.record import Record
 
+_MAPS: Final = {
+    int(observed.MAP_REFUSED): "KVM may not map guest memory",
+    int(observed.MAP_UNPINNED): "KVM maps guest memory",
+    int(observed.MAP_PINNED): "KVM maps guest memory, and pins it",
+}
 _COUNTED: Final = (
     (observed.COUNT_CHECKS, "checks of the iterator"),
     (observed.COUNT_VISITS, "entries visited"),
     (observed.COUNT_CHANGES, "SPTEs stored"),
     (observed.COUNT_PML, "gfns logged by PML"),
+    (observed.COUNT_ACCESSED_MARKS, "struct pages marked accessed"),
+    (observed.COUNT_DIRTY_MARKS, "struct pages marked dirty"),
+    (observed.COUNT_GUP, "calls of GUP"),
+    (observed.COUNT_PAGE_REFERENCES, "page references taken"),
+    (observed.COUNT_PAGE_LOOKUPS, "struct pages looked up by pfn"),
 )
 
 
@@ -225,6 +236,10 @@ def event_words(m: Vm, slot_number: int, event: int) -> str:
         first = base + (value >> 32) * int(m.word_gfns)
         gfns = [str(first + bit) for bit in range(32) if value >> bit & 1]
         return f"reports dirty: gfn {', '.join(gfns)}"
+    if kind == observed.EV_ERRNO:
+        return f"fails: {errorcode.get(value, value)}"
+    if kind == observed.EV_MAP:
+        return _MAPS[value]
     return {int(observed.EV_FLUSH): "remote TLB flush", int(observed.EV_WARN): "WARN"}.get(
         kind, f"event {kind}: {value}"
     )

@@ -26,7 +26,19 @@ OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 whose own tables forbid the access, `retry` is RET_PF_RETRY for any other reason, `error` is an exit to userspace; the
 rest are the RET_PF_* of the same name."""
 
-Counted = Literal["flushes", "pml-entries", "dirty-reports", "checks", "visits", "spte-changes"]
+Counted = Literal[
+    "flushes",
+    "pml-entries",
+    "dirty-reports",
+    "checks",
+    "visits",
+    "spte-changes",
+    "accessed-marks",
+    "dirty-marks",
+    "gup-calls",
+    "page-references",
+    "page-lookups",
+]
 """What an operation does more or less often."""
 
 Named = Literal[
@@ -43,6 +55,12 @@ Named = Literal[
     "memory-differs",
     "mapping-differs",
     "host-flags-differ",
+    "host-pages-differ",
+    "page-references-differ",
+    "errno-differs",
+    "map-refused",
+    "map-granted",
+    "pinned-map",
 ]
 Composed = NewType("Composed", str)
 Effect = Named | Composed
@@ -70,6 +88,11 @@ _COUNTED: Final[dict[Counted, str]] = {
     "checks": "sanity or scheduling predicates were evaluated by the same operation",
     "visits": "SPTEs or roots were looked at by the same walk",
     "spte-changes": "stores that changed an SPTE, FROZEN included, were made by the same operation",
+    "accessed-marks": "times the same operation marked a struct page accessed for KVM",
+    "dirty-marks": "times the same operation set PG_dirty for KVM",
+    "gup-calls": "calls of GUP, fast or slow, were made by the same operation",
+    "page-references": "references to, or pins of, struct pages were taken by the same operation",
+    "page-lookups": "struct pages were looked up by their pfn by the same operation",
 }
 
 EFFECTS: Final[dict[str, str]] = {
@@ -91,6 +114,12 @@ EFFECTS: Final[dict[str, str]] = {
         " MMU-writable, R and X of an access-tracked SPTE count as saved)"
     ),
     "host-flags-differ": "PG_dirty or the accessed state of a host page differs",
+    "host-pages-differ": "another host page, or none, is behind an address, as after CoW, an allocation or reclaim",
+    "page-references-differ": "at the end KVM holds more references to, or pins of, a struct page on one side",
+    "errno-differs": "an ioctl or KVM_RUN returned another error",
+    "map-refused": "KVM may not map guest memory for itself, as kvm_vcpu_map() does, in new only",
+    "map-granted": "KVM may map guest memory for itself, as kvm_vcpu_map() does, in new only",
+    "pinned-map": "guest memory that KVM maps for itself is pinned in new only, where old only holds a reference",
     **{
         instead(new, old): f"the first fault result in which an access differs is '{new}', it was '{old}'"
         for old in OUTCOMES
@@ -107,6 +136,9 @@ NEVER_CONSEQUENCES: Final[frozenset[Effect]] = frozenset(
         "mapping-differs",
         "new-warning",
         "warning-gone",
+        "errno-differs",
+        "map-refused",
+        "map-granted",
         *(
             instead(new, old)
             for old in OUTCOMES
@@ -115,5 +147,6 @@ NEVER_CONSEQUENCES: Final[frozenset[Effect]] = frozenset(
         ),
     }
 )
-"""Effects that no earlier difference excuses: contents, the mapping that is left, warnings, and whether an access is
-let through at all. Timing may move flushes, faults, A and D bits and reports; it may not move these."""
+"""Effects that no earlier difference excuses: contents, the mapping that is left, warnings, errors, and whether an
+access or a map is let through at all. Timing may move flushes, faults, A and D bits and reports; it may not move
+these."""

@@ -16,7 +16,19 @@ from ..bits import bit_ull
 from ..changelog.semantics import Semantics
 from ..config import Config, SlotConfig
 from ..mm.host import PTE_BUSY
-from ..observed import COUNT_CHANGES, COUNT_CHECKS, COUNT_VISITS, EV_READ, EV_WARN, Observed
+from ..observed import (
+    COUNT_ACCESSED_MARKS,
+    COUNT_CHANGES,
+    COUNT_CHECKS,
+    COUNT_DIRTY_MARKS,
+    COUNT_GUP,
+    COUNT_PAGE_LOOKUPS,
+    COUNT_PAGE_REFERENCES,
+    COUNT_VISITS,
+    EV_READ,
+    EV_WARN,
+    Observed,
+)
 from ..operations import Call
 from ..oracle import Oracle
 from ..points import (
@@ -296,3 +308,18 @@ class Kvm(Observable):
 
     def count_visit(self) -> None:
         self.observed.count(self.uid, COUNT_VISITS)
+
+    def count_accessed_mark(self) -> None:
+        self.observed.count(self.uid, COUNT_ACCESSED_MARKS)
+
+    def count_dirty_mark(self) -> None:
+        self.observed.count(self.uid, COUNT_DIRTY_MARKS)
+
+    def count_gup(self) -> None:
+        self.observed.count(self.uid, COUNT_GUP)
+
+    def count_page_reference(self) -> None:
+        self.observed.count(self.uid, COUNT_PAGE_REFERENCES)
+
+    def count_page_lookup(self) -> None:
+        self.observed.count(self.uid, COUNT_PAGE_LOOKUPS)

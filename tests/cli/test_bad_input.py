@@ -23,7 +23,7 @@ CRASHES = as_diff({"changelog/effects.py": "1 // 0\n"})
 
 # Words after `run --programs 1 --jobs 1`, and what the line must say.
 RUN: list[tuple[str, str]] = [
-    ("--old nosuch", "unknown semantics 'nosuch': write old, new, old+PATCH or new-PATCH"),
+    ("--old nosuch", "unknown semantics 'nosuch': write old, no-struct-page, new, or +PATCH"),
     ("--new old+age-elides", "did you mean age-elides-tlb-flush"),
     ("--old old-age-elides-tlb-flush", "is off in old already"),
     ("--old new --new old", "NEW is OLD plus patches"),
@@ -187,9 +187,9 @@ FILES: list[tuple[str, Callable[[], bytes], str]] = [
     (
         "newer format",
         lambda: write(good() | {"format": 99}),
-        "this version reads formats up to 2: update",
+        "this version reads formats up to 3: update",
     ),
-    ("diff in format 1", lambda: write(good() | {"diff": NO_FLUSH}), "format 2 has a diff, format 1 has none"),
+    ("diff in format 1", lambda: write(good() | {"format": 1, "diff": NO_FLUSH}), "none of its format: 1 has none"),
     ("diff of another model", lambda: write(good() | {"format": 2, "diff": "x"}), "the diff does not apply"),
     (
         "change that does not load",

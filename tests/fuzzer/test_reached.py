@@ -9,7 +9,7 @@ from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
 from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE
 from tests.by_hand import Stage
 from tests.planted import PLANTED, shown
-from tests.reached import REACHABLE, promised, recorded
+from tests.reached import AWAITED, REACHABLE, promised, recorded
 
 PROMISED: Final = promised()
 
@@ -18,7 +18,7 @@ NOT_YET: Final = {"error": "no fault of the model exits to userspace with an err
 
 
 def test_every_invariant_is_reached() -> None:
-    lacking = INVARIANTS.keys() - PROMISED.keys()
+    lacking = INVARIANTS.keys() - PROMISED.keys() - AWAITED.keys()
     assert lacking == set(), 'nothing is known to break it: mark a test that does, @pytest.mark.reaches("<invariant>")'
 
 
@@ -43,7 +43,7 @@ def test_only_names_that_exist_are_promised() -> None:
 
 
 def test_what_is_reached_no_longer_counts_as_out_of_reach() -> None:
-    assert NOT_YET.keys() & PROMISED.keys() == set()
+    assert (NOT_YET.keys() | AWAITED.keys()) & PROMISED.keys() == set()
 
 
 def test_what_a_test_shows_is_seen_while_it_runs() -> None:

@@ -15,6 +15,7 @@ from fuzzer.reproducer import (
     MAX_BYTES,
     Reproducer,
     ReproducerError,
+    counted,
     decode_reproducer,
     encode_reproducer,
     trace_digest,
@@ -23,6 +24,7 @@ from fuzzer.reproducer import (
 from fuzzer.run.compare import Models
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW
+from reference_mmu.observed import COUNT_GUP, COUNT_PML, Observed
 from reference_mmu.version import model_version
 from tests.changes import NO_FLUSH
 from tests.hunted import all_found, reproducer_of
@@ -107,8 +109,9 @@ def test_what_is_no_reproducer_is_refused_in_one_line(data: bytes, message: str)
         {"switches": [[0, "end", 1]]},
         {"switches": [[0, "end", 1, 0]] * 4097},
         {"unknown": 1},
-        {"diff": "--- a"},
         {"format": 2},
+        {"format": 1, "diff": "--- a"},
+        {"diff": ""},
         {"format": 2, "diff": ""},
         {"format": 2, "diff": 1},
         {"finding": None},
@@ -120,10 +123,35 @@ def test_a_damaged_file_is_refused_in_one_line(fields: dict[str, object]) -> Non
         decode_reproducer(changed(**fields))
 
 
-def test_a_file_without_a_diff_stays_what_older_versions_read() -> None:
+def test_a_file_without_a_change_has_no_diff() -> None:
     raw = msgspec.json.decode(encode_reproducer(one()))
-    assert raw["format"] == 1
+    assert raw["format"] == FORMAT
     assert "diff" not in raw
+
+
+@pytest.mark.parametrize(
+    ("spec", "now"),
+    [
+        ("old", "no-struct-page"),
+        ("old+age-elides-tlb-flush", "no-struct-page+age-elides-tlb-flush"),
+        ("new", "new"),
+        ("new-age-elides-tlb-flush", "new-age-elides-tlb-flush"),
+        ("older", "older"),
+    ],
+)
+def test_what_was_old_before_there_were_two_series_is_between_them(spec: str, now: str) -> None:
+    for version, diff in ((1, {}), (2, {"diff": "--- a"})):
+        reproducer = decode_reproducer(changed(format=version, old=spec, new=spec, **diff))
+        assert (reproducer.format, reproducer.old, reproducer.new) == (FORMAT, now, now)
+    assert decode_reproducer(changed(old=spec)).old == spec
+
+
+def test_counters_that_are_younger_than_format_3_count_in_a_digest_only_if_they_do() -> None:
+    observed = Observed(2)
+    observed.count(1, COUNT_PML)
+    assert counted(observed) == [[0, 0, 0, 0, 0, 0, 0, 1]]
+    observed.count(0, COUNT_GUP)
+    assert counted(observed) == [[0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]]
 
 
 def test_the_diff_comes_along() -> None:
@@ -131,7 +159,7 @@ def test_the_diff_comes_along() -> None:
     hunt = Hunt(SeedRunner(NEW, NEW, PROFILES["tdp"], models))
     found = next(found for seed in range(40) for found in hunt.one(seed) if found.reproducer is not None)
     reproducer = reproducer_of(found)
-    assert (reproducer.format, reproducer.diff) == (FORMAT, NO_FLUSH)
+    assert reproducer.diff == NO_FLUSH
     assert reproducer.finding.patches == (OWN_CHANGE,)
     assert recheck(reproducer, reproducer.run()).reproduced()
     without = reproducer.run(Models())

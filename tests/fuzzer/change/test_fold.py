@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import reference_mmu
 from fuzzer.change.fold import FoldError, flag_name, fold, patch_diff, patch_sites
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS, UnknownPatch
+from reference_mmu.changelog.patches import PATCHES, PLACEBOS, Patch, UnknownPatch
 
 # Each case: the source, what is left with the flag off, what is left with it on.
 GOLDEN = {
@@ -590,6 +590,12 @@ def test_the_sites_of_a_patch_name_its_flag(patch_id: str) -> None:
         assert f".{flag_name(patch_id)}" in sources[site.file].split("\n")[site.line - 1]
         assert site.function == "<module>" or f" {site.function.rsplit('.')[-1]}(" in sources[site.file]
     assert bool(sites) == bool(patch_diff(patch_id))
+
+
+@pytest.mark.parametrize("patch", PATCHES.values(), ids=lambda patch: patch.id)
+def test_the_model_reads_the_switch_of_what_is_modelled_and_of_nothing_else(patch: Patch) -> None:
+    """Who reads a switch for the first time says in the catalogue that it is modelled."""
+    assert bool(patch_sites(patch.id)) == patch.modelled
 
 
 def test_the_flag_itself_is_no_site() -> None:

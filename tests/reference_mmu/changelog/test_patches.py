@@ -2,6 +2,7 @@
 """The catalogue as shipped, what its loader accepts and what it refuses, and the two closures."""
 
 import textwrap
+from collections import Counter
 from importlib.resources import files
 from typing import get_args
 
@@ -13,12 +14,16 @@ from reference_mmu.changelog.effects import EFFECTS, OUTCOMES, Counted, Named
 from reference_mmu.changelog.patches import (
     PATCHES,
     PLACEBOS,
+    SERIES,
     CatalogueError,
     Patch,
     UnknownPatch,
+    can_be_cause,
     closure,
     dependents,
     load_catalogue,
+    not_modelled,
+    series_of,
     unknown_patch,
 )
 
@@ -45,10 +50,56 @@ def entry(patch_id: str = "a-b", **changes: str) -> str:
 # The catalogue as shipped.
 
 
-def test_the_catalogue_has_22_patches_of_which_9_are_equivalences() -> None:
-    assert len(PATCHES) == 22
-    assert sum(patch.kind == "equivalence" for patch in PATCHES.values()) == 9
-    assert len({patch.upstream for patch in PATCHES.values()}) == 22
+def test_the_catalogue_has_two_series_and_seven_commits_that_are_no_rows() -> None:
+    rows = {series: Counter(PATCHES[name].listed for name in names) for series, names in SERIES.items()}
+    assert rows == {"no-struct-page": Counter({True: 63, False: 7}), "x86-mmu": Counter({True: 22})}
+    assert [name for names in SERIES.values() for name in names] == list(PATCHES)
+    assert len({patch.upstream for patch in PATCHES.values()}) == len(PATCHES)
+
+
+def test_rows_by_kind() -> None:
+    kinds = {
+        series: Counter(PATCHES[name].kind for name in names if PATCHES[name].listed)
+        for series, names in SERIES.items()
+    }
+    assert kinds == {
+        "no-struct-page": Counter(semantic=39, equivalence=22, cost=1, series=1),
+        "x86-mmu": Counter(semantic=7, equivalence=9, cost=6),
+    }
+
+
+def test_rows_by_architecture() -> None:
+    arches = Counter(PATCHES[name].arch for name in SERIES["no-struct-page"] if PATCHES[name].listed)
+    assert arches == Counter(common=24, x86=14, powerpc=10, loongarch=4, mips=4, arm64=3, riscv=3, s390=1)
+    assert {PATCHES[name].arch for name in SERIES["x86-mmu"]} == {"x86"}
+
+
+def test_every_powerpc_commit_says_of_which_mmu() -> None:
+    for patch in PATCHES.values():
+        assert (patch.flavour is not None) == (patch.arch == "powerpc"), patch.id
+
+
+def test_the_merge_requires_all_of_its_series() -> None:
+    *members, merge = SERIES["no-struct-page"]
+    assert PATCHES[merge].kind == "series"
+    assert PATCHES[merge].requires == tuple(members)
+
+
+def test_no_series_reaches_into_another() -> None:
+    for names in SERIES.values():
+        assert closure(names) == frozenset(names)
+    assert series_of("mixedmap-no-refcount") == "no-struct-page"
+    assert series_of("age-elides-tlb-flush") == "x86-mmu"
+    with pytest.raises(UnknownPatch, match="did you mean mixedmap-no-refcount"):
+        series_of("mixedmap")
+
+
+def test_what_is_not_modelled_is_no_cause() -> None:
+    assert can_be_cause("age-elides-tlb-flush")
+    assert can_be_cause("placebo-flush")
+    assert not any(can_be_cause(patch.id) for patch in PATCHES.values() if not patch.modelled)
+    assert not can_be_cause("series-kvm-no-struct-page")
+    assert "'mixedmap-no-refcount' is not modelled yet" in not_modelled("mixedmap-no-refcount")
 
 
 def test_history_can_be_replayed_from_top_to_bottom() -> None:
@@ -56,7 +107,9 @@ def test_history_can_be_replayed_from_top_to_bottom() -> None:
     for patch in PATCHES.values():
         assert seen.issuperset(patch.requires), patch.id
         seen.add(patch.id)
-    assert next(iter(PATCHES)) == "flush-iff-mmuw-cleared"
+    assert next(iter(PATCHES)) == "x86-dirty-at-spte-creation"
+    assert SERIES["no-struct-page"][-1] == "series-kvm-no-struct-page"
+    assert SERIES["x86-mmu"][0] == "flush-iff-mmuw-cleared"
     assert [*PATCHES][-1] == "demote-iter-yielded-warn"
 
 
@@ -65,9 +118,9 @@ def test_no_patch_may_change_what_the_guest_reads_or_writes() -> None:
         assert {"read-differs", "memory-differs"} <= patch.forbidden, patch.id
 
 
-def test_only_equivalences_allow_nothing() -> None:
+def test_only_equivalences_and_the_merge_allow_nothing() -> None:
     assert {patch.id for patch in PATCHES.values() if not patch.allowed} == {
-        patch.id for patch in PATCHES.values() if patch.kind == "equivalence"
+        patch.id for patch in PATCHES.values() if patch.kind in ("equivalence", "series")
     }
 
 
@@ -78,8 +131,8 @@ def test_two_patches_cannot_be_seen_at_system_level() -> None:
     }
 
 
-def test_one_message_claims_to_fix_an_invariant() -> None:
-    claims = {patch.id: patch.claims for patch in PATCHES.values() if patch.claims}
+def test_one_message_of_the_x86_series_claims_to_fix_an_invariant() -> None:
+    claims = {name: PATCHES[name].claims for name in SERIES["x86-mmu"] if PATCHES[name].claims}
     assert claims == {"tdp-fault-warn-flush-mmuw": {"stale-writable-mmuw"}}
 
 
@@ -90,8 +143,9 @@ def test_the_frozen_spte_belongs_to_the_tdp_mmu() -> None:
 
 
 def test_the_catalogue_stays_within_the_line_length() -> None:
-    text = (files("reference_mmu.changelog") / "catalogue" / "x86_mmu.yaml").read_text(encoding="utf-8")
-    assert [line for line in text.splitlines() if len(line) > 120] == []
+    for name in ("no_struct_page.yaml", "x86_mmu.yaml"):
+        text = (files("reference_mmu.changelog") / "catalogue" / name).read_text(encoding="utf-8")
+        assert [line for line in text.splitlines() if len(line) > 120] == [], name
 
 
 # The vocabulary.
@@ -142,6 +196,12 @@ def test_the_least_entry_loads_with_its_defaults() -> None:
         functions=("arch/x86/kvm/mmu/mmu.c:f",),
     )
     assert (patch.requires, patch.level, patch.claims) == ((), "system", frozenset())
+    assert (patch.arch, patch.flavour, patch.listed, patch.modelled) == ("x86", None, True, True)
+
+
+def test_a_star_requires_all_above() -> None:
+    patches = load_catalogue(entry("a") + entry("b") + entry("c", requires='["*"]') + entry("d"))
+    assert patches["c"].requires == ("a", "b")
 
 
 def test_a_patch_may_require_one_that_stands_below_it() -> None:
@@ -170,7 +230,11 @@ def test_a_catalogue_may_be_empty() -> None:
         (entry(requires="[c]"), "'a-b' requires the unknown patch 'c'"),
         (entry(requires="[a-b]"), "require each other: a-b -> a-b"),
         (entry("a", requires="[b]") + entry("b", requires="[a]"), "require each other"),
-        (entry(kind="equivalence"), "is an equivalence and may allow nothing"),
+        (entry(kind="equivalence"), "is of kind equivalence and may allow nothing"),
+        (entry(kind="series"), "is of kind series and may allow nothing"),
+        (entry(arch="alpha"), "arch"),
+        (entry(flavour="e500"), "has a flavour, which is for powerpc"),
+        (entry(modelled="perhaps"), "modelled"),
         (entry(level="function"), "must say why"),
         (entry(why="because"), "must say why"),
         (entry(upstream="0123456789ab"), "upstream"),

@@ -5,8 +5,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS, closure, dependents
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, UnknownPatch, parse_semantics
+from reference_mmu.changelog.patches import PATCHES, PLACEBOS, SERIES, closure, dependents
+from reference_mmu.changelog.semantics import (
+    BASES,
+    NEW,
+    NO_STRUCT_PAGE,
+    OLD,
+    Semantics,
+    UnknownPatch,
+    base_of,
+    parse_semantics,
+)
 
 SWITCHES = [*PATCHES, *PLACEBOS]
 ID_SETS = st.frozensets(st.sampled_from(SWITCHES))
@@ -25,6 +34,18 @@ def test_old_has_nothing_on_and_new_everything_but_the_placebos() -> None:
     assert not any(switch(OLD, name) for name in SWITCHES)
     assert all(switch(NEW, name) for name in PATCHES)
     assert not any(switch(NEW, name) for name in PLACEBOS)
+
+
+def test_the_bases_are_what_each_series_was_applied_to() -> None:
+    assert {spec: parse_semantics(spec) for spec in BASES} == BASES
+    assert {spec: base.spec() for spec, base in BASES.items()} == {spec: spec for spec in BASES}
+    assert [*BASES.values()] == [OLD, NO_STRUCT_PAGE, NEW]
+    assert NO_STRUCT_PAGE.patches == frozenset(SERIES["no-struct-page"])
+    assert NEW.patches - NO_STRUCT_PAGE.patches == frozenset(SERIES["x86-mmu"])
+    for patch in PATCHES:
+        assert base_of(patch) == (NO_STRUCT_PAGE if patch in SERIES["x86-mmu"] else OLD)
+    with pytest.raises(UnknownPatch, match="did you mean mixedmap-no-refcount"):
+        base_of("mixedmap")
 
 
 def test_every_patch_has_a_switch_and_every_switch_a_patch() -> None:
@@ -65,6 +86,16 @@ def test_steps_in_any_order_and_number_mean_a_set(names: list[str]) -> None:
         ("old+age-flush-elision-kconfig+age-elides-tlb-flush", "old+age-elides-tlb-flush"),
         ("new-age-flush-elision-kconfig-age-elides-tlb-flush", "new-age-flush-elision-kconfig"),
         ("new-test-age-early-out-age-valid-roots-only", "new-age-valid-roots-only-test-age-early-out"),
+        ("no-struct-page", "no-struct-page"),
+        ("no-struct-page+age-elides-tlb-flush", "no-struct-page+age-elides-tlb-flush"),
+        ("no-struct-page-gfn-to-page-read-only", "no-struct-page-gfn-to-page-read-only"),
+        ("old+gup-no-wait-error-code", "old+gup-no-wait-error-code"),
+        ("old+series-kvm-no-struct-page", "no-struct-page"),
+        (
+            "no-struct-page-s390-unpin-via-page+test-age-early-out",
+            "no-struct-page+test-age-early-out-s390-unpin-via-page",
+        ),
+        ("old+mixedmap-no-refcount", "old+mixedmap-no-refcount"),
     ],
 )
 def test_a_spec_names_only_what_is_not_implied(spec: str, canonical: str) -> None:
@@ -78,8 +109,8 @@ def test_semantics_prints_its_spec() -> None:
 # Odd, but legal.
 
 
-def test_a_placebo_goes_with_either_base() -> None:
-    for base, semantics in (("old", OLD), ("new", NEW)):
+def test_a_placebo_goes_with_every_base() -> None:
+    for base, semantics in BASES.items():
         for name in PLACEBOS:
             assert parse_semantics(f"{base}+{name}").patches == semantics.patches | {name}
     mixed = parse_semantics("new+placebo-flush-test-age-early-out")
@@ -119,6 +150,10 @@ def test_semantics_equal_nothing_else() -> None:
         ("old-test-age-early-out", "'test-age-early-out' is off in old already"),
         ("new+test-age-early-out", "'test-age-early-out' is on in new already"),
         ("new-placebo-flush", "'placebo-flush' is off in new already"),
+        ("no-struct-page+mixedmap-no-refcount", "'mixedmap-no-refcount' is on in no-struct-page already"),
+        ("no-struct-page-test-age-early-out", "'test-age-early-out' is off in no-struct-page already"),
+        ("no-struct", "unknown semantics 'no-struct': write old, no-struct-page, new, or +PATCH or -PATCH behind one"),
+        ("no-struct-pages", "unknown semantics 'no-struct-pages'"),
     ],
 )
 def test_a_spec_that_makes_no_sense_is_refused_in_one_line(spec: str, complaint: str) -> None:
@@ -130,7 +165,7 @@ def test_a_spec_that_makes_no_sense_is_refused_in_one_line(spec: str, complaint:
 
 
 @given(st.text(alphabet="+-odlnewa\n ", max_size=12))
-def test_any_text_but_the_two_bases_is_refused_in_one_line(spec: str) -> None:
+def test_any_text_but_the_bases_is_refused_in_one_line(spec: str) -> None:
     assume(spec not in ("old", "new"))
     with pytest.raises(UnknownPatch) as caught:
         parse_semantics(spec)
