@@ -162,7 +162,7 @@ class Semantics(_NoStructPageElsewhere):
 
     def spec(self) -> str:
         """The spec of the fewest steps, without those that others imply; `parse_semantics` turns it back."""
-        patches = self.patches - PLACEBOS.keys()
+        patches = self.patches.difference(PLACEBOS)
         specs: list[list[str]] = [[name, *_steps(base, patches)] for name, base in _BASES.items()]
         shortest = min(specs, key=lambda spec: len(spec))
         return "".join(shortest) + "".join(f"+{patch}" for patch in PLACEBOS if patch in self.patches)

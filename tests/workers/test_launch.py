@@ -18,7 +18,7 @@ from workers.launch import BadWish, Wish, launch, prepared, read_form, read_wish
     ("wish", "said"),
     [
         (Wish(), "a campaign without end: give a budget of programs or of seconds, or let a regression end it"),
-        (Wish(programs=1, old="new", new="old"), "new: it lacks 'age-elides-tlb-flush', which old has"),
+        (Wish(programs=1, old="new", new="old"), "new: it lacks 'add-kvm-faultin-pfn', which old has"),
         (Wish(programs=1, old="old-nosuch"), "old: unknown patch 'nosuch'"),
         (Wish(programs=1, new="newer"), "new: unknown semantics 'newer'"),
         (Wish(programs=1, strategies=("nosuch",)), r"strategies: 'nosuch' is none of random-walk, pct, burst"),
