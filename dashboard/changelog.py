@@ -4,8 +4,8 @@
 from functools import cache
 
 from fuzzer.change.fold import FoldError, patch_diff
-from fuzzer.change.listed_patch import ListedPatch, details, listed
-from reference_mmu.changelog.patches import PATCHES
+from fuzzer.change.listed_patch import ListedPatch, arch_words, details, listed
+from reference_mmu.changelog.patches import PATCHES, series_of
 from reference_mmu.record import Record
 
 
@@ -20,6 +20,24 @@ class Commit(Record):
 def catalogue() -> tuple[ListedPatch, ...]:
     """Every patch, upstream order.  The sources of a running server do not change."""
     return tuple(listed(patch) for patch in PATCHES.values())
+
+
+class Chapter(Record):
+    """Commits of one series that change the same code: an architecture's, or that of all of them."""
+
+    series: str
+    where: str
+    commits: tuple[ListedPatch, ...]
+
+
+@cache
+def chapters() -> tuple[Chapter, ...]:
+    """The catalogue by series, in the order in which they were applied, and by architecture."""
+    by_place: dict[tuple[str, str], list[ListedPatch]] = {}
+    for entry in catalogue():
+        patch = entry.patch
+        by_place.setdefault((series_of(patch.id), arch_words(patch)), []).append(entry)
+    return tuple(Chapter(series, where, tuple(entries)) for (series, where), entries in by_place.items())
 
 
 @cache

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.access import COOKIE, Admin, Operator, Reader, check_origin, guard_of
-from dashboard.changelog import catalogue, diff_of, labelled_details
+from dashboard.changelog import catalogue, chapters, diff_of, labelled_details
 from dashboard.filters import FindingFilters
 from dashboard.following import followed
 from dashboard.progress import progress
@@ -22,6 +22,7 @@ from dashboard.replayed import replay_values, replayed, resampled
 from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt, Services, Signature, service_of
 from db.pace import pace
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
+from fuzzer.change.listed_patch import whereabouts
 from fuzzer.one_program import Searched
 from fuzzer.program.words import program_words
 from fuzzer.tell.export.forms import FORMS
@@ -67,6 +68,7 @@ def _environment() -> Environment:
     environment.filters["lasting"] = _lasting
     environment.filters["query"] = urlencode
     environment.globals["PATCHES"] = PATCHES
+    environment.globals["whereabouts"] = whereabouts
     return environment
 
 
@@ -217,7 +219,7 @@ def campaign(request: Request, service: Services, visitor: Reader, campaign: Cam
 @pages.get("/changelog")
 def changelog(request: Request, service: Services, visitor: Reader) -> Response:
     numbers = {number.name: number.findings for number in service.listing.by_patch()}
-    return render(request, "changelog.html", visitor=visitor, commits=catalogue(), numbers=numbers)
+    return render(request, "changelog.html", visitor=visitor, chapters=chapters(), numbers=numbers)
 
 
 @pages.get("/changelog/{patch}")

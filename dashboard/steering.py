@@ -21,9 +21,11 @@ from db.campaigns import CampaignRow
 from db.session import StoreError
 from fuzzer.program.profile import PROFILES
 from fuzzer.schedule.schedulers import STRATEGY_WORDS
-from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.changelog.patches import PATCHES, can_be_cause
+from reference_mmu.changelog.semantics import BASES, base_of
 from workers.launch import BATCH_PROGRAMS, MEMORY_MIB_MIN, BadWish, Wish, launch, read_form, read_wish
 
+_CAUSES: Final = [name for name in PATCHES if can_be_cause(name)]
 _SUGGESTED: Final = {"old": "old", "new": "new", "profile": "mixed", "programs": "1000000"}
 """Values that the form begins with: some hours of a small machine."""
 _KEY_FIELD: Final = "key"
@@ -108,7 +110,11 @@ def _form(
         strategies=list(STRATEGY_WORDS.items()),
         memory_mib_min=MEMORY_MIB_MIN,
         batch_programs=BATCH_PROGRAMS,
-        specs=["old", "new", *(f"old+{name}" for name in PATCHES), *(f"new-{name}" for name in PATCHES)],
+        specs=[
+            *BASES,
+            *(f"{base_of(name).spec()}+{name}" for name in _CAUSES),
+            *(f"new-{name}" for name in _CAUSES),
+        ],
     )
 
 

@@ -13,6 +13,7 @@ from db.schema import Level
 from db.store import Store
 from fuzzer.judge.finding import BatchResult, FoundFinding, Verdict, signature
 from fuzzer.reproducer import encode_reproducer
+from reference_mmu.changelog.patches import PATCHES
 from tests.dashboard.site import BUG, CAMPAIGN, NOW, Site
 from tests.golden import golden
 
@@ -84,7 +85,7 @@ def test_a_finding_without_a_reproducer_says_so(own: Site) -> None:
     [
         (b'{"format": 99}', "reproducer has format 99"),
         (REPRODUCER.replace(b'"leader": "old"', b'"leader": "nobody"'), "corrupt reproducer: Invalid enum value"),
-        (REPRODUCER.replace(b'"old": "old"', b'"old": "older"'), "unknown semantics 'older'"),
+        (REPRODUCER.replace(b'"old": "no-struct-page"', b'"old": "older"'), "unknown semantics 'older'"),
     ],
 )
 def test_a_finding_whose_file_cannot_be_replayed_says_why(own: Site, body: bytes, said: str) -> None:
@@ -144,7 +145,13 @@ def test_the_list_pages_on(shared: Site) -> None:
 
 def test_the_changelog_has_every_commit(shared: Site) -> None:
     text = shared.get("/changelog").text
-    assert text.count('<article class="commit">') == 22
+    assert text.count('<article class="commit">') == 92
+    headings = re.findall(r"<h2>(.*?)</h2>", text)
+    assert headings[:2] == ["no-struct-page: x86", "no-struct-page: common code"]
+    assert headings[-1] == "x86-mmu: x86"
+    assert text.count('<span class="none">not modelled yet</span>') == sum(
+        not patch.modelled and patch.kind != "series" for patch in PATCHES.values()
+    )
     assert '<a href="/findings?patch=age-elides-tlb-flush">2 findings</a>' in text
 
 

@@ -3,8 +3,8 @@
 
 A label comes from a pair of semantics that differ in one single patch: whatever differs between the two is that patch's
 doing.  The same program under the same interleaving is then run with more between the two, and the same difference must
-be attributed to the label and to nothing else: against `old+PATCH` or `new-PATCH`, which put on or take off what the
-patch requires or what requires it (--against patch), and against the other end of history, 22 patches apart or nearly
+be attributed to the label and to nothing else: against `BASE+PATCH` or `new-PATCH`, which put on or take off what the
+patch requires or what requires it (--against patch), and against the other end of history, all patches apart or nearly
 so (--against history).
 
     python -m tests.quality.attribution --divergences 1000 --against patch
@@ -27,10 +27,14 @@ from fuzzer.program.program import Program
 from fuzzer.program.rng import stream
 from fuzzer.run.compare import Comparison, Drive, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
-from reference_mmu.changelog.patches import PATCHES, closure, dependents
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.patches import PATCHES, can_be_cause, closure, dependents
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics, base_of
 
-LABELS: Final = tuple(patch.id for patch in PATCHES.values() if patch.kind != "equivalence" and patch.level == "system")
+LABELS: Final = tuple(
+    patch.id
+    for patch in PATCHES.values()
+    if patch.kind != "equivalence" and patch.level == "system" and can_be_cause(patch.id)
+)
 
 
 class Labelled(NamedTuple):
@@ -53,7 +57,7 @@ class Labelled(NamedTuple):
 def narrow(label: str, leader: str) -> Comparison:
     """Two semantics that differ in `label` alone; the leader is as old, or as new, as can be."""
     if leader == "old":
-        required = closure([label]) - {label}
+        required = (base_of(label).patches | closure([label])) - {label}
         return Comparison(Semantics(required), Semantics(required | {label}), "old")
     without = NEW.patches - dependents([label])
     return Comparison(Semantics(without), Semantics(without | {label}), "new")
@@ -66,9 +70,10 @@ def wide(label: str, leader: str) -> Comparison:
 
 
 def single(label: str, leader: str) -> Comparison:
-    """`old` against `old+PATCH`, or `new-PATCH` against `new`."""
+    """`BASE` against `BASE+PATCH`, or `new-PATCH` against `new`."""
     if leader == "old":
-        return Comparison(OLD, Semantics(closure([label])), "old")
+        base = base_of(label)
+        return Comparison(base, Semantics(base.patches | closure([label])), "old")
     return Comparison(Semantics(NEW.patches - dependents([label])), NEW, "new")
 
 
