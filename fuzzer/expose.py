@@ -59,6 +59,10 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "age-valid-roots-only": msgspec.structs.replace(_ACROSS_ROOTS, slots=8, nested=0),
     "test-age-early-out": msgspec.structs.replace(_ACROSS_ROOTS, slots=0, nested=4),
     "age-elides-tlb-flush": PROFILES["aging"],
+    "gup-eagain-is-sigpending": PROFILES["pages"],
+    "gup-drop-extra-hwpoison-gup": PROFILES["pages"],
+    "mixedmap-no-refcount": PROFILES["pages"],
+    "x86-put-refcounted-page-not-pfn": PROFILES["pages"],
     "batch-collapsible-zap-flush": msgspec.structs.replace(PROFILES["log"], mmu=("tdp",)),
 }
 

@@ -125,19 +125,15 @@ def trace_digest(outcome: Outcome) -> str:
     parts: list[object] = [list(trace_steps(outcome)), int(outcome.pair.drift_turn)]
     for execution in (outcome.old, outcome.new):
         m = execution.m
-        parts.append([int(execution.steps), m.observed.all_events(), *counted(m.observed)])
+        parts.append([int(execution.steps), m.observed.all_events(), counted(m.observed)])
         parts.append(sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()))
         parts.append([int(m.host.contents(hva)) for hva in range(m.host.n)])
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
 
 
-def counted(observed: Observed) -> list[list[int]]:
-    """The counters of all operations. Those that are younger than format 3 stand apart, and only if they counted: files
-    that are older keep their digest."""
-    by_operation = [int(count) for count in observed.counters]
-    first = [count for place, count in enumerate(by_operation) if place % OP_COUNTERS < _FIRST_COUNTERS]
-    younger = [count for place, count in enumerate(by_operation) if place % OP_COUNTERS >= _FIRST_COUNTERS]
-    return [first, younger] if any(younger) else [first]
+def counted(observed: Observed) -> list[int]:
+    """The counters of all operations, but for those that came with format 3: files that are older keep their digest."""
+    return [int(count) for place, count in enumerate(observed.counters) if place % OP_COUNTERS < _FIRST_COUNTERS]
 
 
 def encode_reproducer(reproducer: Reproducer) -> bytes:

@@ -12,7 +12,26 @@ MAX_VCPUS: Final = 64
 MAX_SLOTS: Final = 8
 MAX_HVA_PAGES: Final = 1 << 27
 
-Backing = Literal["anon", "thp", "file", "shmem", "cow"]
+# Kinds of memory: reference_mmu/mm/vma.py says what each is.
+Backing = Literal[
+    "anon",
+    "thp",
+    "file",
+    "shmem",
+    "cow",
+    "ksm",
+    "untouched",
+    "swapped",
+    "hugetlb",
+    "fsdax",
+    "devdax",
+    "pfnmap-nostruct",
+    "pfnmap-refcounted",
+    "pfnmap-unrefcounted",
+    "pfnmap-reserved",
+    "hwpoison",
+    "readonly",
+]
 
 
 class ConfigError(ValueError):
@@ -57,6 +76,7 @@ class Config(Record, forbid_unknown_fields=True):
     `backing`  kind of each naturally aligned block of 2**bits host pages.
     `guest_paging`  the shadow MMU is indirect: it shadows page tables in guest memory, and guest accesses name virtual
                pages. With the NPT layout that is shadow paging, with an EPT layout L1's EPT, all vCPUs being in L2.
+    `unsafe_mappings`  allow_unsafe_mappings, the module parameter: KVM may map memory that it cannot pin.
     `arch`     the kernel's name for its folder in arch/; x86 if it is not given.
     """
 
@@ -77,6 +97,12 @@ class Config(Record, forbid_unknown_fields=True):
     pml_entries: int = 4
     guest_paging: GuestPaging | msgspec.UnsetType = msgspec.UNSET
     arch: str | msgspec.UnsetType = msgspec.UNSET
+    unsafe_mappings: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def allow_unsafe_mappings(self) -> bool:
+        """The module parameter: may KVM keep kernel mappings of memory that it cannot pin?"""
+        return self.unsafe_mappings is True
 
     @property
     def architecture(self) -> str:

@@ -49,15 +49,35 @@ STORED_DIRTY: Final[i64] = 8
 STORED_SHIFT: Final[i64] = 4
 
 
+# What may go wrong around an operation at any time: Call.mishaps, and Mm.mishaps while it runs.
+MISHAP_SIGNAL: Final[i64] = 1  # a signal is pending: a wait that it may interrupt ends with -EINTR
+MISHAP_KILLED: Final[i64] = 2  # killed while waiting for mmap_lock in GUP, every time anew: -EAGAIN
+MISHAP_KILLED_NOWAIT: Final[i64] = 4  # the same in a GUP with FOLL_NOWAIT; a later one gets mmap_lock, then -EINTR
+MISHAP_NO_MEMORY: Final[i64] = 8  # there is no page for a page table: -ENOMEM
+MISHAP_GARBAGE: Final[i64] = 16  # what a variable on the stack holds that nobody has set is true
+
+MISHAPS: Final[dict[str, int]] = {
+    "signal": 1,
+    "killed": 2,
+    "killed_nowait": 4,
+    "no_memory": 8,
+    "garbage": 16,
+}
+"""The same by the names of the fields in programs (fuzzer/program/ops.py)."""
+
+
 @mypyc_attr(acyclic=True)
 class Call:
-    """One operation: what kind it is, up to three arguments (of WRITE_PTE the third is an entry, STORED_*), and the
-    regions at which need_resched() is true while it walks page tables. `uid` names it for ever."""
+    """One operation: what kind it is, up to three arguments (of WRITE_PTE the third is an entry, STORED_*), the regions
+    at which need_resched() is true while it walks page tables, and MISHAP_*. `uid` names it for ever."""
 
-    def __init__(self, uid: i64, kind: i64, a: i64 = 0, b: i64 = 0, c: i64 = 0, resched: i64 = 0) -> None:
+    def __init__(
+        self, uid: i64, kind: i64, a: i64 = 0, b: i64 = 0, c: i64 = 0, resched: i64 = 0, mishaps: i64 = 0
+    ) -> None:
         self.uid = uid
         self.kind = kind
         self.a = a
         self.b = b
         self.c = c
         self.resched = resched
+        self.mishaps = mishaps

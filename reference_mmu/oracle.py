@@ -61,11 +61,17 @@ class Oracle:
     def discarded(self, m: Observable, hva: i64) -> None:
         """The process threw the contents of `hva` away."""
 
+    def page_taken(self, m: Observable, pfn: i64, pin: bool) -> None:
+        """GUP took a reference, or a pin, for KVM."""
+
     def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
-        """KVM marked a struct page accessed, or dirty and accessed."""
+        """KVM marked a struct page accessed, or dirty."""
 
     def page_put(self, m: Observable, pfn: i64) -> None:
         """KVM is about to drop a reference."""
+
+    def page_unpinned(self, m: Observable, pfn: i64) -> None:
+        """KVM is about to drop a pin."""
 
     def flush_young(self, m: Observable) -> None:
         """The running operation begins a clear_flush_young, the event after which OLD leaves no stale entry behind."""

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from fuzzer.oracle.x86_judge import X86Judge
-from reference_mmu.changelog.semantics import OLD, Semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.tlb import lookup
 from reference_mmu.observed import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, PF_READ_ONLY

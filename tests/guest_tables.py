@@ -7,7 +7,8 @@ are gfns 4, 5 and 6; pages 4, 5 and 6 are the tables themselves, gfns 0, 1 and 2
 
 from typing import Any
 
-from reference_mmu.changelog.semantics import OLD, Semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import GuestPaging, GuestPte
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.shadow_mmu.gpte import make_gpte

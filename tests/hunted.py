@@ -8,7 +8,8 @@ from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import Reproducer, decode_reproducer
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 
 SEEDS = range(160)
 

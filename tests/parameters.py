@@ -3,7 +3,8 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 
 BOTH = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 EVERY_MMU = pytest.mark.parametrize("mmu", ["tdp", "shadow"])

@@ -26,7 +26,6 @@ REACHABLE: Final = frozenset({*INVARIANTS, *EFFECTS, *OUTCOMES[1:]})
 
 _NO_ORACLE: Final = "patches that are not modelled yet claim to mend it, or rely on it, and no oracle reports it"
 AWAITED: Final[dict[Invariant, str]] = {
-    "mark-without-reference": _NO_ORACLE,
     "dirty-after-clean": _NO_ORACLE,
     "writable-clean-page": _NO_ORACLE,
     "unpinned-map": _NO_ORACLE,

@@ -28,7 +28,8 @@ from fuzzer.schedule.schedulers import STRATEGIES
 from fuzzer.tell.film import film
 from fuzzer.tell.story import tell
 from reference_mmu.architectures import ARCHITECTURES
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import ConfigError
 from tests.golden import golden
 from tests.tiny_architecture import NAME, BrokenModel, TinyArchitecture, tiny_config

@@ -13,16 +13,18 @@ from fuzzer.run.model import Model
 from reference_mmu.architecture import Architecture
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
+from reference_mmu.kvm.faultin import Faultin, kvm_faultin_pfn
 from reference_mmu.kvm.flush import kvm_flush_remote_tlbs
-from reference_mmu.kvm.follow_pfn import hva_to_pfn
 from reference_mmu.kvm.memslots import KvmGfnRange, KvmMemorySlot
 from reference_mmu.kvm.mmu_notifier import mmu_invalidate_retry_gfn
 from reference_mmu.kvm.observer import LEAF_ACCESSED, LEAF_ELSE, PTE_LEAF, PTE_NONE, Observable
 from reference_mmu.kvm.operations import start_common_operation
 from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.kvm.release import kvm_release_faultin_page
 from reference_mmu.kvm.tlb import invalidate, lookup
 from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W, KvmVcpu
 from reference_mmu.kvm.vm import Vm
+from reference_mmu.mm.gup import FOLL_WRITE
 from reference_mmu.observed import EV_PF, PF_EMULATE, PF_FIXED, PF_RETRY
 from reference_mmu.operations import READ, WRITE, Call
 from reference_mmu.oracle import Oracle
@@ -178,19 +180,19 @@ class Tiny(Vm):
     def map_page(self, slot: KvmMemorySlot, gfn: int, write: bool) -> Flow:
         yield FAULT_SEQ
         seq = self.mmu_invalidate_seq
-        pfn, writable = yield from hva_to_pfn(self, slot.hva + gfn - slot.base_gfn, write, False)
+        out = Faultin(False)
+        pfn = yield from kvm_faultin_pfn(self, slot, gfn, FOLL_WRITE if write else 0, out)
         yield FAULT_LOCK
         self.write_lock()
         stale = mmu_invalidate_retry_gfn(self, seq, gfn)
+        writable = False
         if not stale:
-            writable = writable and (write or not slot.log_dirty_pages)
+            writable = out.writable and (write or not slot.log_dirty_pages)
             if writable:
                 self.mark_page_dirty_in_slot(slot, gfn)
-                self.host.pages[pfn].dirty = True
-            self.oracle.page_marked(self, pfn, writable)
             if writable or not self.stage2.spt[gfn] & PRESENT:
                 self.store(gfn, PRESENT | YOUNG | (WRITABLE | MAY_WRITE if writable else 0) | pfn << PFN_SHIFT)
-        self.kvm_put_page(pfn)
+        kvm_release_faultin_page(self, out.page, stale, writable)
         self.write_unlock()
         return not stale
 

@@ -26,7 +26,7 @@ from fuzzer.program.program import Program
 from fuzzer.run.compare import Comparison, Drive
 from fuzzer.run.lockstep import Pair
 from fuzzer.strategies import programs, schedules
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, NO_STRUCT_PAGE
 
 if TYPE_CHECKING:
     from fuzzer.run.outcome import Outcome
@@ -39,7 +39,7 @@ Programs = st.SearchStrategy[Program]
 _POINTS_MAX: Final = 8  # that an actor runs for in a row
 _RULES_MAX: Final = 50
 _RUNS_MIN: Final = 25
-_COMPARISONS: Final = st.sampled_from((Comparison(OLD, NEW, "old"), Comparison(OLD, NEW, "new")))
+_COMPARISONS: Final = st.sampled_from((Comparison(NO_STRUCT_PAGE, NEW, "old"), Comparison(NO_STRUCT_PAGE, NEW, "new")))
 _PICKS: Final = st.integers(min_value=0, max_value=7)
 _RUNS: Final = st.integers(min_value=1, max_value=_POINTS_MAX)
 

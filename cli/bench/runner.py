@@ -106,7 +106,9 @@ def make_runner(profile: str) -> Any:
         make = import_module("fuzzer.seed_runner").SeedRunner
     except ModuleNotFoundError:
         make = import_module("fuzzer.hunt").Hunt
-    return make(semantics.OLD, semantics.NEW, profiles[profile])
+    # Older checkouts know one series only, and begin where that begins.
+    old = getattr(semantics, "NO_STRUCT_PAGE", semantics.OLD)
+    return make(old, semantics.NEW, profiles[profile])
 
 
 # --- requests ----------------------------------------------------------------------------------------------------

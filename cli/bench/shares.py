@@ -23,7 +23,7 @@ from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES
 from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, NO_STRUCT_PAGE
 from reference_mmu.record import Record
 
 STAGES: Final = {
@@ -74,8 +74,8 @@ def stages(programs: int, seed: int, workload: str) -> Iterator[Shares]:
     search = SearchSpec(old="old", new="new", profile=workload, seed=seed)
     order = Order(search, programs, BATCH_PROGRAMS, 1)
     hunter = Hunter(order)
-    watched = SeedRunner(OLD, NEW, PROFILES[workload])
-    silent = SeedRunner(OLD, NEW, PROFILES[workload], silent_models())
+    watched = SeedRunner(NO_STRUCT_PAGE, NEW, PROFILES[workload])
+    silent = SeedRunner(NO_STRUCT_PAGE, NEW, PROFILES[workload], silent_models())
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="mmufuzz-") as name:
         engine = open_database(f"sqlite:///{Path(name, 'bench.db')}")

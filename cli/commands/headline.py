@@ -23,7 +23,7 @@ from fuzzer.headline import (
     resched_every,
     zap_collapsible,
 )
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, NO_STRUCT_PAGE
 from reference_mmu.record import Record
 
 SCALE_MAX = 1 << 18  # page tables; 1.2 GiB
@@ -111,7 +111,7 @@ def headline(tables: int, every: int | None, flush_us: float, table_us: float, d
     period = resched_every(tables) if every is None else every
     started = time.monotonic()
     with console.status(f"{tables} page tables in old, then in new ({use_compiled_core().reason})"):
-        old = zap_collapsible(OLD, tables, period)
+        old = zap_collapsible(NO_STRUCT_PAGE, tables, period)
         new = zap_collapsible(NEW, tables, period)
     seconds = round(time.monotonic() - started, 3)
     report = HeadlineReport(

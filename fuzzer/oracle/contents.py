@@ -39,12 +39,13 @@ class Contents:
 
     def finish(self, m: Observable) -> None:
         """Every store the guest made must be in memory, in the swap cache or in the backing store; and what the
-        backing store does not have must be known to be dirty, by the page or by the host PTE."""
+        backing store does not have must be known to be dirty, by the page or by the host PTE. Memory without a backing
+        store is not reclaimed, and PG_reserved pages are not KVM's to mark."""
         host = m.host
         for hva in range(host.n):
             if host.contents(hva) != host.reference[hva]:
                 self.reports.report("lost-write")
-            if host.contents(hva) != host.swap[hva] and not known_dirty(m, hva):
+            if host.is_saved(hva) and host.contents(hva) != host.swap[hva] and not known_dirty(m, hva):
                 self.reports.report("unsaved-write")
 
 
@@ -56,4 +57,4 @@ def known_dirty(m: Observable, hva: i64) -> bool:
         return True
     if pfn < 0:
         pfn = host.swap_cache[hva]
-    return pfn >= 0 and host.pages[pfn].dirty
+    return pfn >= 0 and host.folio(pfn).dirty

@@ -117,13 +117,15 @@ class Mappings:
                         self.reports.report("mapped-freed-page")
 
     def page_marked(self, m: Observable, pfn: i64) -> None:
-        """KVM marks a page accessed or dirty: it must hold mmu_lock, and a reference to the page."""
-        if m.mmu_lock.held[m.actor] == 0 or m.host.pages[pfn].kvm_refs <= 0:
-            self.reports.report("late-page-mark")
+        """KVM marks a page accessed or dirty. With mmu_lock held no invalidation can end, which lets the primary MMU
+        clean or free the page: that it is mapped is then enough. Else a reference keeps it allocated."""
+        if m.mmu_lock.held[m.actor] == 0:
+            referenced = m.host.folio(pfn).kvm_refs > 0
+            self.reports.report("late-page-mark" if referenced else "mark-without-reference")
 
     def page_put(self, m: Observable, pfn: i64) -> None:
         """KVM drops a page reference: it must hold one."""
-        if m.host.pages[pfn].kvm_refs <= 0:
+        if m.host.folio(pfn).kvm_refs <= 0:
             self.reports.report("refcount-underflow")
 
     def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:

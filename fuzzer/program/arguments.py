@@ -75,10 +75,11 @@ def arguments_of(kind: type) -> dict[str, Argument]:
     """The arguments of an operation by the names of their fields, in the order in which they are written; without the
     uid, which is no argument. Raises TypeError for a field without a type of this file."""
     arguments = {}
-    for field, hint in get_type_hints(kind, include_extras=True).items():
-        if field == "uid" or field not in kind.__struct_fields__:  # type: ignore[attr-defined]
+    hints = get_type_hints(kind, include_extras=True)
+    for field in kind.__struct_fields__:  # type: ignore[attr-defined]
+        if field == "uid":
             continue
-        types = [one for one in get_args(hint) if isinstance(one, Argument)]
+        types = [one for one in get_args(hints[field]) if isinstance(one, Argument)]
         if len(types) != 1:
             raise TypeError(f"{kind.__name__}.{field} needs a type of fuzzer/program/arguments.py")
         arguments[field] = types[0]

@@ -14,7 +14,7 @@ from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
 from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
-from fuzzer.program.profile import ADDED_OF, DRAWN_BY, PROFILES, Profile
+from fuzzer.program.profile import ADDED_OF, DRAWN_BY, MISHAPS_OF, PROFILES, Profile
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
@@ -31,6 +31,7 @@ from reference_mmu.operations import (
     GET_LOG,
     INVLPG,
     LOAD_CR3,
+    MISHAPS,
     MOVE_SLOT,
     NESTED,
     PREFETCH,
@@ -74,6 +75,7 @@ _PML_ENTRIES_MAX: Final = 4  # few, so that buffers of two vCPUs get full
 _RUN_PAGES_MAX: Final = 5  # of a range: one page more than a huge page has
 _RESCHED_MASKS: Final = 256  # eight regions, more than a program has tables
 _PROVE_ONE_OF: Final = 4  # machines with CONFIG_KVM_PROVE_MMU
+_MISHAP_ONE_OF: Final = 3  # of MISHAPS, each for itself
 _FAILS_ONE_OF: Final = 4  # upgrades to writable that fail
 _WRITES_ONE_OF: Final = 3  # prefetches that are for writing
 _FLUSHES_YOUNG: Final = 2  # of the four that age: clear-flush-young, which is what a commit changes; the others once
@@ -115,6 +117,7 @@ class _Builder:
 
     def __init__(self, seed: int, profile: Profile) -> None:
         self.rng = Rng(seed)
+        self.mishaps = Rng(stream(seed, "mishaps"))  # a stream of its own, so that programs are the same without
         self.profile = profile
         self.next_uid: i64 = 0
         self.calls: list[Call] = []  # of the actor in hand
@@ -334,10 +337,20 @@ class _Builder:
 
     def end_actor(self, kind: str) -> None:
         """What is added from now on is the next actor's."""
+        if self.profile.mishaps and kind == "vcpu":
+            self.add_mishaps()
         if self.added:
             self.add_more([added for added in self.added if added.kind in KINDS[kind]])
         self.script.add_actor(kind, self.calls)
         self.calls = []
+
+    def add_mishaps(self) -> None:
+        """Let some accesses of the actor in hand meet with one or more of MISHAPS."""
+        for call in self.calls:
+            if call.kind in (READ, WRITE) and self.mishaps.chance(self.profile.mishaps, MISHAPS_OF):
+                for mishap in MISHAPS.values():
+                    if self.mishaps.chance(1, _MISHAP_ONE_OF):
+                        call.mishaps |= mishap
 
     def add_more(self, added: list[_Added]) -> None:
         """Put other operations between those of the actor in hand, which stay as they are but for their uids."""

@@ -48,7 +48,17 @@ class Operation(Record, forbid_unknown_fields=True, tag_field="op", tag=tag_of, 
     uid: int
 
 
-class Read(Operation):
+class Access(Operation, kw_only=True):
+    """Base of what makes the guest fault, with what may go wrong then: see MISHAP_* in reference_mmu/operations.py."""
+
+    signal: Mishap = False
+    killed: Mishap = False
+    killed_nowait: Mishap = False
+    no_memory: Mishap = False
+    garbage: Mishap = False
+
+
+class Read(Access):
     """Guest load; `upgrade_fails`: GUP-fast for writing fails for a read fault, as it may at any time. Where the guest
     has page tables of its own, the `gfn` of an access is a virtual page."""
 
@@ -56,7 +66,7 @@ class Read(Operation):
     upgrade_fails: Mishap = False
 
 
-class Write(Operation):
+class Write(Access):
     """Guest store."""
 
     gfn: GuestPage

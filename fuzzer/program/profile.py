@@ -32,6 +32,8 @@ DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
     "slots": (ops.DeleteSlot, ops.CreateSlot, ops.MoveSlot),
     "tracking": (ops.Track, ops.Untrack, ops.ZapRange),
 }
+MISHAPS_OF: Final = 8
+"""What Profile.mishaps is a part of."""
 ADDED_OF: Final = 12
 """What a weight in Profile.added is a part of."""
 
@@ -84,6 +86,7 @@ class Profile(Record, forbid_unknown_fields=True):
     word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
     mixes: tuple[str, ...] = ()  # half of the programs come from these profiles, each as often as the others
     guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
+    mishaps: int = 0  # of MISHAPS_OF accesses, how many meet one: a signal, a kill, no memory, garbage on the stack
     guest_roots: int = 1  # root tables of the guest; with more than one, tables and memory are in two memslots
     added: tuple[tuple[str, int], ...] = ()
     """Kinds of operations, e.g. ("share", 2), each with the number of operations, of ADDED_OF that an actor may do who
@@ -215,6 +218,32 @@ PROFILES: Final[dict[str, Profile]] = {
             writes=6,
             guest_tables=6,
             guest_roots=2,
+        ),
+        Profile(
+            "pages",
+            "kinds of memory: what GUP gets of them, what it refuses, what goes wrong on the way",
+            mmu=("tdp", "shadow"),
+            logging=2,
+            tracking=0,
+            huge=0,
+            vcpu_ops=5,
+            mishaps=2,
+            backings=(
+                "anon",
+                "cow",
+                "ksm",
+                "untouched",
+                "swapped",
+                "hugetlb",
+                "fsdax",
+                "devdax",
+                "pfnmap-nostruct",
+                "pfnmap-refcounted",
+                "pfnmap-unrefcounted",
+                "pfnmap-reserved",
+                "hwpoison",
+                "readonly",
+            ),
         ),
     )
 }

@@ -16,6 +16,7 @@ from fuzzer.program.program import Actor, Program
 from reference_mmu import operations
 from reference_mmu.config import Config
 from reference_mmu.operations import (
+    MISHAPS,
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,
@@ -45,9 +46,10 @@ def flow_number(kind: type[Operation]) -> int:
 
 
 def flow_fields(kind: type[Operation]) -> tuple[str, ...]:
-    """The fields that are the arguments of a flow, in their order; of an entry that is stored, none. Raises TypeError
-    if they are more than a Call has room for."""
-    fields = [field for field, argument in ARGUMENTS[kind].items() if argument not in {*_ENTRY, Argument.RESCHED}]
+    """The fields that are the arguments of a flow, in their order; of an entry that is stored, none, and no mishap of
+    those that MISHAPS names. Raises TypeError if they are more than a Call has room for."""
+    apart = {*_ENTRY, Argument.RESCHED}
+    fields = [name for name, argument in ARGUMENTS[kind].items() if argument not in apart and name not in MISHAPS]
     room = _FLOW_ARGUMENTS - int(has(kind, Argument.TARGET))
     if len(fields) > room:
         raise TypeError(f"{kind.__name__} has {len(fields)} arguments, its flow can have {room}")
@@ -67,6 +69,9 @@ _YES_OR_NO: Final = frozenset(
     (kind, field) for kind in ALL_KINDS for field, argument in ARGUMENTS[kind].items() if argument in YES_OR_NO
 )
 _STORING: Final = frozenset(kind for kind in ALL_KINDS if has(kind, Argument.TARGET))
+_MISHAPS_OF: Final[dict[Any, tuple[str, ...]]] = {
+    kind: tuple(field for field in ARGUMENTS[kind] if field in MISHAPS) for kind in ALL_KINDS
+}
 
 
 @mypyc_attr(acyclic=True)
@@ -127,6 +132,8 @@ def _operation(call: Call) -> Any:
         values["target"] = (arguments[2] >> STORED_SHIFT) - 1
         for right, name in _RIGHTS:
             values[name] = arguments[2] & right != 0
+    for field in _MISHAPS_OF[kind]:
+        values[field] = call.mishaps & MISHAPS[field] != 0
     return kind(int(call.uid), **values)
 
 
@@ -145,4 +152,7 @@ def call_with(kind: Any, uid: int, values: dict[str, int]) -> Call:
         for right, name in _RIGHTS:
             if values[name]:
                 call.c |= right
+    for field in _MISHAPS_OF[kind]:
+        if values[field]:
+            call.mishaps |= MISHAPS[field]
     return call

@@ -27,6 +27,7 @@ from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config, SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_flush_young
+from reference_mmu.observed import COUNT_PAGE_LOOKUPS, OP_COUNTERS
 from reference_mmu.oracle import Oracle
 from reference_mmu.x86.dirty_log import kvm_mmu_slot_leaf_clear_dirty, tdp_mmu_need_write_protect
 from reference_mmu.x86.fast_fault import fast_pf_new_spte, page_fault_can_be_fast
@@ -363,12 +364,15 @@ def lockstep_cases(
 
 
 def everything(execution: Execution) -> tuple[object, ...]:
-    """What one model did and left behind: steps, events and counters per operation, violations, SPTEs, memory."""
+    """What one model did and left behind: steps, events and counters per operation, violations, SPTEs, memory.
+
+    Not how often a struct page was looked up by its pfn: those who hand over pages instead save that, without more.
+    """
     m = execution.m
     return (
         int(execution.steps),
         m.observed.all_events(),
-        [int(count) for count in m.observed.counters],
+        [int(count) for at, count in enumerate(m.observed.counters) if at % OP_COUNTERS != COUNT_PAGE_LOOKUPS],
         sorted((v.invariant, v.uid, v.point) for v in execution.judge.violations.values()),
         [[int(spte) for spte in sp.spt] for sp in m.tables()],
         [int(m.host.contents(hva)) for hva in range(m.host.n)],
@@ -478,6 +482,15 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
         ),
         lockstep("aging"),
     ),
+    "x86-indirect-prefetch-via-page-api": (lockstep("guest-tables"), lockstep("pages")),
+    "rename-kvm-prefetch-pages": (lockstep("guest-tables"), lockstep("shadow")),
+    "gup-drop-atomic-param": (lockstep("guest-tables"), lockstep("pages")),
+    "gup-no-wait-error-code": (lockstep("pages"),),
+    "introduce-kvm-follow-pfn": (lockstep("pages"),),
+    "follow-pfn-refcounted-page-output": (lockstep("pages"),),
+    "x86-common-prefetch-helper": (lockstep("guest-tables"), lockstep("shadow")),
+    "x86-convert-to-faultin-pfn": (lockstep("pages"),),
+    "release-faultin-page-common": (lockstep("pages"),),
     "drop-max-level-param": (
         Sweep("callers pass PG_LEVEL_NUM: source of the model", ("call",), max_level_argument_cases),
         Sweep(

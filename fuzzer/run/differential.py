@@ -232,7 +232,7 @@ def host_flags(m: Vm, hva: i64) -> i64:
     """Host PTE flags, and PG_dirty above them. Accessed counts are too loose to compare."""
     host = m.host
     pfn = host.pte[hva] if host.pte[hva] >= 0 else host.swap_cache[hva]
-    dirty: i64 = 1 if pfn >= 0 and host.pages[pfn].dirty else 0
+    dirty: i64 = 1 if pfn >= 0 and host.folio(pfn).dirty else 0
     return host.flags[hva] | dirty << 32
 
 

@@ -56,8 +56,10 @@ class Execution(Choices):
         if running.flow is None:
             call = running.calls[running.place]
             running.resched = call.resched
+            running.mishaps = call.mishaps
             running.flow = self.model.start(m, running.number, call)
         m.resched = running.resched
+        m.mishaps = running.mishaps
         self.steps += 1
         self.reports.begin_turn(running.number, running.uid, running.at)
         point = self.model.resume(m, running.flow)

@@ -37,6 +37,7 @@ class RunningActor:
         self.uid: i64 = calls[0].uid if calls else -1  # of the operation it is in, or will start next; -1: finished
         self.ended_faults: i64 = 0  # of the operation that it ended last
         self.resched: i64 = 0  # the operation's mask, as far as it is not used up
+        self.mishaps: i64 = 0  # the operation's
 
     def come_to(self, point: i64) -> None:
         """The operation goes on to a point."""

@@ -104,7 +104,7 @@ def _host(m: Vm) -> Iterator[tuple[str, str]]:
         pfn = int(host.pte[hva])
         if pfn >= 0:
             flags = [name for bit, name in _HOST_FLAGS if host.flags[hva] & bit]
-            marks = [(host.pages[pfn].dirty, "PG_dirty"), (host.mapping_level(hva) > 1, "huge")]
+            marks = [(host.folio(pfn).dirty, "PG_dirty"), (host.mapping_level(hva) > 1, "huge")]
             flags.extend(name for on, name in marks if on)
             yield f"host PTE hva {hva}", " ".join([f"pfn {pfn}", *flags])
         elif pfn == PTE_BUSY:

@@ -58,6 +58,7 @@ class Kvm(Observable):
         self.sem = sem
         self.oracle = oracle
         self.observed = Observed(operations)
+        self.allow_unsafe_mappings = config.allow_unsafe_mappings
         self.manual_dirty_log_protect = config.manual_protect
         self.dirty_log_initially_set = config.initially_set
 
@@ -282,11 +283,20 @@ class Kvm(Observable):
         else:
             self.record(EV_READ, page.data)
 
+    def page_taken(self, pfn: i64, pin: bool) -> None:
+        self.count_page_reference()
+        self.oracle.page_taken(self, pfn, pin)
+
     def kvm_put_page(self, pfn: i64) -> None:
-        """Drop a reference that GUP took."""
+        """put_page() of a page that was taken: drop a reference of KVM's."""
         self.oracle.page_put(self, pfn)
-        self.host.pages[pfn].kvm_refs -= 1
+        self.host.folio(pfn).kvm_refs -= 1
         self.put_page(pfn)
+
+    def kvm_unpin_page(self, pfn: i64) -> None:
+        """unpin_user_page() of a page that was pinned."""
+        self.oracle.page_unpinned(self, pfn)
+        self.unpin_page(pfn)
 
     def page_freed(self, pfn: i64) -> None:
         self.oracle.page_freed(self, pfn)

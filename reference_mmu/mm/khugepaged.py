@@ -22,8 +22,7 @@ def collapse_huge_page(mm: Mm, hva: i64) -> Generator[int, None, None]:
         return
     yield from mm.mmu_notifier_invalidate_range_start(start, end)
     if collapsible(mm, start, end):
-        while len(host.pages) % host.block != 0:
-            host.pages[host.alloc(-1, 0)].freed = True  # a huge page is naturally aligned
+        host.align()
         old = [int(host.clear_pte(page_hva, PTE_BUSY)) for page_hva in range(start, end)]
         for page_hva in range(start, end):
             pfn = host.alloc(page_hva, host.pages[old[page_hva - start]].data)
@@ -39,6 +38,6 @@ def collapsible(mm: Mm, start: i64, end: i64) -> bool:
     for hva in range(start, end):
         if host.pte[hva] < 0 or (host.flags[hva] & HOST_SHARED) != 0:
             return False
-        if host.pages[host.pte[hva]].refcount != 1:
+        if not host.only_mapped(host.pte[hva]):
             return False
     return True

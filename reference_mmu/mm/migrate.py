@@ -28,10 +28,10 @@ def migrate_page(mm: Mm, hva: i64) -> Generator[int, None, None]:
     yield INV_CLEAN
     yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
     yield INV_IO
-    if host.pages[old].refcount != 1:
+    if not host.only_mapped(old):
         host.set_pte(hva, old, flags)
         return
     new = host.alloc(hva, host.pages[old].data)
-    host.pages[new].dirty = host.pages[old].dirty
+    host.pages[new].dirty = host.folio(old).dirty
     host.set_pte(hva, new, flags)
     mm.put_page(old)

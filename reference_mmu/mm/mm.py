@@ -18,25 +18,53 @@ from .host import Host
 
 
 class Mm:
-    """`actor` and `uid` say who runs now and which operation it is in; the executor sets them."""
+    """`actor` and `uid` say who runs now and which operation it is in, `mishaps` what goes wrong around it (MISHAP_*);
+    the executor sets them."""
 
     def __init__(self, config: Config, actors: i64) -> None:
         self.config = config
         self.actor: i64 = 0
         self.uid: i64 = 0
+        self.mishaps: i64 = 0
         self.host = Host(config.backing, config.bits)
         self.hva_waiters: vec[i64] = vec[i64]([0] * actors)
 
     def put_page(self, pfn: i64) -> None:
-        """Drop a reference to a host page."""
+        """put_page(): drop a reference to a host page."""
         self.host.put(pfn)
         if self.host.pages[pfn].freed:
+            self.folio_freed(pfn)
+
+    def unpin_page(self, pfn: i64) -> None:
+        """unpin_user_page(): drop a pin of a host page."""
+        self.host.unpin(pfn)
+        if self.host.pages[pfn].freed:
+            self.folio_freed(pfn)
+
+    def folio_freed(self, pfn: i64) -> None:
+        """Tell whoever listens of every page of a folio that is free now."""
+        head = self.host.pages[pfn].head
+        if not self.host.pages[head].large:
             self.page_freed(pfn)
+            return
+        for at in range(head, head + self.host.block):
+            if self.host.pages[at].head == head:
+                self.page_freed(at)
+
+    def failing(self, mishap: i64) -> bool:
+        """Does that go wrong, MISHAP_*, around the running operation?"""
+        return (self.mishaps & mishap) != 0
 
     # --- what those above are told, or asked for --------------------------------------------------------------
 
     def might_sleep(self) -> None:
         """might_sleep(): a debug kernel looks whether this is allowed here."""
+
+    def count_gup(self) -> None:
+        """GUP was called."""
+
+    def page_taken(self, pfn: i64, pin: bool) -> None:
+        """GUP has taken a reference, or a pin, for KVM."""
 
     def page_freed(self, pfn: i64) -> None:
         """The last reference to a host page is gone."""

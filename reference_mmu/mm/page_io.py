@@ -11,6 +11,7 @@ from .mm import Mm
 def pageout(mm: Mm, pfn: i64) -> None:
     """Clean the page and write it to its backing store."""
     page = mm.host.pages[pfn]
-    page.dirty = False
-    page.cleaned += 1
+    folio = mm.host.folio(pfn)
+    folio.dirty = False
+    folio.cleaned += 1
     mm.host.swap[page.hva] = page.data

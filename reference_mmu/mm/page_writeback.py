@@ -26,9 +26,9 @@ def writeback(mm: Mm, hva: i64) -> Generator[int, None, None]:
     pfn = host.pte[hva]
     if pfn >= 0:
         if (host.flags[hva] & HOST_D) != 0:
-            host.pages[pfn].dirty = True
+            host.folio(pfn).dirty = True
         host.flags[hva] &= ~(HOST_W | HOST_D)
     yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
     yield INV_IO
-    if pfn >= 0 and host.pte[hva] == pfn and host.pages[pfn].dirty:
+    if pfn >= 0 and host.pte[hva] == pfn and host.folio(pfn).dirty:
         pageout(mm, pfn)

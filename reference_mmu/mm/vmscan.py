@@ -31,14 +31,14 @@ def shrink_folio(mm: Mm, hva: i64) -> Generator[int, None, None]:
         yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
         return
     pfn = host.clear_pte(hva, PTE_BUSY)
-    page = host.pages[pfn]
+    folio = host.folio(pfn)
     yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
-    if page.dirty:
+    if folio.dirty:
         yield INV_CLEAN
         pageout(mm, pfn)
     yield INV_IO
     # __remove_mapping(): freeze the count, and look at dirty once more after that.
     host.pte[hva] = PTE_NONE
-    if page.refcount == 1 and not page.dirty:
+    if host.only_mapped(pfn) and not folio.dirty:
         host.swap_cache[hva] = -1
         mm.put_page(pfn)

@@ -19,6 +19,7 @@ from .spte import (
     mark_spte_for_access_track,
     spte_ad_enabled,
 )
+from .struct_page import mark_dirty_before_access_tracking
 from .tdp_mmu.tdp_iter import TdpIter
 from .tdp_mmu.tdp_mmu import kvm_tdp_mmu_write_spte, tdp_mmu_clear_spte_bits
 
@@ -76,6 +77,7 @@ def kvm_tdp_mmu_age_spte(m: Machine, it: TdpIter) -> None:
     if spte_ad_enabled(it.old_spte):
         it.old_spte = tdp_mmu_clear_spte_bits(m, it, m.masks.shadow_accessed_mask)
         return
+    mark_dirty_before_access_tracking(m, it.old_spte)
     new_spte = mark_spte_for_access_track(m.masks, it.old_spte)
     it.old_spte = kvm_tdp_mmu_write_spte(m, it.sp, it.index, it.old_spte, new_spte)
     m.spte_changed(it.sp, it.index, it.old_spte, new_spte)

@@ -36,6 +36,7 @@ from .shadow_mmu.rmap import (
     rmap_write_protect_slot,
 )
 from .spte import PG_LEVEL_2M, PG_LEVEL_4K, PT_WRITABLE_MASK, is_last_spte, is_shadow_present_pte, is_writable_pte
+from .struct_page import mark_harvested
 from .tdp_mmu.eager_split import kvm_mmu_slot_try_split_huge_pages, kvm_mmu_try_split_huge_pages
 from .tdp_mmu.tdp_iter import TdpIter
 from .tdp_mmu.tdp_mmu import (
@@ -263,6 +264,7 @@ def clear_dirty_pt_masked(
             continue
         yield GET_PROTECT
         it.old_spte = tdp_mmu_clear_spte_bits(m, it, dbit)
+        mark_harvested(m, it.old_spte)
     m.rcu_read_unlock()
 
 

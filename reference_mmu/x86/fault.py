@@ -15,8 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from ..kvm.follow_pfn import hva_to_pfn
+from mypy_extensions import i64
+
+from ..kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_pfn
+from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry_gfn
+from ..kvm.pfn import KVM_PFN_ERR_HWPOISON, KVM_PFN_ERR_RO_FAULT, KVM_PFN_ERR_SIGPENDING, NO_PAGE, is_error_pfn
+from ..kvm.release import (
+    kvm_release_faultin_page,
+    kvm_release_page_clean,
+    kvm_release_page_dirty,
+    kvm_release_page_unused,
+    kvm_release_pfn_clean,
+    kvm_release_pfn_dirty,
+)
+from ..mm.errno import EFAULT, EINTR
+from ..mm.gup import FOLL_INTERRUPTIBLE, FOLL_NOWAIT, FOLL_TRIED, FOLL_WRITE
 from .fast_fault import fast_page_fault
 from .machine import Machine
 from .obsolete import is_obsolete_sp
@@ -26,6 +40,7 @@ from .points import (
     FAULT_LOCK_R,
     FAULT_LOCK_W,
     FAULT_PFN,
+    FAULT_RELEASE,
     FAULT_SEQ,
     PLACEBO_FAULT,
 )
@@ -73,10 +88,7 @@ def page_fault_handle_page_track(m: Machine, fault: KvmPageFault) -> bool:
 
 
 def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None, int]:
-    """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held.
-
-    __kvm_mmu_faultin_pfn() and kvm_handle_error_pfn() included; no asynchronous page fault is set up.
-    """
+    """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held."""
     # The snapshot comes first: an invalidation that starts later makes the fault stale, whatever is looked up.
     fault.mmu_seq = m.mmu_invalidate_seq
     slot = fault.slot
@@ -87,15 +99,11 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
         return RET_PF_RETRY
     if mmu_invalidate_retry_gfn(m, fault.mmu_seq, fault.gfn):
         return RET_PF_RETRY
-    if slot.readonly and fault.write:
-        return RET_PF_EMULATE  # KVM_PFN_ERR_RO_FAULT
-
-    yield FAULT_GUP
-    hva = slot.hva + fault.gfn - slot.base_gfn
-    fault.pfn, fault.map_writable = yield from hva_to_pfn(m, hva, fault.write, fault.upgrade_fails or slot.readonly)
-    fault.refcounted_page = fault.pfn
-    if slot.readonly:
-        fault.map_writable = False
+    if not (slot.readonly and fault.write):  # KVM_PFN_ERR_RO_FAULT needs no page
+        yield FAULT_GUP
+    yield from __kvm_mmu_faultin_pfn(m, slot, fault)
+    if is_error_pfn(fault.pfn):
+        return kvm_handle_error_pfn(fault)
 
     # Purely to avoid mmu_lock when the fault is known to be stale.
     yield FAULT_PFN
@@ -105,6 +113,43 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
     return RET_PF_CONTINUE
 
 
+def __kvm_mmu_faultin_pfn(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault) -> Generator[int, None, None]:
+    """Two tries: one that does not wait, and if the page has to be waited for, one that does, which any signal may
+    interrupt. In between an asynchronous page fault may be set up; left out."""
+    foll = FOLL_WRITE if fault.write else 0
+    waits = yield from look_up(m, slot, fault, foll | FOLL_NOWAIT)
+    if not waits:
+        return
+    foll |= FOLL_INTERRUPTIBLE | FOLL_TRIED
+    if m.sem.gup_no_wait_error_code and not m.sem.x86_convert_to_faultin_pfn:
+        foll |= FOLL_NOWAIT  # as committed, mended by the conversion: the second try does not wait either
+    yield from look_up(m, slot, fault, foll)
+
+
+def look_up(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault, foll: i64) -> Generator[int, None, bool]:
+    """Set pfn, map_writable and, since x86-convert-to-faultin-pfn, refcounted_page. True: the page has to be waited
+    for."""
+    out = Faultin(fault.map_writable, fault.upgrade_fails)
+    if m.sem.x86_convert_to_faultin_pfn:
+        fault.pfn = yield from kvm_faultin_pfn(m, slot, fault.gfn, foll, out)
+        fault.refcounted_page = out.page
+    else:
+        fault.pfn = yield from gfn_to_pfn_memslot(m, slot, fault.gfn, foll, out)
+    fault.map_writable = out.writable
+    return out.needs_io
+
+
+def kvm_handle_error_pfn(fault: KvmPageFault) -> int:
+    """kvm_handle_error_pfn(): RET_PF_*, or the errno with which KVM_RUN returns."""
+    if fault.pfn == KVM_PFN_ERR_SIGPENDING:
+        return -int(EINTR)
+    if fault.pfn == KVM_PFN_ERR_RO_FAULT:
+        return RET_PF_EMULATE  # the access is treated as MMIO
+    if fault.pfn == KVM_PFN_ERR_HWPOISON:
+        return RET_PF_RETRY  # after SIGBUS
+    return -int(EFAULT)
+
+
 def kvm_tdp_mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
     """The part under mmu_lock, held for read."""
     yield FAULT_LOCK_R
@@ -112,8 +157,12 @@ def kvm_tdp_mmu_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Gener
     r = RET_PF_RETRY
     if not is_page_fault_stale(m, vcpu, fault):
         r = yield from kvm_tdp_mmu_map(m, vcpu, fault)
-    kvm_mmu_finish_page_fault(m, fault, r)
+    if m.sem.x86_finish_page_fault_helper:
+        kvm_mmu_finish_page_fault(m, fault, r)
     m.read_unlock()
+    if not m.sem.x86_finish_page_fault_helper:
+        yield FAULT_RELEASE
+        kvm_mmu_finish_page_fault(m, fault, r)
     return r
 
 
@@ -125,8 +174,12 @@ def direct_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[
     r = RET_PF_RETRY
     if not is_page_fault_stale(m, vcpu, fault):
         r = yield from direct_map(m, vcpu, fault)
-    kvm_mmu_finish_page_fault(m, fault, r)
+    if m.sem.x86_finish_page_fault_helper:
+        kvm_mmu_finish_page_fault(m, fault, r)
     m.write_unlock()
+    if not m.sem.x86_finish_page_fault_helper:
+        yield FAULT_RELEASE
+        kvm_mmu_finish_page_fault(m, fault, r)
     return r
 
 
@@ -142,17 +195,35 @@ def is_page_fault_stale(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> bool:
 
 
 def kvm_mmu_finish_page_fault(m: Machine, fault: KvmPageFault, r: int) -> None:
-    """kvm_release_faultin_page(), which this calls in the kernel: mark the exact page that was looked up and drop the
-    reference, before mmu_lock is released, so that the marks precede whatever an invalidation lets the primary MMU do
-    to the page."""
-    pfn = fault.refcounted_page
-    if pfn < 0:
-        return
-    page = m.host.pages[pfn]
-    if r != RET_PF_RETRY:
-        page.accessed += 1
-        if fault.map_writable:
-            page.dirty = True
-        m.oracle.page_marked(m, pfn, fault.map_writable)
-    fault.refcounted_page = -1
-    m.kvm_put_page(pfn)
+    """Mark the page that was looked up, and let go of it. Since x86-finish-page-fault-helper before mmu_lock is
+    released, so that the marks precede whatever an invalidation lets the primary MMU do to the page.
+
+    Before x86-put-refcounted-page-not-pfn the page is guessed from the pfn, which hugepage_adjust() may have rounded
+    down. A negative errno counts as if the page had been mapped.
+    """
+    sem = m.sem
+    used = r != RET_PF_RETRY
+    dirty = fault.map_writable and sem.x86_dirty_at_origin_of_make_spte
+    if sem.release_faultin_page_common:
+        kvm_release_faultin_page(m, fault.refcounted_page, not used, dirty)
+    elif not sem.x86_put_refcounted_page_not_pfn:
+        if sem.x86_dirty_at_origin_of_make_spte:
+            assert_finish_is_locked(m, r)
+        if used and dirty:
+            kvm_release_pfn_dirty(m, fault.pfn)
+        else:
+            kvm_release_pfn_clean(m, fault.pfn)
+    else:
+        assert_finish_is_locked(m, r)
+        if not used and sem.x86_unused_faultin_not_accessed:
+            kvm_release_page_unused(m, fault.refcounted_page)
+        elif used and dirty:
+            kvm_release_page_dirty(m, fault.refcounted_page)
+        else:
+            kvm_release_page_clean(m, fault.refcounted_page)
+    fault.refcounted_page = NO_PAGE
+
+
+def assert_finish_is_locked(m: Machine, r: int) -> None:
+    """lockdep_assert_once() of kvm_mmu_finish_page_fault()"""
+    m.lockdep_assert(r == RET_PF_RETRY or m.mmu_lock.held[m.actor] != 0)

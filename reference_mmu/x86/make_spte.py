@@ -6,6 +6,7 @@ from __future__ import annotations
 from mypy_extensions import i64
 
 from ..kvm.memslots import KvmMemorySlot
+from ..kvm.release import kvm_set_pfn_dirty
 from .machine import Machine
 from .page_table import KvmMmuPage
 from .shadow_mmu.unsync import mmu_try_to_unsync_pages
@@ -92,6 +93,10 @@ def make_spte(
 
     if prefetch and not synchronizing:
         spte = mark_spte_for_access_track(masks, spte)
+
+    # Between the two commits: it need not be known whether the guest writes, and the SPTE may yet lose a race.
+    if host_writable and sem.x86_dirty_at_spte_creation and not sem.x86_dirty_at_origin_of_make_spte:
+        kvm_set_pfn_dirty(m, pfn)
 
     if is_writable_pte(spte) and slot.kvm_slot_dirty_track_enabled():
         # hugepage_adjust() forces 4K while the slot logs: one bit stands for one page.

@@ -77,6 +77,7 @@ PTE_WRITE_ZAP: Final = 64
 PTE_WRITE_FLUSH: Final = 65
 PLACEBO_EXIT: Final = 66
 FAULT_EXIT: Final = 67
+FAULT_RELEASE: Final = 69
 
 # --- aging -------------------------------------------------------------------------------------------------------
 AGE_SPTE: Final = 71
@@ -303,6 +304,14 @@ POINTS: Final = PointTable(
             "pte.write_flush",
             "kvm_mmu_remote_flush_or_zap",
             "SPTEs of a written table were zapped, flush requests posted",
+        ),
+        Point(
+            FAULT_RELEASE,
+            "fault.release",
+            "kvm_tdp_mmu_page_fault",
+            "mmu_lock was released, the page is marked and put next",
+            patch="x86-finish-page-fault-helper",
+            with_patch=False,
         ),
         Point(
             PLACEBO_EXIT,

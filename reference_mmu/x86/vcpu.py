@@ -7,12 +7,14 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
+from ..kvm.pfn import KVM_PFN_ERR_HWPOISON
 from ..kvm.tlb import invalidate
-from ..mm.gup import faultin_page
+from ..mm.gup import fault_in_user
 from ..mm.host import HOST_D
 from ..observed import (
     EV_PF,
     PF_EMULATE,
+    PF_ERROR,
     PF_FAST,
     PF_FIXED,
     PF_FROZEN,
@@ -80,7 +82,10 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
 def handle_ept_violation(
     m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool
 ) -> Generator[int, None, bool]:
-    """Resolve the fault; True if the access was emulated or the guest gets the fault, else the guest repeats it."""
+    """Resolve the fault; True if the access was emulated, the guest gets the fault, KVM_RUN returns an error or SIGBUS
+    tells the process of a memory error.
+
+    Else the guest repeats it."""
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     fault = KvmPageFault(gfn, write, vcpu.fault_present, False, upgrade_fails)
@@ -93,7 +98,7 @@ def handle_ept_violation(
         yield PLACEBO_EXIT
     yield FAULT_RETRY if r == RET_PF_RETRY and not fault.injected else FAULT_EXIT
     m.srcu.unlock(m.actor)
-    return emulate or fault.injected
+    return emulate or fault.injected or r < 0 or fault.pfn == KVM_PFN_ERR_HWPOISON
 
 
 def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -110,6 +115,8 @@ def fault_outcome(fault: KvmPageFault, r: int) -> i64:
         return PF_FAST if fault.fast else PF_FIXED | read_only
     if r == RET_PF_SPURIOUS:
         return PF_SPURIOUS | read_only
+    if r < 0:
+        return PF_ERROR
     if fault.injected:
         return PF_INJECTED
     if r == RET_PF_RETRY:
@@ -133,7 +140,9 @@ def emulate_write(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, None
     if slot is None or slot.readonly or slot.invalid:
         return
     hva = slot.hva + gfn - slot.base_gfn
-    yield from faultin_page(m, hva, True)
+    allowed = yield from fault_in_user(m, hva, True)
+    if not allowed:
+        return
     m.host.pages[m.host.pte[hva]].data = m.uid + 1
     m.host.flags[hva] |= HOST_D
     m.host.reference[hva] = m.uid + 1

@@ -10,10 +10,10 @@ from fuzzer.judge.finding import signature
 from fuzzer.program.profile import PROFILES
 from fuzzer.search_spec import SearchSpec
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW, NO_STRUCT_PAGE
 
 PROGRAMS = 12
-ORDER = Order(SearchSpec(old="old", new="new", profile="tdp", seed=1), PROGRAMS, PROGRAMS, 1)
+ORDER = Order(SearchSpec(old="no-struct-page", new="new", profile="tdp", seed=1), PROGRAMS, PROGRAMS, 1)
 
 
 class ToldToStop(Listener):
@@ -45,7 +45,7 @@ def counts(parts: list[Part]) -> dict[str, int]:
 
 def test_what_waits_is_judged_after_the_last_batch() -> None:
     parts = list(impatient().hunt(0, ToldToStop(), last=True))
-    alone = Hunt(SeedRunner(OLD, NEW, PROFILES["tdp"]))
+    alone = Hunt(SeedRunner(NO_STRUCT_PAGE, NEW, PROFILES["tdp"]))
     for seed in ORDER.batch(0):
         alone.one(seed)
     assert sum(part.programs for part in parts) == PROGRAMS

@@ -14,7 +14,7 @@ from fuzzer.program.program import Program
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.tell.export.forms import FORMS
 from tests.dashboard.site import Site
-from tests.fuzzer.test_one_program import BUG, HARMLESS
+from tests.fuzzer.test_one_program import BUG, HARMLESS, SILENT
 
 
 def upload(site: Site, body: bytes) -> Any:
@@ -59,7 +59,7 @@ def test_a_program_gets_a_receipt_and_a_report(own: Site) -> None:
 
 
 def test_a_program_that_shows_nothing_gets_a_report_that_says_so(own: Site) -> None:
-    row = finished(own, HARMLESS)
+    row = finished(own, SILENT)
     report = own.get(f"/api/v1/replays/{row['id']}/report").json()
     assert (report["shown"], report["unjudged"]) == ([], 0)
     page = own.get(f"/replays/{row['id']}").text

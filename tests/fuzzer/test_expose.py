@@ -7,11 +7,13 @@ import pytest
 
 from fuzzer.expose import PROFILE_OF, Exposure, NothingToExpose, expose_steps, search
 from fuzzer.hunt import Hunt
+from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer, trace_digest
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, UnknownPatch, can_be_cause, closure
-from reference_mmu.changelog.semantics import OLD, Semantics, base_of
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics, base_of
 
 CHANGES = [patch.id for patch in PATCHES.values() if patch.kind != "equivalence" and can_be_cause(patch.id)]
 AT_SYSTEM_LEVEL = [patch for patch in CHANGES if PATCHES[patch].level == "system"]
@@ -27,8 +29,8 @@ def expose(patch: str, first_seed: int = 0) -> Exposure:
     return steps[-1]
 
 
-def test_thirteen_patches_change_something() -> None:
-    assert len(CHANGES) == 13
+def test_so_many_patches_change_something() -> None:
+    assert len(CHANGES) == 24
     assert PROFILE_OF.keys() <= set(AT_SYSTEM_LEVEL)
 
 
@@ -39,7 +41,8 @@ def test_a_program_exposes_the_patch_alone(patch: str, first_seed: int) -> None:
     assert exposure.exposed
     assert exposure.level == "system"
     assert exposure.effects
-    assert set(exposure.effects) <= PATCHES[patch].allowed | PATCHES[patch].claims
+    # A violation that ends with a patch may be fixed silently.
+    assert set(exposure.effects) - set(INVARIANTS) <= PATCHES[patch].allowed
 
     assert exposure.reproducer is not None
     reproducer = decode_reproducer(exposure.reproducer)
@@ -76,7 +79,7 @@ def test_the_witness_is_the_smallest_update(patch: str, update: str) -> None:
 
 @pytest.mark.parametrize("patch", AT_FUNCTION_LEVEL)
 def test_no_program_shows_what_the_catalogue_calls_invisible(patch: str) -> None:
-    hunt = Hunt(SeedRunner(OLD, Semantics(closure([patch])), PROFILES["shadow"]))
+    hunt = Hunt(SeedRunner(OLD, Semantics(OLD.patches | closure([patch])), PROFILES["shadow"]))
     for seed in range(200):
         hunt.one(seed)
     assert hunt.found == {}

@@ -15,14 +15,15 @@ from fuzzer.headline import (
     resched_every,
     zap_collapsible,
 )
-from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
+from reference_mmu.changelog.semantics import NEW, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.x86.spte import is_last_spte
 
 
 @pytest.mark.parametrize(("tables", "every"), [(1, 1), (64, 0), (64, 1), (64, 7), (64, 63), (64, 64), (64, 1000)])
 def test_flushes_are_tables_before_and_yields_plus_one_after(tables: int, every: int) -> None:
     yields = (tables - 1) // every if every else 0
-    assert zap_collapsible(OLD, tables, every) == ZapCounts("old", tables, yields, tables)
+    assert zap_collapsible(OLD, tables, every) == ZapCounts("no-struct-page", tables, yields, tables)
     assert zap_collapsible(NEW, tables, every) == ZapCounts("new", yields + 1, yields, tables)
 
 
@@ -31,7 +32,7 @@ def test_the_walk_goes_on_across_a_gigabyte() -> None:
 
 
 def test_the_one_patch_makes_the_difference() -> None:
-    assert zap_collapsible(parse_semantics("old+batch-collapsible-zap-flush"), 64, 7).flushes == 10
+    assert zap_collapsible(parse_semantics("no-struct-page+batch-collapsible-zap-flush"), 64, 7).flushes == 10
     assert zap_collapsible(parse_semantics("new-batch-collapsible-zap-flush"), 64, 7).flushes == 64
 
 

@@ -9,7 +9,8 @@ from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.recheck import recheck
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES
-from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
+from reference_mmu.changelog.semantics import NEW, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from tests.hunted import SEEDS, all_found, hunted, reproducer_of
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)

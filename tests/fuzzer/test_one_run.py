@@ -12,7 +12,8 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import trace_digest
 from fuzzer.run.compare import Comparison, by_seed, by_switches, leader_of
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from tests.golden import golden
 
 BUG = golden("bug-219588")

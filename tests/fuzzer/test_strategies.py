@@ -13,7 +13,8 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program, decode_program
 from fuzzer.run.compare import Comparison, Drive
 from fuzzer.strategies import operations, programs, schedules, structured_programs
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config, GuestPaging
 
 QUICK = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

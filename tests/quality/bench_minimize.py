@@ -22,7 +22,8 @@ from fuzzer.minimize.minimize import PassCount
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.record import Record
 
 

@@ -40,7 +40,8 @@ from fuzzer.program.rng import Rng, stream
 from fuzzer.run.compare import Comparison, Drive, Models, Side, by_scheduler
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import draw_strategy
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.record import Record
 from tests.quality.operators import KINDS, Mutant, enumerate_mutants
 

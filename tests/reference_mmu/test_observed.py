@@ -14,7 +14,7 @@ from reference_mmu.observed import Observed
 Event = tuple[int, int]  # kind, value
 Recorded = list[tuple[int, Event]]  # by operation
 
-COUNTERS = (observed.COUNT_CHECKS, observed.COUNT_VISITS, observed.COUNT_CHANGES, observed.COUNT_PML)
+COUNTERS = [int(number) for name, number in vars(observed).items() if name.startswith("COUNT_")]
 OPERATIONS = 3
 KINDS = (observed.EV_PF, observed.EV_FLUSH, observed.EV_READ, observed.EV_YOUNG, observed.EV_HARVEST, observed.EV_WARN)
 EVENTS = st.tuples(st.sampled_from(KINDS), st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1)))

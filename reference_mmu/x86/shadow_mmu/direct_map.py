@@ -14,7 +14,8 @@ from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
 from ...kvm.memslots import KvmMemorySlot
-from ...mm.gup import gup_fast
+from ...kvm.prefetch import prefetch_pages
+from ...kvm.release import kvm_release_page_clean, kvm_release_page_dirty, kvm_release_page_unused
 from ..hugepage import kvm_mmu_hugepage_adjust
 from ..machine import Machine
 from ..make_spte import make_spte
@@ -153,18 +154,31 @@ def kvm_mmu_prefetch_sptes(
     m: Machine, gfn: i64, sp: KvmMmuPage, index: i64, nr_pages: i64, access: i64
 ) -> Generator[int, None, bool]:
     """Map entries [index, index + nr_pages) to the gfns from `gfn` on. False if not one of them could be mapped: then
-    leave the rest, too."""
+    leave the rest, too. Before x86-common-prefetch-helper this is direct_pte_prefetch_many(), of direct pages alone."""
     yield PREFETCH_NEXT
+    if m.warn_on(nr_pages > PTE_PREFETCH_NUM, "kvm_mmu_prefetch_sptes: more than a window"):
+        return False
     slot = gfn_to_memslot_dirty_bitmap(m, gfn, (access & ACC_WRITE_MASK) != 0)
     if slot is None:
         return False
-    pages = kvm_prefetch_pages(m, slot, gfn, nr_pages)
+    pages = prefetch_pages(m, slot, gfn, nr_pages)
     for pfn in pages:
         yield from mmu_set_spte(m, slot, sp, index, access, gfn, pfn, None)
-        kvm_release_page_dirty(m, pfn)
+        release_prefetched_page(m, pfn)
         index += 1
         gfn += 1
     return bool(pages)
+
+
+def release_prefetched_page(m: Machine, pfn: i64) -> None:
+    """The SPTE is writable and it is not known whether the guest will use it, so the page counts as written since
+    make_spte() marks it no longer. At first it was not even marked accessed, as that of an indirect page was."""
+    if m.sem.x86_dirty_at_origin_of_make_spte:
+        kvm_release_page_dirty(m, pfn)
+    elif m.sem.x86_direct_prefetch_release_clean:
+        kvm_release_page_clean(m, pfn)
+    else:
+        kvm_release_page_unused(m, pfn)  # put_page()
 
 
 def gfn_to_memslot_dirty_bitmap(m: Machine, gfn: i64, no_dirty_log: bool) -> KvmMemorySlot | None:
@@ -175,26 +189,3 @@ def gfn_to_memslot_dirty_bitmap(m: Machine, gfn: i64, no_dirty_log: bool) -> Kvm
     if no_dirty_log and slot.kvm_slot_dirty_track_enabled():
         return None
     return slot
-
-
-def kvm_prefetch_pages(m: Machine, slot: KvmMemorySlot, gfn: i64, nr_pages: i64) -> list[int]:
-    """Pfns of writable pages from `gfn` on, each with a reference, up to the first that GUP-fast does not get. None
-    at all if the run leaves the slot or the slot is read-only."""
-    pages: list[int] = []
-    if slot.readonly or gfn + nr_pages > slot.end_gfn():
-        return pages
-    hva = slot.hva + gfn - slot.base_gfn
-    while len(pages) < nr_pages and gup_fast(m, hva, True):
-        pages.append(int(m.host.pte[hva]))
-        hva += 1
-    return pages
-
-
-def kvm_release_page_dirty(m: Machine, pfn: i64) -> None:
-    """Marked although nobody wrote yet: the SPTE is writable, and may become so again in fast_page_fault(), without
-    the primary MMU being told. Under mmu_lock, before an invalidation can let the page be cleaned."""
-    page = m.host.pages[pfn]
-    page.dirty = True
-    page.accessed += 1
-    m.oracle.page_marked(m, pfn, True)
-    m.kvm_put_page(pfn)

@@ -13,7 +13,8 @@ from collections.abc import Generator
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
-from ...mm.gup import faultin_page
+from ...mm.errno import EFAULT
+from ...mm.gup import fault_in_user
 from ...mm.host import HOST_D, HOST_PROTNONE
 from ..machine import Machine
 from ..points import GPTE_READ, GPTE_UPDATE
@@ -49,9 +50,11 @@ def walk_addr(m: Machine, vcpu: Vcpu, addr: i64, write_fault: bool) -> Generator
         walker.gfn = gpte_to_gfn(gpte)
         if not write_fault:
             walker.pte_access = protect_clean_gpte(m, walker.pte_access, gpte)
-        updated = yield from update_accessed_dirty_bits(m, walker, addr, write_fault)
-        if updated:
+        r = yield from update_accessed_dirty_bits(m, walker, addr, write_fault)
+        if r == 0:
             return walker
+        if r < 0:
+            return None
 
 
 def read_gptes(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, GuestWalker | None]:
@@ -67,7 +70,9 @@ def read_gptes(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, GuestW
             return None
         # __get_user() takes the host's page fault where there is one to take.
         if m.host.pte[hva] < 0 or (m.host.flags[hva] & HOST_PROTNONE) != 0:
-            yield from faultin_page(m, hva, False)
+            allowed = yield from fault_in_user(m, hva, False)
+            if not allowed:
+                return None
         gpte = m.host.words[hva * m.entries + m.spte_index(addr, level)]
         if not is_present_gpte(gpte):
             return None
@@ -83,11 +88,11 @@ def read_gptes(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, GuestW
 
 def update_accessed_dirty_bits(
     m: Machine, walker: GuestWalker, addr: i64, write_fault: bool
-) -> Generator[int, None, bool]:
-    """Set A on the way, for a write D in the last entry, as the hardware that does not see these tables would. False:
-    an entry has changed since it was read, walk again."""
+) -> Generator[int, None, i64]:
+    """Set A on the way, for a write D in the last entry, as the hardware that does not see these tables would. 0; 1 if
+    an entry has changed since it was read: walk again; -EFAULT where the process may not write."""
     if not guest_has_ad(m):
-        return True
+        return 0
     for level in range(m.levels, 0, -1):
         orig_pte = walker.ptes[level]
         gpte = orig_pte | PT_ACCESSED_MASK
@@ -100,16 +105,18 @@ def update_accessed_dirty_bits(
         slot = m.gfn_to_memslot(table_gfn)
         hva = gfn_to_hva_prot(m, table_gfn)
         if slot is None or hva < 0:
-            return False
+            return 1
         # In a read-only slot the bits stay as they are.
         if slot.readonly:
             continue
-        yield from faultin_page(m, hva, True)
+        allowed = yield from fault_in_user(m, hva, True)
+        if not allowed:
+            return -EFAULT
         word = hva * m.entries + m.spte_index(addr, level)
         if m.host.words[word] != orig_pte:
-            return False
+            return 1
         m.host.words[word] = gpte
         m.host.flags[hva] |= HOST_D
         m.mark_page_dirty_in_slot(slot, table_gfn)
         walker.ptes[level] = gpte
-    return True
+    return 0

@@ -23,6 +23,7 @@ from ..spte import (
     leaf_spte_change_needs_tlb_flush,
     spte_to_pfn,
 )
+from ..struct_page import mark_changed_leaf, mark_zapped_rmapped_leaf
 
 
 def mmu_spte_set(m: Machine, sp: KvmMmuPage, index: i64, new_spte: i64) -> None:
@@ -53,6 +54,7 @@ def mmu_spte_update(m: Machine, sp: KvmMmuPage, index: i64, new_spte: i64) -> bo
     old_spte = mmu_spte_update_no_track(m, sp, index, new_spte)
     if not is_shadow_present_pte(old_spte):
         return False
+    mark_changed_leaf(m, old_spte, new_spte)
     return mmu_spte_update_needs_flush(m.masks, old_spte, new_spte)
 
 
@@ -88,12 +90,12 @@ def mmu_spte_clear_accessed(m: Machine, sp: KvmMmuPage, index: i64) -> None:
 
 
 def mmu_spte_clear_track_bits(m: Machine, sp: KvmMmuPage, index: i64) -> bool:
-    """Present to non-present, whatever A and D say: the page was marked when the SPTE was made. True if it was
-    present: then the caller owes a flush."""
+    """Present to non-present. True if it was present: then the caller owes a flush."""
     old_spte = sp.spt[index]
     if not is_shadow_present_pte(old_spte):
         return False
     mmu_spte_clear_no_track(m, sp, index)
+    mark_zapped_rmapped_leaf(m, old_spte)
     return True
 
 

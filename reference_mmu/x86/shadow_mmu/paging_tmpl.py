@@ -16,16 +16,25 @@ from collections.abc import Generator
 from librt.vecs import vec
 from mypy_extensions import i64
 
+from ...kvm.faultin import gfn_to_pfn_memslot_atomic
+from ...kvm.pfn import is_error_pfn
+from ...kvm.prefetch import prefetch_pages
+from ...kvm.release import kvm_release_page_clean, kvm_release_pfn_clean
 from ..fault import is_page_fault_stale, kvm_mmu_faultin_pfn, kvm_mmu_finish_page_fault, page_fault_handle_page_track
 from ..hugepage import kvm_mmu_hugepage_adjust
 from ..machine import Machine
 from ..page_fault import KvmPageFault
 from ..page_table import KvmMmuPage
-from ..points import FAULT_LOCK_W, FAULT_SEQ, PLACEBO_FAULT
+from ..points import FAULT_LOCK_W, FAULT_RELEASE, FAULT_SEQ, PLACEBO_FAULT, PREFETCH_NEXT
 from ..ret_pf import RET_PF_CONTINUE, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
-from ..spte import PG_LEVEL_4K, is_shadow_present_pte, spte_to_pfn
+from ..spte import ACC_WRITE_MASK, PG_LEVEL_4K, is_shadow_present_pte, spte_to_pfn
 from ..vcpu_arch import Vcpu
-from .direct_map import PTE_PREFETCH_NUM, kvm_mmu_prefetch_sptes, mmu_set_spte
+from .direct_map import (
+    PTE_PREFETCH_NUM,
+    gfn_to_memslot_dirty_bitmap,
+    kvm_mmu_prefetch_sptes,
+    mmu_set_spte,
+)
 from .gpte import GPTE_UNREADABLE, gpte_access, gpte_to_gfn
 from .guest_walk import GuestWalker, walk_addr
 from .indirect_page import kvm_mmu_get_child_sp
@@ -62,8 +71,12 @@ def page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, No
     r = RET_PF_RETRY
     if not is_page_fault_stale(m, vcpu, fault):
         r = yield from fetch(m, vcpu, fault, walker)
-    kvm_mmu_finish_page_fault(m, fault, r)
+    if m.sem.x86_finish_page_fault_helper:
+        kvm_mmu_finish_page_fault(m, fault, r)
     m.write_unlock()
+    if not m.sem.x86_finish_page_fault_helper:
+        yield FAULT_RELEASE
+        kvm_mmu_finish_page_fault(m, fault, r)
     return r
 
 
@@ -143,4 +156,29 @@ def prefetch_gpte(m: Machine, sp: KvmMmuPage, index: i64, gpte: i64) -> Generato
     if gpte == GPTE_UNREADABLE or prefetch_invalid_gpte(m, gpte):
         return False
     pte_access = protect_clean_gpte(m, sp.access & gpte_access(gpte), gpte)
-    return (yield from kvm_mmu_prefetch_sptes(m, gpte_to_gfn(gpte), sp, index, 1, pte_access))
+    if m.sem.x86_common_prefetch_helper:
+        return (yield from kvm_mmu_prefetch_sptes(m, gpte_to_gfn(gpte), sp, index, 1, pte_access))
+    return (yield from prefetch_indirect_spte(m, sp, index, gpte_to_gfn(gpte), pte_access))
+
+
+def prefetch_indirect_spte(
+    m: Machine, sp: KvmMmuPage, index: i64, gfn: i64, pte_access: i64
+) -> Generator[int, None, bool]:
+    """The rest of prefetch_gpte() before x86-common-prefetch-helper."""
+    yield PREFETCH_NEXT
+    slot = gfn_to_memslot_dirty_bitmap(m, gfn, (pte_access & ACC_WRITE_MASK) != 0)
+    if slot is None:
+        return False
+    if not m.sem.x86_indirect_prefetch_via_page_api:
+        pfn = yield from gfn_to_pfn_memslot_atomic(m, slot, gfn)
+        if is_error_pfn(pfn):
+            return False
+        yield from mmu_set_spte(m, slot, sp, index, pte_access, gfn, pfn, None)
+        kvm_release_pfn_clean(m, pfn)
+        return True
+    pages = prefetch_pages(m, slot, gfn, 1)
+    if not pages:
+        return False
+    yield from mmu_set_spte(m, slot, sp, index, pte_access, gfn, pages[0], None)
+    kvm_release_page_clean(m, pages[0])
+    return True

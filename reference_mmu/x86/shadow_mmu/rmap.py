@@ -40,6 +40,7 @@ from ..spte import (
     spte_ad_enabled,
     spte_ad_need_write_protect,
 )
+from ..struct_page import mark_dirty_before_access_tracking, mark_write_protected
 from .mmu_spte import mmu_spte_clear_accessed, mmu_spte_clear_track_bits, mmu_spte_update, mmu_spte_update_no_track
 
 
@@ -146,6 +147,7 @@ def kvm_rmap_age_gfn_range(m: Machine, start: i64, end: i64, test_only: bool) ->
         if spte_ad_enabled(spte):
             mmu_spte_clear_accessed(m, sp, index)
             continue
+        mark_dirty_before_access_tracking(m, spte)
         spte = mark_spte_for_access_track(m.masks, spte)
         if m.sem.fold_spte_update_no_track:
             # MMU_WRITABLE stays, so access tracking never needs a flush on the spot.
@@ -229,3 +231,4 @@ def spte_clear_dirty(m: Machine, sp: KvmMmuPage, index: i64, point: int) -> Gene
         spte = sp.spt[index]
         sp.spt[index] = spte & ~PT_WRITABLE_MASK
         m.spte_changed(sp, index, spte, spte & ~PT_WRITABLE_MASK)
+        mark_write_protected(m, spte)

@@ -13,6 +13,7 @@ from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import MAP_FROZEN_CHILD
 from ..spte import FROZEN_SPTE, is_frozen_spte, is_last_spte, is_shadow_present_pte, spte_has_volatile_bits, spte_to_pfn
+from ..struct_page import mark_changed_leaf
 from .tdp_iter import TdpIter
 
 
@@ -84,6 +85,8 @@ def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64) ->
     pfn_changed = spte_to_pfn(old_spte) != spte_to_pfn(new_spte)
     # Whoever changes the pfn must zap and flush first: two pfns at once for one gfn corrupt the guest.
     m.bug_on(was_leaf and is_leaf and pfn_changed, "handle_changed_spte: leaf changed its pfn")
+    if was_leaf:
+        mark_changed_leaf(m, old_spte, new_spte)
     if (
         was_present
         and not was_leaf

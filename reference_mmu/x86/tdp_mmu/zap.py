@@ -34,6 +34,7 @@ from ..spte import (
     is_last_spte,
     is_shadow_present_pte,
 )
+from ..struct_page import mark_zapped_tdp_leaf
 from .tdp_iter import TdpIter
 from .tdp_mmu import (
     __tdp_mmu_set_spte_atomic,
@@ -66,6 +67,7 @@ def tdp_mmu_zap_leafs(
             continue
         yield ZAP_LEAF
         yield from tdp_mmu_iter_set_spte(m, it, SHADOW_NONPRESENT_VALUE)
+        mark_zapped_tdp_leaf(m, it.old_spte)
         if not root.invalid:
             flush = True
     # Only leaves were zapped, no page table was unlinked: RCU may end before the flush.

@@ -23,7 +23,8 @@ from fuzzer.run.compare import Comparison, Models, Side, by_scheduler
 from fuzzer.run.model import SHIPPED
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedulers import draw_strategy
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from tests.changes import as_diff, changed, taken_back
 
 FLUSH = "            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)\n"

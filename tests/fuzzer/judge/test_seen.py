@@ -11,7 +11,8 @@ from fuzzer.run.compare import Comparison, by_switches
 from fuzzer.run.divergence import Divergence
 from fuzzer.seed_runner import SeedRunner
 from fuzzer.sighting import LostSight, seen_again
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from tests.golden import golden
 
 BUG = golden("bug-219588")

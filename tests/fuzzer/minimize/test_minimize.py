@@ -33,7 +33,8 @@ from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
 from fuzzer.seed_runner import SeedRunner
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config, SlotConfig
 from tests.hunted import all_found, reproducer_of
 

@@ -8,7 +8,8 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, by_scheduler
 from fuzzer.schedule.schedule import Turn
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config
 
 PROGRAM = Program(

@@ -3,7 +3,8 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import OLD, Semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import (
     disable_dirty_log,

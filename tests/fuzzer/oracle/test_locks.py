@@ -6,7 +6,7 @@ import pytest
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.kvm.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
 from reference_mmu.kvm.memslot_update import id_to_memslot, kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
-from reference_mmu.mm.gup import faultin_page
+from reference_mmu.mm.gup import FOLL_WRITE, faultin_page
 from reference_mmu.points import SLOTS_SWAP, USER_COPY
 from reference_mmu.x86.points import FRONT_REQUEST, VCPU_UNLOAD
 from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots
@@ -63,7 +63,7 @@ def test_rejects_a_slot_of_an_ioctl_without_slots_lock() -> None:
 @pytest.mark.parametrize("lock", ["mmu_lock", "rcu"])
 def test_rejects_sleep_in_a_page_fault_of_the_host(lock: str) -> None:
     stage = Stage()
-    fault = stage.thread(MM, faultin_page(stage.m, 1, True))
+    fault = stage.thread(MM, faultin_page(stage.m, 1, FOLL_WRITE))
     if lock == "rcu":
         stage.m.rcu.lock(MM)
     else:

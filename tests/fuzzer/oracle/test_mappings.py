@@ -11,6 +11,7 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
+from reference_mmu.kvm.release import kvm_set_pfn_accessed, kvm_set_pfn_dirty
 from reference_mmu.mm.khugepaged import collapse_huge_page
 from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.migrate import migrate_page
@@ -137,7 +138,23 @@ def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
     fault.refcounted_page = pfn
     fault.map_writable = True
     kvm_mmu_finish_page_fault(stage.m, fault, RET_PF_FIXED)
-    assert stage.violations == ["late-page-mark"]
+    assert stage.violations == ["lockdep", "late-page-mark"]
+
+
+@pytest.mark.reaches("mark-without-reference")
+def test_rejects_a_mark_by_pfn_with_neither_mmu_lock_nor_a_reference() -> None:
+    stage = Stage()
+    kvm_set_pfn_accessed(stage.m, stage.m.host.pte[1])
+    assert stage.violations == ["mark-without-reference"]
+
+
+def test_a_zap_may_mark_the_page_that_it_unmaps() -> None:
+    """It holds no reference, but until it has released mmu_lock the primary MMU waits for it."""
+    stage = Stage()
+    stage.m.write_lock()
+    kvm_set_pfn_dirty(stage.m, stage.m.host.pte[1])
+    stage.m.write_unlock()
+    assert stage.violations == []
 
 
 @pytest.mark.reaches("refcount-leak")

@@ -14,7 +14,8 @@ from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
 from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.observed import (
     EV_FLUSH,

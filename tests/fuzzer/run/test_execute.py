@@ -7,7 +7,8 @@ from fuzzer.program.script import script_of
 from fuzzer.run.execute import Execution, private_points
 from fuzzer.run.model import SHIPPED
 from reference_mmu import points
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config
 from reference_mmu.points import AGE_FLUSH, AGE_LOCK, END, FAULT_ENTER, FAULT_RETRY, INV_PRIMARY, N_POINTS, SLOTS_SRCU
 from reference_mmu.x86.points import COLLAPSE_FLUSH, COLLAPSE_FROZEN, FAULT_EXIT, PLACEBO_FAULT, POINTS, VCPU_LOAD
@@ -143,5 +144,5 @@ def test_private_points_depend_on_both_sides() -> None:
     assert private(OLD, OLD) == private(NEW, NEW) == set()
     assert {AGE_FLUSH, COLLAPSE_FROZEN} <= private(OLD, NEW)
     assert COLLAPSE_FLUSH in private(NEW, OLD)
-    assert private(parse_semantics("old+placebo-points"), OLD) >= {PLACEBO_FAULT}
-    assert AGE_FLUSH not in private(OLD, parse_semantics("old+batch-collapsible-zap-flush"))
+    assert private(parse_semantics("no-struct-page+placebo-points"), OLD) >= {PLACEBO_FAULT}
+    assert AGE_FLUSH not in private(OLD, parse_semantics("no-struct-page+batch-collapsible-zap-flush"))

@@ -25,7 +25,8 @@ from fuzzer.schedule.schedule import Switch, Turn
 from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
 from reference_mmu.changelog.patches import PLACEBOS
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import NUMA_HINT, Call
@@ -188,7 +189,7 @@ def test_points_are_private_to_a_pair_only_where_one_side_cannot_have_them() -> 
     assert not any(map(pair_of(AGED, OLD, OLD).leader_private.has, range(N_POINTS)))
     assert pair_of(AGED, OLD, NEW).leader_private.has(AGE_FLUSH)
     assert pair_of(AGED, NEW, OLD).follower_private.has(AGE_FLUSH)
-    placebo = parse_semantics("old+placebo-points")
+    placebo = parse_semantics("no-struct-page+placebo-points")
     assert pair_of(AGED, placebo, OLD).leader_private.has(PLACEBO_FAULT)
     assert not any(map(pair_of(AGED, placebo, placebo).leader_private.has, range(N_POINTS)))
 

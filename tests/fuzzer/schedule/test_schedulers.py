@@ -15,7 +15,7 @@ from fuzzer.schedule.choices import Choices
 from fuzzer.schedule.pct import Pct
 from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy, make_scheduler
-from reference_mmu.changelog.semantics import OLD
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.points import FAULT_ENTER, FAULT_RETRY
 from reference_mmu.x86.points import POINTS
 

@@ -24,7 +24,8 @@ from fuzzer.seed_runner import SeedRunner
 from fuzzer.tell.picture import changes
 from fuzzer.tell.story import Cell, Row, first_difference, patches_alone, tell
 from fuzzer.tell.two_columns import header_lines, row_lines
-from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.kvm.locks import ModelBug
 from reference_mmu.kvm.vm import Vm
@@ -136,7 +137,7 @@ def test_header_tells_verdict_patches_program_and_interleaving(found: list[Found
     text = "\n".join(header_lines(reproducer, reproducer.comparison()))
     assert text.startswith("documented  ")
     assert "because of  age-elides-tlb-flush (KVM: x86: Don't emit TLB flushes when aging SPTEs" in text
-    assert "compared    OLD = old, NEW = new; " in text
+    assert "compared    OLD = no-struct-page, NEW = new; " in text
     assert "\nmachine     TDP MMU, " in text
     assert "\nmm          clear-flush-young hva " in text
     alone = patches_alone(reproducer)

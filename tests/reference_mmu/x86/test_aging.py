@@ -3,7 +3,8 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import (
@@ -24,7 +25,12 @@ from tests.parameters import BOTH
 
 @pytest.mark.parametrize(
     ("spec", "flushes"),
-    [("old", 1), ("old+age-flush-elision-kconfig", 1), ("old+age-elides-tlb-flush", 0), ("new", 0)],
+    [
+        ("no-struct-page", 1),
+        ("no-struct-page+age-flush-elision-kconfig", 1),
+        ("no-struct-page+age-elides-tlb-flush", 0),
+        ("new", 0),
+    ],
 )
 def test_clear_flush_young_flushes_until_x86_elides_it(spec: str, flushes: int) -> None:
     stage = Stage(parse_semantics(spec))
@@ -123,7 +129,7 @@ def test_a_prefetched_page_is_old(semantics: Semantics) -> None:
 def test_an_invalid_root_is_asked_in_old_and_not_in_new() -> None:
     """The slot is being deleted, the root zapped at leisure, and its leaves still say accessed."""
     answers = []
-    for spec in ("old", "old+age-valid-roots-only", "new"):
+    for spec in ("old", "no-struct-page+age-valid-roots-only", "new"):
         slots = (SlotConfig(0, 4, 0), SlotConfig(4, 4, 4))
         stage = Stage(parse_semantics(spec), slots=slots)
         stage.read(0, 5)
@@ -137,7 +143,7 @@ def test_an_invalid_root_is_asked_in_old_and_not_in_new() -> None:
 def test_a_test_stops_at_the_first_young_root_in_new() -> None:
     """L1 and L2 both map the page: two leaves to look at, of which NEW looks at one."""
     visits = []
-    for spec in ("old", "old+test-age-early-out", "new"):
+    for spec in ("old", "no-struct-page+test-age-early-out", "new"):
         stage = Stage(parse_semantics(spec), nested=True)
         stage.read(0, 1)
         stage.m.x86_vcpus[1].guest_mode = True

@@ -3,7 +3,8 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import NEW, Semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import (

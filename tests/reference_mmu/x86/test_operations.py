@@ -25,7 +25,7 @@ def declared() -> dict[str, int]:
     for node in ast.parse(inspect.getsource(operations)).body:
         match node:
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=int(number))):
-                if not name.startswith("STORED_"):
+                if not name.startswith(("STORED_", "MISHAP_")):
                     found[name] = number
     return found
 

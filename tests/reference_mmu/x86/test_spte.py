@@ -3,7 +3,8 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import SlotConfig
 from reference_mmu.x86.make_spte import make_huge_page_split_spte, make_spte
 from reference_mmu.x86.page_table import KvmMmuPage
@@ -208,7 +209,10 @@ def test_over_a_writable_leaf_old_forgets_d_and_new_sets_it() -> None:
     """The loser of two racing write faults: OLD jumped over the Dirty bit together with the unsync check."""
     assert made(Stage(OLD), old=LEAF_W | D) == (LEAF_W, False)
     assert made(Stage(NEW), old=LEAF_W | D) == (LEAF_W | D, False)
-    assert made(Stage(parse_semantics("old+always-dirty-if-writable")), old=LEAF_W | D) == (LEAF_W | D, False)
+    assert made(Stage(parse_semantics("no-struct-page+always-dirty-if-writable")), old=LEAF_W | D) == (
+        LEAF_W | D,
+        False,
+    )
 
 
 @BOTH

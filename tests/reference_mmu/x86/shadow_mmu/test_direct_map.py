@@ -8,7 +8,8 @@ from typing import Literal, TypeVar
 import pytest
 
 from reference_mmu.changelog.patches import closure
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.changelog.semantics import NEW, Semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Backing, Config, SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
@@ -290,7 +291,7 @@ def test_a_second_fault_on_the_same_page_is_spurious() -> None:
 def test_the_loser_of_two_write_faults_drops_the_dirty_bit_until_it_is_always_set(
     patches: tuple[str, ...], ret: int, flushed: int
 ) -> None:
-    m, _ = machine(shadow("anon"), Semantics(closure(patches)))
+    m, _ = machine(shadow("anon"), Semantics(OLD.patches | closure(patches)))
     fault(m, 1)
     points, found = fault(m, 1)
     assert found == ret
@@ -466,7 +467,7 @@ def test_neighbours_are_prefetched_old_but_writable_and_their_pages_marked(seman
         assert is_writable_pte(spte_of(m, gfn))
         page = m.host.pages[m.host.pte[gfn]]
         assert (page.dirty, page.accessed, page.refcount, page.kvm_refs) == (True, 1, 1, 0)
-    assert sorted(oracle.marked) == sorted((m.host.pte[gfn], True) for gfn in range(4))
+    assert sorted(oracle.marked) == sorted((m.host.pte[gfn], dirty) for gfn in range(4) for dirty in (False, True))
     check_rmaps(m)
     assert oracle.warnings == []
 
@@ -634,7 +635,12 @@ def test_the_accessed_bit_is_cleared_atomically(semantics: Semantics) -> None:
 
 @pytest.mark.parametrize(
     "semantics",
-    [OLD, NEW, Semantics(closure(FLUSH_CLAUSES)), Semantics(closure(["fold-spte-update-no-track"]))],
+    [
+        OLD,
+        NEW,
+        Semantics(OLD.patches | closure(FLUSH_CLAUSES)),
+        Semantics(OLD.patches | closure(["fold-spte-update-no-track"])),
+    ],
     ids=["old", "new", "before the fold", "after the fold"],
 )
 def test_without_accessed_bits_aging_tracks_accesses(semantics: Semantics) -> None:

@@ -50,6 +50,16 @@ def test_a_read_of_a_clean_page_gets_no_write_access() -> None:
     assert stage.word(LEAF, DATA) == gpte(4)
 
 
+def test_tables_that_the_process_may_only_read_are_a_fault_of_the_guest() -> None:
+    ptes = tuple(type(pte)(pte.table, pte.index, pte.gfn) for pte in PTES)
+    stage = GuestStage(ptes=ptes, backing=("readonly", "anon"))
+    assert walked(stage, DATA) is None
+    assert stage.read(0, DATA).faults == [PF_INJECTED]
+    assert stage.word(ROOT, 0) == gpte(LEAF, accessed=False, dirty=False)
+    # With A and D there is nothing to be set.
+    assert walked(GuestStage(backing=("readonly", "anon")), DATA, write=True) is not None
+
+
 @pytest.mark.parametrize(("paging", "sets"), [("npt", True), ("ept-ad", True), ("ept-noad", False)])
 def test_accessed_and_dirty_are_set_where_the_guest_has_them(paging: str, sets: bool) -> None:
     ptes = tuple(type(pte)(pte.table, pte.index, pte.gfn) for pte in PTES)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from reference_mmu.changelog.semantics import OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics, parse_semantics
 from reference_mmu.mm.host import HOST_PROTNONE
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.x86.points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
@@ -98,7 +99,12 @@ def test_nothing_is_done_where_the_rights_did_not_change(semantics: Semantics) -
 
 @pytest.mark.parametrize(
     ("semantics", "flushes"),
-    [("old", 1), ("old+always-dirty-if-writable", 0), ("old+shadow-no-flush-on-clear-dirty", 0), ("new", 0)],
+    [
+        ("no-struct-page", 1),
+        ("no-struct-page+always-dirty-if-writable", 0),
+        ("no-struct-page+shadow-no-flush-on-clear-dirty", 0),
+        ("new", 0),
+    ],
 )
 def test_rights_that_leave_w_alone_cost_old_the_dirty_bit_and_a_flush(semantics: str, flushes: int) -> None:
     """make_spte() of OLD jumps over D where the old SPTE was writable; mmu_spte_update() then sees D go."""
@@ -115,7 +121,7 @@ def test_rights_that_leave_w_alone_cost_old_the_dirty_bit_and_a_flush(semantics:
 def test_two_patches_are_not_seen_by_sync_spte(patch: str, paging: str, writable: bool) -> None:
     """W and MMU_WRITABLE come and go together here, and the result is Accessed."""
     flushes = []
-    for semantics in ("old", f"old+{patch}"):
+    for semantics in ("old", f"no-struct-page+{patch}"):
         stage = unsynced(parse_semantics(semantics), DATA, gpte(4, writable=writable, executable=False), paging=paging)
         flushes.append(stage.load_cr3(0).flushes)
     assert flushes[0] == flushes[1]

@@ -3,7 +3,8 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import OLD, Semantics, parse_semantics
+from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import COUNT_CHECKS
@@ -98,27 +99,27 @@ def walk_checks(spec: str, *, prove: bool = False, resched: int = 0, entries: in
 def test_a_full_table_costs_1026_checks_then_515() -> None:
     """515 entries are visited, four of them on the first descent, where nothing can have progressed yet: 4 + 2 * 511
     predicates when progress is looked at first, one each when need_resched() is."""
-    assert walk_checks("old+demote-iter-yielded-warn") == 4 + 2 * 511 == 1026
+    assert walk_checks("no-struct-page+demote-iter-yielded-warn") == 4 + 2 * 511 == 1026
     assert walk_checks("new") == 515
 
 
 def test_the_demoted_warn_is_one_check_more_per_visit() -> None:
     assert walk_checks("old") == 1026 + 515
-    assert walk_checks("old+resched-check-before-progress") == 515 + 515
+    assert walk_checks("no-struct-page+resched-check-before-progress") == 515 + 515
     assert walk_checks("new", prove=True) == 515 + 515
     assert walk_checks("old", prove=True) == 1026 + 515
 
 
 @pytest.mark.parametrize("entries", [1, 2, 7, 64])
 def test_so_does_a_table_of_any_other_fill(entries: int) -> None:
-    assert walk_checks("old+demote-iter-yielded-warn", entries=entries) == 4 + 2 * (entries - 1)
+    assert walk_checks("no-struct-page+demote-iter-yielded-warn", entries=entries) == 4 + 2 * (entries - 1)
     assert walk_checks("new", entries=entries) == 3 + entries
 
 
 def test_without_progress_a_wanted_reschedule_is_refused_by_both() -> None:
     """Every region wants a reschedule, so the first descent asks at once: one check refused it in OLD, two in NEW."""
     counts = []
-    for spec in ("old+demote-iter-yielded-warn", "new"):
+    for spec in ("no-struct-page+demote-iter-yielded-warn", "new"):
         stage = Stage(parse_semantics(spec))
         stage.write(0, 0)
         stage.m.resched = 1
