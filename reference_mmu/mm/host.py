@@ -182,6 +182,14 @@ class Host:
             for page in self.pages_of(pfn):
                 page.freed = True
 
+    def make_large(self, first: i64) -> None:
+        """The block of pages from `first` on, each mapped once, becomes one folio."""
+        folio = self.pages[first]
+        folio.large = True
+        for at in range(first, first + self.block):
+            self.pages[at].head = first
+        folio.refcount = self.block
+
     def pages_of(self, pfn: i64) -> list[Page]:
         """All pages of a page's folio."""
         folio = self.folio(pfn)

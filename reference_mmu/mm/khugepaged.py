@@ -27,6 +27,7 @@ def collapse_huge_page(mm: Mm, hva: i64) -> Generator[int, None, None]:
         for page_hva in range(start, end):
             pfn = host.alloc(page_hva, host.pages[old[page_hva - start]].data)
             host.set_pte(page_hva, pfn, HOST_W | HOST_D)
+        host.make_large(host.pte[start])
         for freed in old:
             mm.put_page(freed)
         host.huge[start // host.block] = True

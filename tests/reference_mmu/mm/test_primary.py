@@ -115,6 +115,8 @@ def test_a_huge_page_is_made_and_split(semantics: Semantics) -> None:
     stage.run(MM, collapse_huge_page(stage.m, 1))
     assert stage.m.host.huge == [True, False]
     assert int(stage.m.host.pte[0]) % 4 == 0
+    folio = stage.m.host.folio(stage.m.host.pte[3])
+    assert (folio.head, folio.large, folio.refcount) == (stage.m.host.pte[0], True, 4)
     stage.read(0, 1)
     assert stage.level(1) == 2
     stage.run(MM, discard(stage.m, 1, 2))
