@@ -278,13 +278,25 @@ def same_tables(old: Vm, new: Vm) -> bool:
     return all(old_roots[number].pt == new_roots[number].pt for number in range(len(old_roots)))
 
 
+def follows_host(m: Vm, pte: i64, level: i64, page: i64) -> bool:
+    """Does a leaf map what the host has at that address? If two do, and differ, it is the host's pages that differ:
+    another effect."""
+    if not m.pages_are_gfns():
+        return False
+    hva = m.hva_of_gfn(page)
+    return hva >= 0 and m.pfn_in_leaf(pte, level, page) == m.host.pte[hva]
+
+
 def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, page: int) -> list[Effect]:
     """Differences of a page that both map."""
     was, was_level = old.leaf_of(old_root, page)
     now, now_level = new.leaf_of(new_root, page)
     if was == now or was_level == 0 or now_level == 0:
         return []
-    if was_level != now_level or old.pte_pfn(was) != new.pte_pfn(now):
+    if was_level != now_level:
         return ["mapping-differs"]
+    if old.pte_pfn(was) != new.pte_pfn(now):
+        follow = follows_host(old, was, was_level, page) and follows_host(new, now, now_level, page)
+        return [] if follow else ["mapping-differs"]
     difference = old.leaf_difference(was, new, now)
     return [effect for bit, effect in _LEAF_EFFECTS if difference & bit]
