@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Options that several commands have."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from db.session import DEFAULT_URL
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.rng import SEED_MAX
 from fuzzer.schedule.schedulers import STRATEGIES, STRATEGY_WORDS
+from reference_mmu.architectures import ARCHITECTURES
+from workers.refusal import BadInput
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -37,10 +40,29 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
     return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
 
 
-def profile_option(command: _Command) -> _Command:
-    """Adds --profile to a command, which gets its name as `profile`."""
-    kind, words = click.Choice(sorted(PROFILES)), f"What the programs are about: {', '.join(sorted(PROFILES))}."
-    return click.option("--profile", type=kind, metavar="NAME", default="mixed", show_default=True, help=words)(command)
+def profile_option(command: Callable[..., object]) -> Callable[..., object]:
+    """Adds --profile and --arch to a command, which gets the name of the profile as `profile`."""
+
+    @functools.wraps(command)
+    def with_profile(*args: Any, profile: str | None, arch: str | None, **others: Any) -> object:
+        return command(*args, profile=chosen_profile(profile, arch), **others)
+
+    of_arch = f"Architecture of the machines: {', '.join(ARCHITECTURES)} [default: that of the profile]."
+    words = f"What the programs are about: {', '.join(sorted(PROFILES))} [default: {next(iter(PROFILES))}]."
+    arch_option = click.option("--arch", type=click.Choice(tuple(ARCHITECTURES)), metavar="NAME", help=of_arch)
+    return click.option("--profile", type=click.Choice(sorted(PROFILES)), metavar="NAME", help=words)(
+        arch_option(with_profile)
+    )
+
+
+def chosen_profile(profile: str | None, arch: str | None) -> str:
+    """The profile of that name; without one, the first of the architecture. Raises BadInput if it is another one's."""
+    suitable = [name for name in PROFILES if arch is None or arch in PROFILES[name].arch]
+    if profile is None:
+        return suitable[0]
+    if profile not in suitable:
+        raise BadInput(f"the profile {profile} has no machine of {arch}; --profile is one of {', '.join(suitable)}")
+    return profile
 
 
 def strategy_option(command: _Command) -> _Command:

@@ -85,8 +85,13 @@ def expose_steps(patch_id: str, first_seed: int = 0) -> Iterator[Exposure]:
     before, after = Semantics(on - {patch_id}), Semantics(on)
     if patch.level == "function":
         return iter((expose_function(patch, before, after),))
-    runner = SeedRunner(before, after, PROFILE_OF.get(patch_id, PROFILES["mixed"]))
-    return search(patch_id, Hunt(runner), first_seed)
+    return search(patch_id, Hunt(SeedRunner(before, after, profile_for(patch))), first_seed)
+
+
+def profile_for(patch: Patch) -> Profile:
+    """Programs in which a patch shows soon: those that it is listed with, else the first of its architecture."""
+    of_its_own = [profile for profile in PROFILES.values() if patch.arch in profile.arch]
+    return PROFILE_OF.get(patch.id, of_its_own[0] if of_its_own else PROFILES["mixed"])
 
 
 def search(patch_id: str, hunt: Hunt, first_seed: int) -> Iterator[Exposure]:

@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import Final
 
 from .architecture import Architecture
+from .arm64.architecture import Arm64Architecture
 from .config import Config
 from .x86.architecture import X86Architecture
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
     "x86": X86Architecture(),
+    "arm64": Arm64Architecture(),
 }
 
 

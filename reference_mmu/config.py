@@ -78,6 +78,8 @@ class Config(Record, forbid_unknown_fields=True):
                pages. With the NPT layout that is shadow paging, with an EPT layout L1's EPT, all vCPUs being in L2.
     `unsafe_mappings`  allow_unsafe_mappings, the module parameter: KVM may map memory that it cannot pin.
     `arch`     the kernel's name for its folder in arch/; x86 if it is not given.
+    `hardware_young`  of a stage-2 table: the page walker sets the young bit of a leaf by itself (arm64's FEAT_HAFDBS,
+               RISC-V's Svadu), as it does unless this is false; without that a leaf that is not young faults.
     """
 
     mmu: Literal["tdp", "shadow"] = "tdp"
@@ -98,6 +100,7 @@ class Config(Record, forbid_unknown_fields=True):
     guest_paging: GuestPaging | msgspec.UnsetType = msgspec.UNSET
     arch: str | msgspec.UnsetType = msgspec.UNSET
     unsafe_mappings: bool | msgspec.UnsetType = msgspec.UNSET
+    hardware_young: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def allow_unsafe_mappings(self) -> bool:
@@ -108,6 +111,11 @@ class Config(Record, forbid_unknown_fields=True):
     def architecture(self) -> str:
         """The kernel's name for its folder in arch/."""
         return "x86" if isinstance(self.arch, msgspec.UnsetType) else self.arch
+
+    @property
+    def sets_young(self) -> bool:
+        """Does the page walker of a stage-2 table set young bits?"""
+        return self.hardware_young is not False
 
     @property
     def hva_pages(self) -> int:

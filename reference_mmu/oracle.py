@@ -34,6 +34,9 @@ class Oracle:
     def flushed(self, m: Observable) -> None:
         """A remote flush has ended: every vCPU's cache is empty."""
 
+    def range_flushed(self, m: Observable, first: i64, end: i64) -> None:
+        """The same of gfns [first, end) alone."""
+
     def mmu_unlocking(self, m: Observable) -> None:
         """mmu_lock is about to be released by the running actor."""
 

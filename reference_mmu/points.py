@@ -125,17 +125,17 @@ PLACEBO_AGE_FLUSH: Final = 74
 
 _AGING: Final = "kvm_handle_hva_range"
 AGING_START: Final = (Point(AGE_LOCK, "age.lock", _AGING, "memslots are known, mmu_lock comes next", wants=WANT_WRITE),)
-AGING_END: Final = (
-    Point(
-        AGE_FLUSH,
-        "age.flush",
-        _AGING,
-        "a page was young, flush requests posted",
-        patch="age-elides-tlb-flush",
-        with_patch=False,
-    ),
-    Point(PLACEBO_AGE_FLUSH, "placebo.age_flush", _AGING, "a flush that only the placebo has", patch="placebo-flush"),
+_YOUNG: Final = "a page was young, flush requests posted"
+_PLACEBO: Final = Point(
+    PLACEBO_AGE_FLUSH, "placebo.age_flush", _AGING, "a flush that only the placebo has", patch="placebo-flush"
 )
+AGING_END: Final = (
+    Point(AGE_FLUSH, "age.flush", _AGING, _YOUNG, patch="age-elides-tlb-flush", with_patch=False),
+    _PLACEBO,
+)
+"""Where the architecture selects KVM_ELIDE_TLB_FLUSH_IF_YOUNG."""
+AGING_ENDS_FLUSHED: Final = (Point(AGE_FLUSH, "age.flush", _AGING, _YOUNG), _PLACEBO)
+"""Where it does not."""
 
 # --- memslot updates -------------------------------------------------------------------------------------------------
 SLOTS_LOCK: Final = 80

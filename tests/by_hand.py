@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 
+from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.x86_judge import X86Judge
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
+from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.tlb import lookup
+from reference_mmu.kvm.vm import Vm
 from reference_mmu.observed import EV_FLUSH, EV_PF, EV_SHIFT, EV_WARN, EV_YOUNG, PF_READ_ONLY
 from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.points import POINTS
 from reference_mmu.x86.spte import is_last_spte, is_shadow_present_pte, spte_to_pfn
 from reference_mmu.x86.vcpu import vcpu_access
 from reference_mmu.x86.x86 import X86
@@ -29,7 +31,7 @@ ACTORS = 6
 VALUE = (1 << EV_SHIFT) - 1
 
 
-def is_freed(sp: KvmMmuPage) -> bool:
+def is_freed(sp: PageTable) -> bool:
     """A function, since to a type checker a field that was just asserted is a constant."""
     return sp.freed
 
@@ -37,7 +39,7 @@ def is_freed(sp: KvmMmuPage) -> bool:
 class Thread:
     """One operation of one actor. `uid` names it; `points` are those it has passed."""
 
-    def __init__(self, stage: Stage, actor: int, flow: Generator[int, None, Any]) -> None:
+    def __init__(self, stage: AnyStage, actor: int, flow: Generator[int, None, Any]) -> None:
         self.stage = stage
         self.actor = actor
         self.flow = flow
@@ -57,8 +59,8 @@ class Thread:
 
     def step(self) -> None:
         """To the next point, or the end."""
-        assert self.can_run(), f"actor {self.actor} has ended or waits at {POINTS.names[self.points[-1]]}"
         m = self.stage.m
+        assert self.can_run(), f"actor {self.actor} has ended or waits at {m.points.names[self.points[-1]]}"
         m.actor = self.actor
         m.uid = self.uid
         reports = self.stage.judge.reports
@@ -74,9 +76,8 @@ class Thread:
         """Until it stands at `point` for the next time."""
         while True:
             self.step()
-            assert not self.ended, (
-                f"ended without {POINTS.names[point]}, after {[POINTS.names[p] for p in self.points]}"
-            )
+            names = self.stage.m.points.names
+            assert not self.ended, f"ended without {names[point]}, after {[names[p] for p in self.points]}"
             if self.points[-1] == point:
                 return self
 
@@ -115,13 +116,19 @@ class Thread:
         return int(self.stage.m.observed.counted(self.uid, counter))
 
 
-class Stage:
-    """A machine, its judge, and threads on it. Keywords are fields of Config; `semantics` OLD unless said."""
+class AnyStage:
+    """A machine of any architecture, its judge, and threads on it. An architecture's own Stage says how a guest access
+    begins."""
 
-    def __init__(self, semantics: Semantics = OLD, **config: Any) -> None:
-        self.judge = X86Judge()
-        self.m = X86(msgspec.structs.replace(Config(), **config).check(), semantics, ACTORS, OPERATIONS, self.judge)
+    m: Vm
+    judge: Judge
+
+    def __init__(self) -> None:
         self.operations = 0
+
+    def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
+        """A guest load or store, not yet begun."""
+        raise NotImplementedError
 
     def thread(self, actor: int, flow: Generator[int, None, Any]) -> Thread:
         return Thread(self, actor, flow)
@@ -129,10 +136,6 @@ class Stage:
     def run(self, actor: int, flow: Generator[int, None, Any]) -> Thread:
         """A whole operation that nobody interferes with."""
         return self.thread(actor, flow).finish()
-
-    def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
-        """A guest load or store, not yet begun."""
-        return self.thread(vcpu, vcpu_access(self.m, self.m.x86_vcpus[vcpu], gfn, write, upgrade_fails))
 
     def read(self, vcpu: int, gfn: int) -> Thread:
         return self.access(vcpu, gfn).finish()
@@ -151,6 +154,29 @@ class Stage:
         """Those, and what the judge finds in the state that the threads leave behind."""
         self.judge.finish(self.m)
         return self.violations
+
+    def cached(self, vcpu: int, gfn: int) -> int:
+        """The TLB entry of a vCPU for gfn, 0 if there is none."""
+        return int(lookup(self.m, self.m.vcpus[vcpu], gfn))
+
+    def dirty(self, gfn: int, slot: int = 0) -> bool:
+        """Is gfn's bit set in the dirty bitmap?"""
+        (found,) = [s for s in self.m.memslots if s.number == slot]
+        return self.m.is_dirty(found, gfn)
+
+
+class Stage(AnyStage):
+    """A machine of x86. Keywords are fields of Config; `semantics` OLD unless said."""
+
+    def __init__(self, semantics: Semantics = OLD, **config: Any) -> None:
+        super().__init__()
+        self.judge = X86Judge()
+        self.m: X86 = X86(
+            msgspec.structs.replace(Config(), **config).check(), semantics, ACTORS, OPERATIONS, self.judge
+        )
+
+    def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
+        return self.thread(vcpu, vcpu_access(self.m, self.m.x86_vcpus[vcpu], gfn, write, upgrade_fails))
 
     def root(self, vcpu: int = 0) -> KvmMmuPage:
         root = self.m.x86_vcpus[vcpu].root
@@ -174,18 +200,9 @@ class Stage:
     def level(self, gfn: int, vcpu: int = 0) -> int:
         return int(self.m.leaf_of(self.root(vcpu), gfn)[1])
 
-    def cached(self, vcpu: int, gfn: int) -> int:
-        """The TLB entry of a vCPU for gfn, 0 if there is none."""
-        return int(lookup(self.m, self.m.x86_vcpus[vcpu], gfn))
-
     def cached_tables(self, vcpu: int) -> list[KvmMmuPage]:
         """The page tables that the structure cache of a vCPU points to."""
         return [self.m.page_tables[number] for _, number in self.m.x86_vcpus[vcpu].structure_cache.items()]
-
-    def dirty(self, gfn: int, slot: int = 0) -> bool:
-        """Is gfn's bit set in the dirty bitmap?"""
-        (found,) = [s for s in self.m.memslots if s.number == slot]
-        return self.m.is_dirty(found, gfn)
 
     def store(self, gfn: int, spte: int, level: int = 1) -> None:
         """Overwrite an entry as a flow with a bug would: locked, stored and reported, but no more than that."""

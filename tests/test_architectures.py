@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lockstep, oracles, minimizer, story and picture on an architecture that has nothing of x86."""
+"""Lockstep, oracles, minimizer, story and picture on architectures that have nothing of x86."""
 
 from collections.abc import Iterator
 
@@ -28,11 +28,12 @@ from fuzzer.schedule.schedulers import STRATEGIES
 from fuzzer.tell.film import film
 from fuzzer.tell.story import tell
 from reference_mmu.architectures import ARCHITECTURES
-from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NEW, parse_semantics
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
-from reference_mmu.config import ConfigError
+from reference_mmu.config import Config, ConfigError
+from tests.broken_machines import BROKEN
 from tests.golden import golden
-from tests.tiny_architecture import NAME, BrokenModel, TinyArchitecture, tiny_config
+from tests.tiny_architecture import NAME, TinyArchitecture, tiny_config
 
 PROGRAM = Program(
     tiny_config(),
@@ -46,6 +47,7 @@ PROGRAM = Program(
     ),
 )
 SEEDS = range(120)
+STAGE2 = [name for name in ARCHITECTURES if name != "x86"]
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +55,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, NAME, TinyArchitecture())
 
 
-def outcomes(comparison: Comparison) -> Iterator[Outcome]:
+def program_of(arch: str) -> Program:
+    """The same on a machine of an architecture, of the usual geometry."""
+    return PROGRAM if arch == NAME else Program(Config(arch=arch, eager_split=False), PROGRAM.actors)
+
+
+def outcomes(comparison: Comparison, program: Program = PROGRAM) -> Iterator[Outcome]:
     for seed in SEEDS:
         drive = by_scheduler(STRATEGIES[seed % len(STRATEGIES)], seed)
-        yield comparison.run(PROGRAM, drive)
+        yield comparison.run(program, drive)
 
 
 @pytest.mark.parametrize("leader", ["old", "new"])
@@ -73,20 +80,34 @@ def test_a_patch_of_common_code_shows_there_too() -> None:
     assert "fewer-flushes" in effects
 
 
-def broken() -> tuple[Comparison, Outcome]:
-    """The first run in which the missing flush shows. Of 120 schedules dozens show it."""
-    comparison = Comparison(OLD, OLD, "old", Models(SHIPPED, BrokenModel()))
-    return comparison, next(o for o in outcomes(comparison) if "stale-translation" in o.violations("new"))
+@pytest.mark.parametrize("arch", STAGE2)
+@pytest.mark.parametrize("base", ["old", "new"])
+def test_placebos_change_nothing(arch: str, base: str) -> None:
+    """Two that are alike but for points, which one of them alone has: they take the same way."""
+    placebo = parse_semantics(f"{base}+placebo-points")
+    for outcome in outcomes(Comparison(parse_semantics(base), placebo, "old"), program_of(arch)):
+        assert outcome.violations("old").keys() == outcome.violations("new").keys()
+        assert outcome.divergences == []
+        assert outcome.pair.drift_turn == -1
 
 
-def test_a_missing_flush_is_found_shrunk_and_told() -> None:
-    comparison, outcome = broken()
+@pytest.mark.parametrize("arch", STAGE2)
+def test_a_kernel_of_today_breaks_nothing(arch: str) -> None:
+    assert [o.violations("new") for o in outcomes(Comparison(NEW, NEW, "old"), program_of(arch))] == [{}] * len(SEEDS)
+
+
+@pytest.mark.parametrize("arch", [NAME, *STAGE2])
+def test_a_missing_flush_is_found_shrunk_and_told(arch: str) -> None:
+    """Of 120 schedules dozens show it."""
+    comparison = Comparison(NEW, NEW, "old", Models(SHIPPED, BROKEN[arch]()))
+    program = program_of(arch)
+    outcome = next(o for o in outcomes(comparison, program) if "stale-translation" in o.violations("new"))
     assert "stale-translation" not in outcome.violations("old")
 
     def shows(seen: Outcome, _replay: object) -> bool:
         return "stale-translation" in seen.violations("new")
 
-    result = Minimizer(comparison, shows).minimize(PROGRAM, outcome.turns)
+    result = Minimizer(comparison, shows).minimize(program, outcome.turns)
     assert result is not None
     assert result.scenario.program.operations() <= 3
     told = tell(comparison, result.scenario)
@@ -100,7 +121,7 @@ def test_a_missing_flush_is_found_shrunk_and_told() -> None:
 
 def test_an_architecture_that_is_not_there_is_refused() -> None:
     strange = msgspec.structs.replace(PROGRAM, config=msgspec.structs.replace(PROGRAM.config, arch="vax"))
-    with pytest.raises(ConfigError, match="architecture 'vax' is none of x86, tiny"):
+    with pytest.raises(ConfigError, match="architecture 'vax' is none of x86, arm64, tiny"):
         strange.check()
 
 

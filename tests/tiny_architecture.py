@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A second architecture, as small as one can be: a stage-2 table of one level, one fault handler, no patches.
 
-It is there to show what the rest needs of an architecture, and that it needs nothing of x86.  `Broken` forgets the
-flush that follows from write protection, a bug that an oracle has to find.
+It is there to show what the rest needs of an architecture, and that it needs nothing of x86.
 """
 
 from collections.abc import Generator
 from typing import Any, Final
 
-from fuzzer.oracle.judge import Judge
-from fuzzer.run.model import Model
 from reference_mmu.architecture import Architecture
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
@@ -118,6 +115,9 @@ class Tiny(Vm):
 
     def kvm_test_age_gfn(self, gfn_range: KvmGfnRange) -> Flow:
         return self.age(gfn_range, 0)
+
+    def elides_tlb_flush_if_young(self) -> bool:
+        return self.sem.age_elides_tlb_flush
 
     def kvm_arch_flush_shadow_memslot(self, slot: KvmMemorySlot) -> Flow:
         yield ZAP_LOCK
@@ -267,27 +267,12 @@ class Tiny(Vm):
         return self.stage2
 
 
-class Broken(Tiny):
-    """Its invalidations say that nothing has to be flushed."""
-
-    def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Flow:
-        yield from self.zap(gfn_range.start, gfn_range.end)
-        return False
-
-
 class TinyArchitecture(Architecture):
     def __init__(self) -> None:
         super().__init__(POINTS)
 
     def machine(self, config: Config, sem: Semantics, actors: int, operations: int, oracle: Oracle) -> Vm:
         return Tiny(config, sem, actors, operations, oracle)
-
-
-class BrokenModel(Model):
-    """A copy of the model whose tiny machines are Broken."""
-
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return Broken(config, semantics, actors, operations, judge)
 
 
 def tiny_config(**fields: Any) -> Config:

@@ -59,8 +59,9 @@ def oddity(program: Program) -> int:
     spelling of "true" saves, and so does host memory that is not simply anonymous."""
     config = program.config
     modes = (config.eager_split, config.manual_protect, config.initially_set, config.prove_mmu, config.nested)
+    walkers = not config.sets_young
     special = sum(kind != "anon" for kind in config.backing)
-    return 2 * sum(modes) + 2 * special + 2 * (not config.zap_all_quirk)
+    return 2 * sum(modes) + 2 * walkers + 2 * special + 2 * (not config.zap_all_quirk)
 
 
 class PassCount(Record):
@@ -400,6 +401,7 @@ def simpler_configurations(scenario: Scenario) -> Iterator[Scenario]:
         {"eager_split": False},
         {"prove_mmu": False},
         {"nested": False},
+        {"hardware_young": msgspec.UNSET},
         {"zap_all_quirk": True},
         {"vcpus": max(1, vcpus)},
     ]

@@ -6,6 +6,7 @@ from typing import Final, Literal
 Invariant = Literal[
     "stale-translation",
     "stale-writable-mmuw",
+    "break-before-make",
     "freed-table-reference",
     "early-free",
     "freed-table-walk",
@@ -49,6 +50,7 @@ Invariant = Literal[
 _SENTENCES: Final[dict[Invariant, str]] = {
     "stale-translation": "mmu_lock was released while a TLB entry still translates what its holder zapped or moved",
     "stale-writable-mmuw": "mmu_lock was released while a writable TLB entry exists for an SPTE that lost MMU_WRITABLE",
+    "break-before-make": "an entry was stored while it was valid already, or a CPU may still use what it was before",
     "freed-table-reference": "a page table was freed, or left to be freed, while a vCPU's structure cache points to it",
     "early-free": "a page table was freed while a lockless walker that began before it was unlinked may be in it",
     "freed-table-walk": "a freed page table was walked",

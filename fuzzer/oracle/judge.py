@@ -68,6 +68,9 @@ class Judge(Oracle):
     def flushed(self, m: Observable) -> None:
         self.translations.flushed()
 
+    def range_flushed(self, m: Observable, first: i64, end: i64) -> None:
+        self.translations.range_flushed(first, end)
+
     def mmu_unlocking(self, m: Observable) -> None:
         self.translations.mmu_unlocking(m)
         self.mappings.mmu_unlocking(m)

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from fuzzer.oracle.arm64_judge import Arm64Judge
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.x86_judge import X86Judge
+from reference_mmu.architectures import architecture_name
 from reference_mmu.config import Config
 
 
 def make_judge(config: Config) -> Judge:
     """The judge of one run."""
-    arch = config.arch
-    return Judge() if isinstance(arch, str) and arch != "x86" else X86Judge()
+    arch = architecture_name(config)
+    if arch == "x86":
+        return X86Judge()
+    return Arm64Judge() if arch == "arm64" else Judge()

@@ -86,6 +86,13 @@ class Translations:
         for taken in self.taken:
             taken.settled = True
 
+    def range_flushed(self, first: i64, end: i64) -> None:
+        """The same for what lies in [first, end)."""
+        self.unflushed = [taken for taken in self.unflushed if not first <= taken.first <= taken.end <= end]
+        for taken in self.taken:
+            if first <= taken.first and taken.end <= end:
+                taken.settled = True
+
     def table_unlinked(self, m: Observable, sp: PageTable) -> None:
         """The TDP MMU frees what it unlinks; the shadow MMU keeps it for reuse, table_freed() judges those. There a
         page may be linked and unlinked again: only the last time counts."""

@@ -13,6 +13,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
+from fuzzer.program.need import X86
 from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
 from fuzzer.program.profile import ADDED_OF, DRAWN_BY, MISHAPS_OF, PROFILES, Profile
 from fuzzer.program.program import Program
@@ -74,6 +75,8 @@ _BASE_PAGES: Final = 10  # or in pages: as far, and not aligned
 _PML_ENTRIES_MAX: Final = 4  # few, so that buffers of two vCPUs get full
 _RUN_PAGES_MAX: Final = 5  # of a range: one page more than a huge page has
 _RESCHED_MASKS: Final = 256  # eight regions, more than a program has tables
+_SETS_YOUNG: Final = 2  # of three machines with a stage-2 table, how many have a page walker that sets young bits
+_WALKERS: Final = 3
 _PROVE_ONE_OF: Final = 4  # machines with CONFIG_KVM_PROVE_MMU
 _MISHAP_ONE_OF: Final = 3  # of MISHAPS, each for itself
 _FAILS_ONE_OF: Final = 4  # upgrades to writable that fail
@@ -141,6 +144,10 @@ class _Builder:
         self.hva_pages: i64 = self.config.hva_pages
         self.manual_protect = self.config.manual_protect
         self.nested: i64 = profile.nested if self.config.nested else 0
+        self.tracking: i64 = profile.tracking
+        if not X86.is_met(self.config):
+            self.prefetch = 0
+            self.tracking = 0
         self.added: list[_Added] = []
         if profile.added:
             for kind, weight in profile.weights().items():
@@ -418,7 +425,7 @@ class _Builder:
             if rng.chance(1, _SECOND_IOCTL_ONE_OF):
                 self.ioctl_ops(1 + rng.below(_SECOND_IOCTLS_MAX))
                 self.end_actor("ioctl")
-        if rng.chance(profile.tracking, _TRACKING_OF):
+        if rng.chance(self.tracking, _TRACKING_OF):
             for _ in range(1 + rng.below(_DEVICE_OPS_MAX)):
                 self.device_op()
             self.end_actor("device")
@@ -427,6 +434,25 @@ class _Builder:
 
 def flag(condition: bool) -> i64:
     return 1 if condition else 0
+
+
+class _Stage2Builder(_Builder):
+    """Machines of other architectures: what is x86's alone stays as it is by default, and is not drawn."""
+
+    def make_config(self) -> Config:
+        config = super().make_config()
+        arch = self.profile.arch
+        return Config(
+            arch=arch[self.rng.below(len(arch))],
+            vcpus=config.vcpus,
+            slots=config.slots,
+            backing=config.backing,
+            eager_split=config.eager_split,
+            manual_protect=config.manual_protect,
+            initially_set=config.initially_set,
+            word_gfns=config.word_gfns,
+            hardware_young=self.rng.chance(_SETS_YOUNG, _WALKERS),
+        )
 
 
 class _GuestTablesBuilder(_Builder):
@@ -453,6 +479,7 @@ class _GuestTablesBuilder(_Builder):
             levels=levels,
             slots=slots,
             backing=config.backing,
+            eager_split=config.eager_split,
             manual_protect=config.manual_protect,
             initially_set=config.initially_set,
             zap_all_quirk=config.zap_all_quirk,
@@ -620,6 +647,8 @@ def generate_script(seed: int, profile: Profile) -> Script:
             profile = PROFILES[profile.mixes[drawn]]
     if profile.guest_tables:
         return _GuestTablesBuilder(seed, profile).make_script()
+    if profile.arch != ("x86",):
+        return _Stage2Builder(seed, profile).make_script()
     return _Builder(seed, profile).make_script()
 
 

@@ -16,6 +16,7 @@ class Need(NamedTuple):
     unmet: str
 
 
+X86: Final = Need(lambda config: config.architecture == "x86", "only x86 has this operation")
 GUEST_TABLES: Final = Need(lambda config: config.cr3 >= 0, "a guest without page tables of its own")
 INVLPG_FLUSHES: Final = Need(lambda config: config.paging == "npt", "INVLPG does not flush L1's EPT")
 NESTED_ROOTS: Final = Need(lambda config: config.nested, "nested needs a configuration with nested roots")

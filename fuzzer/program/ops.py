@@ -32,7 +32,7 @@ from fuzzer.program.arguments import (
     Target,
     arguments_of,
 )
-from fuzzer.program.need import GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, Need
+from fuzzer.program.need import GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, X86, Need
 from reference_mmu.record import Record
 
 
@@ -75,6 +75,7 @@ class Write(Access):
 class Prefetch(Operation):
     """An asynchronous page fault has completed: map the page before the guest touches it."""
 
+    needs = (X86,)
     gfn: GuestPage
     upgrade_fails: Mishap = False
     write: Flag = False
@@ -215,16 +216,19 @@ class MoveSlot(Operation):
 class Track(Operation):
     """Add write tracking of a gfn (a device model that shadows a guest table)."""
 
+    needs = (X86,)
     gfn: Gfn
 
 
 class Untrack(Operation):
+    needs = (X86,)
     gfn: Gfn
 
 
 class ZapRange(Operation):
     """kvm_zap_gfn_range(), e.g. after a change of memory type."""
 
+    needs = (X86,)
     gfn: Gfn
     npages: Pages
     resched: Resched = 0

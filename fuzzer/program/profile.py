@@ -40,10 +40,11 @@ ADDED_OF: Final = 12
 
 class Profile(Record, forbid_unknown_fields=True):
     """Weights of what is generated; a weight of 0 leaves it out. `paging`, `mmu` and other tuples are what is drawn
-    from, each as often as the others."""
+    from, each as often as the others. On an architecture that has not what an operation needs, its weight is 0."""
 
     name: str
     about: str
+    arch: tuple[str, ...] = ("x86",)
     mmu: tuple[Literal["tdp", "shadow"], ...] = ("tdp", "tdp", "tdp", "shadow")
     paging: tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"], ...] = (
         "ept-ad",
@@ -109,6 +110,23 @@ class Profile(Record, forbid_unknown_fields=True):
         """Weights of the operations in `added`, without those that are 0."""
         return {kind: weight for name, weight in self.added if weight and (kind := kind_named(name))}
 
+
+_EVERY_KIND: Final[tuple[Backing, ...]] = (
+    "anon",
+    "cow",
+    "ksm",
+    "untouched",
+    "swapped",
+    "hugetlb",
+    "fsdax",
+    "devdax",
+    "pfnmap-nostruct",
+    "pfnmap-refcounted",
+    "pfnmap-unrefcounted",
+    "pfnmap-reserved",
+    "hwpoison",
+    "readonly",
+)
 
 PROFILES: Final[dict[str, Profile]] = {
     profile.name: profile
@@ -228,22 +246,27 @@ PROFILES: Final[dict[str, Profile]] = {
             huge=0,
             vcpu_ops=5,
             mishaps=2,
-            backings=(
-                "anon",
-                "cow",
-                "ksm",
-                "untouched",
-                "swapped",
-                "hugetlb",
-                "fsdax",
-                "devdax",
-                "pfnmap-nostruct",
-                "pfnmap-refcounted",
-                "pfnmap-unrefcounted",
-                "pfnmap-reserved",
-                "hwpoison",
-                "readonly",
-            ),
+            backings=_EVERY_KIND,
+        ),
+        Profile(
+            "arm64",
+            "stage-2 tables of arm64: faults that break before they make, blocks, access flags, dirty logging",
+            arch=("arm64",),
+            aging=5,
+            invalidation=6,
+            hot=3,
+            mm_ops=4,
+        ),
+        Profile(
+            "arm64-pages",
+            "the same over every kind of memory, and what goes wrong when it is looked up",
+            arch=("arm64",),
+            logging=3,
+            huge=1,
+            hot=3,
+            vcpu_ops=5,
+            mishaps=2,
+            backings=_EVERY_KIND,
         ),
     )
 }

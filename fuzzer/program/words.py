@@ -94,13 +94,18 @@ def config_words(config: Config) -> str:
     ]
     return ", ".join(
         [
-            "TDP MMU" if config.mmu == "tdp" else "shadow MMU",
-            _PAGING[config.paging],
+            *_mmu_words(config),
             f"{config.vcpus} vCPU{'s' if config.vcpus > 1 else ''}",
             f"{config.levels} levels of {1 << config.bits} entries",
             *(name for on, name in modes if on),
         ]
     )
+
+
+def _mmu_words(config: Config) -> tuple[str, str]:
+    if config.architecture == "x86":
+        return "TDP MMU" if config.mmu == "tdp" else "shadow MMU", _PAGING[config.paging]
+    return f"stage-2 table of {config.architecture}", f"young bits set by {'hardware' if config.sets_young else 'KVM'}"
 
 
 def slot_words(config: Config, slot: SlotConfig) -> str:

@@ -102,6 +102,10 @@ class Kvm(Observable):
         """Was a page of the range accessed? Changes nothing. mmu_lock held for write."""
         raise NotImplementedError
 
+    def elides_tlb_flush_if_young(self) -> bool:
+        """Does the architecture select CONFIG_KVM_ELIDE_TLB_FLUSH_IF_YOUNG?"""
+        return False
+
     def kvm_arch_prepare_memory_region(self, slot: KvmMemorySlot) -> None:
         """Make what the architecture keeps for a slot that is about to be installed."""
 

@@ -84,6 +84,12 @@ def kvm_mmu_invalidate_end(kvm: Kvm) -> None:
     kvm.mmu_invalidate_in_progress -= 1
 
 
+def mmu_invalidate_retry(kvm: Kvm, mmu_seq: i64) -> bool:
+    """mmu_invalidate_retry_gfn() for who does not look at the range: any invalidation of the machine counts. mmu_lock
+    held."""
+    return kvm.mmu_invalidate_in_progress > 0 or kvm.mmu_invalidate_seq != mmu_seq
+
+
 def mmu_invalidate_retry_gfn(kvm: Kvm, mmu_seq: i64, gfn: i64) -> bool:
     """Is a page looked up when mmu_invalidate_seq was mmu_seq possibly gone? Exact only with mmu_lock held."""
     if kvm.mmu_invalidate_in_progress > 0 and kvm.mmu_invalidate_range_start <= gfn < kvm.mmu_invalidate_range_end:
@@ -93,8 +99,7 @@ def mmu_invalidate_retry_gfn(kvm: Kvm, mmu_seq: i64, gfn: i64) -> bool:
 
 def kvm_mmu_notifier_clear_flush_young(kvm: Kvm, hva_start: i64, hva_end: i64) -> Generator[int, None, bool]:
     """Was any page of the range accessed? Forget it, and let the next access be seen."""
-    # KVM_ELIDE_TLB_FLUSH_IF_YOUNG, which x86 selects with age-elides-tlb-flush.
-    elide_tlb_flush_if_young = kvm.sem.age_elides_tlb_flush
+    elide_tlb_flush_if_young = kvm.elides_tlb_flush_if_young()
     kvm.oracle.flush_young(kvm)
     flush_on_ret = not elide_tlb_flush_if_young if kvm.sem.age_flush_elision_kconfig else True
     return (yield from kvm_handle_hva_range(kvm, hva_start, hva_end, False, flush_on_ret))

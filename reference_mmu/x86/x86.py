@@ -36,6 +36,9 @@ class X86(ObservedMmu):
     def kvm_test_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         return kvm_age_gfn(self, gfn_range.start, gfn_range.end, True)
 
+    def elides_tlb_flush_if_young(self) -> bool:
+        return self.sem.age_elides_tlb_flush
+
     def kvm_arch_prepare_memory_region(self, slot: KvmMemorySlot) -> None:
         alloc_lpage_info(self, slot)
 

@@ -33,6 +33,7 @@ EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 EXPECTED = {
     "aging-goes-unseen": ("none-instead-of-fast", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
     "always-dirty-spurious": ("spurious-instead-of-fixed", Verdict.DOCUMENTED, "always-dirty-if-writable"),
+    "arm64-late-page-mark": ("late-page-mark", Verdict.FIXED, "arm64-accessed-dirty-before-unlock"),
     "bug-219588": ("stale-writable-mmuw", Verdict.FIXED, "tdp-fault-warn-flush-mmuw"),
     "collapsible-fewer-flushes": ("fewer-flushes", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-frozen": ("retry-instead-of-frozen", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
@@ -40,6 +41,7 @@ EXPECTED = {
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
+    "hole-relax-a-block": ("lost-dirty-page", Verdict.BASELINE, ""),
     "invalid-root-aging": ("young-false-negative", Verdict.DOCUMENTED, "age-valid-roots-only"),
     "sync-fewer-flushes": ("fewer-flushes", Verdict.DOCUMENTED, "shadow-no-flush-on-clear-dirty"),
 }

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The preemption points of arm64, in the order in which flows reach them (see points.py above this room)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..points import (
+    AGING_ENDS_FLUSHED,
+    AGING_START,
+    COPYING,
+    FAULT_ENTER,
+    FAULT_RETRY,
+    GUP,
+    HARVEST_END,
+    HARVEST_START,
+    INVALIDATION_END,
+    INVALIDATION_START,
+    MEMSLOTS,
+    MM,
+    WANT_READ,
+    WANT_WRITE,
+    Point,
+    PointTable,
+)
+from ..stage2.points import FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, SLOT_ZAP, WRITE_PROTECTION
+
+# --- page fault --------------------------------------------------------------------------------------------------
+ACCESS_LOCK: Final = 32
+ACCESS_SET: Final = 33
+ACCESS_MARK: Final = 34
+FAULT_SEQ: Final = 35
+FAULT_GUP: Final = 36
+
+# --- unmapping ---------------------------------------------------------------------------------------------------
+UNMAP_TLBI: Final = 37
+APPLY_RELOCK: Final = 38
+
+# --- eager splitting -----------------------------------------------------------------------------------------------
+SPLIT_LOCK: Final = 49
+SPLIT_RELOCK: Final = 50
+
+# --- page fault, second half -------------------------------------------------------------------------------------
+FAULT_LOCK: Final = 40
+RELAX_SET: Final = 41
+RELAX_TLBI: Final = 42
+MAP_BREAK: Final = 43
+MAP_TLBI: Final = 44
+MAP_MAKE: Final = 45
+FAULT_MARK: Final = 46
+FAULT_LOG: Final = 47
+FAULT_PUT: Final = 48
+
+_MARKS_EARLY: Final = "arm64-accessed-dirty-before-unlock"
+
+POINTS: Final = PointTable(
+    (
+        *HARDWARE_WALK,
+        Point(FAULT_ENTER, "fault.enter", "kvm_handle_guest_abort", "the guest has faulted, SRCU held"),
+        Point(ACCESS_LOCK, "access.lock", "handle_access_fault", "the leaf was not young", wants=WANT_READ),
+        Point(ACCESS_SET, "access.set", "kvm_pgtable_stage2_mkyoung", "the leaf was read, before the cmpxchg"),
+        Point(
+            ACCESS_MARK,
+            "access.mark",
+            "handle_access_fault",
+            "mmu_lock is released, whatever the leaf mapped is marked accessed next",
+            patch="arm64-mkyoung-no-mark-accessed",
+            with_patch=False,
+        ),
+        Point(
+            FAULT_SEQ,
+            "fault.seq",
+            "user_mem_abort",
+            "caches topped up, the snapshot of mmu_invalidate_seq comes next",
+        ),
+        Point(FAULT_GUP, "fault.gup", "user_mem_abort", "snapshot taken, the primary MMU is asked next"),
+        *GUP,
+        *MM,
+        *INVALIDATION_START,
+        Point(UNMAP_TLBI, "unmap.tlbi", "stage2_unmap_walker", "an entry was cleared, the TLBI for it is under way"),
+        Point(
+            APPLY_RELOCK,
+            "apply.relock",
+            "stage2_apply_range",
+            "mmu_lock dropped between two parts of a range, it is taken again next",
+            wants=WANT_WRITE,
+            is_break=True,
+        ),
+        *INVALIDATION_END,
+        Point(FAULT_LOCK, "fault.lock", "user_mem_abort", "the page is in hand, mmu_lock comes next", wants=WANT_READ),
+        Point(RELAX_SET, "relax.set", "stage2_attr_walker", "the leaf was read, before the cmpxchg that adds rights"),
+        Point(
+            RELAX_TLBI,
+            "relax.tlbi",
+            "kvm_pgtable_stage2_relax_perms",
+            "the leaf allows more, this CPU drops its own entry next",
+        ),
+        Point(MAP_BREAK, "map.break", "stage2_try_break_pte", "the entry was read, before the cmpxchg that locks it"),
+        Point(MAP_TLBI, "map.tlbi", "stage2_try_break_pte", "the entry is locked, the TLBI for it is under way"),
+        Point(MAP_MAKE, "map.make", "stage2_make_pte", "the entry is locked, its new value is stored next"),
+        Point(
+            FAULT_MARK,
+            "fault.mark",
+            "user_mem_abort",
+            "mmu_lock is released, the page is marked next",
+            patch=_MARKS_EARLY,
+            with_patch=False,
+        ),
+        Point(FAULT_LOG, "fault.log", "user_mem_abort", "mmu_lock is released, the gfn is not yet in the bitmap"),
+        Point(
+            FAULT_PUT,
+            "fault.put",
+            "user_mem_abort",
+            "mmu_lock is released, the page is marked accessed and put next",
+            patch=_MARKS_EARLY,
+            with_patch=False,
+        ),
+        *FAULT_ENDS,
+        Point(
+            FAULT_RETRY,
+            "fault.retry",
+            "kvm_handle_guest_abort",
+            "the fault ends with -EAGAIN, the guest repeats the access",
+        ),
+        *AGING_START,
+        *AGING_ENDS_FLUSHED,
+        *MEMSLOTS,
+        *SLOT_ZAP,
+        *LOGGING_STARTS,
+        Point(
+            SPLIT_LOCK,
+            "split.lock",
+            "kvm_mmu_split_memory_region",
+            "the slot is write-protected and flushed, its blocks are split next",
+            wants=WANT_WRITE,
+        ),
+        *HARVEST_START,
+        *WRITE_PROTECTION,
+        Point(
+            SPLIT_RELOCK,
+            "split.relock",
+            "kvm_mmu_split_huge_pages",
+            "mmu_lock dropped to get pages for tables, it is taken again next",
+            wants=WANT_WRITE,
+            is_break=True,
+        ),
+        *HARVEST_END,
+        *COPYING,
+    )
+)

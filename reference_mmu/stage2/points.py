@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Points that the architectures with a stage-2 table share, to be put into the table of each where its flows reach
+them. An architecture's own points take numbers from 32 to 66 and from 160 on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..points import WANT_WRITE, Point
+
+# --- the hardware walk -------------------------------------------------------------------------------------------
+WALK_TABLE: Final = 4
+WALK_LEAF: Final = 5
+WALK_FILL: Final = 7
+
+HARDWARE_WALK: Final = (
+    Point(WALK_TABLE, "walk.table", "page walker", "an entry of an upper level is read next"),
+    Point(WALK_LEAF, "walk.leaf", "page walker", "the entry of the last table is read next"),
+    Point(WALK_FILL, "walk.fill", "page walker", "the entry is cached, the access not yet done"),
+)
+
+# --- the end of a fault ------------------------------------------------------------------------------------------
+PLACEBO_EXIT: Final = 9
+FAULT_EXIT: Final = 67
+
+FAULT_ENDS: Final = (
+    Point(
+        PLACEBO_EXIT,
+        "placebo.exit",
+        "kvm_arch_vcpu_ioctl_run",
+        "a point that only the placebo has",
+        patch="placebo-points",
+    ),
+    Point(FAULT_EXIT, "fault.exit", "kvm_arch_vcpu_ioctl_run", "the fault is handled, SRCU is released next"),
+)
+
+# --- memslot updates and dirty logging ---------------------------------------------------------------------------
+SLOT_LOCK: Final = 86
+SLOT_FLUSH: Final = 87
+WP_LOCK: Final = 104
+WP_SET: Final = 105
+WP_FLUSH: Final = 112
+
+SLOT_ZAP: Final = (
+    Point(
+        SLOT_LOCK,
+        "slot.lock",
+        "kvm_arch_flush_shadow_memslot",
+        "the slot is INVALID, mmu_lock comes next",
+        wants=WANT_WRITE,
+    ),
+)
+SLOT_ZAP_FLUSHES: Final = (
+    Point(
+        SLOT_FLUSH, "slot.flush", "kvm_arch_flush_shadow_memslot", "the slot's leaves are gone, flush requests posted"
+    ),
+)
+LOGGING_STARTS: Final = (
+    Point(
+        WP_LOCK,
+        "wp.lock",
+        "kvm_arch_commit_memory_region",
+        "the slot logs from now on, mmu_lock comes next",
+        wants=WANT_WRITE,
+    ),
+    Point(
+        WP_FLUSH,
+        "wp.flush",
+        "kvm_arch_commit_memory_region",
+        "the slot is write-protected, flush requests posted",
+    ),
+)
+WRITE_PROTECTION: Final = (
+    Point(WP_SET, "wp.set", "write protection of a range", "a writable leaf was read, it loses its right next"),
+)

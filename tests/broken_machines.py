@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Machines whose invalidations do not flush what they must, a bug that an oracle has to find; one of each architecture
+but x86."""
+
+from collections.abc import Generator
+from typing import Any, Final
+
+from mypy_extensions import i64
+
+from fuzzer.oracle.judge import Judge
+from fuzzer.run.model import Model
+from reference_mmu.arm64.arm64 import Arm64
+from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.config import Config
+from reference_mmu.kvm.memslots import KvmGfnRange
+from reference_mmu.kvm.vm import Vm
+from tests.tiny_architecture import NAME, Tiny
+
+
+class UnflushedTiny(Tiny):
+    """Its invalidations say that nothing has to be flushed."""
+
+    def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, Any]:
+        yield from self.zap(gfn_range.start, gfn_range.end)
+        return False
+
+
+class UnflushedArm64(Arm64):
+    """Its TLBIs reach one CPU."""
+
+    def flush_range(self, first: i64, end: i64) -> None:
+        self.drop(self.vcpus[0], first, end)
+        self.oracle.range_flushed(self, first, end)
+
+
+class BrokenTiny(Model):
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        return UnflushedTiny(config, semantics, actors, operations, judge)
+
+
+class BrokenArm64(Model):
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        return UnflushedArm64(config, semantics, actors, operations, judge)
+
+
+BROKEN: Final[dict[str, type[Model]]] = {NAME: BrokenTiny, "arm64": BrokenArm64}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Points of arm64: a row for each constant, and ranks that follow the source."""
+
+import pytest
+
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES
+from fuzzer.run.compare import Comparison, by_scheduler
+from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu.arm64 import points
+from reference_mmu.arm64.points import POINTS
+from reference_mmu.changelog.patches import PATCHES, PLACEBOS
+from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
+
+
+def test_every_point_of_its_own_has_a_row_and_is_named_as_its_constant() -> None:
+    own = {name: number for name, number in vars(points).items() if isinstance(number, int) and name.isupper()}
+    named = {POINTS.numbers[name.lower().replace("_", ".", 1)] for name in own if not name.startswith("WANT_")}
+    assert named == {number for name, number in own.items() if not name.startswith("WANT_")}
+    assert len(named) > 15
+
+
+def test_private_points_name_a_patch() -> None:
+    private = [point for point in POINTS.points if point.patch]
+    assert len(private) == 5
+    assert all(point.patch in PATCHES or point.patch in PLACEBOS for point in private)
+
+
+@pytest.mark.parametrize("base", ["old", "new"])
+def test_ranks_follow_the_source(base: str) -> None:
+    """As on x86. Most points of the table are passed by the programs of one profile."""
+    seen: set[int] = set()
+    for seed in range(120):
+        comparison = Comparison(
+            OLD if base == "old" else NEW, parse_semantics(f"{base}+placebo-points"), "new" if seed % 2 else "old"
+        )
+        outcome = comparison.run(generate(seed, PROFILES["arm64"]), by_scheduler(draw_strategy(seed), seed))
+        assert outcome.pair.drift_turn == -1, f"seed {seed}"
+        seen.update(turn.point for turn in outcome.turns)
+    assert len(seen) > len(POINTS.points) * 3 // 4

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Flows of machines with a stage-2 table driven by hand."""
+
+from typing import Any, Final
+
+import pytest
+
+from fuzzer.oracle.judges import make_judge
+from reference_mmu.architectures import ARCHITECTURES
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.config import Config
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.stage2.stage2 import Stage2
+from reference_mmu.stage2.table import find
+from reference_mmu.stage2.vcpu import vcpu_access
+from tests.by_hand import ACTORS, OPERATIONS, AnyStage, Thread
+
+OLD_AND_NEW = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+HUGE: Final[dict[str, Any]] = {"backing": ("thp", "thp")}
+"""A machine whose first slot is two huge pages, gfns 0 to 3 and 4 to 7."""
+
+
+class Stage2Stage(AnyStage):
+    """A machine of an architecture with a stage-2 table. Keywords are fields of Config; `semantics` NEW unless said."""
+
+    def __init__(self, arch: str, semantics: Semantics = NEW, **config: Any) -> None:
+        super().__init__()
+        machine = Config(arch=arch, **config).check()
+        self.judge = make_judge(machine)
+        made = ARCHITECTURES[arch].machine(machine, semantics, ACTORS, OPERATIONS, self.judge)
+        assert isinstance(made, Stage2)
+        self.m: Stage2 = made
+
+    def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
+        return self.thread(vcpu, vcpu_access(self.m, self.m.vcpus[vcpu], gfn, write, upgrade_fails))
+
+    def entry(self, gfn: int, level: int = 1) -> tuple[PageTable, int]:
+        """Table and index of the entry for gfn at `level`, or of the one above where the walk ends."""
+        sp, index = find(self.m, gfn, level)
+        return sp, int(index)
+
+    def pte(self, gfn: int, level: int = 1) -> int:
+        """That entry."""
+        sp, index = self.entry(gfn, level)
+        return sp.spt[index]
+
+    def leaf(self, gfn: int) -> int:
+        """The leaf of gfn, 0 if there is none."""
+        return int(self.m.leaf_of(self.m.root, gfn)[0])
+
+    def level(self, gfn: int) -> int:
+        """1 for a page, 2 for a block, 0 for nothing."""
+        return int(self.m.leaf_of(self.m.root, gfn)[1])
