@@ -1,12 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Every commit of the catalogue as a page shows it."""
 
+from collections import Counter
 from functools import cache
+from typing import Final, Literal, get_args
 
 from fuzzer.change.fold import FoldError, patch_diff
 from fuzzer.change.listed_patch import ListedPatch, arch_words, details, listed
-from reference_mmu.changelog.patches import PATCHES, series_of
+from fuzzer.checked import STATES, State
+from reference_mmu.changelog.patches import PATCHES, SERIES
 from reference_mmu.record import Record
+
+Grouping = Literal["series and architecture", "series", "architecture", "kind", "state"]
+GROUPINGS: Final[tuple[Grouping, ...]] = get_args(Grouping)
+# What tells the states apart where colours do not.
+SIGNS: Final[dict[State, str]] = {
+    "exposed": "!",
+    "proven": "=",
+    "not equivalent alone": "≠",
+    "no difference found": "?",
+    "not checked yet": "…",
+    "not modelled yet": "·",
+    "merge": "M",
+    "missing": "x",
+}
 
 
 class Commit(Record):
@@ -23,21 +40,58 @@ def catalogue() -> tuple[ListedPatch, ...]:
 
 
 class Chapter(Record):
-    """Commits of one series that change the same code: an architecture's, or that of all of them."""
+    """Commits that have something in common."""
 
-    series: str
-    where: str
+    title: str
     commits: tuple[ListedPatch, ...]
+
+    @property
+    def rows(self) -> list[ListedPatch]:
+        """The commits that are rows of the changelog."""
+        return [entry for entry in self.commits if entry.patch.listed]
 
 
 @cache
-def chapters() -> tuple[Chapter, ...]:
-    """The catalogue by series, in the order in which they were applied, and by architecture."""
-    by_place: dict[tuple[str, str], list[ListedPatch]] = {}
+def chapters(by: Grouping = "series and architecture") -> tuple[Chapter, ...]:
+    """The catalogue in groups, series and what is in them in the order in which they were applied."""
+    groups: dict[str, list[ListedPatch]] = {state: [] for state in STATES} if by == "state" else {}
     for entry in catalogue():
-        patch = entry.patch
-        by_place.setdefault((series_of(patch.id), arch_words(patch)), []).append(entry)
-    return tuple(Chapter(series, where, tuple(entries)) for (series, where), entries in by_place.items())
+        groups.setdefault(title_of(entry, by), []).append(entry)
+    return tuple(Chapter(title, tuple(entries)) for title, entries in groups.items() if entries)
+
+
+def title_of(entry: ListedPatch, by: Grouping) -> str:
+    """The heading that a commit stands below."""
+    match by:
+        case "series and architecture":
+            return f"{entry.series}: {arch_words(entry.patch)}"
+        case "series":
+            return entry.series
+        case "architecture":
+            return arch_words(entry.patch)
+        case "kind":
+            return entry.patch.kind
+        case "state":
+            return entry.state
+
+
+class StateCount(Record):
+    """How many rows stand alike: of each series, in the order of `SERIES`, and of all."""
+
+    state: State
+    by_series: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_series)
+
+
+@cache
+def state_counts() -> tuple[StateCount, ...]:
+    """The states that there are among the rows of the changelog."""
+    counts = Counter((entry.state, entry.series) for entry in catalogue() if entry.patch.listed)
+    told = [StateCount(state, tuple(counts[state, series] for series in SERIES)) for state in STATES]
+    return tuple(count for count in told if count.total)
 
 
 @cache

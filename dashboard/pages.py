@@ -13,7 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.access import COOKIE, Admin, Operator, Reader, check_origin, guard_of
-from dashboard.changelog import catalogue, chapters, diff_of, labelled_details
+from dashboard.changelog import (
+    GROUPINGS,
+    SIGNS,
+    Grouping,
+    catalogue,
+    chapters,
+    diff_of,
+    labelled_details,
+    state_counts,
+)
 from dashboard.filters import FindingFilters
 from dashboard.following import followed
 from dashboard.progress import progress
@@ -28,7 +37,7 @@ from fuzzer.program.words import program_words
 from fuzzer.tell.export.forms import FORMS
 from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.two_columns import headline
-from reference_mmu.changelog.patches import PATCHES
+from reference_mmu.changelog.patches import PATCHES, SERIES
 
 _RECENT: Final = 10
 
@@ -217,9 +226,21 @@ def campaign(request: Request, service: Services, visitor: Reader, campaign: Cam
 
 
 @pages.get("/changelog")
-def changelog(request: Request, service: Services, visitor: Reader) -> Response:
-    numbers = {number.name: number.findings for number in service.listing.by_patch()}
-    return render(request, "changelog.html", visitor=visitor, chapters=chapters(), numbers=numbers)
+def changelog(
+    request: Request, service: Services, visitor: Reader, by: Grouping = "series and architecture"
+) -> Response:
+    return render(
+        request,
+        "changelog.html",
+        visitor=visitor,
+        by=by,
+        groupings=GROUPINGS,
+        chapters=chapters(by),
+        counts=state_counts(),
+        signs=SIGNS,
+        series=tuple(SERIES),
+        numbers={number.name: number.findings for number in service.listing.by_patch()},
+    )
 
 
 @pages.get("/changelog/{patch}")

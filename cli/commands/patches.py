@@ -2,16 +2,19 @@
 """`mmufuzz patches`: the catalogue, and what each patch changes in the model."""
 
 import textwrap
+from collections import Counter
 
 import click
 from rich.console import Console
+from rich.style import Style
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from cli.document import Document, json_option
 from fuzzer.change.fold import FoldError, patch_diff
 from fuzzer.change.listed_patch import ListedPatch, details, listed
-from reference_mmu.changelog.patches import PATCHES, Patch, unknown_patch
+from reference_mmu.changelog.patches import PATCHES, unknown_patch
 from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
@@ -36,7 +39,7 @@ class PatchReport(Record):
 @json_option
 @click.pass_context
 def patches(ctx: click.Context, document: Document) -> None:
-    """List the KVM commits that the model can switch.
+    """List the KVM commits of the changelog, and what search and proof have shown of each.
 
     \b
     Examples:
@@ -50,8 +53,7 @@ def patches(ctx: click.Context, document: Document) -> None:
     console = document.console()
     in_changelog = [row for row in rows if row.patch.listed]
     console.print(make_table(in_changelog))
-    modelled = sum(row.patch.modelled for row in in_changelog)
-    console.print(f"{len(in_changelog)} in the catalogue, {modelled} modelled")
+    console.print(summary(in_changelog))
     console.print("\nalso switchable, no rows of the changelog:")
     console.print(make_table([row for row in rows if not row.patch.listed]))
     console.print()
@@ -82,29 +84,30 @@ def show(patch_id: str, document: Document) -> None:
 
 
 def make_table(rows: list[ListedPatch]) -> Table:
+    """One line a patch; a terminal that knows links leads from the commit to its page."""
     table = Table(box=None, pad_edge=False)
-    for name in ("patch", "arch", "kind", "area", "level", "state", "sites", "requires", "may change"):
-        table.add_column(name, overflow="fold", justify="right" if name == "sites" else "left")
+    for name in ("patch", "series", "arch", "kind", "state", "checked with", "again", "commit"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         patch = row.patch
         table.add_row(
             patch.id,
+            row.series,
             patch.flavour or patch.arch,
             patch.kind,
-            patch.area,
-            patch.level,
-            row.state,
-            str(len(row.sites)),
-            required(patch),
-            f"{len(patch.allowed)} effects" if patch.allowed else "nothing",
+            row.told,
+            row.checked.model if row.checked else "-",
+            row.reproducer or "-",
+            Text(patch.upstream[:12], Style(link=row.link)),
         )
     return table
 
 
-def required(patch: Patch) -> str:
-    """What it requires, in a table: by name if that is not too much."""
-    first, *others = patch.requires or ("-",)
-    return ", ".join((first, *others)) if len(others) < 3 else f"{first} and {len(others)} more"
+def summary(rows: list[ListedPatch]) -> str:
+    """How many rows there are, how many of them the model has, and how these stand."""
+    states = Counter(row.state for row in rows if row.patch.modelled)
+    modelled = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    return f"{len(rows)} in the catalogue, {states.total()} modelled: {modelled}"
 
 
 def labelled(label: str, text: str) -> str:

@@ -2,12 +2,14 @@
 """The catalogue on the command line."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
 from fuzzer.change.fold import patch_diff
+from fuzzer.checked import checked_rows
 from reference_mmu.changelog.patches import PATCHES
 from tests.fuzzer.change.test_fold import READ_EARLY
 
@@ -17,9 +19,10 @@ def test_lists_every_patch_with_its_state() -> None:
     assert [row["patch"]["id"] for row in rows] == list(PATCHES)
     for row in rows:
         patch = PATCHES[row["patch"]["id"]]
-        state = "merge" if patch.kind == "series" else "switchable" if patch.modelled else "not modelled yet"
-        assert row["state"] == state
-        assert bool(row["sites"]) == (state == "switchable" or patch.id in READ_EARLY)
+        assert bool(row["sites"]) == (patch.modelled or patch.id in READ_EARLY)
+        assert (row["state"] == "merge") == (patch.kind == "series")
+        assert (row["state"] in ("not modelled yet", "merge")) == (not patch.modelled)
+        assert row["link"].endswith(f"?id={patch.upstream}")
     table = CliRunner().invoke(cli, ["patches"]).stdout
     assert all(patch in table for patch in PATCHES)
 
@@ -29,7 +32,7 @@ def test_counts_the_rows_and_what_of_them_the_model_has() -> None:
         CliRunner().invoke(cli, ["patches"]).stdout.split("also switchable, no rows of the changelog:")
     )
     modelled = sum(patch.listed and patch.modelled for patch in PATCHES.values())
-    assert f"85 in the catalogue, {modelled} modelled\n" in in_changelog
+    assert f"85 in the catalogue, {modelled} modelled: " in in_changelog
     assert [patch.id for patch in PATCHES.values() if not patch.listed and patch.id in apart] == [
         "x86-dirty-at-spte-creation",
         "x86-accessed-at-leaf-zap-only",
@@ -39,6 +42,17 @@ def test_counts_the_rows_and_what_of_them_the_model_has() -> None:
         "gfn-to-page-exact",
         "drop-gfn-to-pfn",
     ]
+
+
+def test_a_row_says_what_was_shown_with_which_model_and_how_to_see_it_again() -> None:
+    checked = checked_rows()["age-elides-tlb-flush"]
+    (line,) = [
+        line
+        for line in CliRunner().invoke(cli, ["patches"]).stdout.splitlines()
+        if line.startswith("age-elides-tlb-flush")
+    ]
+    assert re.search(r"exposed after \d+ programs?: fewer-flushes", line)
+    assert line.split()[-3:] == [checked.model, "docs/exposed/age-elides-tlb-flush.json", "b9883ee40d7e"]
 
 
 @pytest.mark.parametrize("patch", PATCHES)

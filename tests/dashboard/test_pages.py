@@ -2,6 +2,7 @@
 """What the pages say, without a browser: they are whole without JavaScript."""
 
 import re
+from collections import Counter
 from html import unescape
 from threading import Event
 
@@ -11,6 +12,7 @@ import pytest
 from dashboard.replaying import Job, Replayer
 from db.schema import Level
 from db.store import Store
+from fuzzer.checked import STATES
 from fuzzer.judge.finding import BatchResult, FoundFinding, Verdict, signature
 from fuzzer.reproducer import encode_reproducer
 from reference_mmu.changelog.patches import PATCHES
@@ -35,7 +37,8 @@ def test_pages_need_no_inline_script_or_style(shared: Site, address: str) -> Non
     """The policy forbids them, so one that slipped in would be a part that does not work."""
     text = shared.get(address, Level.ADMIN).text
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", text)
-    assert not re.search(r'(?:src|href|action)="(?:https?:)?//', text)
+    # A link to a commit upstream is followed by who wants to; nothing is loaded from there.
+    assert not re.search(r'(?:src|action)="(?:https?:)?//|<link [^>]*href="(?:https?:)?//', text)
 
 
 @pytest.mark.parametrize("address", EVERY)
@@ -145,14 +148,44 @@ def test_the_list_pages_on(shared: Site) -> None:
 
 def test_the_changelog_has_every_commit(shared: Site) -> None:
     text = shared.get("/changelog").text
-    assert text.count('<article class="commit">') == 92
+    assert text.count('<article class="commit"') == 92
     headings = re.findall(r"<h2>(.*?)</h2>", text)
     assert headings[:2] == ["no-struct-page: x86", "no-struct-page: common code"]
     assert headings[-1] == "x86-mmu: x86"
-    assert text.count('<span class="none">not modelled yet</span>') == sum(
+    assert text.count("</span> not modelled yet</p>") == sum(
         not patch.modelled and patch.kind != "series" for patch in PATCHES.values()
     )
     assert '<a href="/findings?patch=age-elides-tlb-flush">2 findings</a>' in text
+
+
+@pytest.mark.parametrize(
+    ("by", "headings"),
+    [
+        ("series", ["no-struct-page", "x86-mmu"]),
+        ("architecture", ["x86", "common code", "powerpc", "arm64", "riscv", "loongarch", "mips", "s390"]),
+        ("kind", ["semantic", "equivalence", "cost", "series"]),
+    ],
+)
+def test_the_changelog_in_groups(shared: Site, by: str, headings: list[str]) -> None:
+    text = shared.get(f"/changelog?by={by}").text
+    assert re.findall(r"<h2>(.*?)</h2>", text) == headings
+    assert text.count('<article class="commit"') == 92
+
+
+def test_the_changelog_as_a_whole(shared: Site) -> None:
+    """A cell a row, which says more than its colour; the numbers beside it are those of the cells."""
+    for by in ("state", "series and architecture"):
+        text = unescape(shared.get(f"/changelog?by={by}").text)
+        cells = re.findall(
+            r'<a class="cell c-([\w-]+)" href="#([\w-]+)" title="([^"]+)" aria-label="[^"]+">(.)</a>', text
+        )
+        assert sorted(name for _, name, _, _ in cells) == sorted(p.id for p in PATCHES.values() if p.listed)
+        assert all(title.startswith(f"{name}: ") for _, name, title, _ in cells)
+        assert len({(state, sign) for state, _, _, sign in cells}) == len({state for state, *_ in cells})
+        counted = dict(re.findall(r'c-([\w-]+)" aria-hidden.*?</th>.*<td class="number">(\d+)</td></tr>', text))
+        assert counted == {state: str(n) for state, n in Counter(state for state, *_ in cells).items()}
+    headings = re.findall(r"<h2>(.*?)</h2>", unescape(shared.get("/changelog?by=state").text))
+    assert headings == [state for state in STATES if state in headings]
 
 
 def test_a_commit_shows_its_diff(shared: Site) -> None:
