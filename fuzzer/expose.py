@@ -63,6 +63,9 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "gup-drop-extra-hwpoison-gup": PROFILES["pages"],
     "mixedmap-no-refcount": PROFILES["pages"],
     "x86-put-refcounted-page-not-pfn": PROFILES["pages"],
+    "vcpu-map-foll-pin": PROFILES["vcpu-map"],
+    "vcpu-map-write-gup-only-when-writable": PROFILES["vcpu-map"],
+    "disallow-unpinned-map-by-default": PROFILES["vcpu-map"],
     "batch-collapsible-zap-flush": msgspec.structs.replace(PROFILES["log"], mmu=("tdp",)),
 }
 

@@ -38,6 +38,7 @@ MOVE_SLOT: Final = 23
 TRACK: Final = 24
 UNTRACK: Final = 25
 ZAP_RANGE: Final = 26
+MAP_PAGE: Final = 27
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

@@ -76,6 +76,12 @@ class Oracle:
     def page_unpinned(self, m: Observable, pfn: i64) -> None:
         """KVM is about to drop a pin."""
 
+    def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
+        """KVM has mapped a page for itself, by kvm_vcpu_map(), with a pin or without one."""
+
+    def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
+        """It has unmapped the page, and let go of it."""
+
     def flush_young(self, m: Observable) -> None:
         """The running operation begins a clear_flush_young, the event after which OLD leaves no stale entry behind."""
 

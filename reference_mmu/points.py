@@ -95,6 +95,15 @@ GUP: Final = (
 )
 MM: Final = (Point(MM_WAIT, "mm.wait", "folio_lock", "a page of the range is locked or busy", wants=WANT_HOST_PTE),)
 
+# --- guest memory that KVM maps for itself ---------------------------------------------------------------------------
+MAP_USE: Final = 200
+MAP_UNMAP: Final = 201
+
+KERNEL_MAPS: Final = (
+    Point(MAP_USE, "map.use", "kvm_vcpu_map", "the page is mapped for KVM, which reads or writes it next"),
+    Point(MAP_UNMAP, "map.unmap", "kvm_vcpu_unmap", "KVM is done with the page, it is unmapped and let go of next"),
+)
+
 # --- mmu_notifier invalidation: an operation of its own, or inside GUP when that breaks CoW --------------------------
 INV_ACTIVE: Final = 20
 INV_LOCK: Final = 21

@@ -28,7 +28,6 @@ _NO_ORACLE: Final = "patches that are not modelled yet claim to mend it, or rely
 AWAITED: Final[dict[Invariant, str]] = {
     "dirty-after-clean": _NO_ORACLE,
     "writable-clean-page": _NO_ORACLE,
-    "unpinned-map": _NO_ORACLE,
     "released-with-wrong-page": _NO_ORACLE,
     "sleeping-gup": _NO_ORACLE,
 }

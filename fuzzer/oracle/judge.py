@@ -9,6 +9,7 @@ from fuzzer.oracle.aging import Accesses
 from fuzzer.oracle.contents import Contents
 from fuzzer.oracle.dirty import DirtyLog
 from fuzzer.oracle.invariants import Invariant
+from fuzzer.oracle.kernel_maps import KernelMaps
 from fuzzer.oracle.mappings import Mappings
 from fuzzer.oracle.reports import Fact, Reports, Violation
 from fuzzer.oracle.translations import Translations
@@ -29,6 +30,7 @@ class Judge(Oracle):
         self.contents = Contents(self.reports)
         self.mappings = Mappings(self.reports)
         self.accesses = Accesses(self.reports)
+        self.kernel_maps = KernelMaps(self.reports)
 
     @property
     def violations(self) -> dict[str, Violation]:
@@ -51,6 +53,7 @@ class Judge(Oracle):
         self.dirty.finish(m)
         self.contents.finish(m)
         self.mappings.finish(m)
+        self.kernel_maps.finish(m)
 
     def spte_changed(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
         was, now = m.pte_kind(old_spte, sp.level), m.pte_kind(new_spte, sp.level)
@@ -101,10 +104,20 @@ class Judge(Oracle):
         self.dirty.discarded(m, hva)
 
     def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
-        self.mappings.page_marked(m, pfn)
+        if not self.kernel_maps.has(m, pfn):
+            self.mappings.page_marked(m, pfn)
 
     def page_put(self, m: Observable, pfn: i64) -> None:
         self.mappings.page_put(m, pfn)
+
+    def page_unpinned(self, m: Observable, pfn: i64) -> None:
+        self.kernel_maps.page_unpinned(m, pfn)
+
+    def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
+        self.kernel_maps.mapped(m, pfn, pinned)
+
+    def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
+        self.kernel_maps.unmapped(m, pfn)
 
     def flush_young(self, m: Observable) -> None:
         self.accesses.flush_young(m)

@@ -115,6 +115,14 @@ class LoadCr3(Operation):
     table: Gfn
 
 
+class MapPage(Operation):
+    """KVM maps a page of the guest for itself: an operand that it writes to, such as a VMCB, or reads, such as an MSR
+    bitmap."""
+
+    gfn: Gfn
+    write: Flag = False
+
+
 class ClearFlushYoung(Operation):
     hva: Hva
     npages: Pages
@@ -234,7 +242,7 @@ class ZapRange(Operation):
     resched: Resched = 0
 
 
-VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3
+VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3 | MapPage
 MmOperation = (
     ClearFlushYoung | ClearYoung | TestYoung | NumaHint | Migrate | Reclaim | Writeback | Share | Discard | CollapseHuge
 )

@@ -268,6 +268,33 @@ PROFILES: Final[dict[str, Profile]] = {
             mishaps=2,
             backings=_EVERY_KIND,
         ),
+        Profile(
+            "vcpu-map",
+            "pages that KVM maps for itself, whatever the host does with them meanwhile",
+            aging=1,
+            invalidation=6,
+            logging=3,
+            tracking=0,
+            prefetch=0,
+            huge=1,
+            hot=4,
+            backings=(
+                "anon",
+                "anon",
+                "shmem",
+                "cow",
+                "ksm",
+                "untouched",
+                "fsdax",
+                "pfnmap-nostruct",
+                "pfnmap-refcounted",
+                "pfnmap-unrefcounted",
+                "pfnmap-reserved",
+                "hwpoison",
+                "readonly",
+            ),
+            added=(("map-page", 8),),
+        ),
     )
 }
 

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from fuzzer.prove.equivalences import SWEEPS, InputCase, SemanticsPair, Sweep
+from fuzzer.prove import equivalences
+from fuzzer.prove.equivalences import InputCase, SemanticsPair, Sweep
+from fuzzer.prove.maps import MAP_SWEEPS
 from reference_mmu.changelog.patches import PATCHES, closure, dependents, not_modelled, unknown_patch
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.record import Record
+
+SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS}
+"""By patch, what has to be found equal on both sides."""
 
 
 class Proof(Record):

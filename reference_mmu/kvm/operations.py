@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which flow each operation is that every architecture has: those of the primary MMU, of memslots, of the dirty
-log."""
+log, and of memory that KVM maps for itself."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ..operations import (
     DISCARD,
     ENABLE_LOG,
     GET_LOG,
+    MAP_PAGE,
     MIGRATE,
     MOVE_SLOT,
     NUMA_HINT,
@@ -48,6 +49,7 @@ from .mmu_notifier import (
     kvm_mmu_notifier_clear_young,
     kvm_mmu_notifier_test_young,
 )
+from .vcpu_map import vcpu_map_page
 
 
 class NoSuchOperation(ValueError):
@@ -71,6 +73,8 @@ def start_common_operation(kvm: Kvm, call: Call) -> Generator[int, None, object]
         return kvm_create_memslot(kvm, a)
     if kind == MOVE_SLOT:
         return kvm_move_memslot(kvm, a, b)
+    if kind == MAP_PAGE:
+        return vcpu_map_page(kvm, a, b != 0)
     return _start_mm_operation(kvm, kind, a, b)
 
 

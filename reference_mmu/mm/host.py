@@ -111,6 +111,11 @@ class Host:
     def vma_is_pfnmap(self, hva: i64) -> bool:
         return (self.vm_flags[hva // self.block] & VM_PFNMAP) != 0
 
+    def vm_normal_page(self, hva: i64) -> bool:
+        """vm_normal_page(): is what is mapped there, if anything is, a page that the primary MMU may move, share or
+        reclaim? What somebody has mapped by pfn is not."""
+        return not self.vma_is_pfnmap(hva)
+
     def vma_is_valid(self, hva: i64, write: bool) -> bool:
         """vma_is_valid(): does the VMA permit the access?"""
         wanted = VM_READ | VM_WRITE if write else VM_READ

@@ -36,6 +36,8 @@ def collapse_huge_page(mm: Mm, hva: i64) -> Generator[int, None, None]:
 
 def collapsible(mm: Mm, start: i64, end: i64) -> bool:
     host = mm.host
+    if not host.vm_normal_page(start):
+        return False
     for hva in range(start, end):
         if host.pte[hva] < 0 or (host.flags[hva] & HOST_SHARED) != 0:
             return False

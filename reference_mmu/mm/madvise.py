@@ -32,5 +32,8 @@ def discard(mm: Mm, start: i64, end: i64) -> Generator[int, None, None]:
         host.clear_words(hva)
         mm.discarded(hva)
         if pfn >= 0:
-            mm.put_page(pfn)
+            host.pages[pfn].discarded = True
+            # A driver does not give reserved memory back; that of a device is counted by PTE like any other.
+            if not host.vma_is_pfnmap(hva) or not host.pages[pfn].reserved:
+                mm.put_page(pfn)
     yield from mm.mmu_notifier_invalidate_range_end(start, end)

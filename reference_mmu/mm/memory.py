@@ -81,6 +81,8 @@ def wp_page_copy(mm: Mm, hva: i64, flags: i64) -> Generator[int, None, None]:
     if host.pte[hva] >= 0 and (host.flags[hva] & HOST_SHARED) != 0:
         old = host.pte[hva]
         new = host.alloc(hva, host.pages[old].data)
+        # What is in no swap cache yet is not lost for being clean: add_to_swap() marks it.
+        host.pages[new].dirty = (flags & HOST_D) == 0
         host.set_pte(hva, new, flags)
         mm.put_page(old)
     yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)

@@ -20,7 +20,7 @@ def migrate_page(mm: Mm, hva: i64) -> Generator[int, None, None]:
     yield from wait_unlocked(mm, hva, hva + 1)
     host = mm.host
     yield from mm.mmu_notifier_invalidate_range_start(hva, hva + 1)
-    if host.pte[hva] < 0:
+    if host.pte[hva] < 0 or not host.vm_normal_page(hva):
         yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
         return
     flags = host.flags[hva]

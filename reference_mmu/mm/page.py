@@ -33,6 +33,7 @@ class Page:
         self.dirty = False  # PG_dirty
         self.accessed: i64 = 0
         self.freed = False
+        self.discarded = False  # the process has thrown it away
         self.cleaned: i64 = 0
         self.large = False  # the first page of a folio of several
         self.reserved = False  # PG_reserved: the zero page, ZONE_DEVICE (in this cycle), some memory of drivers

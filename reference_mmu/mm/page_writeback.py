@@ -20,7 +20,7 @@ def writeback(mm: Mm, hva: i64) -> Generator[int, None, None]:
     yield from split_huge_pmd(mm, hva)
     yield from wait_unlocked(mm, hva, hva + 1)
     host = mm.host
-    if host.pte[hva] < 0:
+    if host.pte[hva] < 0 or not host.vm_normal_page(hva):
         return
     yield from mm.mmu_notifier_invalidate_range_start(hva, hva + 1)
     pfn = host.pte[hva]

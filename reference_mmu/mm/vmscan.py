@@ -20,7 +20,7 @@ def shrink_folio(mm: Mm, hva: i64) -> Generator[int, None, None]:
     yield from split_huge_pmd(mm, hva)
     yield from wait_unlocked(mm, hva, hva + 1)
     host = mm.host
-    if host.pte[hva] < 0 or (host.flags[hva] & HOST_SHARED) != 0:
+    if host.pte[hva] < 0 or (host.flags[hva] & HOST_SHARED) != 0 or not host.vm_normal_page(hva):
         return
     # folio_referenced(): a page that looks young stays.
     young = yield from mm.mmu_notifier_clear_flush_young(hva, hva + 1)

@@ -16,6 +16,7 @@ from ..points import (
     HARVEST_START,
     INVALIDATION_END,
     INVALIDATION_START,
+    KERNEL_MAPS,
     MEMSLOTS,
     MM,
     WANT_MMU,
@@ -190,6 +191,7 @@ POINTS: Final = PointTable(
         ),
         Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
         *INVALIDATION_END,
+        *KERNEL_MAPS,
         # page fault, second half
         Point(
             FAULT_PFN, "fault.pfn", "kvm_mmu_faultin_pfn", "the page is in hand, the unlocked stale check comes next"

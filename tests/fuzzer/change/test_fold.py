@@ -593,7 +593,7 @@ def test_the_sites_of_a_patch_name_its_flag(patch_id: str) -> None:
 
 
 # Read by functions that nothing calls yet.
-READ_EARLY = {"disallow-unpinned-map-by-default", "gfn-to-page-exact", "gfn-to-page-read-only"}
+READ_EARLY = {"gfn-to-page-exact", "gfn-to-page-read-only"}
 
 
 @pytest.mark.parametrize("patch", PATCHES.values(), ids=lambda patch: patch.id)

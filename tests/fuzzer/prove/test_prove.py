@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from fuzzer.prove import equivalences
-from fuzzer.prove.equivalences import SWEEPS, SemanticsPair, calls_in, lockstep
-from fuzzer.prove.prove import NoEquivalence, bases_of, prove
+from fuzzer.prove.equivalences import SemanticsPair, calls_in, lockstep
+from fuzzer.prove.prove import SWEEPS, NoEquivalence, bases_of, prove
 from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guest memory that KVM has mapped for itself: pinned, and let go of as it was taken."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64, mypyc_attr
+
+from fuzzer.oracle.reports import Reports
+from reference_mmu.kvm.observer import Observable
+
+
+@mypyc_attr(acyclic=True, free_list_len=1)
+class KernelMaps:
+    """`live`: the pages that KVM has mapped at the moment, each with the actor that mapped it."""
+
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
+        self.live: list[tuple[int, int]] = []
+
+    def mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
+        """Nothing tells KVM that the page goes away, so a pin must keep it, from the first moment on. The zero page
+        goes nowhere; and whoever loads the module with allow_unsafe_mappings wants it otherwise."""
+        self.live.append((int(m.actor), int(pfn)))
+        if not pinned and not m.host.folio(pfn).zero and not m.config.allow_unsafe_mappings:
+            self.reports.report("unpinned-map")
+
+    def unmapped(self, m: Observable, pfn: i64) -> None:
+        self.live.remove((int(m.actor), int(pfn)))
+
+    def has(self, m: Observable, pfn: i64) -> bool:
+        """Has the running actor mapped the page? Then it marks it when it unmaps it, with mmu_lock or without."""
+        return bool(self.live) and (int(m.actor), int(pfn)) in self.live
+
+    def page_unpinned(self, m: Observable, pfn: i64) -> None:
+        """KVM drops a pin: it must hold one. Those of the zero page are not counted."""
+        folio = m.host.folio(pfn)
+        if folio.kvm_pins <= 0 and not folio.zero:
+            self.reports.report("refcount-underflow")
+
+    def finish(self, m: Observable) -> None:
+        """Whoever maps a page unmaps it."""
+        if any(page.kvm_pins > 0 for page in m.host.pages):
+            self.reports.report("refcount-leak")

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guest memory that KVM maps for itself has to be pinned, and every pin to be dropped."""
+
+import pytest
+
+from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.kvm.vcpu_map import vcpu_map_page
+from reference_mmu.points import MAP_USE
+from tests.host_memory import Memory
+
+
+def mapped(memory: Memory, *, write: bool = True) -> Memory:
+    """KVM has mapped gfn 0."""
+    memory.thread(0, vcpu_map_page(memory.m, 0, write)).to(MAP_USE)
+    return memory
+
+
+def test_accepts_a_pin() -> None:
+    memory = Memory("anon", NEW)
+    memory.run(0, vcpu_map_page(memory.m, 0, True))
+    assert memory.final_violations() == []
+
+
+@pytest.mark.reaches("unpinned-map")
+@pytest.mark.parametrize("kind", ["anon", "pfnmap-nostruct"])
+def test_rejects_a_reference_or_nothing(kind: str) -> None:
+    assert mapped(Memory(kind, OLD)).violations == ["unpinned-map"]
+
+
+def test_rejects_a_pin_that_stays() -> None:
+    assert mapped(Memory("anon", NEW)).final_violations() == ["refcount-leak"]
+
+
+def test_rejects_a_pin_that_is_dropped_twice() -> None:
+    memory = Memory("anon", NEW)
+    memory.judge.page_unpinned(memory.m, memory.m.host.pte[0])
+    assert memory.violations == ["refcount-underflow"]
+
+
+def test_legal_what_the_administrator_allows_and_the_zero_page() -> None:
+    assert mapped(Memory("pfnmap-nostruct", OLD, unsafe_mappings=True)).violations == []
+    assert mapped(Memory("untouched", NEW), write=False).violations == []
+
+
+def test_legal_marks_of_whoever_unmaps_without_mmu_lock() -> None:
+    memory = Memory("anon", OLD, unsafe_mappings=True)
+    memory.run(0, vcpu_map_page(memory.m, 0, True))
+    assert memory.final_violations() == []
