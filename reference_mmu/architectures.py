@@ -8,11 +8,13 @@ from typing import Final
 from .architecture import Architecture
 from .arm64.architecture import Arm64Architecture
 from .config import Config
+from .powerpc.architecture import PowerpcArchitecture
 from .x86.architecture import X86Architecture
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
     "x86": X86Architecture(),
     "arm64": Arm64Architecture(),
+    "powerpc": PowerpcArchitecture(),
 }
 
 

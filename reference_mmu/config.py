@@ -34,6 +34,10 @@ Backing = Literal[
 ]
 
 
+# Which MMU of powerpc KVM runs the guest on: PR 64-bit and 32-bit are two, others are named as their files.
+Flavour = Literal["e500", "book3s_hv", "book3s_radix", "book3s_pr", "book3s_pr_32"]
+
+
 class ConfigError(ValueError):
     """A configuration no kernel could have; the message is one line and says which rule it breaks."""
 
@@ -80,6 +84,7 @@ class Config(Record, forbid_unknown_fields=True):
     `arch`     the kernel's name for its folder in arch/; x86 if it is not given.
     `hardware_young`  of a stage-2 table: the page walker sets the young bit of a leaf by itself (arm64's FEAT_HAFDBS,
                RISC-V's Svadu), as it does unless this is false; without that a leaf that is not young faults.
+    `flavour`  of powerpc: which MMU; book3s_radix if it is not given.
     """
 
     mmu: Literal["tdp", "shadow"] = "tdp"
@@ -101,6 +106,7 @@ class Config(Record, forbid_unknown_fields=True):
     arch: str | msgspec.UnsetType = msgspec.UNSET
     unsafe_mappings: bool | msgspec.UnsetType = msgspec.UNSET
     hardware_young: bool | msgspec.UnsetType = msgspec.UNSET
+    flavour: Flavour | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def allow_unsafe_mappings(self) -> bool:
@@ -116,6 +122,13 @@ class Config(Record, forbid_unknown_fields=True):
     def sets_young(self) -> bool:
         """Does the page walker of a stage-2 table set young bits?"""
         return self.hardware_young is not False
+
+    @property
+    def mmu_name(self) -> str:
+        """Which of its architecture's MMUs the machine has."""
+        if self.architecture != "powerpc":
+            return self.mmu
+        return "book3s_radix" if isinstance(self.flavour, msgspec.UnsetType) else self.flavour
 
     @property
     def hva_pages(self) -> int:
@@ -160,6 +173,8 @@ def _check_geometry(config: Config) -> None:
 def _check_modes(config: Config) -> None:
     _require(config.manual_protect or not config.initially_set, "initially_set needs manual_protect")
     _require(not config.nested or config.mmu == "tdp", "nested roots need mmu=tdp")
+    powerpc = config.architecture == "powerpc"
+    _require(powerpc or isinstance(config.flavour, msgspec.UnsetType), "a flavour is for arch=powerpc")
 
 
 def _check_slots(config: Config) -> None:

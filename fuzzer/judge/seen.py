@@ -67,7 +67,7 @@ def breach_of(outcome: Outcome, invariant: str) -> Breach:
 def trace_of(outcome: Outcome, seen: Seen) -> Trace:
     """The trace that one of seen_in() leaves."""
     script, leader = outcome.pair.script, outcome.comparison.leader
-    mmu = script.config.mmu
+    mmu = script.config.mmu_name
     match seen:
         case Divergence(effect, uid):
             tag, point = operation_tag(script, uid), differing_point(outcome, uid)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from librt.vecs import vec
+from msgspec import UNSET
 from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
@@ -442,6 +443,7 @@ class _Stage2Builder(_Builder):
     def make_config(self) -> Config:
         config = super().make_config()
         arch = self.profile.arch
+        flavours = self.profile.flavours
         return Config(
             arch=arch[self.rng.below(len(arch))],
             vcpus=config.vcpus,
@@ -452,6 +454,7 @@ class _Stage2Builder(_Builder):
             initially_set=config.initially_set,
             word_gfns=config.word_gfns,
             hardware_young=self.rng.chance(_SETS_YOUNG, _WALKERS),
+            flavour=flavours[self.rng.below(len(flavours))] if flavours else UNSET,
         )
 
 

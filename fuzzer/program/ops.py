@@ -32,7 +32,7 @@ from fuzzer.program.arguments import (
     Target,
     arguments_of,
 )
-from fuzzer.program.need import GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, X86, Need
+from fuzzer.program.need import DIRTY_LOG, GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, X86, Need
 from reference_mmu.record import Record
 
 
@@ -183,11 +183,13 @@ class CollapseHuge(Operation):
 
 
 class EnableLog(Operation):
+    needs = (DIRTY_LOG,)
     slot: SlotNumber
     resched: Resched = 0
 
 
 class GetLog(Operation):
+    needs = (DIRTY_LOG,)
     slot: SlotNumber
     resched: Resched = 0
 
@@ -195,6 +197,7 @@ class GetLog(Operation):
 class ClearLog(Operation):
     """KVM_CLEAR_DIRTY_LOG for gfns [first, first + npages) of the slot, rounded out to bitmap words."""
 
+    needs = (DIRTY_LOG,)
     slot: SlotNumber
     first: SlotPage
     npages: Pages
@@ -202,6 +205,7 @@ class ClearLog(Operation):
 
 
 class DisableLog(Operation):
+    needs = (DIRTY_LOG,)
     slot: SlotNumber
     resched: Resched = 0
 

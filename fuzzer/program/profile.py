@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from fuzzer.program import ops
 from fuzzer.program.ops import ALL_KINDS, Operation, kind_named, tag
-from reference_mmu.config import Backing
+from reference_mmu.config import Backing, Flavour
 from reference_mmu.record import Record
 
 # Which operations the generator draws by a weight that they share, each in its own way. What is in none of these rows
@@ -45,6 +45,7 @@ class Profile(Record, forbid_unknown_fields=True):
     name: str
     about: str
     arch: tuple[str, ...] = ("x86",)
+    flavours: tuple[Flavour, ...] = ()  # of powerpc, which of its MMUs
     mmu: tuple[Literal["tdp", "shadow"], ...] = ("tdp", "tdp", "tdp", "shadow")
     paging: tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"], ...] = (
         "ept-ad",
@@ -294,6 +295,19 @@ PROFILES: Final[dict[str, Profile]] = {
                 "readonly",
             ),
             added=(("map-page", 8),),
+        ),
+        Profile(
+            "e500",
+            "the TLBs of e500, filled by KVM, over memory of several kinds",
+            arch=("powerpc",),
+            flavours=("e500",),
+            aging=1,
+            invalidation=6,
+            logging=0,
+            slots=0,
+            huge=1,
+            hot=4,
+            backings=("anon", "file", "shmem", "cow", "pfnmap-refcounted"),
         ),
     )
 }

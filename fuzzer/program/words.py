@@ -105,6 +105,8 @@ def config_words(config: Config) -> str:
 def _mmu_words(config: Config) -> tuple[str, str]:
     if config.architecture == "x86":
         return "TDP MMU" if config.mmu == "tdp" else "shadow MMU", _PAGING[config.paging]
+    if config.architecture == "powerpc":
+        return "powerpc", config.mmu_name.replace("_", " ")
     return f"stage-2 table of {config.architecture}", f"young bits set by {'hardware' if config.sets_young else 'KVM'}"
 
 
