@@ -66,6 +66,13 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "vcpu-map-foll-pin": PROFILES["vcpu-map"],
     "vcpu-map-write-gup-only-when-writable": PROFILES["vcpu-map"],
     "disallow-unpinned-map-by-default": PROFILES["vcpu-map"],
+    "e500-dirty-in-shadow-map": PROFILES["e500"],
+    "e500-accessed-before-unlock": PROFILES["e500"],
+    "e500-faultin-pfn": PROFILES["e500"],
+    "ppc-pr-dirty-accessed-after-pte": PROFILES["powerpc-pr"],
+    "ppc-pr-faultin-pfn": PROFILES["powerpc-pr"],
+    "ppc-dcbz-drop-extra-get-page": PROFILES["powerpc-pr"],
+    "ppc-uv-share-requires-struct-page": PROFILES["powerpc-uv"],
     "batch-collapsible-zap-flush": msgspec.structs.replace(PROFILES["log"], mmu=("tdp",)),
 }
 

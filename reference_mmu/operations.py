@@ -39,6 +39,8 @@ TRACK: Final = 24
 UNTRACK: Final = 25
 ZAP_RANGE: Final = 26
 MAP_PAGE: Final = 27
+PATCH_DCBZ: Final = 28
+SHARE_PAGE: Final = 29
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

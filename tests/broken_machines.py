@@ -14,6 +14,7 @@ from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.memslots import KvmGfnRange
 from reference_mmu.kvm.vm import Vm
+from reference_mmu.powerpc.book3s_64_mmu_radix import Book3sRadix
 from tests.tiny_architecture import NAME, Tiny
 
 
@@ -33,6 +34,14 @@ class UnflushedArm64(Arm64):
         self.oracle.range_flushed(self, first, end)
 
 
+class UnflushedRadix(Book3sRadix):
+    """Its tlbie reaches one CPU."""
+
+    def flush_range(self, first: i64, end: i64) -> None:
+        self.drop(self.vcpus[0], first, end)
+        self.oracle.range_flushed(self, first, end)
+
+
 class BrokenTiny(Model):
     def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
         return UnflushedTiny(config, semantics, actors, operations, judge)
@@ -43,4 +52,9 @@ class BrokenArm64(Model):
         return UnflushedArm64(config, semantics, actors, operations, judge)
 
 
-BROKEN: Final[dict[str, type[Model]]] = {NAME: BrokenTiny, "arm64": BrokenArm64}
+class BrokenRadix(Model):
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        return UnflushedRadix(config, semantics, actors, operations, judge)
+
+
+BROKEN: Final[dict[str, type[Model]]] = {NAME: BrokenTiny, "arm64": BrokenArm64, "powerpc": BrokenRadix}

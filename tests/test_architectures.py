@@ -91,9 +91,14 @@ def test_placebos_change_nothing(arch: str, base: str) -> None:
         assert outcome.pair.drift_turn == -1
 
 
+# What the kernels of today still do: HV mode of powerpc marks pages dirty when mmu_lock is released.
+RESIDUALS = {"powerpc": {"late-page-mark"}}
+
+
 @pytest.mark.parametrize("arch", STAGE2)
 def test_a_kernel_of_today_breaks_nothing(arch: str) -> None:
-    assert [o.violations("new") for o in outcomes(Comparison(NEW, NEW, "old"), program_of(arch))] == [{}] * len(SEEDS)
+    broken = {name for o in outcomes(Comparison(NEW, NEW, "old"), program_of(arch)) for name in o.violations("new")}
+    assert broken == RESIDUALS.get(arch, set())
 
 
 @pytest.mark.parametrize("arch", [NAME, *STAGE2])
@@ -121,7 +126,7 @@ def test_a_missing_flush_is_found_shrunk_and_told(arch: str) -> None:
 
 def test_an_architecture_that_is_not_there_is_refused() -> None:
     strange = msgspec.structs.replace(PROGRAM, config=msgspec.structs.replace(PROGRAM.config, arch="vax"))
-    with pytest.raises(ConfigError, match="architecture 'vax' is none of x86, arm64, tiny"):
+    with pytest.raises(ConfigError, match="architecture 'vax' is none of x86, arm64, powerpc, tiny"):
         strange.check()
 
 

@@ -19,6 +19,8 @@ class Need(NamedTuple):
 X86: Final = Need(lambda config: config.architecture == "x86", "only x86 has this operation")
 _WITHOUT_LOG: Final = ("e500", "book3s_pr", "book3s_pr_32")
 DIRTY_LOG: Final = Need(lambda config: config.mmu_name not in _WITHOUT_LOG, "no dirty log of this MMU")
+PR: Final = Need(lambda config: config.mmu_name in ("book3s_pr", "book3s_pr_32"), "only PR mode has this operation")
+HV: Final = Need(lambda config: config.mmu_name in ("book3s_hv", "book3s_radix"), "only HV mode has this operation")
 GUEST_TABLES: Final = Need(lambda config: config.cr3 >= 0, "a guest without page tables of its own")
 INVLPG_FLUSHES: Final = Need(lambda config: config.paging == "npt", "INVLPG does not flush L1's EPT")
 NESTED_ROOTS: Final = Need(lambda config: config.nested, "nested needs a configuration with nested roots")

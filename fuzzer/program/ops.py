@@ -32,7 +32,7 @@ from fuzzer.program.arguments import (
     Target,
     arguments_of,
 )
-from fuzzer.program.need import DIRTY_LOG, GUEST_TABLES, INVLPG_FLUSHES, NESTED_ROOTS, X86, Need
+from fuzzer.program.need import DIRTY_LOG, GUEST_TABLES, HV, INVLPG_FLUSHES, NESTED_ROOTS, PR, X86, Need
 from reference_mmu.record import Record
 
 
@@ -121,6 +121,20 @@ class MapPage(Operation):
 
     gfn: Gfn
     write: Flag = False
+
+
+class PatchDcbz(Operation):
+    """The guest is about to execute a page whose dcbz KVM rewrites."""
+
+    needs = (PR,)
+    gfn: Gfn
+
+
+class SharePage(Operation):
+    """A secure guest asks the ultravisor to share a page with the hypervisor."""
+
+    needs = (HV,)
+    gfn: Gfn
 
 
 class ClearFlushYoung(Operation):
@@ -246,7 +260,7 @@ class ZapRange(Operation):
     resched: Resched = 0
 
 
-VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3 | MapPage
+VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3 | MapPage | PatchDcbz | SharePage
 MmOperation = (
     ClearFlushYoung | ClearYoung | TestYoung | NumaHint | Migrate | Reclaim | Writeback | Share | Discard | CollapseHuge
 )

@@ -10,6 +10,9 @@ from ..changelog.semantics import Semantics
 from ..config import Config
 from ..kvm.vm import Vm
 from ..oracle import Oracle
+from .book3s_64_mmu_hv import Book3sHpt
+from .book3s_64_mmu_radix import Book3sRadix
+from .book3s_pr import Book3sPr, Book3sPr32
 from .e500 import E500
 from .points import POINTS
 
@@ -21,4 +24,13 @@ class PowerpcArchitecture(Architecture):
         super().__init__(POINTS)
 
     def machine(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> Vm:
-        return E500(config, sem, actors, operations, oracle)
+        flavour = config.mmu_name
+        if flavour == "e500":
+            return E500(config, sem, actors, operations, oracle)
+        if flavour == "book3s_hv":
+            return Book3sHpt(config, sem, actors, operations, oracle)
+        if flavour == "book3s_pr":
+            return Book3sPr(config, sem, actors, operations, oracle)
+        if flavour == "book3s_pr_32":
+            return Book3sPr32(config, sem, actors, operations, oracle)
+        return Book3sRadix(config, sem, actors, operations, oracle)

@@ -79,12 +79,19 @@ def size_entry(m: SoftwareTlb, slot: KvmMemorySlot, gfn: i64, found: ShadowMap) 
         pfn = m.host.pte[hva]
         first = gfn & ~(pages - 1)
         inside = slot.base_gfn <= first and first + pages <= slot.end_gfn()
-        if pfn >= 0 and inside and (gfn - pfn) & (pages - 1) == 0 and (gfn - hva) & (pages - 1) == 0:
+        if inside and (gfn - pfn) & (pages - 1) == 0 and is_contiguous(m, hva - (gfn - first), pages):
             found.level = 2
             pfn &= ~(pages - 1)
         found.pfn = pfn
     elif m.host.backing[hva // m.host.block] == "hugetlb":
         found.level = 2
+
+
+def is_contiguous(m: SoftwareTlb, hva: i64, pages: i64) -> bool:
+    """Are the pages from hva on in order? In hardware a VM_PFNMAP mapping is so by definition, mapped or not; here the
+    host may have put in another page after it took one away."""
+    pfn = m.host.pte[hva]
+    return pfn >= 0 and all(m.host.pte[hva + at] == pfn + at for at in range(pages))
 
 
 def look_up(m: SoftwareTlb, slot: KvmMemorySlot, gfn: i64, found: ShadowMap) -> Generator[int, None, i64]:
@@ -102,8 +109,11 @@ def shadow_map(m: SoftwareTlb, slot: KvmMemorySlot, gfn: i64, found: ShadowMap, 
     the host has no page there any more. mmu_lock held."""
     if mmu_invalidate_retry(m, mmu_seq):
         return -EAGAIN
-    if m.host.pte[slot.hva + gfn - slot.base_gfn] < 0:
+    host_pfn = m.host.pte[slot.hva + gfn - slot.base_gfn]
+    if host_pfn < 0:
         return -EINVAL
+    if found.pfn < 0:
+        found.pfn = host_pfn  # vm_pgoff names a page whether or not it is mapped
     if not m.sem.e500_dirty_in_shadow_map:
         kvm_set_pfn_accessed(m, found.pfn)  # kvmppc_e500_ref_setup()
     if not m.sem.e500_faultin_pfn:

@@ -28,7 +28,7 @@ RUN: list[tuple[str, str]] = [
     ("--old old-age-elides-tlb-flush", "is off in old already"),
     ("--old new --new old", "NEW is OLD plus patches"),
     ("--profile nosuch", "'nosuch' is not one of"),
-    ("--arch vax", "'vax' is not one of 'x86', 'arm64'"),
+    ("--arch vax", "'vax' is not one of 'x86', 'arm64', 'powerpc'"),
     ("--arch arm64 --profile tdp", "the profile tdp has no machine of arm64; --profile is one of arm64, arm64-pages"),
     ("--programs 0", "'--programs': 0 is not in the range"),
     ("--seconds 5", "--seconds and --programs exclude each other"),

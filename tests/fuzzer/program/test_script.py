@@ -172,8 +172,12 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
 ]
 
 
+# Flows of powerpc, tested there.
+ELSEWHERE = {ops.PatchDcbz, ops.SharePage}
+
+
 def test_every_operation_has_a_flow() -> None:
-    assert {type(op) for op, _, _ in FLOWS} == {*ALL_KINDS}
+    assert {type(op) for op, _, _ in FLOWS} == {*ALL_KINDS} - ELSEWHERE
 
 
 @pytest.mark.parametrize(("op", "function", "arguments"), FLOWS, ids=[repr(op) for op, _, _ in FLOWS])

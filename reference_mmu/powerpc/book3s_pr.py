@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Machines in PR mode: the guest runs as a user process, whose hashed page table KVM fills (book3s_pr.c and
+book3s_mmu_hpte.c in arch/powerpc/kvm/). The guest maps each gfn at its own address, for reading and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from mypy_extensions import i64
+
+from ..changelog.semantics import Semantics
+from ..config import Config
+from ..kvm.memslots import KvmGfnRange
+from ..kvm.vcpu import KvmVcpu
+from ..operations import PATCH_DCBZ, Call
+from ..oracle import Oracle
+from ..stage2.fault import PERMISSION_FAULT, Fault
+from .book3s_32_mmu_host import kvmppc_mmu_map_page as kvmppc_mmu_map_page_32
+from .book3s_64_mmu_host import kvmppc_mmu_map_page
+from .dcbz import kvmppc_patch_dcbz
+from .points import POINTS, PR_PFLUSH
+from .software_tlb import SoftwareTlb
+
+
+class Book3sPr(SoftwareTlb):
+    """64 bits."""
+
+    def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
+        super().__init__(config, POINTS, sem, actors, operations, oracle)
+
+    def start(self, actor: i64, call: Call) -> Generator[int, None, object]:
+        if call.kind == PATCH_DCBZ:
+            return kvmppc_patch_dcbz(self, call.a)
+        return super().start(actor, call)
+
+    def handle_fault(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
+        """kvmppc_handle_pagefault(): an entry that allows too little goes first (kvmppc_mmu_unmap_page())."""
+        if fault.kind == PERMISSION_FAULT:
+            self.drop(vcpu, fault.gfn, fault.gfn + 1)
+        return kvmppc_mmu_map_page(self, vcpu, fault)
+
+    def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
+        """do_kvm_unmap_gfn(): vCPU by vCPU, and nothing is left to flush."""
+        for vcpu in self.vcpus:
+            yield PR_PFLUSH
+            self.kvmppc_mmu_pte_pflush(vcpu, gfn_range.start, gfn_range.end)
+        return False
+
+    def kvmppc_mmu_pte_pflush(self, vcpu: KvmVcpu, first: i64, end: i64) -> None:
+        """Drop the entries of a range, from the hashed table and from TLBs."""
+        self.drop(vcpu, first, end)
+
+
+class Book3sPr32(Book3sPr):
+    """32 bits. `unlisted`: (vCPU, gfn) of entries in the hashed table that KVM has no record of."""
+
+    def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
+        self.unlisted: list[tuple[int, int]] = []
+        super().__init__(config, sem, actors, operations, oracle)
+
+    def handle_fault(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
+        if fault.kind == PERMISSION_FAULT:
+            self.kvmppc_mmu_pte_pflush(vcpu, fault.gfn, fault.gfn + 1)
+        return kvmppc_mmu_map_page_32(self, vcpu, fault, self.unlisted)
+
+    def kvmppc_mmu_pte_pflush(self, vcpu: KvmVcpu, first: i64, end: i64) -> None:
+        for gfn in range(first, end):
+            if (int(vcpu.number), int(gfn)) not in self.unlisted:
+                self.drop(vcpu, gfn, gfn + 1)
