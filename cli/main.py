@@ -101,8 +101,8 @@ def cli() -> None:
       mmufuzz run --apply FILE.patch  try your own change of the model
 
     \b
-    Semantics (--old, --new): old, new, old+PATCH[+PATCH...], new-PATCH[-PATCH...]
-      mmufuzz run --old old --new old+age-elides-tlb-flush
+    Semantics (--old, --new): old, no-struct-page or new, and any +PATCH or -PATCH behind one
+      mmufuzz run --old no-struct-page --new no-struct-page+age-elides-tlb-flush
 
     Exit codes: 0 fine, 1 a regression or an unexplained finding, or not reproduced,
     2 bad input, 130 stopped by Ctrl-C with everything found so far kept.

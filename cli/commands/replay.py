@@ -102,7 +102,7 @@ def replay(
       mmufuzz replay FILE --resample 100   how likely it is from each step on
       mmufuzz replay PROGRAM.json          a program of your own, nobody preempted
       mmufuzz replay PROGRAM.json --seed 7 --strategy pct
-      mmufuzz replay --seed 7 --profile aging --new old+age-elides-tlb-flush
+      mmufuzz replay --seed 7 --profile aging --old no-struct-page
 
     A finding (FILE is a reproducer, or an export of one) is also checked: does it show, by the very same trace? One of
     'mmufuzz run --apply' brings its change of the model along, which is code, and runs only with --run-change.

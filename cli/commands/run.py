@@ -96,7 +96,7 @@ def run(
     Examples:
       mmufuzz run                           a minute on all cores
       mmufuzz run --programs 10000 --seed 1 --jobs 1
-      mmufuzz run --old old --new old+age-elides-tlb-flush --profile aging
+      mmufuzz run --old no-struct-page --new no-struct-page+age-elides-tlb-flush
       mmufuzz run --arch arm64 --seconds 600 --json result.json
       mmufuzz run --apply my-change.patch   the model with your change to it
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes

@@ -4,18 +4,25 @@
 import pytest
 
 from fuzzer.headline import (
+    MARKED_TABLES,
+    PUBLICATIONS,
     PUBLISHED_FLUSHES,
+    PUBLISHED_MARKS,
     PUBLISHED_SECONDS,
     TABLES,
+    WORKLOADS,
     YIELDS,
     Costs,
+    Workload,
     ZapCounts,
+    count_marks,
     make_machine,
     map_huge,
     resched_every,
     zap_collapsible,
 )
-from reference_mmu.changelog.semantics import NEW, parse_semantics
+from reference_mmu.changelog.patches import closure
+from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.x86.spte import is_last_spte
 
@@ -56,3 +63,34 @@ def test_the_default_costs_are_solved_from_the_published_times() -> None:
     for flushes, seconds in zip(PUBLISHED_FLUSHES, PUBLISHED_SECONDS, strict=True):
         assert ZapCounts("any", flushes, 0, TABLES).seconds(Costs()) == pytest.approx(seconds)
     assert ZapCounts("any", 2, 0, 3).seconds(Costs(flush_us=10, table_us=100)) == pytest.approx(320e-6)
+
+
+# Without the second step a page is marked accessed however an SPTE changes, without the third when it is zapped.
+STEPS = ("x86-dirty-at-spte-creation", "x86-accessed-at-leaf-zap-only", "zap-does-not-mark-page-accessed")
+
+
+@pytest.mark.parametrize(
+    ("workload", "marks"), [("clear dirty bits", (1024, 1024, 0)), ("zap SPTEs", (2048, 1024, 1024))]
+)
+def test_before_the_series_every_spte_marks_its_page(workload: Workload, marks: tuple[int, int, int]) -> None:
+    """Page-table work is the same without the marks."""
+    old = count_marks(parse_semantics("old"), workload, 2)
+    assert (old.sptes, old.page_lookups, old.dirty_marks, old.accessed_marks) == (1024, *marks)
+    after = count_marks(OLD, workload, 2)
+    assert (after.page_lookups, after.dirty_marks, after.accessed_marks) == (0, 0, 0)
+    assert (after.sptes_stored, after.iterator_checks) == (old.sptes_stored, old.iterator_checks)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("last", range(1, 4))
+def test_three_steps_take_the_marks_away(workload: Workload, last: int) -> None:
+    """The first takes those of PG_dirty. That the page was accessed is then told by a zap by range alone, which neither
+    workload does."""
+    counts = count_marks(Semantics(closure(STEPS[:last])), workload, 2)
+    assert counts.dirty_marks == 0
+    assert counts.accessed_marks == (counts.sptes if workload == "zap SPTEs" and last == 1 else 0)
+
+
+def test_a_gigabyte_of_small_pages_is_marked_as_often_as_published() -> None:
+    assert MARKED_TABLES << 9 == PUBLISHED_MARKS == 262144
+    assert {figure.how for figure in PUBLICATIONS} == {"counted", "fitted", "claimed"}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -34,6 +35,7 @@ from reference_mmu.version import model_version
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGE: Final = ROOT / "docs" / "changelog-coverage.md"
+README: Final = ROOT / "README.md"
 REPRODUCERS: Final = ROOT / "docs" / "exposed"
 PROGRAMS_MAX: Final = 2000  # a row that needs more is told as not found, and its profile is to be mended
 KEPT_BYTES_MAX: Final = 8192  # of a reproducer; of a larger one the command is told that finds it
@@ -187,10 +189,17 @@ def asked(options: argparse.Namespace) -> list[Patch]:
 
 
 def write(rows: dict[str, Checked]) -> None:
-    """Both files, the page from what is then known."""
+    """The file, the page made of it, and the number in README.md."""
     FILE.write_bytes(encode_checked(rows))
     checked_rows.cache_clear()
     PAGE.write_text(page([listed(patch) for patch in PATCHES.values()]), encoding="utf-8")
+    README.write_text(with_number(README.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+def with_number(text: str, rows: dict[str, Checked]) -> str:
+    """README.md with the number of rows of the changelog that were asked about."""
+    answered = sum(PATCHES[patch].listed for patch in rows)
+    return re.sub(r"have answered for \d+ of them", f"have answered for {answered} of them", text)
 
 
 def main() -> int:

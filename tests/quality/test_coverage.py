@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How the rows of the changelog stand is what `python -m tests.quality.coverage` wrote down."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from fuzzer.checked import Checked, checked_rows
 from fuzzer.judge.shows import shows
 from fuzzer.reproducer import decode_reproducer
 from reference_mmu.changelog.patches import PATCHES
-from tests.quality.coverage import PAGE, ROOT, check, groups_with, table
+from tests.quality.coverage import PAGE, README, ROOT, check, groups_with, table, with_number
 
 KEPT = [row for row in checked_rows().values() if row.reproducer]
 
@@ -20,6 +21,13 @@ def test_the_page_says_what_is_written_down() -> None:
     for patch in checked_rows():
         *_, line = table([listed(PATCHES[patch])])
         assert line in text, "run `python -m tests.quality.coverage`"
+
+
+def test_the_readme_says_how_many_rows_were_asked_about() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert re.search(r"changelog is 85 commits .* answered for \d+ of them", text, re.DOTALL)
+    assert with_number(text, checked_rows()) == text, "run `python -m tests.quality.coverage`"
+    assert sum(patch.listed for patch in PATCHES.values()) == 85
 
 
 def test_every_reproducer_is_of_a_row_that_names_it() -> None:
