@@ -119,6 +119,7 @@ class MapPage(Operation):
     """KVM maps a page of the guest for itself: an operand that it writes to, such as a VMCB, or reads, such as an MSR
     bitmap."""
 
+    needs = (X86,)
     gfn: Gfn
     write: Flag = False
 
@@ -135,6 +136,15 @@ class SharePage(Operation):
 
     needs = (HV,)
     gfn: Gfn
+
+
+class RunL2(Operation):
+    """L1 runs L2 until that exits; KVM has mapped the pages of vmcs12 meanwhile, and the enlightened VMCS."""
+
+    needs = (X86,)
+    apic_access: Gfn
+    virtual_apic: Gfn
+    evmcs: Gfn
 
 
 class ClearFlushYoung(Operation):
@@ -260,7 +270,7 @@ class ZapRange(Operation):
     resched: Resched = 0
 
 
-VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3 | MapPage | PatchDcbz | SharePage
+VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3 | MapPage | PatchDcbz | SharePage | RunL2
 MmOperation = (
     ClearFlushYoung | ClearYoung | TestYoung | NumaHint | Migrate | Reclaim | Writeback | Share | Discard | CollapseHuge
 )

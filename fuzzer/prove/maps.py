@@ -14,5 +14,7 @@ MAP_SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     "vcpu-map-null-page-for-memremap": _MAPS,
     "vcpu-map-follow-pfn": _MAPS,
     "vcpu-map-writable-at-map-time": _MAPS,
+    "nvmx-vmcs12-maps": _MAPS,
+    "nvmx-evmcs-unmap-unconditional": _MAPS,
 }
 """By patch, as SWEEPS in equivalences.py."""

@@ -46,6 +46,9 @@ class KvmHostMap:
         self.pinned_page: i64 = NO_PAGE
         self.writable = False
 
+    def is_mapped(self) -> bool:
+        return self.hva != NO_HVA
+
 
 def kvm_vcpu_map(kvm: Kvm, gfn: i64, host_map: KvmHostMap | None) -> Generator[int, None, i64]:
     """kvm_vcpu_map(): 0, -EINVAL. KVM will write to the page. SRCU held."""

@@ -14,6 +14,7 @@ from ..operations import (
     NESTED,
     PREFETCH,
     READ,
+    RUN_L2,
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,
@@ -30,6 +31,7 @@ from .machine import Machine
 from .shadow_mmu.gpte import make_gpte
 from .vcpu import async_page_ready, invlpg, load_cr3, nested_transition, vcpu_access, vcpu_write_gpte
 from .vcpu_arch import Vcpu
+from .vmx.nested import run_l2
 from .write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from .zap_range import kvm_zap_gfn_range
 
@@ -45,6 +47,8 @@ def start_operation(m: Machine, actor: i64, call: Call) -> Generator[int, None, 
         return kvm_write_track_remove_gfn(m, call.a)
     if kind == ZAP_RANGE:
         return kvm_zap_gfn_range(m, call.a, call.a + call.b)
+    if kind == RUN_L2:
+        return run_l2(m, call.a, call.b, call.c)
     return start_common_operation(m, call)
 
 

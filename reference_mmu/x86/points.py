@@ -80,6 +80,10 @@ PLACEBO_EXIT: Final = 66
 FAULT_EXIT: Final = 67
 FAULT_RELEASE: Final = 69
 
+# --- nested guests -----------------------------------------------------------------------------------------------
+L2_RUN: Final = 202
+L2_EXIT: Final = 203
+
 # --- aging -------------------------------------------------------------------------------------------------------
 AGE_SPTE: Final = 71
 
@@ -192,6 +196,8 @@ POINTS: Final = PointTable(
         Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
         *INVALIDATION_END,
         *KERNEL_MAPS,
+        Point(L2_RUN, "l2.run", "nested_vmx_run", "the pages of vmcs12 are mapped, L2 runs next"),
+        Point(L2_EXIT, "l2.exit", "__nested_vmx_vmexit", "L2 has exited, the pages of vmcs12 are unmapped next"),
         # page fault, second half
         Point(
             FAULT_PFN, "fault.pfn", "kvm_mmu_faultin_pfn", "the page is in hand, the unlocked stale check comes next"
