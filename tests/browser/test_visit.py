@@ -142,6 +142,24 @@ def test_the_growth_of_a_campaign_is_drawn(chromium: Browser, server: Server) ->
         expect(page.locator(".chart canvas")).to_be_visible()
 
 
+def test_the_changelog_as_cells(chromium: Browser, server: Server) -> None:
+    """A cell a row, with its state in words; it leads to the commit, in whatever groups they stand."""
+    with visit(chromium, server) as page:
+        page.goto("/changelog")
+        cells = page.locator(".cells a.cell")
+        expect(cells).to_have_count(85)
+        expect(page.locator(".legend caption")).to_have_text("85 rows by state")
+        page.select_option("select[name=by]", "kind")
+        expect(page.locator("h2 >> nth=0")).to_have_text("semantic")
+        assert page.url.endswith("/changelog?by=kind")
+        expect(cells).to_have_count(85)
+        cell = page.locator(".cells a[href='#age-elides-tlb-flush']")
+        assert re.fullmatch(r"age-elides-tlb-flush: exposed after .* fewer-flushes", cell.get_attribute("title") or "")
+        cell.click()
+        expect(page.locator("article:target h3")).to_have_text("age-elides-tlb-flush")
+        expect(page.locator("article:target")).to_be_in_viewport()
+
+
 def test_a_diff_unfolds_in_the_changelog(chromium: Browser, server: Server) -> None:
     with visit(chromium, server) as page:
         page.goto("/changelog")
