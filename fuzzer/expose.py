@@ -73,6 +73,7 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "ppc-pr-dirty-accessed-after-pte": PROFILES["powerpc-pr"],
     "ppc-pr-faultin-pfn": PROFILES["powerpc-pr"],
     "ppc-dcbz-drop-extra-get-page": PROFILES["powerpc-pr"],
+    "ppc-dcbz-patch-via-vcpu-map": PROFILES["powerpc-pr"],
     "ppc-uv-share-requires-struct-page": PROFILES["powerpc-uv"],
     "batch-collapsible-zap-flush": msgspec.structs.replace(PROFILES["log"], mmu=("tdp",)),
 }

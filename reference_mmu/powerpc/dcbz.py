@@ -11,28 +11,41 @@ from mypy_extensions import i64
 from ..kvm.faultin import gfn_to_page
 from ..kvm.kvm import Kvm
 from ..kvm.pfn import NO_PAGE
+from ..kvm.vcpu_map import KvmHostMap, kvm_vcpu_map, kvm_vcpu_unmap, use_mapped_page
+from ..observed import EV_MAP, MAP_REFUSED, MAP_UNPINNED
 from .points import DCBZ_PATCH
 
 
 def kvmppc_patch_dcbz(m: Kvm, gfn: i64) -> Generator[int, None, None]:
-    """Rewrite the instructions of a page that the guest is about to execute. Nobody is told of the store: the page is
-    not marked dirty, nor the gfn logged."""
+    """Rewrite the instructions of a page that the guest is about to execute; nothing if KVM cannot have the page."""
     m.srcu.lock(m.actor)
-    page = yield from gfn_to_page(m, m.gfn_to_memslot(gfn), gfn, True)
-    if page != NO_PAGE:
-        if not m.sem.ppc_dcbz_drop_extra_get_page:
-            m.host.get(page)
-            m.page_taken(page, False)
-        yield DCBZ_PATCH
-        patch(m, page)
-        m.kvm_put_page(page)
+    host_map = KvmHostMap()
+    if m.sem.ppc_dcbz_patch_via_vcpu_map:
+        r = yield from kvm_vcpu_map(m, gfn, host_map)
+        if r == 0:
+            yield DCBZ_PATCH
+            use_mapped_page(m, host_map, True)
+            kvm_vcpu_unmap(m, host_map, True)
+    else:
+        page = yield from gfn_to_page(m, m.gfn_to_memslot(gfn), gfn, True)
+        if page == NO_PAGE:
+            m.record(EV_MAP, MAP_REFUSED)
+        else:
+            host_map.hva = page
+            yield from patch_referenced(m, host_map)
     m.srcu.unlock(m.actor)
 
 
-def patch(m: Kvm, page: i64) -> None:
-    """The store, by way of the kernel's own mapping. If the process has another page there by now, it is lost with the
-    old one, and the other is patched when the guest executes that."""
-    hva = m.host.pages[page].hva
-    m.host.pages[page].data = m.uid + 1
-    if m.host.pte[hva] == page or m.host.swap_cache[hva] == page:
-        m.host.reference[hva] = m.uid + 1
+def patch_referenced(m: Kvm, host_map: KvmHostMap) -> Generator[int, None, None]:
+    """The store by way of kmap_atomic(), to a page that is merely referenced. Nobody is told of it: the page is not
+    marked dirty, nor the gfn logged."""
+    page = host_map.hva
+    if not m.sem.ppc_dcbz_drop_extra_get_page:
+        m.host.get(page)
+        m.page_taken(page, False)
+    m.record(EV_MAP, MAP_UNPINNED)
+    m.oracle.vcpu_mapped(m, page, False)
+    yield DCBZ_PATCH
+    use_mapped_page(m, host_map, True)
+    m.oracle.vcpu_unmapped(m, page)
+    m.kvm_put_page(page)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Points of powerpc: a row for each constant, and ranks that follow the source."""
+
+import pytest
+
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES
+from fuzzer.run.compare import Comparison, by_scheduler
+from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu.changelog.semantics import parse_semantics
+from reference_mmu.powerpc import points
+from reference_mmu.powerpc.points import POINTS
+
+
+def test_every_point_of_its_own_has_a_row_and_is_named_as_its_constant() -> None:
+    own = {name: number for name, number in vars(points).items() if isinstance(number, int) and name.isupper()}
+    named = {POINTS.numbers[name.lower().replace("_", ".", 1)] for name in own if not name.startswith("WANT_")}
+    assert named == {number for name, number in own.items() if not name.startswith("WANT_")}
+
+
+@pytest.mark.parametrize("profile", ["powerpc", "powerpc-pr", "powerpc-uv", "e500"])
+@pytest.mark.parametrize("base", ["old", "new"])
+def test_ranks_follow_the_source(base: str, profile: str) -> None:
+    for seed in range(30):
+        comparison = Comparison(
+            parse_semantics(base), parse_semantics(f"{base}+placebo-points"), "new" if seed % 2 else "old"
+        )
+        outcome = comparison.run(generate(seed, PROFILES[profile]), by_scheduler(draw_strategy(seed), seed))
+        assert outcome.pair.drift_turn == -1, f"seed {seed}"
