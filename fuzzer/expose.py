@@ -16,6 +16,7 @@ from fuzzer.found import Found
 from fuzzer.hunt import Hunt
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.prove.inputs import TABLE_KINDS, TableKind, legal_leaves, spell
+from fuzzer.prove.maps import references_after_a_failed_map
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, Patch, can_be_cause, closure, not_modelled, unknown_patch
 from reference_mmu.changelog.semantics import Semantics, base_of
@@ -124,8 +125,10 @@ def exposure(patch_id: str, programs: int, found: list[Found]) -> Exposure:
 
 
 def expose_function(patch: Patch, before: Semantics, after: Semantics) -> Exposure:
-    """The smallest update of an SPTE on which mmu_spte_update() changes its mind: all patches of this level in the
-    catalogue are clauses of its verdict."""
+    """The smallest input that shows it: a map that failed, or an update of an SPTE on which mmu_spte_update() changes
+    its mind, since all other patches of this level in the catalogue are clauses of its verdict."""
+    if patch.id == "vcpu-map-init-all-fields":
+        return expose_failed_map(patch, before, after)
     kinds = [kind for kind in TABLE_KINDS if not kind.guest_mode]  # which only the TDP MMU has
     changes = [change for kind in kinds for change in verdict_changes(kind, before, after)]
     if not changes:
@@ -155,3 +158,10 @@ def verdict_changes(kind: TableKind, before: Semantics, after: Semantics) -> Ite
             update = f"{spell(old, masks)} -> {spell(new, masks)}"
             witness = f"mmu_spte_update() on {kind}: {update}: flush {was} before, {now} after"
             yield VerdictChange(size, "more-flushes" if now else "fewer-flushes", witness)
+
+
+def expose_failed_map(patch: Patch, before: Semantics, after: Semantics) -> Exposure:
+    """What kvm_vcpu_unmap() does after a kvm_vcpu_map() that has failed."""
+    was, now = references_after_a_failed_map(before), references_after_a_failed_map(after)
+    witness = f"kvm_vcpu_unmap() of a map that failed: KVM holds {was} references before, {now} after"
+    return Exposure(patch.id, was != now, "function", 0, ("page-references-differ",), witness, reason=patch.why)

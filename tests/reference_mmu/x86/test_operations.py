@@ -45,7 +45,11 @@ def test_those_of_vcpus_come_first_and_those_of_the_mm_next() -> None:
     assert READ <= WRITE <= LOAD_CR3 < KINDS["CLEAR_FLUSH_YOUNG"] < COLLAPSE_HUGE < KINDS["ENABLE_LOG"] < ZAP_RANGE
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+# What no machine of x86 does.
+OF_POWERPC: Final = {"PATCH_DCBZ", "SHARE_PAGE"}
+
+
+@pytest.mark.parametrize("kind", [KINDS[name] for name in KINDS if name not in OF_POWERPC])
 def test_every_number_is_a_flow_of_its_own(kind: int) -> None:
     """Started, it has done nothing yet."""
     stage = Stage()
