@@ -61,8 +61,14 @@ class Oracle:
     def page_freed(self, m: Observable, pfn: i64) -> None:
         """The last reference to a host page is gone."""
 
+    def page_cleaned(self, m: Observable, pfn: i64) -> None:
+        """PG_dirty was taken from a page, whose contents are on their way to the backing store."""
+
     def discarded(self, m: Observable, hva: i64) -> None:
         """The process threw the contents of `hva` away."""
+
+    def slow_gup(self, m: Observable) -> None:
+        """GUP that may sleep was called."""
 
     def page_taken(self, m: Observable, pfn: i64, pin: bool) -> None:
         """GUP took a reference, or a pin, for KVM."""

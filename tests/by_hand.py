@@ -159,6 +159,15 @@ class AnyStage:
         """The TLB entry of a vCPU for gfn, 0 if there is none."""
         return int(lookup(self.m, self.m.vcpus[vcpu], gfn))
 
+    def take(self, pfn: int, *, pin: bool = False, actor: int = 0) -> None:
+        """A reference, or a pin, as GUP takes it for an actor; that one runs from then on."""
+        self.m.actor = actor
+        if pin:
+            self.m.host.pin(pfn)
+        else:
+            self.m.host.get(pfn)
+        self.m.page_taken(pfn, pin)
+
     def dirty(self, gfn: int, slot: int = 0) -> bool:
         """Is gfn's bit set in the dirty bitmap?"""
         (found,) = [s for s in self.m.memslots if s.number == slot]

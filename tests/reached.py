@@ -24,13 +24,7 @@ REACHABLE: Final = frozenset({*INVARIANTS, *EFFECTS, *OUTCOMES[1:]})
 """Every name that a test may reach; that a guest access takes no fault, OUTCOMES[0], is no event."""
 
 
-_NO_ORACLE: Final = "patches that are not modelled yet claim to mend it, or rely on it, and no oracle reports it"
-AWAITED: Final[dict[Invariant, str]] = {
-    "dirty-after-clean": _NO_ORACLE,
-    "writable-clean-page": _NO_ORACLE,
-    "released-with-wrong-page": _NO_ORACLE,
-    "sleeping-gup": _NO_ORACLE,
-}
+AWAITED: Final[dict[Invariant, str]] = {}
 """Invariants that nothing reports yet, and why; who makes an oracle report one takes it out of here."""
 
 

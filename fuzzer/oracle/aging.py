@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What aging should have answered. A wrong "old" is no violation: it is a fact about one model, a rate."""
+"""What aging should have answered. "Old" for a page whose SPTE says that it was used is a violation; for one that was
+used without the SPTE being set, since the TLB had it, it is a fact about one model, a rate."""
 
 from __future__ import annotations
 
@@ -56,8 +57,24 @@ class Accesses:
                 self.cleared_with_flush[gfn] = True
             elif clear:
                 self.cleared_with_flush.pop(gfn, None)
+        if not young and told_young(m, start, end):
+            self.reports.report("unreported-young")
         if touched and not young:
             self.false_negatives += 1
             self.false_negative_uids.append(int(m.uid))
             if noted:
                 self.reports.note("young-false-negative")
+
+
+def told_young(m: Observable, start: i64, end: i64) -> bool:
+    """Does a leaf of the range, below a root that can be loaded, have its Accessed bit? An event that was answered with
+    "old" has cleared none, and nobody could run before the answer."""
+    gfns = [int(gfn) for gfn in range(start, end)]
+    for root in m.roots():
+        if m.obsolete(root):
+            continue
+        for page in m.pages_mapping(root, gfns):
+            pte, level = m.leaf_of(root, page)
+            if level != 0 and m.leaf_young(pte):
+                return True
+    return False

@@ -6,7 +6,7 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from reference_mmu.kvm.observer import Observable
+from reference_mmu.kvm.observer import MARKS_AT_ZAP, PTE_LEAF, Observable
 from reference_mmu.kvm.vcpu import TLB_W
 from reference_mmu.mm.host import HOST_D
 
@@ -39,13 +39,16 @@ class Contents:
 
     def finish(self, m: Observable) -> None:
         """Every store the guest made must be in memory, in the swap cache or in the backing store; and what the
-        backing store does not have must be known to be dirty, by the page or by the host PTE. Memory without a backing
-        store is not reclaimed, and PG_reserved pages are not KVM's to mark."""
+        backing store does not have must be known to be dirty: by the page, by the host PTE, or by an SPTE whose zap
+        will tell. Memory without a backing store is not reclaimed, and PG_reserved pages are not KVM's to mark."""
         host = m.host
+        told = told_by_leaves(m) if m.dirty_marks() == MARKS_AT_ZAP else set()
         for hva in range(host.n):
             if host.contents(hva) != host.reference[hva]:
                 self.reports.report("lost-write")
-            if host.is_saved(hva) and host.contents(hva) != host.swap[hva] and not known_dirty(m, hva):
+            if not host.is_saved(hva) or host.contents(hva) == host.swap[hva] or int(host.pte[hva]) in told:
+                continue
+            if not known_dirty(m, hva):
                 self.reports.report("unsaved-write")
 
 
@@ -58,3 +61,14 @@ def known_dirty(m: Observable, hva: i64) -> bool:
     if pfn < 0:
         pfn = host.swap_cache[hva]
     return pfn >= 0 and host.folio(pfn).dirty
+
+
+def told_by_leaves(m: Observable) -> set[int]:
+    """Pages through whose leaves the guest may have written, and which the zap of the leaf would mark dirty."""
+    told = set[int]()
+    for sp in m.linked_tables():
+        for spte in sp.spt:
+            if m.pte_kind(spte, sp.level) == PTE_LEAF and m.leaf_dirty(spte):
+                pfn = int(m.pte_pfn(spte))
+                told.update(range(pfn, pfn + int(m.pages_per_hpage(sp.level))))
+    return told

@@ -8,9 +8,12 @@ from mypy_extensions import i64
 from fuzzer.oracle.aging import Accesses
 from fuzzer.oracle.contents import Contents
 from fuzzer.oracle.dirty import DirtyLog
+from fuzzer.oracle.host_rights import HostRights
 from fuzzer.oracle.invariants import Invariant
 from fuzzer.oracle.kernel_maps import KernelMaps
 from fuzzer.oracle.mappings import Mappings
+from fuzzer.oracle.page_marks import PageMarks
+from fuzzer.oracle.references import References
 from fuzzer.oracle.reports import Fact, Reports, Violation
 from fuzzer.oracle.translations import Translations
 from reference_mmu.kvm.memslots import KvmMemorySlot
@@ -31,6 +34,9 @@ class Judge(Oracle):
         self.mappings = Mappings(self.reports)
         self.accesses = Accesses(self.reports)
         self.kernel_maps = KernelMaps(self.reports)
+        self.references = References(self.reports)
+        self.page_marks = PageMarks(self.reports, self.references)
+        self.host_rights = HostRights(self.reports)
 
     @property
     def violations(self) -> dict[str, Violation]:
@@ -44,6 +50,7 @@ class Judge(Oracle):
         self.reports.report(invariant, detail)
 
     def attach(self, m: Observable) -> None:
+        self.page_marks.attach(m)
         for slot in m.memslots:
             if slot.log_dirty_pages:
                 self.dirty.start(m, slot)
@@ -53,13 +60,15 @@ class Judge(Oracle):
         self.dirty.finish(m)
         self.contents.finish(m)
         self.mappings.finish(m)
-        self.kernel_maps.finish(m)
+        self.references.finish(m)
 
     def spte_changed(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64) -> None:
         was, now = m.pte_kind(old_spte, sp.level), m.pte_kind(new_spte, sp.level)
         self.translations.spte_changed(m, sp, index, old_spte, new_spte, was, now)
         self.mappings.spte_changed(m, sp, index, old_spte, new_spte, was, now)
         self.accesses.spte_changed(m, sp, index, old_spte, was, now)
+        self.page_marks.spte_changed(m, sp, old_spte, new_spte, was, now)
+        self.host_rights.spte_changed(m, sp, index, old_spte, new_spte, was, now)
 
     def table_unlinked(self, m: Observable, sp: PageTable) -> None:
         self.translations.table_unlinked(m, sp)
@@ -77,6 +86,7 @@ class Judge(Oracle):
     def mmu_unlocking(self, m: Observable) -> None:
         self.translations.mmu_unlocking(m)
         self.mappings.mmu_unlocking(m)
+        self.page_marks.mmu_unlocking(m)
 
     def rcu_unlocking(self, m: Observable) -> None:
         self.translations.rcu_unlocking(m)
@@ -93,6 +103,7 @@ class Judge(Oracle):
 
     def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         self.mappings.invalidate_started(m, hva_start, hva_end)
+        self.references.invalidate_started(m, hva_start, hva_end)
 
     def invalidate_ended(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         self.mappings.invalidate_ended(hva_start, hva_end)
@@ -103,15 +114,25 @@ class Judge(Oracle):
     def discarded(self, m: Observable, hva: i64) -> None:
         self.dirty.discarded(m, hva)
 
+    def page_cleaned(self, m: Observable, pfn: i64) -> None:
+        self.page_marks.cleaned(m, pfn)
+
+    def slow_gup(self, m: Observable) -> None:
+        if m.mmu_lock.held[m.actor] != 0:
+            self.report("sleeping-gup")
+
+    def page_taken(self, m: Observable, pfn: i64, pin: bool) -> None:
+        self.references.taken(m, pfn)
+
     def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
         if not self.kernel_maps.has(m, pfn):
-            self.mappings.page_marked(m, pfn)
+            self.page_marks.marked(m, pfn, dirty)
 
     def page_put(self, m: Observable, pfn: i64) -> None:
-        self.mappings.page_put(m, pfn)
+        self.references.dropped(m, pfn)
 
     def page_unpinned(self, m: Observable, pfn: i64) -> None:
-        self.kernel_maps.page_unpinned(m, pfn)
+        self.references.dropped(m, pfn)
 
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         self.kernel_maps.mapped(m, pfn, pinned)

@@ -30,14 +30,3 @@ class KernelMaps:
     def has(self, m: Observable, pfn: i64) -> bool:
         """Has the running actor mapped the page? Then it marks it when it unmaps it, with mmu_lock or without."""
         return bool(self.live) and (int(m.actor), int(pfn)) in self.live
-
-    def page_unpinned(self, m: Observable, pfn: i64) -> None:
-        """KVM drops a pin: it must hold one. Those of the zero page are not counted."""
-        folio = m.host.folio(pfn)
-        if folio.kvm_pins <= 0 and not folio.zero:
-            self.reports.report("refcount-underflow")
-
-    def finish(self, m: Observable) -> None:
-        """Whoever maps a page unmaps it."""
-        if any(page.kvm_pins > 0 for page in m.host.pages):
-            self.reports.report("refcount-leak")

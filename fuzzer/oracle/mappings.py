@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages and the SPTEs that map them: invalidation, freeing, slot removal, references, marks, SPTE form."""
+"""Pages and the SPTEs that map them: invalidation, freeing, slot removal, SPTE form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from reference_mmu.kvm.memslots import KvmMemorySlot, memslots_in_hva_range, sea
 from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE, Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import TLB_PFN_SHIFT, KvmVcpu
-from reference_mmu.mm.host import HOST_W
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -39,23 +38,19 @@ class Mappings:
     def spte_changed(
         self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
     ) -> None:
-        """The locks. No new leaf for a range that is being invalidated; none that lets the guest write what the host
-        process may not (mmu_lock is held: the host PTE cannot have lost W meanwhile); no obsolete table below one that
-        is not."""
+        """The locks. No new leaf for a range that is being invalidated; no obsolete table below one that is not."""
         self.judge_locks(m, sp)
         if now == PTE_LEAF:
-            self.judge_leaf(m, sp, index, old_spte, new_spte, was)
+            self.judge_leaf(m, sp, index, new_spte, was)
         # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
         elif now == PTE_TABLE and m.obsolete(m.table(m.pte_pfn(new_spte))) and not m.obsolete(m.top(sp)):
             self.reports.report("obsolete-child")
 
-    def judge_leaf(self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64) -> None:
+    def judge_leaf(self, m: Observable, sp: PageTable, index: i64, new_spte: i64, was: i64) -> None:
         first, stop = m.leaf_gfns(sp, index, new_spte)
         fresh = was != PTE_TABLE and was != PTE_LEAF
         if self.zapped and fresh and not m.invalid(m.top(sp)):
             self.judge_slot(m, first)
-        if m.pte_may_write(new_spte) and (fresh or not m.pte_may_write(old_spte)):
-            self.judge_host_writable(m, first, sp.level)
         for hva_start, hva_end in self.invalidating:
             for gfn_range in memslots_in_hva_range(m.memslots, hva_start, hva_end):
                 if first < gfn_range.end and gfn_range.start < stop:
@@ -94,12 +89,6 @@ class Mappings:
         if m.on_obsolete_root(vcpu):
             self.reports.report("obsolete-root")
 
-    def judge_host_writable(self, m: Observable, first: i64, level: i64) -> None:
-        for gfn in range(first, first + m.pages_per_hpage(level)):
-            slot = search_memslots(m.memslots, gfn)
-            if slot is not None and (m.host.flags[slot.hva + gfn - slot.base_gfn] & HOST_W) == 0:
-                self.reports.report("illegal-spte")
-
     def page_freed(self, m: Observable, pfn: i64) -> None:
         """When a page is freed, nobody maps it. A table that was filled for a split and never linked maps nothing."""
         for sp in m.linked_tables():
@@ -116,18 +105,6 @@ class Mappings:
                     if entry >> TLB_PFN_SHIFT <= pfn < (entry >> TLB_PFN_SHIFT) + end - first:
                         self.reports.report("mapped-freed-page")
 
-    def page_marked(self, m: Observable, pfn: i64) -> None:
-        """KVM marks a page accessed or dirty. With mmu_lock held no invalidation can end, which lets the primary MMU
-        clean or free the page: that it is mapped is then enough. Else a reference keeps it allocated."""
-        if m.mmu_lock.held[m.actor] == 0:
-            referenced = m.host.folio(pfn).kvm_refs > 0
-            self.reports.report("late-page-mark" if referenced else "mark-without-reference")
-
-    def page_put(self, m: Observable, pfn: i64) -> None:
-        """KVM drops a page reference: it must hold one."""
-        if m.host.folio(pfn).kvm_refs <= 0:
-            self.reports.report("refcount-underflow")
-
     def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         """A deleted or moved slot must be gone from every root somebody can load."""
         self.zapped.extend(other for other in m.memslots if other.invalid and other.number == slot.number)
@@ -141,15 +118,12 @@ class Mappings:
                 self.reports.report("slot-still-mapped")
 
     def finish(self, m: Observable) -> None:
-        """References and counts at rest, and SPTEs no flow may leave behind."""
+        """Counts at rest, and SPTEs no flow may leave behind."""
         if m.mmu_invalidate_in_progress != 0 or m.mn_active_invalidate_count != 0:
             self.reports.report("invalidation-imbalance")
         for sp in m.tables():
             if m.leaked(sp):
                 self.reports.report("table-leak")
-        for page in m.host.pages:
-            if page.kvm_refs > 0:
-                self.reports.report("refcount-leak")
         for root in m.roots():
             if not m.invalid(root):
                 self.judge_form(m, root)

@@ -302,6 +302,12 @@ class Kvm(Observable):
         self.oracle.page_unpinned(self, pfn)
         self.unpin_page(pfn)
 
+    def slow_gup(self) -> None:
+        self.oracle.slow_gup(self)
+
+    def page_cleaned(self, pfn: i64) -> None:
+        self.oracle.page_cleaned(self, pfn)
+
     def page_freed(self, pfn: i64) -> None:
         self.oracle.page_freed(self, pfn)
 

@@ -28,6 +28,11 @@ PTE_FROZEN: Final[i64] = 1
 PTE_TABLE: Final[i64] = 2
 PTE_LEAF: Final[i64] = 3
 
+# When KVM marks the page dirty that a leaf lets the guest write: Observable.dirty_marks().
+MARKS_AT_MAP: Final[i64] = 0  # before it releases the mmu_lock under which it made the leaf
+MARKS_AT_ZAP: Final[i64] = 1  # before it releases the mmu_lock under which the leaf has lost what told of the write
+MARKS_LATER: Final[i64] = 2  # after it has released mmu_lock
+
 # In what two leaves of one page differ: Observable.leaf_difference().
 LEAF_ACCESSED: Final = 1
 LEAF_DIRTY: Final = 2
@@ -110,6 +115,18 @@ class Observable(Mm):
     def pte_may_write(self, pte: i64) -> bool:
         """May a leaf be made writable without the primary MMU being asked?"""
         return self.pte_writable(pte)
+
+    def dirty_marks(self) -> i64:
+        """MARKS_*, the same as long as the machine lives."""
+        return MARKS_AT_MAP
+
+    def leaf_dirty(self, pte: i64) -> bool:
+        """May the guest have written through a leaf, as far as the leaf tells?"""
+        return self.pte_writable(pte)
+
+    def leaf_young(self, pte: i64) -> bool:
+        """Does a leaf tell that the guest has used it?"""
+        return False
 
     def leaf_silent(self, root: PageTable, pte: i64) -> bool:
         """Would an entry of the TLB that is made from a leaf let the CPU write without anybody noticing?"""

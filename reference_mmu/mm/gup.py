@@ -63,6 +63,7 @@ def get_user_pages_unlocked(mm: Mm, hva: i64, flags: i64) -> Generator[int, None
     would have to be waited for (FOLL_NOWAIT); or an errno: -EAGAIN (killed before it had mmap_lock), -EINTR (killed, or
     a wait was interrupted), -EHWPOISON, -EFAULT."""
     mm.count_gup()
+    mm.slow_gup()
     if mm.failing(MISHAP_KILLED) or (mm.failing(MISHAP_KILLED_NOWAIT) and (flags & FOLL_NOWAIT) != 0):
         return -EAGAIN
     r = check_fatal_signal(mm, hva, flags)
@@ -77,6 +78,7 @@ def get_user_pages_unlocked(mm: Mm, hva: i64, flags: i64) -> Generator[int, None
 def get_user_pages(mm: Mm, hva: i64, flags: i64) -> Generator[int, None, i64]:
     """get_user_pages() of one page that is only to be faulted in, not to be taken: 1, or an errno. mmap_lock held."""
     mm.count_gup()
+    mm.slow_gup()
     r = check_fatal_signal(mm, hva, flags)
     if r != 0:
         return r

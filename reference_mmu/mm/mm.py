@@ -63,6 +63,12 @@ class Mm:
     def count_gup(self) -> None:
         """GUP was called."""
 
+    def slow_gup(self) -> None:
+        """GUP was called in the way that may sleep."""
+
+    def page_cleaned(self, pfn: i64) -> None:
+        """PG_dirty was taken from a page that is written out."""
+
     def page_taken(self, pfn: i64, pin: bool) -> None:
         """GUP has taken a reference, or a pin, for KVM."""
 

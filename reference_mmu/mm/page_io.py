@@ -15,3 +15,4 @@ def pageout(mm: Mm, pfn: i64) -> None:
     folio.dirty = False
     folio.cleaned += 1
     mm.host.swap[page.hva] = page.data
+    mm.page_cleaned(pfn)

@@ -18,6 +18,7 @@ from ..config import Config
 from ..kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_pfn
 from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry
+from ..kvm.observer import MARKS_LATER
 from ..kvm.page_table import PageTable
 from ..kvm.pfn import NO_PAGE, is_error_noslot_pfn
 from ..mm.gup import FOLL_WRITE, gup_fast
@@ -37,6 +38,10 @@ class Book3sHv(Stage2):
 
     def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
         super().__init__(config, POINTS, sem, actors, operations, oracle)
+
+    def dirty_marks(self) -> i64:
+        """set_page_dirty_lock() may sleep, so it has to wait until mmu_lock is released."""
+        return MARKS_LATER
 
     def start(self, actor: i64, call: Call) -> Generator[int, None, object]:
         if call.kind == SHARE_PAGE:

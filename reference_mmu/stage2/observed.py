@@ -54,6 +54,9 @@ class ObservedStage2(Stage2Machine):
     def pte_may_write(self, pte: i64) -> bool:
         return pte & (S2_WRITE | S2_MAY_WRITE) != 0
 
+    def leaf_young(self, pte: i64) -> bool:
+        return pte & S2_YOUNG != 0
+
     def silent_rights(self, vcpu: KvmVcpu) -> i64:
         return TLB_W
 

@@ -7,7 +7,18 @@ from typing import cast
 
 from mypy_extensions import i64
 
-from ..kvm.observer import LEAF_ACCESSED, LEAF_DIRTY, LEAF_ELSE, PTE_FROZEN, PTE_LEAF, PTE_NONE, PTE_TABLE, Observable
+from ..kvm.observer import (
+    LEAF_ACCESSED,
+    LEAF_DIRTY,
+    LEAF_ELSE,
+    MARKS_AT_MAP,
+    MARKS_AT_ZAP,
+    PTE_FROZEN,
+    PTE_LEAF,
+    PTE_NONE,
+    PTE_TABLE,
+    Observable,
+)
 from ..kvm.page_table import PageTable
 from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_W, KvmVcpu
 from .machine import Machine
@@ -18,6 +29,8 @@ from .points import FPF_READ
 from .spte import (
     PT_WRITABLE_MASK,
     is_access_track_spte,
+    is_accessed_spte,
+    is_dirty_spte,
     is_frozen_spte,
     is_last_spte,
     is_mmu_writable_spte,
@@ -47,6 +60,15 @@ class ObservedMmu(Machine):
 
     def pte_may_write(self, pte: i64) -> bool:
         return is_mmu_writable_spte(self.masks, pte)
+
+    def dirty_marks(self) -> i64:
+        return MARKS_AT_MAP if self.sem.x86_dirty_at_spte_creation else MARKS_AT_ZAP
+
+    def leaf_dirty(self, pte: i64) -> bool:
+        return is_dirty_spte(self.masks, pte)
+
+    def leaf_young(self, pte: i64) -> bool:
+        return is_accessed_spte(self.masks, pte)
 
     def logs_by_d(self, root: KvmMmuPage) -> bool:
         """Does PML log what is written through this root? Else KVM must see every write: W tells."""

@@ -73,6 +73,17 @@ def test_a_test_does_not_forget() -> None:
     assert stage.judge.accesses.false_negatives == 2
 
 
+@pytest.mark.reaches("unreported-young")
+@pytest.mark.parametrize("paging", ["ept-ad", "ept-noad"])
+def test_rejects_old_for_a_page_whose_spte_was_accessed(paging: str) -> None:
+    stage = Stage(paging=paging)
+    stage.read(0, 1)
+    stage.judge.aged(stage.m, 2, 3, False, False)
+    assert stage.violations == []
+    stage.judge.aged(stage.m, 1, 2, False, False)
+    assert stage.violations == ["unreported-young"]
+
+
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
 
 

@@ -19,9 +19,7 @@ MODEL = Path(reference_mmu.__file__).parent
 ORACLES = Path(inspect.getfile(Judge)).parent
 
 # Those that no oracle needs. Who adds an event hands it on in Judge (or X86Judge), or writes here why not.
-IGNORED: dict[str, str] = {
-    "page_taken": "the counts of a page say by themselves whether they balance",
-}
+IGNORED: dict[str, str] = {}
 
 
 def events() -> set[str]:

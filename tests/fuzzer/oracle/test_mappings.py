@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Pages and the SPTEs that map them: invalidation, freeing, slots, references and marks."""
+"""Pages and the SPTEs that map them: invalidation, freeing, slots."""
 
 import pytest
 
@@ -11,18 +11,14 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
-from reference_mmu.kvm.release import kvm_set_pfn_accessed, kvm_set_pfn_dirty
 from reference_mmu.mm.khugepaged import collapse_huge_page
 from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.mm.vmscan import shrink_folio
 from reference_mmu.points import INV_CLEAN, INV_FLUSH, INV_PRIMARY
-from reference_mmu.x86.fault import kvm_mmu_finish_page_fault
-from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.points import FAULT_PFN, FRONT_FLUSH
-from reference_mmu.x86.ret_pf import RET_PF_FIXED
 from reference_mmu.x86.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
 from tests.by_hand import IOCTL, MM, Stage
 from tests.deaf import Deaf
@@ -128,53 +124,6 @@ def test_rejects_a_slot_that_is_still_cached_after_its_zap() -> None:
     assert stage.violations == ["stale-translation", "slot-still-mapped"]
 
 
-@pytest.mark.reaches("late-page-mark")
-def test_rejects_a_mark_after_mmu_lock_was_released() -> None:
-    """What the no-struct-page series moved: the page may have been cleaned or freed by then."""
-    stage = Stage()
-    fault = KvmPageFault(1, True, False, False, False)
-    pfn = int(stage.m.host.pte[1])
-    stage.m.host.get(pfn)
-    fault.refcounted_page = pfn
-    fault.map_writable = True
-    kvm_mmu_finish_page_fault(stage.m, fault, RET_PF_FIXED)
-    assert stage.violations == ["lockdep", "late-page-mark"]
-
-
-@pytest.mark.reaches("mark-without-reference")
-def test_rejects_a_mark_by_pfn_with_neither_mmu_lock_nor_a_reference() -> None:
-    stage = Stage()
-    kvm_set_pfn_accessed(stage.m, stage.m.host.pte[1])
-    assert stage.violations == ["mark-without-reference"]
-
-
-def test_a_zap_may_mark_the_page_that_it_unmaps() -> None:
-    """It holds no reference, but until it has released mmu_lock the primary MMU waits for it."""
-    stage = Stage()
-    stage.m.write_lock()
-    kvm_set_pfn_dirty(stage.m, stage.m.host.pte[1])
-    stage.m.write_unlock()
-    assert stage.violations == []
-
-
-@pytest.mark.reaches("refcount-leak")
-def test_rejects_a_reference_that_is_never_dropped() -> None:
-    stage = Stage()
-    stage.m.host.get(int(stage.m.host.pte[1]))
-    assert stage.final_violations() == ["refcount-leak"]
-
-
-@pytest.mark.reaches("refcount-underflow")
-def test_rejects_a_reference_dropped_twice() -> None:
-    stage = Stage()
-    pfn = int(stage.m.host.pte[1])
-    stage.m.host.get(pfn)
-    stage.m.kvm_put_page(pfn)
-    assert stage.violations == []
-    stage.m.kvm_put_page(pfn)
-    assert stage.violations[0] == "refcount-underflow"
-
-
 @pytest.mark.reaches("invalidation-imbalance")
 def test_rejects_an_invalidation_that_never_ends() -> None:
     stage = Stage()
@@ -195,18 +144,6 @@ def test_rejects_a_changed_pfn() -> None:
 
 
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
-
-
-def test_legal_a_reference_held_while_the_page_is_unmapped() -> None:
-    """The fault holds the page that migration has unmapped; it goes stale, and migration gives up."""
-    stage = Stage()
-    reader = stage.access(0, 1).to(FAULT_PFN)
-    pfn = int(stage.m.host.pte[1])
-    assert stage.m.host.pages[pfn].kvm_refs == 1
-    stage.run(MM, migrate_page(stage.m, 1))
-    assert int(stage.m.host.pte[1]) == pfn
-    reader.finish()
-    assert stage.final_violations() == []
 
 
 def test_legal_an_empty_range_with_page_tables_over_it() -> None:

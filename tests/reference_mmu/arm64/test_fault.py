@@ -284,7 +284,7 @@ def test_before_the_series_a_page_is_marked_after_it_was_cleaned() -> None:
     assert arm.leaf(1) == 0
     store.to(FAULT_LOG)
     assert arm.m.host.pages[pfn].dirty
-    assert arm.violations == ["late-page-mark"]
+    assert arm.violations == ["late-page-mark", "dirty-after-clean"]
 
 
 def test_since_the_series_marks_come_under_mmu_lock() -> None:

@@ -48,7 +48,7 @@ class Taken(Memory):
         self.run(MM, fault_in_user(self.m, 0, False))
         self.pfn = int(self.m.host.pte[0])
         for _ in range(references):
-            self.m.host.get(self.pfn)
+            self.take(self.pfn)
         self.m.mmu_lock.write_lock(0)
 
     def let_go(self, release: Callable[..., None], *args: Any) -> Thread:
@@ -172,7 +172,7 @@ def test_the_first_pfn_of_a_huge_page_stands_for_the_others_only_within_a_folio(
     memory = Memory(kind)
     first, second = (int(memory.m.host.pte[hva]) for hva in range(2))
     before = counts(memory.page(0))
-    memory.m.host.get(second)
+    memory.take(second)
     memory.m.mmu_lock.write_lock(0)
     kvm_release_pfn_clean(memory.m, first)
     if is_folio:

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the host process has at an address, and may do with it, is the most that the guest gets."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64, mypyc_attr
+
+from fuzzer.oracle.reports import Reports
+from reference_mmu.kvm.memslots import search_memslots
+from reference_mmu.kvm.observer import PTE_LEAF, PTE_TABLE, Observable
+from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.mm.host import HOST_SHARED, HOST_W
+
+
+@mypyc_attr(acyclic=True, free_list_len=1)
+class HostRights:
+    """Looks at leaves when they are made. mmu_lock is held then, so that nothing can have changed in the host's page
+    table since the page was looked up, unless the fault is stale and did not notice."""
+
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
+
+    def spte_changed(
+        self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
+    ) -> None:
+        if now != PTE_LEAF:
+            return
+        fresh = was != PTE_TABLE and was != PTE_LEAF
+        writable = m.pte_may_write(new_spte) and (fresh or not m.pte_may_write(old_spte))
+        if not fresh and not writable:
+            return
+        first: i64 = m.leaf_gfns(sp, index, new_spte)[0]
+        pfn = m.pte_pfn(new_spte)
+        for at in range(m.pages_per_hpage(sp.level)):
+            slot = search_memslots(m.memslots, first + at)
+            if slot is None:
+                continue
+            hva = slot.hva + first + at - slot.base_gfn
+            if m.host.pte[hva] != pfn + at:
+                self.reports.report("mapped-gone-page")
+            elif writable and (slot.readonly or not may_write(m, hva)):
+                self.reports.report("not-host-writable")
+
+
+def may_write(m: Observable, hva: i64) -> bool:
+    """May the process write the page that it has at hva, without a fault?"""
+    if (m.host.flags[hva] & (HOST_W | HOST_SHARED)) != HOST_W:
+        return False
+    return not m.host.pages[m.host.pte[hva]].zero

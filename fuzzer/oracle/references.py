@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""References and pins: who has taken which page, and whether they are dropped by whom and where they were taken."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64, mypyc_attr
+
+from fuzzer.oracle.reports import Reports
+from reference_mmu.kvm.observer import Observable
+
+
+@mypyc_attr(acyclic=True, free_list_len=4)
+class Hold:
+    """What one actor has taken of one folio, by GUP, and not dropped yet.
+
+    `head`      the folio's first page.
+    `hva`       where the page was that was taken last.
+    `count`     references and pins.
+    `stale`     since it was taken an invalidation of that address has begun: a fault has to see that and begin again.
+    `cleaned`   how often the folio had been cleaned when the first such invalidation began.
+    """
+
+    def __init__(self, actor: i64, head: i64, hva: i64) -> None:
+        self.actor = actor
+        self.head = head
+        self.hva = hva
+        self.count: i64 = 0
+        self.stale = False
+        self.cleaned: i64 = 0
+
+
+@mypyc_attr(acyclic=True, free_list_len=1)
+class References:
+    """Few are held at any time, so a list does."""
+
+    def __init__(self, reports: Reports) -> None:
+        self.reports = reports
+        self.holds: list[Hold] = []
+
+    def hold_of(self, m: Observable, pfn: i64) -> Hold | None:
+        """What the running actor holds of the page's folio."""
+        if not self.holds:
+            return None
+        head = m.host.pages[pfn].head
+        for hold in self.holds:
+            if hold.head == head and hold.actor == m.actor:
+                return hold
+        return None
+
+    def holds_any(self, actor: i64) -> bool:
+        return any(hold.actor == actor for hold in self.holds)
+
+    def taken(self, m: Observable, pfn: i64) -> None:
+        hold = self.hold_of(m, pfn)
+        if hold is None:
+            hold = Hold(m.actor, m.host.pages[pfn].head, 0)
+            self.holds.append(hold)
+        hold.hva = m.host.pages[pfn].hva
+        hold.count += 1
+        hold.stale = False
+
+    def dropped(self, m: Observable, pfn: i64) -> None:
+        """A reference or a pin is about to be dropped: its actor must have taken one of that folio."""
+        hold = self.hold_of(m, pfn)
+        if hold is None:
+            self.reports.report("refcount-underflow")
+            if self.holds_any(m.actor):
+                self.reports.report("released-with-wrong-page")
+            return
+        hold.count -= 1
+        if hold.count == 0:
+            self.holds.remove(hold)
+
+    def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
+        """invalidate_range_start() returns: whoever looked the page up before is out of date."""
+        for hold in self.holds:
+            if hva_start <= hold.hva < hva_end and not hold.stale:
+                hold.stale = True
+                hold.cleaned = m.host.folio(hold.head).cleaned
+
+    def finish(self, m: Observable) -> None:
+        """The program has ended: nobody is in a fault any more, and nothing is mapped."""
+        if any(page.kvm_refs > 0 or page.kvm_pins > 0 for page in m.host.pages):
+            self.reports.report("refcount-leak")

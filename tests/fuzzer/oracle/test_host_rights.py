@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest gets what the process has at an address, and no more rights to it."""
+
+import pytest
+
+from reference_mmu.changelog.semantics import NEW, Semantics
+from reference_mmu.config import SlotConfig
+from reference_mmu.mm.ksm import share_page
+from reference_mmu.mm.madvise import discard
+from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.x86.spte import PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE, is_mmu_writable_spte
+from tests.by_hand import MM, Stage
+from tests.parameters import BOTH, EVERY_MMU
+
+
+def writable(stage: Stage, spte: int) -> int:
+    """The leaf as a fault would make it that takes the page for writable."""
+    masks = stage.m.masks
+    return int(spte | PT_WRITABLE_MASK | masks.shadow_mmu_writable_mask | masks.shadow_host_writable_mask)
+
+
+# --- accepts ---------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@EVERY_MMU
+@pytest.mark.parametrize("kind", ["anon", "cow", "ksm", "untouched", "readonly", "fsdax"])
+def test_accepts_reads_and_writes_of_memory_that_is_shared(kind: str, mmu: str, semantics: Semantics) -> None:
+    stage = Stage(semantics, mmu=mmu, backing=(kind, "anon"))
+    stage.read(0, 1)
+    assert bool(is_mmu_writable_spte(stage.m.masks, stage.leaf(1))) == (kind in {"anon", "fsdax"})
+    stage.run(MM, share_page(stage.m, 1))
+    if kind != "readonly":
+        stage.write(1, 1)
+    assert stage.final_violations() == []
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.reaches("not-host-writable")
+@pytest.mark.parametrize("kind", ["cow", "ksm", "untouched", "readonly"])
+def test_rejects_a_writable_leaf_of_a_page_that_is_not_the_processs_alone(kind: str) -> None:
+    stage = Stage(NEW, backing=(kind, "anon"))
+    stage.read(0, 1)
+    assert stage.violations == []
+    stage.store(1, writable(stage, stage.leaf(1)))
+    assert "not-host-writable" in stage.violations
+
+
+def test_rejects_a_writable_leaf_in_a_slot_that_may_only_be_read() -> None:
+    stage = Stage(NEW, slots=(SlotConfig(0, 8, 0, readonly=True),))
+    stage.read(0, 1)
+    assert stage.violations == []
+    stage.store(1, writable(stage, stage.leaf(1)))
+    assert stage.violations == ["not-host-writable"]
+
+
+@pytest.mark.reaches("mapped-gone-page")
+def test_rejects_a_leaf_of_a_page_that_was_thrown_away() -> None:
+    stage = Stage(NEW)
+    stage.write(0, 1)
+    leaf = stage.leaf(1)
+    stage.run(MM, discard(stage.m, 1, 2))
+    stage.store(1, leaf)
+    assert stage.violations == ["mapped-gone-page"]
+
+
+# --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+def test_legal_a_writable_leaf_of_a_page_that_the_host_may_not_touch_now() -> None:
+    """NUMA hinting: the host PTE is PROT_NONE, and would allow writing again as soon as anybody asks."""
+    stage = Stage(NEW)
+    stage.write(0, 1)
+    leaf = stage.leaf(1)
+    stage.run(MM, change_protection_numa(stage.m, 1, 2))
+    stage.store(1, leaf)
+    assert stage.violations == []
+
+
+def test_legal_a_leaf_that_loses_what_it_had() -> None:
+    stage = Stage(NEW, backing=("cow", "anon"))
+    stage.read(0, 1)
+    stage.store(1, SHADOW_NONPRESENT_VALUE)
+    assert "not-host-writable" not in stage.violations
