@@ -8,13 +8,19 @@ from typing import Final
 from .architecture import Architecture
 from .arm64.architecture import Arm64Architecture
 from .config import Config
+from .loongarch.architecture import LoongarchArchitecture
+from .mips.architecture import MipsArchitecture
 from .powerpc.architecture import PowerpcArchitecture
+from .riscv.architecture import RiscvArchitecture
 from .x86.architecture import X86Architecture
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
     "x86": X86Architecture(),
     "arm64": Arm64Architecture(),
     "powerpc": PowerpcArchitecture(),
+    "riscv": RiscvArchitecture(),
+    "loongarch": LoongarchArchitecture(),
+    "mips": MipsArchitecture(),
 }
 
 

@@ -14,7 +14,10 @@ from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.memslots import KvmGfnRange
 from reference_mmu.kvm.vm import Vm
+from reference_mmu.loongarch.loongarch import Loongarch
+from reference_mmu.mips.mips import Mips
 from reference_mmu.powerpc.book3s_64_mmu_radix import Book3sRadix
+from reference_mmu.riscv.riscv import Riscv
 from tests.tiny_architecture import NAME, Tiny
 
 
@@ -42,6 +45,30 @@ class UnflushedRadix(Book3sRadix):
         self.oracle.range_flushed(self, first, end)
 
 
+class UnflushedRiscv(Riscv):
+    """Its fences reach one CPU."""
+
+    def flush_range(self, first: i64, end: i64) -> None:
+        self.drop(self.vcpus[0], first, end)
+        self.oracle.range_flushed(self, first, end)
+
+
+class UnflushedLoongarch(Loongarch):
+    """Its invalidations say that nothing has to be flushed."""
+
+    def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
+        yield from super().kvm_unmap_gfn_range(gfn_range)
+        return False
+
+
+class UnflushedMips(Mips):
+    """Its invalidations say that nothing has to be flushed."""
+
+    def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
+        yield from super().kvm_unmap_gfn_range(gfn_range)
+        return False
+
+
 class BrokenTiny(Model):
     def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
         return UnflushedTiny(config, semantics, actors, operations, judge)
@@ -57,4 +84,26 @@ class BrokenRadix(Model):
         return UnflushedRadix(config, semantics, actors, operations, judge)
 
 
-BROKEN: Final[dict[str, type[Model]]] = {NAME: BrokenTiny, "arm64": BrokenArm64, "powerpc": BrokenRadix}
+class BrokenRiscv(Model):
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        return UnflushedRiscv(config, semantics, actors, operations, judge)
+
+
+class BrokenLoongarch(Model):
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        return UnflushedLoongarch(config, semantics, actors, operations, judge)
+
+
+class BrokenMips(Model):
+    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
+        return UnflushedMips(config, semantics, actors, operations, judge)
+
+
+BROKEN: Final[dict[str, type[Model]]] = {
+    NAME: BrokenTiny,
+    "arm64": BrokenArm64,
+    "powerpc": BrokenRadix,
+    "riscv": BrokenRiscv,
+    "loongarch": BrokenLoongarch,
+    "mips": BrokenMips,
+}

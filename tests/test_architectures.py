@@ -91,8 +91,15 @@ def test_placebos_change_nothing(arch: str, base: str) -> None:
         assert outcome.pair.drift_turn == -1
 
 
-# What the kernels of today still do: HV mode of powerpc marks pages dirty when mmu_lock is released.
-RESIDUALS = {"powerpc": {"late-page-mark"}}
+# What the kernels of today still do: HV mode of powerpc marks pages dirty when mmu_lock is released. On LoongArch and
+# MIPS a read that may not write replaces an entry by which another CPU may write, and flushes its own.
+# RISC-V marks a page dirty that turned out stale, and ages one leaf of a range.
+RESIDUALS = {
+    "powerpc": {"late-page-mark"},
+    "riscv": {"dirty-after-clean", "unreported-young"},
+    "loongarch": {"stale-writable-mmuw"},
+    "mips": {"stale-writable-mmuw"},
+}
 
 
 @pytest.mark.parametrize("arch", STAGE2)
@@ -126,7 +133,7 @@ def test_a_missing_flush_is_found_shrunk_and_told(arch: str) -> None:
 
 def test_an_architecture_that_is_not_there_is_refused() -> None:
     strange = msgspec.structs.replace(PROGRAM, config=msgspec.structs.replace(PROGRAM.config, arch="vax"))
-    with pytest.raises(ConfigError, match="architecture 'vax' is none of x86, arm64, powerpc, tiny"):
+    with pytest.raises(ConfigError, match="'vax' is none of x86, arm64, powerpc, riscv, loongarch, mips, tiny"):
         strange.check()
 
 

@@ -95,6 +95,13 @@ class Stage2Machine(Vm):
             if start < end and first < stop:
                 vcpu.structure_cache.drop(key)
 
+    def drop_everywhere(self, first: i64, end: i64) -> None:
+        """flush_range() where hardware takes away what is named and no more. All walks are void."""
+        for vcpu in self.vcpus:
+            vcpu.exits += 1
+            self.drop(vcpu, first, end)
+        self.oracle.range_flushed(self, first, end)
+
     def flush_range(self, first: i64, end: i64) -> None:
         """END of a flush of gfns [first, end) on all CPUs. The form by range falls back to one of everything where
         hardware, or KVM, has none."""
