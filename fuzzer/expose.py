@@ -66,6 +66,7 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "x86-put-refcounted-page-not-pfn": PROFILES["pages"],
     "vcpu-map-foll-pin": PROFILES["vcpu-map"],
     "vcpu-map-write-gup-only-when-writable": PROFILES["vcpu-map"],
+    "pfncache-release-unused": PROFILES["vcpu-map"],
     "nvmx-apic-access-page-dirty": PROFILES["vcpu-map"],
     "disallow-unpinned-map-by-default": PROFILES["vcpu-map"],
     "e500-dirty-in-shadow-map": PROFILES["e500"],

@@ -42,6 +42,7 @@ MAP_PAGE: Final = 27
 PATCH_DCBZ: Final = 28
 SHARE_PAGE: Final = 29
 RUN_L2: Final = 30
+REFRESH_CACHE: Final = 31
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

@@ -88,6 +88,9 @@ class Oracle:
     def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
         """It has unmapped the page, and let go of it."""
 
+    def cache_refreshed(self, m: Observable, pfn: i64) -> None:
+        """A pfncache has a page that is not stale, and lets go of it with gpc->lock held."""
+
     def flush_young(self, m: Observable) -> None:
         """The running operation begins a clear_flush_young, the event after which OLD leaves no stale entry behind."""
 

@@ -98,10 +98,18 @@ MM: Final = (Point(MM_WAIT, "mm.wait", "folio_lock", "a page of the range is loc
 # --- guest memory that KVM maps for itself ---------------------------------------------------------------------------
 MAP_USE: Final = 200
 MAP_UNMAP: Final = 201
+GPC_LOOKUP: Final = 204
+GPC_CHECK: Final = 205
 
 KERNEL_MAPS: Final = (
     Point(MAP_USE, "map.use", "kvm_vcpu_map", "the page is mapped for KVM, which reads or writes it next"),
     Point(MAP_UNMAP, "map.unmap", "kvm_vcpu_unmap", "KVM is done with the page, it is unmapped and let go of next"),
+)
+CACHES: Final = (
+    Point(GPC_LOOKUP, "gpc.lookup", "hva_to_pfn_retry", "snapshot taken, gpc->lock dropped, the look-up comes next"),
+)
+CACHES_END: Final = (
+    Point(GPC_CHECK, "gpc.check", "hva_to_pfn_retry", "the page is in hand, gpc->lock and the stale check come next"),
 )
 
 # --- mmu_notifier invalidation: an operation of its own, or inside GUP when that breaks CoW --------------------------

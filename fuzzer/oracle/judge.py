@@ -140,6 +140,9 @@ class Judge(Oracle):
     def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
         self.kernel_maps.unmapped(m, pfn)
 
+    def cache_refreshed(self, m: Observable, pfn: i64) -> None:
+        self.kernel_maps.cache_refreshed(m, pfn)
+
     def flush_young(self, m: Observable) -> None:
         self.accesses.flush_young(m)
 

@@ -147,6 +147,13 @@ class RunL2(Operation):
     evmcs: Gfn
 
 
+class RefreshCache(Operation):
+    """KVM looks up the page of a gfn-to-pfn cache."""
+
+    needs = (X86,)
+    gfn: Gfn
+
+
 class ClearFlushYoung(Operation):
     hva: Hva
     npages: Pages
@@ -270,7 +277,20 @@ class ZapRange(Operation):
     resched: Resched = 0
 
 
-VcpuOperation = Read | Write | Prefetch | Nested | WritePte | Invlpg | LoadCr3 | MapPage | PatchDcbz | SharePage | RunL2
+VcpuOperation = (
+    Read
+    | Write
+    | Prefetch
+    | Nested
+    | WritePte
+    | Invlpg
+    | LoadCr3
+    | MapPage
+    | PatchDcbz
+    | SharePage
+    | RunL2
+    | RefreshCache
+)
 MmOperation = (
     ClearFlushYoung | ClearYoung | TestYoung | NumaHint | Migrate | Reclaim | Writeback | Share | Discard | CollapseHuge
 )

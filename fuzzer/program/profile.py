@@ -294,7 +294,7 @@ PROFILES: Final[dict[str, Profile]] = {
                 "hwpoison",
                 "readonly",
             ),
-            added=(("map-page", 8), ("run-l2", 3)),
+            added=(("map-page", 8), ("run-l2", 3), ("refresh-cache", 3)),
         ),
         Profile(
             "powerpc",

@@ -8,12 +8,14 @@ from collections.abc import Generator
 from mypy_extensions import i64
 
 from ..kvm.operations import start_common_operation
+from ..kvm.pfncache import kvm_gpc_refresh
 from ..operations import (
     INVLPG,
     LOAD_CR3,
     NESTED,
     PREFETCH,
     READ,
+    REFRESH_CACHE,
     RUN_L2,
     STORED_ACCESSED,
     STORED_DIRTY,
@@ -49,6 +51,8 @@ def start_operation(m: Machine, actor: i64, call: Call) -> Generator[int, None, 
         return kvm_zap_gfn_range(m, call.a, call.a + call.b)
     if kind == RUN_L2:
         return run_l2(m, call.a, call.b, call.c)
+    if kind == REFRESH_CACHE:
+        return kvm_gpc_refresh(m, call.a)
     return start_common_operation(m, call)
 
 

@@ -8,6 +8,8 @@ from typing import Final
 from ..points import (
     AGING_END,
     AGING_START,
+    CACHES,
+    CACHES_END,
     COPYING,
     FAULT_BEGINS,
     FAULT_IS_RETRIED,
@@ -167,6 +169,7 @@ POINTS: Final = PointTable(
             "caches topped up, the snapshot of mmu_invalidate_seq comes next",
         ),
         Point(FAULT_GUP, "fault.gup", "__kvm_faultin_pfn", "snapshot taken, the primary MMU is asked next"),
+        *CACHES,
         *GUP,
         *MM,
         # mmu_notifier invalidation
@@ -196,6 +199,7 @@ POINTS: Final = PointTable(
         Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
         *INVALIDATION_END,
         *KERNEL_MAPS,
+        *CACHES_END,
         Point(L2_RUN, "l2.run", "nested_vmx_run", "the pages of vmcs12 are mapped, L2 runs next"),
         Point(L2_EXIT, "l2.exit", "__nested_vmx_vmexit", "L2 has exited, the pages of vmcs12 are unmapped next"),
         # page fault, second half

@@ -17,6 +17,7 @@ from fuzzer.program.ops import (
     Nested,
     Operation,
     PatchDcbz,
+    RefreshCache,
     RunL2,
     SharePage,
     Untrack,
@@ -55,7 +56,7 @@ GUEST_TABLES = {WritePte, Invlpg, LoadCr3}
 
 
 # What only programs of this profile have.
-OF_A_PROFILE = {"vcpu-map": {MapPage, RunL2}}
+OF_A_PROFILE = {"vcpu-map": {MapPage, RefreshCache, RunL2}}
 
 # What no machine of x86 does.
 OF_POWERPC = {PatchDcbz, SharePage}

@@ -149,6 +149,7 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
     (ops.Invlpg(0, 5), "invlpg", (VCPU, 5)),
     (ops.LoadCr3(0, 5), "load_cr3", (VCPU, 5)),
     (ops.MapPage(0, 5, True), "vcpu_map_page", (5, True)),
+    (ops.RefreshCache(0, 5), "kvm_gpc_refresh", (5,)),
     (ops.RunL2(0, 5, 2, 6), "run_l2", (5, 2, 6)),
     (ops.ClearFlushYoung(0, 5, 2), "kvm_mmu_notifier_clear_flush_young", (5, 7)),
     (ops.ClearYoung(0, 5, 2), "kvm_mmu_notifier_clear_young", (5, 7)),
