@@ -69,11 +69,12 @@ class Accesses:
 def told_young(m: Observable, start: i64, end: i64) -> bool:
     """Does a leaf of the range, below a root that can be loaded, have its Accessed bit? An event that was answered with
     "old" has cleared none, and nobody could run before the answer."""
-    gfns = [int(gfn) for gfn in range(start, end)]
+    pages = [int(gfn) for gfn in range(start, end)]
+    direct = m.pages_are_gfns()
     for root in m.roots():
         if m.obsolete(root):
             continue
-        for page in m.pages_mapping(root, gfns):
+        for page in pages if direct else m.pages_mapping(root, pages):
             pte, level = m.leaf_of(root, page)
             if level != 0 and m.leaf_young(pte):
                 return True
