@@ -66,8 +66,8 @@ def known_dirty(m: Observable, hva: i64) -> bool:
 def told_by_leaves(m: Observable) -> set[int]:
     """Pages through whose leaves the guest may have written, and which the zap of the leaf would mark dirty."""
     told = set[int]()
-    for sp in m.linked_tables():
-        for spte in sp.spt:
+    for sp in m.tables():  # a shadow page that is linked nowhere at the moment will be zapped like the others
+        for spte in sp.spt if not sp.freed else []:
             if m.pte_kind(spte, sp.level) == PTE_LEAF and m.leaf_dirty(spte):
                 pfn = int(m.pte_pfn(spte))
                 told.update(range(pfn, pfn + int(m.pages_per_hpage(sp.level))))
