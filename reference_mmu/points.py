@@ -106,7 +106,14 @@ KERNEL_MAPS: Final = (
     Point(MAP_UNMAP, "map.unmap", "kvm_vcpu_unmap", "KVM is done with the page, it is unmapped and let go of next"),
 )
 CACHES: Final = (
-    Point(GPC_LOOKUP, "gpc.lookup", "hva_to_pfn_retry", "snapshot taken, gpc->lock dropped, the look-up comes next"),
+    # While an invalidation is active every look-up is stale, and repeated at once.
+    Point(
+        GPC_LOOKUP,
+        "gpc.lookup",
+        "hva_to_pfn_retry",
+        "gpc->lock dropped, the snapshot and the look-up come next",
+        wants=WANT_NOTIFIERS,
+    ),
 )
 CACHES_END: Final = (
     Point(GPC_CHECK, "gpc.check", "hva_to_pfn_retry", "the page is in hand, gpc->lock and the stale check come next"),

@@ -34,8 +34,8 @@ def kvm_gpc_refresh(kvm: Kvm, gfn: i64) -> Generator[int, None, None]:
 def hva_to_pfn_retry(kvm: Kvm, gfn: i64) -> Generator[int, None, i64]:
     """hva_to_pfn_retry(): 0, the page is cached and let go of, or -EFAULT. SRCU held."""
     while True:
-        mmu_seq = kvm.mmu_invalidate_seq
         yield GPC_LOOKUP
+        mmu_seq = kvm.mmu_invalidate_seq
         kfp = KvmFollowPfn(kvm.gfn_to_memslot(gfn), gfn, FOLL_WRITE)
         kfp.offers = False
         pfn = yield from kvm_follow_pfn(kvm, kfp)
