@@ -11,10 +11,10 @@ from fuzzer.run.model import Model
 from fuzzer.schedule.running_actor import Flow
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
-from reference_mmu.kvm.locks import ModelBug
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import Call
 from reference_mmu.points import END, N_POINTS
+from reference_mmu.rwlock import ModelBug
 
 
 class ChangedModel(Model):

@@ -33,8 +33,8 @@ from reference_mmu import observed, operations
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
-from reference_mmu.kvm.locks import ModelBug
 from reference_mmu.kvm.vm import Vm
+from reference_mmu.rwlock import ModelBug
 from reference_mmu.x86 import machine
 
 # As JSON, which is how a reproducer carries it: half of what a reproducer may have. The whole model has 210 KB.
@@ -142,8 +142,8 @@ def _import_copy(copy: Path) -> None:
     package = module_from_spec(spec)
     sys.modules[_COPY] = package
     spec.loader.exec_module(package)
-    # The lockstep catches the shipped class. The copy's locks look theirs up by name when they raise it.
-    import_module(f"{_COPY}.kvm.locks").__dict__["ModelBug"] = ModelBug
+    # The lockstep catches the shipped class. What of the copy raises it gets it from there, and is not yet imported.
+    import_module(f"{_COPY}.rwlock").__dict__["ModelBug"] = ModelBug
     # Fuzzer, lockstep and reproducers know the points of the shipped model, by number.
     for name, architecture in import_module(f"{_COPY}.architectures").ARCHITECTURES.items():
         if architecture.points.names != ARCHITECTURES[name].points.names:

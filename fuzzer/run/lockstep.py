@@ -26,8 +26,8 @@ from fuzzer.schedule.schedule import Switch, Turn
 from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.turns import Turns
 from reference_mmu.changelog.semantics import Semantics
-from reference_mmu.kvm.locks import ModelBug
 from reference_mmu.points import END, FAULT_ENTER, FAULT_RETRY
+from reference_mmu.rwlock import ModelBug
 
 MAX_STEPS: Final = 6000  # per model; the longest sensible program takes a tenth of it
 MAX_LONE_RETRIES: Final = 40  # fault retries in a row while nobody else moves

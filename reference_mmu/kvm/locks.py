@@ -1,49 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""mmu_lock, slots_lock, SRCU and RCU of one machine.
-
-Waiting is the scheduler's business: an actor whose point wants a lock is not run until the lock is free
-(Machine.can_run), so the methods here never block; taking a lock that is not free is a bug of the flow.
-"""
+"""SRCU and RCU of one machine. Nobody blocks here either, see rwlock.py: waiting is the scheduler's business."""
 
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
-
-class ModelBug(Exception):
-    """A flow broke a rule of the model itself (not of KVM): the run means nothing."""
-
-
-@mypyc_attr(acyclic=True, free_list_len=1)
-class RwLock:
-    """mmu_lock, an rwlock_t; `state` is -1 for a writer, else the number of readers."""
-
-    def __init__(self, actors: i64) -> None:
-        self.state: i64 = 0
-        self.held: vec[i64] = vec[i64]([0] * actors)
-
-    def read_lock(self, actor: i64) -> None:
-        if self.state < 0 or self.held[actor] != 0:
-            raise ModelBug("read_lock: mmu_lock not free")
-        self.state += 1
-        self.held[actor] = 1
-
-    def read_unlock(self, actor: i64) -> None:
-        if self.held[actor] != 1:
-            raise ModelBug("read_unlock: not a reader")
-        self.state -= 1
-        self.held[actor] = 0
-
-    def write_lock(self, actor: i64) -> None:
-        if self.state != 0:
-            raise ModelBug("write_lock: mmu_lock not free")
-        self.state = -1
-        self.held[actor] = -1
-
-    def write_unlock(self, actor: i64) -> None:
-        if self.held[actor] != -1:
-            raise ModelBug("write_unlock: not the writer")
-        self.state = 0
-        self.held[actor] = 0
+from ..rwlock import ModelBug
 
 
 @mypyc_attr(acyclic=True)

@@ -16,7 +16,8 @@ from ..bits import bit_ull
 from ..config import Config
 from ..mm.mm import Mm
 from ..points import PointTable
-from .locks import ReadSections, RwLock
+from ..rwlock import RwLock
+from .locks import ReadSections
 from .memslots import KvmMemorySlot, search_memslots
 from .page_table import PageTable
 from .vcpu import KvmVcpu

@@ -27,10 +27,10 @@ from fuzzer.tell.two_columns import header_lines, row_lines
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config, SlotConfig
-from reference_mmu.kvm.locks import ModelBug
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import Call
 from reference_mmu.points import FAULT_ENTER
+from reference_mmu.rwlock import ModelBug
 from reference_mmu.x86.points import FAULT_PFN
 from reference_mmu.x86.x86 import X86
 from tests.findings import violation

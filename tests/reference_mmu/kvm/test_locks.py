@@ -1,47 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Locks of a machine: who may hold them together, and what a grace period waits for."""
+"""SRCU and RCU: sections are entered and left once, and a grace period waits for those in progress."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_mmu.kvm.locks import ModelBug, ReadSections, RwLock
+from reference_mmu.kvm.locks import ReadSections
+from reference_mmu.rwlock import ModelBug
 
 ACTORS = 4
-
-
-# --- mmu_lock --------------------------------------------------------------------------------------------------
-
-
-def test_readers_hold_it_together_and_a_writer_alone() -> None:
-    lock = RwLock(ACTORS)
-    lock.read_lock(0)
-    lock.read_lock(2)
-    assert (lock.state, list(lock.held)) == (2, [1, 0, 1, 0])
-    with pytest.raises(ModelBug, match=r"^write_lock: mmu_lock not free$"):
-        lock.write_lock(1)
-    lock.read_unlock(0)
-    lock.read_unlock(2)
-    lock.write_lock(1)
-    assert (lock.state, list(lock.held)) == (-1, [0, -1, 0, 0])
-    with pytest.raises(ModelBug, match=r"^read_lock: mmu_lock not free$"):
-        lock.read_lock(0)
-    lock.write_unlock(1)
-    assert (lock.state, list(lock.held)) == (0, [0] * ACTORS)
-
-
-def test_who_does_not_hold_it_cannot_let_go() -> None:
-    lock = RwLock(ACTORS)
-    lock.read_lock(0)
-    with pytest.raises(ModelBug, match=r"^read_unlock: not a reader$"):
-        lock.read_unlock(1)
-    with pytest.raises(ModelBug, match=r"^write_unlock: not the writer$"):
-        lock.write_unlock(0)
-    with pytest.raises(ModelBug, match=r"^read_lock: mmu_lock not free$"):
-        lock.read_lock(0)
-
-
-# --- read sections ---------------------------------------------------------------------------------------------
 
 
 def test_a_section_is_entered_and_left_once() -> None:
