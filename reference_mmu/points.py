@@ -29,7 +29,10 @@ WANT_SRCU: Final = 3  # all SRCU readers of the actor's snapshot gone
 WANT_NOTIFIERS: Final = 4  # mn_active_invalidate_count == 0
 WANT_SLOTS_LOCK: Final = 5
 WANT_MMU: Final = 6  # what loading or dropping a root takes: Kvm.can_lock_mmu()
-WANT_HOST_PTE: Final = 7  # the host PTE the actor waits for is no longer busy
+WANT_HOST_PTE: Final = 7  # a fault on the page the actor waits for has no more to wait
+WANT_MMAP_READ: Final = 8  # mmap_lock for read
+WANT_MMAP_WRITE: Final = 9  # mmap_lock for write
+WANT_FOLIO: Final = 10  # the page the actor waits for is neither busy nor locked
 
 
 class Point(NamedTuple):
@@ -88,12 +91,18 @@ FAULT_IS_RETRIED: Final = Point(
 GUP_WAIT: Final = 15
 GUP_FAULT: Final = 16
 MM_WAIT: Final = 19
+MMAP_READ: Final = 180
+MMAP_WRITE: Final = 181
 
 GUP: Final = (
     Point(GUP_WAIT, "gup.wait", "migration_entry_wait", "the host PTE is busy or its page locked", wants=WANT_HOST_PTE),
     Point(GUP_FAULT, "gup.fault", "faultin_page", "GUP-fast has failed, the host's own page fault comes next"),
 )
-MM: Final = (Point(MM_WAIT, "mm.wait", "folio_lock", "a page of the range is locked or busy", wants=WANT_HOST_PTE),)
+MM: Final = (
+    Point(MMAP_READ, "mmap.read", "mmap_read_lock", "somebody changes VMAs", wants=WANT_MMAP_READ),
+    Point(MMAP_WRITE, "mmap.write", "mmap_write_lock", "VMAs are to be changed, or copied", wants=WANT_MMAP_WRITE),
+    Point(MM_WAIT, "mm.wait", "folio_lock", "a page of the range is locked or busy", wants=WANT_FOLIO),
+)
 
 # --- guest memory that KVM maps for itself ---------------------------------------------------------------------------
 MAP_USE: Final = 200
@@ -127,6 +136,14 @@ INV_PRIMARY: Final = 28
 INV_CLEAN: Final = 29
 INV_END_LOCK: Final = 30
 INV_IO: Final = 31
+SPLIT_FREEZE: Final = 182
+RECLAIM_WRITE: Final = 183
+RECLAIM_FREE: Final = 184
+TRUNCATE_FOLIO: Final = 185
+KSM_COMPARE: Final = 186
+KHUGEPAGED_ISOLATE: Final = 187
+KHUGEPAGED_COPY: Final = 188
+POISON_DROP: Final = 189
 
 _START: Final = "kvm_mmu_notifier_invalidate_range_start"
 _END: Final = "kvm_mmu_notifier_invalidate_range_end"
@@ -134,12 +151,24 @@ INVALIDATION_START: Final = (
     Point(INV_ACTIVE, "inv.active", _START, "entered, mn_active_invalidate_count is raised next"),
     Point(INV_LOCK, "inv.lock", _START, "counted as active, mmu_lock comes next", wants=WANT_WRITE),
 )
+# What the host does between and after invalidations, in no order among each other.
+HOST: Final = (
+    Point(SPLIT_FREEZE, "split.freeze", "split_huge_page_to_list_to_order", "unmapped, the count is frozen next"),
+    Point(RECLAIM_WRITE, "reclaim.write", "pageout", "the page is unmapped and dirty, it is written out next"),
+    Point(RECLAIM_FREE, "reclaim.free", "__remove_mapping", "clean and unmapped, the count is frozen next"),
+    Point(TRUNCATE_FOLIO, "truncate.folio", "truncate_cleanup_folio", "locked and unmapped, it is dropped next"),
+    Point(KSM_COMPARE, "ksm.compare", "try_to_merge_one_page", "write-protected, the contents are compared next"),
+    Point(KHUGEPAGED_ISOLATE, "khugepaged.isolate", "collapse_huge_page", "the PMD is gone, the pages are locked next"),
+    Point(KHUGEPAGED_COPY, "khugepaged.copy", "__collapse_huge_page_copy", "locked and unmapped, copied next"),
+    Point(POISON_DROP, "poison.drop", "identify_page_state", "unmapped for good, it is taken out of the cache next"),
+)
 INVALIDATION_END: Final = (
     Point(INV_FLUSH, "inv.flush", _START, "SPTEs were zapped, flush requests posted"),
     Point(INV_PRIMARY, "inv.primary", _START, "returned, the primary MMU may change its PTEs"),
     Point(INV_CLEAN, "inv.clean", "shrink_folio_list", "host PTEs gone, page not yet written out, copied or freed"),
     Point(INV_END_LOCK, "inv.end_lock", _END, "the host PTEs have changed, mmu_lock comes next", wants=WANT_WRITE),
     Point(INV_IO, "inv.io", "shrink_folio_list", "the invalidation has ended, the page is written or freed next"),
+    *HOST,
 )
 
 # --- aging -----------------------------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ _CLEARS_ONE_OF: Final = 6  # and, of the others, that make it not present
 
 _NUMBER_OF: Final = {tag(kind): number for kind, number in NUMBERS.items()}
 _INVALIDATES_PAGES: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalidation"] if has(kind, Argument.PAGES))
+_INVALIDATES_FOR: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalidation"] if has(kind, Argument.FLAG))
+_INVALIDATES_SOMEWHERE: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalidation"] if has(kind, Argument.HVA))
 
 
 class _Added:
@@ -285,7 +287,9 @@ class _Builder:
         npages: i64 = 0
         if kind in _INVALIDATES_PAGES:
             npages = self.run_of(hva, self.hva_pages)
-        self.add(kind, hva, npages, resched=self.resched())
+        elif kind in _INVALIDATES_FOR:
+            npages = flag(self.coin())
+        self.add(kind, hva if kind in _INVALIDATES_SOMEWHERE else 0, npages, resched=self.resched())
 
     def ioctl_ops(self, count: i64) -> None:
         """A plausible life of the slots: what makes no sense (GET of a slot that does not log) returns at once."""
@@ -418,9 +422,10 @@ class _Builder:
             self.vcpu_ops(count)
             self.end_actor("vcpu")
         if self.aging + self.invalidation_weight != 0:
-            for _ in range(1 + rng.below(profile.mm_ops)):
-                self.mm_op()
-            self.end_actor("mm")
+            for _ in range(1 if profile.mm_threads == 1 else 1 + rng.below(profile.mm_threads)):
+                for _ in range(1 + rng.below(profile.mm_ops)):
+                    self.mm_op()
+                self.end_actor("mm")
         if rng.chance(self.logging + self.slots, _IOCTLS_OF):
             self.ioctl_ops(1 + rng.below(profile.ioctls))
             self.end_actor("ioctl")

@@ -182,6 +182,8 @@ class Migrate(Operation):
 
 
 class Reclaim(Operation):
+    """In short: nobody waits for a page that is read back."""
+
     hva: Hva
     resched: Resched = 0
 
@@ -192,14 +194,14 @@ class Writeback(Operation):
 
 
 class Share(Operation):
-    """fork() or KSM: copy-on-write from now on."""
+    """fork() or KSM, in short: copy-on-write from now on."""
 
     hva: Hva
     resched: Resched = 0
 
 
 class Discard(Operation):
-    """MADV_DONTNEED."""
+    """Throw pages away, in short: the same of every kind of memory."""
 
     hva: Hva
     npages: Pages
@@ -207,6 +209,86 @@ class Discard(Operation):
 
 
 class CollapseHuge(Operation):
+    """A huge page is made of the block around hva, in short: in one go."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class PageOut(Operation):
+    """Reclaim: a page that is not young goes to swap, or back to its file, and is freed if nobody else holds it."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class Populate(Operation):
+    """MADV_POPULATE_READ or _WRITE: the process faults a page in, from swap or for the first time."""
+
+    hva: Hva
+    write: Flag = False
+    resched: Resched = 0
+
+
+class Truncate(Operation):
+    """A hole is punched into a file; nothing happens to other memory."""
+
+    hva: Hva
+    npages: Pages
+    resched: Resched = 0
+
+
+class Fork(Operation):
+    """Private memory is copy-on-write from now on."""
+
+    resched: Resched = 0
+
+
+class KsmMerge(Operation):
+    """ksmd finds the contents of an anonymous page in another process, too."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class Poison(Operation):
+    """Hardware reports a memory error."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class Munmap(Operation):
+    """The VMA around hva goes, which is a block."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class Mmap(Operation):
+    """New anonymous memory in place of the VMA around hva, or where there is none."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class Mprotect(Operation):
+    """The VMA around hva becomes read-only, or writable again."""
+
+    hva: Hva
+    write: Flag = False
+    resched: Resched = 0
+
+
+class DontNeed(Operation):
+    """MADV_DONTNEED."""
+
+    hva: Hva
+    npages: Pages
+    resched: Resched = 0
+
+
+class Collapse(Operation):
     """khugepaged makes a huge page of the block around hva."""
 
     hva: Hva
@@ -292,7 +374,27 @@ VcpuOperation = (
     | RefreshCache
 )
 MmOperation = (
-    ClearFlushYoung | ClearYoung | TestYoung | NumaHint | Migrate | Reclaim | Writeback | Share | Discard | CollapseHuge
+    ClearFlushYoung
+    | ClearYoung
+    | TestYoung
+    | NumaHint
+    | Migrate
+    | Reclaim
+    | Writeback
+    | Share
+    | Discard
+    | CollapseHuge
+    | PageOut
+    | Populate
+    | Truncate
+    | Fork
+    | KsmMerge
+    | Poison
+    | Munmap
+    | Mmap
+    | Mprotect
+    | DontNeed
+    | Collapse
 )
 IoctlOperation = EnableLog | GetLog | ClearLog | DisableLog | DeleteSlot | CreateSlot | MoveSlot
 DeviceOperation = Track | Untrack | ZapRange
@@ -305,6 +407,8 @@ KINDS: Final[dict[str, tuple[type[Operation], ...]]] = {
     "ioctl": get_args(IoctlOperation),
     "device": get_args(DeviceOperation),
 }
+# What takes neither mmap_lock nor the locks of pages: no other thread of the host may be at work meanwhile.
+ALONE: Final[frozenset[type[Operation]]] = frozenset((Reclaim, Share, Discard, CollapseHuge))
 ALL_KINDS: Final[tuple[type[Operation], ...]] = tuple(kind for kinds in KINDS.values() for kind in kinds)
 
 ARGUMENTS: Final[dict[type[Operation], dict[str, Argument]]] = {kind: arguments_of(kind) for kind in ALL_KINDS}

@@ -27,6 +27,17 @@ DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
         ops.Writeback,
         ops.Share,
         ops.CollapseHuge,
+        ops.PageOut,
+        ops.Populate,
+        ops.Truncate,
+        ops.Fork,
+        ops.KsmMerge,
+        ops.Poison,
+        ops.Munmap,
+        ops.Mmap,
+        ops.Mprotect,
+        ops.DontNeed,
+        ops.Collapse,
     ),
     "logging": (ops.EnableLog, ops.GetLog, ops.ClearLog, ops.DisableLog),
     "slots": (ops.DeleteSlot, ops.CreateSlot, ops.MoveSlot),
@@ -36,6 +47,27 @@ MISHAPS_OF: Final = 8
 """What Profile.mishaps is a part of."""
 ADDED_OF: Final = 12
 """What a weight in Profile.added is a part of."""
+
+
+# Memory as guests have it, and what the rest of the kernel may hand to KVM.
+_MOSTLY_PAGED: Final[tuple[Backing, ...]] = ("anon", "file", "shmem", "cow", "untouched", "swapped", "ksm") * 2
+_SELDOM_SEEN: Final[tuple[Backing, ...]] = (
+    "hugetlb",
+    "fsdax",
+    "devdax",
+    "pfnmap-nostruct",
+    "pfnmap-refcounted",
+    "pfnmap-unrefcounted",
+    "pfnmap-reserved",
+    "hwpoison",
+    "readonly",
+)
+# What threads of the host do at the same time.
+_HOST: Final = (
+    *("page-out", "page-out", "page-out", "populate", "migrate", "writeback", "truncate", "fork", "ksm-merge"),
+    *("poison", "munmap", "mmap", "mprotect", "mprotect", "dont-need", "dont-need", "collapse", "collapse"),
+    "numa-hint",
+)
 
 
 class Profile(Record, forbid_unknown_fields=True):
@@ -67,9 +99,10 @@ class Profile(Record, forbid_unknown_fields=True):
     third_vcpu: int = 1  # of 4 machines, how many have three vCPUs and not two
     vcpu_ops: int = 4  # operations of one vCPU, at most; two at least
     mm_ops: int = 3  # operations of the primary MMU, at most
+    mm_threads: int = 1  # of the host that do them, at most
     readonly: int = 1  # of 4 read faults, how many map read-only, since GUP-fast for writing fails
     ioctls: int = 3  # ioctls of one thread, at most
-    backings: tuple[Backing, ...] = ("anon", "file", "shmem", "cow", "anon")  # of a block that is not huge
+    backings: tuple[Backing, ...] = ("anon", "file", "shmem", "cow", "anon")  # of a block that is not "thp" by `huge`
     invalidations: tuple[str, ...] = (
         "numa-hint",
         "discard",
@@ -377,6 +410,21 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=3,
             mm_ops=4,
             backings=("anon", "file", "shmem", "swapped", "cow"),
+        ),
+        Profile(
+            "host",
+            "every kind of memory, and threads of the host that take it away at the same time",
+            mmu=("tdp", "tdp", "shadow"),
+            aging=3,
+            invalidation=12,
+            logging=2,
+            nested=0,
+            huge=2,
+            hot=3,
+            mm_ops=5,
+            mm_threads=3,
+            backings=_MOSTLY_PAGED + _SELDOM_SEEN,
+            invalidations=_HOST,
         ),
     )
 }

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from fuzzer.program.arguments import refusal, values_of
-from fuzzer.program.ops import ARGUMENTS, KINDS, AnyOperation, range_of
+from fuzzer.program.ops import ALONE, ARGUMENTS, KINDS, AnyOperation, range_of, tag
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.config import Config, ConfigError
 from reference_mmu.record import Record
@@ -39,9 +39,7 @@ class Program(Record, forbid_unknown_fields=True):
         vcpus = kinds.count("vcpu")
         _require("vcpu" not in kinds[vcpus:], "vCPU actors come first")
         _require(vcpus <= self.config.vcpus, f"{vcpus} vCPU actors, the machine has {self.config.vcpus} vCPUs")
-        _require(
-            sum(actor.kind == "mm" for actor in self.actors) <= 1, "more than one mm actor: mmap_lock is not modelled"
-        )
+        alone = kinds.count("mm") <= 1
         seen: set[int] = set()
         for actor in self.actors:
             uids = [op.uid for op in actor.ops]
@@ -51,6 +49,10 @@ class Program(Record, forbid_unknown_fields=True):
                 _require(0 <= op.uid < MAX_OPERATIONS, f"uid {op.uid} is not in 0..{MAX_OPERATIONS - 1}")
                 _require(op.uid not in seen, f"uid {op.uid} occurs twice")
                 seen.add(op.uid)
+                _require(
+                    alone or type(op) not in ALONE,
+                    f"operation {op.uid}: {tag(type(op))} takes no lock of the host: one mm actor only",
+                )
                 _check_arguments(self.config, op)
         return self
 

@@ -26,6 +26,7 @@ from ..mm.gup import (
     gup_fast,
 )
 from ..mm.host import HOST_W
+from ..points import MMAP_READ
 from .kvm import Kvm
 from .memslots import KvmMemorySlot
 from .pfn import (
@@ -122,7 +123,17 @@ def hva_to_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
 
 
 def hva_to_pfn_by_vma(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
-    """What the VMA says of an address that GUP did not get. mmap_lock held for read."""
+    """What hva_to_pfn() does with mmap_lock held, for an address that GUP did not get."""
+    if not kvm.mmap_lock.can_read():
+        yield MMAP_READ
+    kvm.mmap_lock.read_lock(kvm.actor)
+    r = yield from hva_to_pfn_locked(kvm, kfp)
+    kvm.mmap_lock.read_unlock(kvm.actor)
+    return r
+
+
+def hva_to_pfn_locked(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
+    """What the VMA says of an address. mmap_lock held for read."""
     host = kvm.host
     while True:
         if host.vma_flags(kfp.hva) == 0:

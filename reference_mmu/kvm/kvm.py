@@ -15,7 +15,6 @@ from mypy_extensions import i64
 from ..bits import bit_ull
 from ..changelog.semantics import Semantics
 from ..config import Config, SlotConfig
-from ..mm.host import PTE_BUSY
 from ..observed import (
     COUNT_ACCESSED_MARKS,
     COUNT_CHANGES,
@@ -32,7 +31,10 @@ from ..observed import (
 from ..operations import Call
 from ..oracle import Oracle
 from ..points import (
+    WANT_FOLIO,
     WANT_HOST_PTE,
+    WANT_MMAP_READ,
+    WANT_MMAP_WRITE,
     WANT_MMU,
     WANT_NOTIFIERS,
     WANT_READ,
@@ -176,7 +178,13 @@ class Kvm(Observable):
         if want == WANT_SLOTS_LOCK:
             return not self.slots_lock
         if want == WANT_HOST_PTE:
-            return self.host.pte[self.hva_waiters[actor]] != PTE_BUSY
+            return not self.host.fault_waits(self.hva_waiters[actor])
+        if want == WANT_FOLIO:
+            return not self.host.is_locked(self.hva_waiters[actor])
+        if want == WANT_MMAP_READ:
+            return self.mmap_lock.can_read()
+        if want == WANT_MMAP_WRITE:
+            return self.mmap_lock.state == 0
         return True
 
     def synchronize_srcu(self) -> None:

@@ -8,31 +8,46 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..mm.khugepaged import collapse_huge_page
-from ..mm.ksm import share_page
-from ..mm.madvise import discard
+from ..mm.fork import dup_mmap
+from ..mm.khugepaged import collapse_block, collapse_huge_page
+from ..mm.ksm import share_page, try_to_merge_with_ksm_page
+from ..mm.madvise import discard, madvise_dontneed, madvise_populate
+from ..mm.memory_failure import memory_failure
 from ..mm.migrate import migrate_page
-from ..mm.mprotect import change_protection_numa
+from ..mm.mmap import mmap_fixed, munmap
+from ..mm.mprotect import change_protection_numa, mprotect
 from ..mm.page_writeback import writeback
-from ..mm.vmscan import shrink_folio
+from ..mm.truncate import truncate_pagecache_range
+from ..mm.vmscan import shrink_folio, shrink_folio_list
 from ..operations import (
     CLEAR_FLUSH_YOUNG,
     CLEAR_LOG,
     CLEAR_YOUNG,
+    COLLAPSE,
     COLLAPSE_HUGE,
     CREATE_SLOT,
     DELETE_SLOT,
     DISABLE_LOG,
     DISCARD,
+    DONT_NEED,
     ENABLE_LOG,
+    FORK,
     GET_LOG,
+    KSM_MERGE,
     MAP_PAGE,
     MIGRATE,
+    MMAP,
     MOVE_SLOT,
+    MPROTECT,
+    MUNMAP,
     NUMA_HINT,
+    PAGE_OUT,
+    POISON,
+    POPULATE,
     RECLAIM,
     SHARE,
     TEST_YOUNG,
+    TRUNCATE,
     WRITEBACK,
     Call,
 )
@@ -98,5 +113,32 @@ def _start_mm_operation(kvm: Kvm, kind: i64, hva: i64, npages: i64) -> Generator
     if kind == DISCARD:
         return discard(kvm, hva, hva + npages)
     if kind == COLLAPSE_HUGE:
+        return collapse_block(kvm, hva)
+    return _start_host_operation(kvm, kind, hva, npages)
+
+
+def _start_host_operation(kvm: Kvm, kind: i64, hva: i64, argument: i64) -> Generator[int, None, object]:
+    """Those that take mmap_lock and the locks of pages; `argument`: a number of pages, or whether to write."""
+    if kind == PAGE_OUT:
+        return shrink_folio_list(kvm, hva)
+    if kind == POPULATE:
+        return madvise_populate(kvm, hva, argument != 0)
+    if kind == TRUNCATE:
+        return truncate_pagecache_range(kvm, hva, hva + argument)
+    if kind == FORK:
+        return dup_mmap(kvm)
+    if kind == KSM_MERGE:
+        return try_to_merge_with_ksm_page(kvm, hva)
+    if kind == POISON:
+        return memory_failure(kvm, hva)
+    if kind == MUNMAP:
+        return munmap(kvm, hva)
+    if kind == MMAP:
+        return mmap_fixed(kvm, hva)
+    if kind == MPROTECT:
+        return mprotect(kvm, hva, argument != 0)
+    if kind == DONT_NEED:
+        return madvise_dontneed(kvm, hva, hva + argument)
+    if kind == COLLAPSE:
         return collapse_huge_page(kvm, hva)
     raise NoSuchOperation(f"operation {kind}")

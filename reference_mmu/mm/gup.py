@@ -13,10 +13,10 @@ from typing import Final
 from mypy_extensions import i64
 
 from ..operations import MISHAP_KILLED, MISHAP_KILLED_NOWAIT, MISHAP_SIGNAL
-from ..points import GUP_FAULT, GUP_WAIT
+from ..points import GUP_FAULT, GUP_WAIT, MMAP_READ
 from .errno import EAGAIN, EFAULT, EHWPOISON, EINTR
-from .host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W, PTE_BUSY, PTE_HWPOISON
-from .memory import do_swap_page, do_wp_page_copy, needs_io, unshare_page
+from .host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W, PTE_HWPOISON
+from .memory import do_pte_missing, do_wp_page, needs_io, unshare_page
 from .mm import Mm
 
 FOLL_WRITE: Final[i64] = 1
@@ -25,6 +25,10 @@ FOLL_INTERRUPTIBLE: Final[i64] = 4  # a wait may be interrupted by any signal, n
 FOLL_PIN: Final[i64] = 8  # a pin, not a plain reference
 FOLL_TRIED: Final[i64] = 16  # follows upon a try with FOLL_NOWAIT: here one step with it, nobody runs in between
 
+# Of a fault that has to be repeated.
+_AGAIN: Final[i64] = 2
+_LOCKED: Final[i64] = 3  # once the page is unlocked
+
 
 def gup_fast(mm: Mm, hva: i64, flags: i64) -> bool:
     """get_user_page_fast_only(): no sleep, no fault, no dirty mark. True: the page of host.pte[hva] is taken."""
@@ -32,7 +36,7 @@ def gup_fast(mm: Mm, hva: i64, flags: i64) -> bool:
     mm.count_gup()
     if host.pte[hva] < 0 or (host.flags[hva] & HOST_PROTNONE) != 0:
         return False
-    if host.vma_is_pfnmap(hva):  # pte_special()
+    if not host.vm_normal_page(hva):
         return False
     if (flags & FOLL_WRITE) != 0 and (host.flags[hva] & HOST_W) == 0:
         return False
@@ -103,59 +107,77 @@ def check_vma_flags(mm: Mm, hva: i64, write: bool) -> i64:
 def faultin_page(mm: Mm, hva: i64, flags: i64) -> Generator[int, None, i64]:
     """handle_mm_fault(), as often as it takes: 1, the host PTE allows the access. May sleep; may itself invalidate."""
     mm.might_sleep()
-    host = mm.host
-    write = (flags & FOLL_WRITE) != 0
     waited = (flags & FOLL_TRIED) != 0
     while True:
         if not waited:
             yield GUP_FAULT
         waited = False
-        r = check_vma_flags(mm, hva, write)
-        if r != 0:
-            return r
-        if host.pte[hva] == PTE_HWPOISON:
-            return -EHWPOISON
-        if host.pte[hva] == PTE_BUSY or needs_io(mm, hva):
-            if (flags & FOLL_NOWAIT) != 0:
-                return 0
-            if (flags & FOLL_INTERRUPTIBLE) != 0 and mm.failing(MISHAP_SIGNAL):
-                return -EINTR
-        if host.pte[hva] == PTE_BUSY:
+        if not mm.mmap_lock.can_read():
+            yield MMAP_READ
+        mm.mmap_lock.read_lock(mm.actor)
+        r = yield from handle_mm_fault(mm, hva, flags)
+        mm.mmap_lock.read_unlock(mm.actor)
+        if r == _LOCKED:
             mm.hva_waiters[mm.actor] = hva
             yield GUP_WAIT
             waited = True
-            continue
-        if host.pte[hva] < 0:
-            do_swap_page(mm, hva, write)
-        host.flags[hva] &= ~HOST_PROTNONE
-        if not write:
-            if not gup_must_unshare(mm, hva, flags):
-                return 1
-            yield from unshare_page(mm, hva)
-            continue
-        if (host.flags[hva] & HOST_SHARED) != 0:
-            yield from do_wp_page_copy(mm, hva)
-            continue
-        # wp_page_reuse(), or page_mkwrite() of a page cache page: no copy, so nothing is invalidated.
-        host.flags[hva] |= HOST_W | HOST_D
-        return 1
+        elif r != _AGAIN:
+            return r
+
+
+def handle_mm_fault(mm: Mm, hva: i64, flags: i64) -> Generator[int, None, i64]:
+    """One fault, with mmap_lock held for read: what faultin_page() returns, or _LOCKED or _AGAIN."""
+    host = mm.host
+    write = (flags & FOLL_WRITE) != 0
+    r = check_vma_flags(mm, hva, write)
+    if r != 0:
+        return r
+    if host.pte[hva] == PTE_HWPOISON:
+        return -EHWPOISON
+    if host.fault_waits(hva) or needs_io(mm, hva):
+        if (flags & FOLL_NOWAIT) != 0:
+            return 0
+        if (flags & FOLL_INTERRUPTIBLE) != 0 and mm.failing(MISHAP_SIGNAL):
+            return -EINTR
+    if host.fault_waits(hva):
+        return _LOCKED
+    if host.pte[hva] < 0:
+        do_pte_missing(mm, hva, write)
+    host.flags[hva] &= ~HOST_PROTNONE
+    if not write:
+        if not gup_must_unshare(mm, hva, flags):
+            return 1
+        yield from unshare_page(mm, hva)
+        return _AGAIN
+    if (host.flags[hva] & HOST_SHARED) != 0:
+        yield from do_wp_page(mm, hva)
+        return _AGAIN
+    # wp_page_reuse(), or page_mkwrite() of a page cache page: no copy, so nothing is invalidated.
+    start, end = host.span(hva)
+    for page_hva in range(start, end):
+        host.flags[page_hva] |= HOST_W | HOST_D
+    return 1
 
 
 def fault_in_user(mm: Mm, hva: i64, write: bool) -> Generator[int, None, bool]:
     """What copy_to_user() and the like take where they have to: the fault of the process itself, which also reaches
     memory that GUP keeps out of. False: the access is not allowed."""
     if mm.host.vma_is_pfnmap(hva):
-        while True:
+        r = -EAGAIN
+        while r == -EAGAIN:
+            if not mm.mmap_lock.can_read():
+                yield MMAP_READ
+            mm.mmap_lock.read_lock(mm.actor)
             r = yield from fixup_user_fault(mm, hva, write)
-            if r != -EAGAIN:
-                return r == 0
+            mm.mmap_lock.read_unlock(mm.actor)
+        return r == 0
     r = yield from faultin_page(mm, hva, FOLL_WRITE if write else 0)
     return r == 1
 
 
 def fixup_user_fault(mm: Mm, hva: i64, write: bool) -> Generator[int, None, i64]:
     """fixup_user_fault() where GUP does not go: the owner of a VM_PFNMAP mapping puts a page in. 0, -EAGAIN if
-    mmap_lock was dropped meanwhile, -EFAULT, or -EINTR if the task is being killed."""
+    mmap_lock was dropped meanwhile, -EFAULT, or -EINTR if the task is being killed. mmap_lock held for read."""
     mm.might_sleep()
     yield GUP_FAULT
     host = mm.host
@@ -164,7 +186,7 @@ def fixup_user_fault(mm: Mm, hva: i64, write: bool) -> Generator[int, None, i64]
     if mm.failing(MISHAP_KILLED | MISHAP_KILLED_NOWAIT):
         return -EINTR
     if host.pte[hva] < 0:
-        do_swap_page(mm, hva, write)
+        do_pte_missing(mm, hva, write)
         return -EAGAIN
     if write:
         host.flags[hva] |= HOST_W | HOST_D

@@ -16,18 +16,22 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from ..bits import bit_ull
+from ..rwlock import ModelBug
 from .page import GUP_PIN_COUNTING_BIAS, Page
-from .vma import KINDS, VM_PFNMAP, VM_READ, VM_WRITE
+from .vma import KINDS, VM_PFNMAP, VM_READ, VM_WRITE, MemoryKind
 
 PTE_NONE: Final[i64] = -1  # not present: contents in swap cache or backing store
 PTE_BUSY: Final[i64] = -2  # migration entry or locked page: a fault on it waits
 PTE_HWPOISON: Final[i64] = -3  # a fault on it ends with VM_FAULT_HWPOISON
-PTE_SWAP: Final[i64] = -4  # a swap entry: a fault on it reads the page first
+PTE_SWAP: Final[i64] = -4  # a swap entry, or the place of a file's page: a fault on it reads the page first
+PTE_EMPTY: Final[i64] = -5  # of anonymous memory that is new, or was thrown away: there are no contents
 
 HOST_W: Final[i64] = 1
 HOST_D: Final[i64] = 2
 HOST_PROTNONE: Final[i64] = 4  # NUMA hinting: present for reclaim, absent for GUP-fast
-HOST_SHARED: Final[i64] = 8  # copy-on-write: another process or KSM maps the page, too
+HOST_SHARED: Final[i64] = (
+    8  # not PG_anon_exclusive: another process or KSM maps the page, too, or did; also of PTE_SWAP
+)
 
 
 class Host:
@@ -36,12 +40,13 @@ class Host:
     def __init__(self, backing: tuple[str, ...], bits: i64) -> None:
         self.block: i64 = bit_ull(bits)
         self.backing = list(backing)
-        self.saved = [KINDS[kind].swappable for kind in backing]
+        self.saved = [False] * len(backing)
         n = len(backing) << bits
         self.n: i64 = n
         self.pte: vec[i64] = vec[i64]([PTE_NONE] * n)
         self.flags: vec[i64] = vec[i64]([0] * n)
         self.huge: list[bool] = [False] * len(backing)
+        self.pmd_none: list[bool] = [False] * len(backing)  # there is no page table: the next fault may map a huge page
         self.vm_flags: vec[i64] = vec[i64]([0] * len(backing))
         self.swap: vec[i64] = vec[i64]([0] * n)
         self.swap_cache: vec[i64] = vec[i64]([-1] * n)
@@ -53,10 +58,17 @@ class Host:
         for number, kind in enumerate(backing):
             self.populate(number, kind)
 
+    def set_kind(self, block: i64, kind: str) -> MemoryKind:
+        """That kind of memory is mapped there now."""
+        row = KINDS[kind]
+        self.backing[block] = kind
+        self.saved[block] = row.swappable
+        self.vm_flags[block] = row.vm_flags
+        return row
+
     def populate(self, block: i64, kind: str) -> None:
         """Touch a block as the process would have before handing it to KVM."""
-        row = KINDS[kind]
-        self.vm_flags[block] = row.vm_flags
+        row = self.set_kind(block, kind)
         self.huge[block] = row.huge
         flags = HOST_W | HOST_D if row.written else HOST_W if row.writable else 0
         if row.others != 0:
@@ -113,13 +125,31 @@ class Host:
 
     def vm_normal_page(self, hva: i64) -> bool:
         """vm_normal_page(): is what is mapped there, if anything is, a page that the primary MMU may move, share or
-        reclaim? What somebody has mapped by pfn is not."""
-        return not self.vma_is_pfnmap(hva)
+        reclaim? What somebody has mapped by pfn is not (pte_special()), even if its VMA is gone already."""
+        return (self.kind(hva).vm_flags & VM_PFNMAP) == 0
 
     def vma_is_valid(self, hva: i64, write: bool) -> bool:
         """vma_is_valid(): does the VMA permit the access?"""
         wanted = VM_READ | VM_WRITE if write else VM_READ
         return (self.vm_flags[hva // self.block] & wanted) == wanted
+
+    def kind(self, hva: i64) -> MemoryKind:
+        """What kind of memory is, or was, mapped there?"""
+        return KINDS[self.backing[hva // self.block]]
+
+    def is_anonymous(self, hva: i64) -> bool:
+        """vma_is_anonymous()"""
+        return self.kind(hva).vm_flags == VM_READ | VM_WRITE
+
+    def is_on_lru(self, hva: i64) -> bool:
+        """Is a page there such as reclaim, migration and memory failure deal with? The zero page is not."""
+        pfn = self.page_at(hva)
+        return (pfn < 0 or not self.pages[pfn].zero) and (self.is_anonymous(hva) or self.kind(hva).swappable)
+
+    def block_of(self, hva: i64) -> tuple[i64, i64]:
+        """[first, end) of the block around hva, which is a VMA and may be a huge page."""
+        first = hva - hva % self.block
+        return first, first + self.block
 
     # --- pages ------------------------------------------------------------------------------------------------
 
@@ -143,6 +173,15 @@ class Host:
         page.zero = page.reserved = True
         page.refcount = 2
         return pfn
+
+    def alloc_huge(self, first: i64) -> i64:
+        """A new huge page of zeroes for the block that begins at `first`; returns the pfn of its head."""
+        self.align()
+        head = len(self.pages)
+        for hva in range(first, first + self.block):
+            self.alloc(hva, 0)
+        self.make_large(head)
+        return head
 
     def folio(self, pfn: i64) -> Page:
         """page_folio(): where counts and flags of a page stand."""
@@ -219,10 +258,29 @@ class Host:
                 own += 1
         return folio.refcount == own
 
+    def page_at(self, hva: i64) -> i64:
+        """The page that the process has at the address, mapped or in the swap cache; -1: none."""
+        return self.pte[hva] if self.pte[hva] >= 0 else self.swap_cache[hva]
+
     def is_at(self, page: Page) -> bool:
         """Does the process have the page at its address, mapped or in the swap cache?"""
-        pfn = self.pte[page.hva] if self.pte[page.hva] >= 0 else self.swap_cache[page.hva]
+        pfn = self.page_at(page.hva)
         return pfn >= 0 and self.pages[pfn] is page
+
+    def is_locked(self, hva: i64) -> bool:
+        """Is the host PTE busy, or the folio that it leads to locked?"""
+        if self.pte[hva] == PTE_BUSY:
+            return True
+        pfn = self.page_at(hva)
+        return pfn >= 0 and self.folio(pfn).locked_by >= 0
+
+    def fault_waits(self, hva: i64) -> bool:
+        """Would a fault wait for whoever has the page? It locks the page only to map it again. (Whoever takes pages of
+        a huge one away has split it, or made its PTEs busy.)"""
+        if self.pte[hva] >= 0 or self.pte[hva] == PTE_BUSY:
+            return self.pte[hva] == PTE_BUSY
+        pfn = self.swap_cache[hva]
+        return pfn >= 0 and not self.folio(pfn).large and self.pages[pfn].locked_by >= 0
 
     def split_folio(self, pfn: i64) -> bool:
         """split_folio(): every page is a folio of its own from now on. False if somebody else holds the folio. Pages
@@ -271,7 +329,31 @@ class Host:
         self.swap_cache[hva] = pfn if value == PTE_BUSY else -1
         return pfn
 
+    def unmap(self, hva: i64, value: i64) -> i64:
+        """The same of a page that stays in the swap cache, or in the page cache; whether it is shared stays known."""
+        shared = self.flags[hva] & HOST_SHARED
+        pfn = self.clear_pte(hva, value)
+        self.flags[hva] = shared
+        self.swap_cache[hva] = pfn
+        return pfn
+
+    def remap(self, hva: i64, pfn: i64, flags: i64) -> None:
+        """remove_migration_pte(): back after unmap(), and not writable if mprotect() or a fork(), which makes it
+        copy-on-write, has come meanwhile. A VMA that is gone has yet to be zapped."""
+        if (self.flags[hva] & HOST_SHARED) != 0:
+            flags = (flags & ~HOST_W) | HOST_SHARED
+        if (self.vma_flags(hva) & VM_WRITE) == 0:
+            flags &= ~HOST_W
+        self.place(hva, pfn, flags)
+
     def set_pte(self, hva: i64, pfn: i64, flags: i64) -> None:
+        """set_pte_at(). Raises ModelBug for what the VMA does not allow, which mmap_lock is to keep from happening."""
+        if not self.vma_is_valid(hva, (flags & HOST_W) != 0):
+            raise ModelBug(f"hva {hva}: a host PTE that its VMA does not allow")
+        self.place(hva, pfn, flags)
+
+    def place(self, hva: i64, pfn: i64, flags: i64) -> None:
+        """The page is mapped from now on."""
         self.pte[hva] = pfn
         self.flags[hva] = flags
         self.swap_cache[hva] = -1

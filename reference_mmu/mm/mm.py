@@ -14,6 +14,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from ..config import Config
+from ..rwlock import RwLock
 from .host import Host
 
 
@@ -27,6 +28,7 @@ class Mm:
         self.uid: i64 = 0
         self.mishaps: i64 = 0
         self.host = Host(config.backing, config.bits)
+        self.mmap_lock = RwLock(actors, "mmap_lock")
         self.hva_waiters: vec[i64] = vec[i64]([0] * actors)
 
     def put_page(self, pfn: i64) -> None:
@@ -50,6 +52,13 @@ class Mm:
         for at in range(head, head + self.host.block):
             if self.host.pages[at].head == head:
                 self.page_freed(at)
+
+    def forget(self, hva: i64) -> None:
+        """The contents at `hva` are gone, and that is known: whoever reads next finds zeroes."""
+        self.host.swap[hva] = 0
+        self.host.reference[hva] = 0
+        self.host.clear_words(hva)
+        self.discarded(hva)
 
     def failing(self, mishap: i64) -> bool:
         """Does that go wrong, MISHAP_*, around the running operation?"""

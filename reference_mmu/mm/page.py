@@ -20,6 +20,9 @@ class Page:
     `kvm_refs`, `kvm_pins`  how many of these KVM holds: references by FOLL_GET, and pins by FOLL_PIN.
     `accessed`  how often KVM called folio_mark_accessed(), GUP's own calls not counted; compare it loosely.
     `cleaned`   how often the page was written out, and its dirty mark taken.
+    `locked_by` the actor that has the folio locked (folio_lock()), -1: nobody.
+    `orphans`   how many of the references belong to mappings that went away while the folio was locked: whoever has it
+                locked drops them with the lock.
     """
 
     def __init__(self, hva: i64, head: i64) -> None:
@@ -35,6 +38,8 @@ class Page:
         self.freed = False
         self.discarded = False  # the process has thrown it away
         self.cleaned: i64 = 0
+        self.locked_by: i64 = -1
+        self.orphans: i64 = 0
         self.large = False  # the first page of a folio of several
         self.reserved = False  # PG_reserved: the zero page, ZONE_DEVICE (in this cycle), some memory of drivers
         self.zone_device = False

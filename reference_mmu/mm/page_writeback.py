@@ -8,7 +8,7 @@ from collections.abc import Generator
 from mypy_extensions import i64
 
 from ..points import INV_IO
-from .filemap import wait_unlocked
+from .filemap import folio_lock, folio_unlock, unlock_if_taken
 from .host import HOST_D, HOST_W
 from .huge_memory import split_huge_pmd
 from .mm import Mm
@@ -17,12 +17,17 @@ from .page_io import pageout
 
 def writeback(mm: Mm, hva: i64) -> Generator[int, None, None]:
     """Write back one page of a file (page_mkclean(), then I/O): it stays mapped, read-only and clean."""
-    yield from split_huge_pmd(mm, hva)
-    yield from wait_unlocked(mm, hva, hva + 1)
     host = mm.host
-    if host.pte[hva] < 0 or not host.vm_normal_page(hva):
+    if not host.is_on_lru(hva):
+        return
+    yield from split_huge_pmd(mm, hva)
+    locked = yield from folio_lock(mm, hva)
+    # It may have become part of a huge page while its lock was waited for.
+    if locked < 0 or host.pte[hva] < 0 or host.mapping_level(hva) > 1:
+        unlock_if_taken(mm, locked)
         return
     yield from mm.mmu_notifier_invalidate_range_start(hva, hva + 1)
+    # The kernel cleans the page it has locked; here a copy that has replaced it meanwhile will do as well.
     pfn = host.pte[hva]
     if pfn >= 0:
         if (host.flags[hva] & HOST_D) != 0:
@@ -32,3 +37,4 @@ def writeback(mm: Mm, hva: i64) -> Generator[int, None, None]:
     yield INV_IO
     if pfn >= 0 and host.pte[hva] == pfn and host.folio(pfn).dirty:
         pageout(mm, pfn)
+    folio_unlock(mm, locked)

@@ -96,9 +96,11 @@ def handle_ept_violation(
         yield from emulate_write(m, vcpu, gfn)
     if m.sem.placebo_points:
         yield PLACEBO_EXIT
-    yield FAULT_RETRY if r == RET_PF_RETRY and not fault.injected else FAULT_EXIT
+    # Of a poisoned page the fault is to be repeated, too, but SIGBUS is pending now and KVM_RUN returns to userspace.
+    over = fault.injected or fault.pfn == KVM_PFN_ERR_HWPOISON
+    yield FAULT_RETRY if r == RET_PF_RETRY and not over else FAULT_EXIT
     m.srcu.unlock(m.actor)
-    return emulate or fault.injected or r < 0 or fault.pfn == KVM_PFN_ERR_HWPOISON
+    return emulate or over or r < 0
 
 
 def kvm_mmu_do_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:

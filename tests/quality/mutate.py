@@ -79,14 +79,6 @@ PROFILE_OF: Final = {
     "x86/tdp_mmu/eager_split.py": PROFILES["harvest"],
     "kvm/memslot_update.py": PROFILES["slots"],
     "x86/zap_all_fast.py": PROFILES["slots"],
-    "mm/huge_memory.py": PROFILES["reclaim"],
-    "mm/khugepaged.py": PROFILES["reclaim"],
-    "mm/ksm.py": PROFILES["reclaim"],
-    "mm/madvise.py": PROFILES["reclaim"],
-    "mm/migrate.py": PROFILES["reclaim"],
-    "mm/mprotect.py": PROFILES["reclaim"],
-    "mm/page_writeback.py": PROFILES["reclaim"],
-    "mm/vmscan.py": PROFILES["reclaim"],
     "x86/shadow_mmu/direct_map.py": PROFILES["slots"],
     "x86/shadow_mmu/shadow_page.py": PROFILES["slots"],
     "x86/vcpu.py": PROFILES["slots"],
@@ -155,7 +147,7 @@ def favourite_of(mutant: Mutant) -> Profile | None:
         return PROFILES["guest-roots"]
     if file in INDIRECT_FILES or function in INDIRECT_FUNCTIONS:
         return PROFILES["guest-tables"]
-    return PROFILE_OF.get(file)
+    return PROFILES["host"] if file.startswith("mm/") else PROFILE_OF.get(file)
 
 
 def experiment(seed: int, models: Models, favourite: Profile | None) -> tuple[Program, Comparison, Drive]:

@@ -27,7 +27,7 @@ SAMPLE = (
     "x86/machine.py:Machine.flush_all:flush-local:2",
     "x86/fault.py:kvm_tdp_mmu_page_fault:stale-check:1",
     "x86/fault.py:kvm_mmu_faultin_pfn:invalid-check:1",
-    "x86/tdp_mmu/tdp_mmu.py:__tdp_mmu_set_spte_atomic:cmpxchg:1",
+    "x86/shadow_mmu/direct_map.py:mmu_set_spte:cmpxchg:1",
     "x86/fault.py:is_page_fault_stale:snapshot:1",
     "kvm/mmu_notifier.py:kvm_mmu_invalidate_end:seq:1",
     "x86/fast_fault.py:fast_pf_fix_direct_spte:dirty-bit:1",

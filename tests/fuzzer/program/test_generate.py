@@ -2,6 +2,7 @@
 """Generation: a pure function of seed and profile, possible programs only, everything within reach."""
 
 from collections import Counter
+from typing import get_args
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ from fuzzer.program.ops import (
 from fuzzer.program.profile import DRAWN_BY, PROFILES, Profile, check_weights
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
-from reference_mmu.config import Config, ConfigError
+from reference_mmu.config import Backing, Config, ConfigError
 
 EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 
@@ -52,11 +53,15 @@ def test_neighbouring_seeds_are_unrelated() -> None:
     assert len({program.config for program in programs}) > 150
 
 
+HOST = set(PROFILES["host"].invalidations) - set(PROFILES["zap"].invalidations)
 GUEST_TABLES = {WritePte, Invlpg, LoadCr3}
 
 
 # What only programs of this profile have.
-OF_A_PROFILE = {"vcpu-map": {MapPage, RefreshCache, RunL2}}
+OF_A_PROFILE: dict[str, set[type[Operation]]] = {
+    "vcpu-map": {MapPage, RefreshCache, RunL2},
+    "host": {kind for kind in ALL_KINDS if tag(kind) in HOST},
+}
 
 # What no machine of x86 does.
 OF_POWERPC = {PatchDcbz, SharePage}
@@ -72,8 +77,14 @@ def test_the_mix_has_every_operation_that_is_of_no_profile_alone() -> None:
 
 @pytest.mark.parametrize("name", OF_A_PROFILE)
 def test_a_profile_has_the_operations_that_are_its_own(name: str) -> None:
-    programs = [generate(seed, PROFILES[name]) for seed in range(100)]
+    programs = [generate(seed, PROFILES[name]) for seed in range(300)]
     assert {type(op) for program in programs for actor in program.actors for op in actor.ops} >= OF_A_PROFILE[name]
+
+
+def test_the_host_takes_away_every_kind_of_memory_from_several_threads() -> None:
+    programs = [generate(seed, PROFILES["host"]) for seed in range(500)]
+    assert {sum(actor.kind == "mm" for actor in program.actors) for program in programs} == {1, 2, 3}
+    assert {kind for program in programs for kind in program.config.backing} == set(get_args(Backing))
 
 
 def test_guest_tables_have_theirs() -> None:
@@ -208,7 +219,8 @@ def test_the_words_of_an_operation_without_a_weight(monkeypatch: pytest.MonkeyPa
 def test_the_operations_of_a_weight_go_with_it(weight: str) -> None:
     """All of them, and no others."""
     profile = PROFILES["guest-tables"] if weight == "guest_tables" else PROFILES["mixed"]
-    all_there = msgspec.structs.replace(profile, mixes=(), tracking=1, added=())
+    invalidations = tuple(map(tag, DRAWN_BY["invalidation"]))
+    all_there = msgspec.structs.replace(profile, mixes=(), tracking=1, added=(), invalidations=invalidations)
     none = msgspec.structs.replace(all_there, **{weight: 0})
     with_it = set().union(*(tags_of(generate(seed, all_there)) for seed in range(1000)))
     without = set().union(*(tags_of(generate(seed, none)) for seed in range(1000)))

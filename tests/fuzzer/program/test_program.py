@@ -13,8 +13,10 @@ from fuzzer.program.ops import (
     ClearYoung,
     GetLog,
     MoveSlot,
+    Munmap,
     Nested,
     Read,
+    Share,
     Track,
     Write,
 )
@@ -60,7 +62,10 @@ def test_operations_are_counted_and_the_next_uid_is_known() -> None:
     [
         ((Actor("mm", ()), vcpu()), "vCPU actors come first"),
         ((vcpu(), vcpu(), vcpu()), "3 vCPU actors, the machine has 2 vCPUs"),
-        ((Actor("mm", ()), Actor("mm", ())), "more than one mm actor: mmap_lock is not modelled"),
+        (
+            (Actor("mm", (Munmap(0, 0),)), Actor("mm", (Share(1, 0),))),
+            "operation 1: share takes no lock of the host: one mm actor only",
+        ),
         ((Actor("device", ()),) * (MAX_ACTORS + 1), f"more than {MAX_ACTORS} actors"),
         ((vcpu(Read(1, 0), Read(0, 0)),), "uids of one actor must grow, found [1, 0]"),
         ((vcpu(Read(0, 0)), vcpu(Read(0, 0))), "uid 0 occurs twice"),

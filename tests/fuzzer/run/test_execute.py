@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One machine and its program: steps, laps and faults, who waits, and the end."""
 
-from fuzzer.program.ops import ClearFlushYoung, DeleteSlot, NumaHint, Read, Write
+from fuzzer.program.ops import ClearFlushYoung, DeleteSlot, Mprotect, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
 from fuzzer.run.execute import Execution, private_points
@@ -58,9 +58,11 @@ def test_faults_are_counted_apart_from_laps() -> None:
 
 
 def test_an_actor_wants_what_its_point_waits_for() -> None:
-    """Between two operations nothing."""
+    """Between two operations nothing. Some points are there only while somebody else has what they wait for."""
     execution = execution_of(
-        Actor("vcpu", (Write(0, 1), Read(1, 2))), Actor("mm", (NumaHint(2, 0, 4),)), Actor("ioctl", (DeleteSlot(3, 0),))
+        Actor("vcpu", (Write(0, 1), Read(1, 2))),
+        Actor("mm", (NumaHint(2, 0, 4), Mprotect(3, 0))),
+        Actor("ioctl", (DeleteSlot(4, 0),)),
     )
     wanted = set()
     for actor in (0, 1, 2):
@@ -70,7 +72,7 @@ def test_an_actor_wants_what_its_point_waits_for() -> None:
             wanted.add(execution.points.wants[point])
     assert execution.live() == []
     waits = {wait for name, wait in vars(points).items() if name.startswith("WANT_")}
-    assert wanted == {0, *waits} - {points.WANT_HOST_PTE}
+    assert wanted == {0, *waits} - {points.WANT_HOST_PTE, points.WANT_FOLIO, points.WANT_MMAP_READ}
 
 
 def test_who_waits_for_a_lock_cannot_run() -> None:

@@ -62,7 +62,7 @@ def test_null_for_writable_is_refused_before_anything_is_looked_up() -> None:
     assert (ERRORS[thread.result], thread.warnings, thread.count(COUNT_GUP)) == ("fault", 1, 0)
 
 
-@pytest.mark.parametrize("kind", ["cow", "swapped"])
+@pytest.mark.parametrize("kind", ["cow", "ksm"])
 def test_old_entry_points_leave_it_to_the_callers_variable(kind: str) -> None:
     """Between introduce-kvm-follow-pfn and follow-pfn-refcounted-page-output."""
     for spec, left in (("old", False), ("old+introduce-kvm-follow-pfn", True), ("new", False)):

@@ -42,7 +42,7 @@ FOUND = {
     "cow": Expected(READ_ONLY, WRITABLE),
     "ksm": Expected(READ_ONLY, WRITABLE),
     "untouched": Expected(READ_ONLY, WRITABLE),
-    "swapped": Expected(READ_ONLY, WRITABLE),
+    "swapped": Expected(WRITABLE, WRITABLE),
     "hugetlb": Expected(WRITABLE, WRITABLE),
     "fsdax": Expected(WRITABLE, WRITABLE),
     "devdax": Expected(WRITABLE, WRITABLE),
@@ -111,7 +111,7 @@ def test_without_an_address_the_callers_variable_is_cleared_or_left(
 
 
 @pytest.mark.parametrize("garbage", [False, True])
-@pytest.mark.parametrize("kind", ["cow", "readonly", "untouched", "swapped"])
+@pytest.mark.parametrize("kind", ["cow", "readonly", "untouched", "ksm"])
 def test_a_page_that_may_only_be_read_is_not_always_reported_so(kind: str, garbage: bool) -> None:
     for spec, left in (("old", False), ("old+introduce-kvm-follow-pfn", True), ("new", False)):
         memory = Memory(kind, parse_semantics(spec))
@@ -152,7 +152,7 @@ MISHAPS = {
     "a write forbidden": Mishap("readonly", NOWAIT | WRITE, 0, FAULT, FAULT),
     "poison without a wait": Mishap("hwpoison", NOWAIT, 0, POISONED, POISONED),
     "a signal ends I/O": Mishap("swapped", INTERRUPTIBLE, PENDING, SIGNAL, SIGNAL),
-    "a signal to who does not ask": Mishap("swapped", 0, PENDING, READ_ONLY, READ_ONLY),
+    "a signal to who does not ask": Mishap("swapped", 0, PENDING, WRITABLE, WRITABLE),
     "a signal where nobody waits": Mishap("cow", INTERRUPTIBLE, PENDING, READ_ONLY, READ_ONLY),
     "a signal is no reason to wait": Mishap("swapped", NOWAIT, PENDING, FAULT, NEEDS_IO, asynchronous=True),
     "killed": Mishap("cow", 0, KILLED, FAULT, SIGNAL),

@@ -4,7 +4,7 @@
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.mm.host import HOST_D, HOST_PROTNONE, HOST_SHARED, HOST_W
-from reference_mmu.mm.khugepaged import collapse_huge_page
+from reference_mmu.mm.khugepaged import collapse_block
 from reference_mmu.mm.ksm import share_page
 from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.migrate import migrate_page
@@ -112,7 +112,7 @@ def test_a_huge_page_is_made_and_split(semantics: Semantics) -> None:
     stage = Stage(semantics)
     for gfn in range(4):
         stage.write(0, gfn)
-    stage.run(MM, collapse_huge_page(stage.m, 1))
+    stage.run(MM, collapse_block(stage.m, 1))
     assert stage.m.host.huge == [True, False]
     assert int(stage.m.host.pte[0]) % 4 == 0
     folio = stage.m.host.folio(stage.m.host.pte[3])

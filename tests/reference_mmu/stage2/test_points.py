@@ -14,7 +14,7 @@ from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
 from reference_mmu.loongarch import points as loongarch
 from reference_mmu.mips import points as mips
-from reference_mmu.points import PointTable
+from reference_mmu.points import HOST, MM, PointTable
 from reference_mmu.riscv import points as riscv
 
 TABLES: Final[dict[str, ModuleType]] = {"riscv": riscv, "loongarch": loongarch, "mips": mips}
@@ -45,7 +45,7 @@ def test_private_points_name_a_patch(arch: str) -> None:
 @ARCH
 @pytest.mark.parametrize("base", ["old", "new"])
 def test_ranks_follow_the_source(arch: str, base: str) -> None:
-    """As on x86. Most points of the table are passed by the programs of one profile."""
+    """As on x86. Most points of the table are passed by the programs of one profile, which leaves the host alone."""
     seen: set[int] = set()
     for seed in range(120):
         comparison = Comparison(
@@ -54,4 +54,4 @@ def test_ranks_follow_the_source(arch: str, base: str) -> None:
         outcome = comparison.run(generate(seed, PROFILES[arch]), by_scheduler(draw_strategy(seed), seed))
         assert outcome.pair.drift_turn == -1, f"seed {seed}"
         seen.update(turn.point for turn in outcome.turns)
-    assert len(seen) > len(table_of(arch).points) * 3 // 4
+    assert len(seen) > len([point for point in table_of(arch).points if point not in (*MM, *HOST)]) * 3 // 4

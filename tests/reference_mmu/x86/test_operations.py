@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from reference_mmu import operations
-from reference_mmu.operations import COLLAPSE_HUGE, LOAD_CR3, READ, WRITE, ZAP_RANGE, Call
+from reference_mmu.operations import COLLAPSE, LOAD_CR3, READ, WRITE, ZAP_RANGE, Call
 from reference_mmu.x86.operations import gpte_stored, start_operation
 from reference_mmu.x86.shadow_mmu.gpte import make_gpte
 from tests.by_hand import DEVICE, MM, Stage
@@ -42,7 +42,7 @@ def test_those_of_vcpus_come_first_and_those_of_the_mm_next() -> None:
     """start_operation() tells them apart by that."""
     names = list(KINDS)
     assert (KINDS["READ"], KINDS["LOAD_CR3"], names.index("ZAP_RANGE")) == (0, LOAD_CR3, ZAP_RANGE)
-    assert READ <= WRITE <= LOAD_CR3 < KINDS["CLEAR_FLUSH_YOUNG"] < COLLAPSE_HUGE < KINDS["ENABLE_LOG"] < ZAP_RANGE
+    assert READ <= WRITE <= LOAD_CR3 < KINDS["CLEAR_FLUSH_YOUNG"] < COLLAPSE < KINDS["ENABLE_LOG"] < ZAP_RANGE
 
 
 # What no machine of x86 does.
