@@ -15,8 +15,11 @@ from tests.broken_machines import BROKEN
 from tests.deaf import Deaf
 from tests.parameters import BOTH
 
-EVERY_PROFILE = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 STALENESS = ("stale-translation", "stale-writable-mmuw")
+# The hash tables and the TLBs that powerpc's hosts fill are no page tables that hardware walks.
+KNOWN = pytest.mark.parametrize(
+    "profile", [one for one in PROFILES.values() if one.arch in (("x86",), ("arm64",))], ids=lambda one: one.name
+)
 MAX_STEPS = 1000  # the longest program takes half of it; a vCPU may get lost in a freed table for ever
 PROGRAMS = 100
 
@@ -41,7 +44,7 @@ def judged(execution: Execution) -> dict[str, int]:
     return {name: violation.step for name, violation in execution.judge.violations.items()}
 
 
-@EVERY_PROFILE
+@KNOWN
 @BOTH
 def test_both_find_the_same(semantics: Semantics, profile: Profile) -> None:
     for seed in range(PROGRAMS):
@@ -51,7 +54,7 @@ def test_both_find_the_same(semantics: Semantics, profile: Profile) -> None:
     # OLD and NEW, since each has steps of its own; what they break is for other tests to say.
 
 
-@EVERY_PROFILE
+@KNOWN
 def test_both_find_a_missed_flush_at_the_same_step(profile: Profile) -> None:
     """vCPU 0 misses every flush, its own included, so no program may switch its root: neither slots nor L2, nor CR3.
     Of an architecture whose flushes are broadcast, the others miss them."""
