@@ -13,7 +13,7 @@ from reference_mmu.kvm.observer import MARKS_AT_MAP, MARKS_AT_ZAP, MARKS_LATER, 
 from reference_mmu.kvm.page_table import PageTable
 
 
-@mypyc_attr(acyclic=True, free_list_len=4)
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Unmarked:
     """Pages [pfn, pfn + pages) that `actor` must have marked dirty when it releases mmu_lock. `cleaned`: how often the
     first had been cleaned; if it was since, that was done by somebody who had a reason to."""

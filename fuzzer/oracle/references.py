@@ -9,7 +9,7 @@ from fuzzer.oracle.reports import Reports
 from reference_mmu.kvm.observer import Observable
 
 
-@mypyc_attr(acyclic=True, free_list_len=4)
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Hold:
     """What one actor has taken of one folio, by GUP, and not dropped yet.
 
