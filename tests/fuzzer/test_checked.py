@@ -44,7 +44,7 @@ def test_a_row_is_told_with_its_numbers(row: Checked, words: str) -> None:
 
 
 def test_what_is_not_modelled_is_told_so_whatever_was_once_seen() -> None:
-    patch, seen = PATCHES["nvmx-apic-access-page-dirty"], Checked("nvmx-apic-access-page-dirty", "m", "exposed")
+    patch, seen = PATCHES["vmx-apic-page-hold-mmu-lock"], Checked("vmx-apic-page-hold-mmu-lock", "m", "exposed")
     assert state_of(patch, 0, seen) == told("not modelled yet", seen) == "not modelled yet"
     modelled = PATCHES["age-elides-tlb-flush"]
     assert state_of(modelled, 2, None) == told("not checked yet", None) == "not checked yet"
