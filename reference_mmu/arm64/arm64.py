@@ -61,10 +61,7 @@ class Arm64(Arm64Machine):
 
     def flush_range(self, first: i64, end: i64) -> None:
         """A broadcast TLBI: CPUs stay in the guest, but repeat the walk they are in."""
-        for vcpu in self.vcpus:
-            vcpu.exits += 1
-            self.drop(vcpu, first, end)
-        self.oracle.range_flushed(self, first, end)
+        self.drop_everywhere(first, end)
 
     def locks_allow_store(self, sp: PageTable, here: i64) -> bool:
         """A shared walk needs RCU beside mmu_lock: another one may free the table that it is in."""

@@ -31,6 +31,7 @@ from ..operations import MISHAP_GARBAGE
 from ..stage2.fault import ACCESS_FLAG_FAULT, PERMISSION_FAULT, Fault
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_topup_memory_cache
+from ..stage2.memslot import memslot_is_logging, memslot_of_fault, supports_huge_mapping
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, make_leaf, pfn_of
 from .pgtable import kvm_pgtable_stage2_map, kvm_pgtable_stage2_mkyoung, kvm_pgtable_stage2_relax_perms
 from .points import ACCESS_LOCK, ACCESS_MARK, FAULT_GUP, FAULT_LOCK, FAULT_LOG, FAULT_MARK, FAULT_PUT, FAULT_SEQ
@@ -38,9 +39,8 @@ from .points import ACCESS_LOCK, ACCESS_MARK, FAULT_GUP, FAULT_LOCK, FAULT_LOG, 
 
 def kvm_handle_guest_abort(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
     """Returns PF_*. SRCU held."""
-    slot = m.gfn_to_memslot(fault.gfn)
-    # gfn_to_hva_memslot_prot(): for a slot on its way out there is no hva either, so userspace sees MMIO.
-    if slot is None or slot.invalid or (fault.write and slot.readonly):
+    slot = memslot_of_fault(m, fault)
+    if slot is None:
         return PF_EMULATE
     if fault.kind == ACCESS_FLAG_FAULT:
         return (yield from handle_access_fault(m, fault))
@@ -106,11 +106,6 @@ def user_mem_abort(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, slot: KvmMemor
     return ret
 
 
-def memslot_is_logging(slot: KvmMemorySlot) -> bool:
-    """memslot_is_logging()"""
-    return slot.log_dirty_pages and not slot.readonly
-
-
 def kvm_is_device_pfn(m: Stage2Machine, pfn: i64) -> bool:
     """kvm_is_device_pfn(): not memory that the kernel maps, which persistent memory (ZONE_DEVICE) is not either."""
     page = m.host.pages[pfn]
@@ -124,16 +119,9 @@ def block_level(m: Stage2Machine, fault: Fault, slot: KvmMemorySlot) -> i64:
     if fault.kind == PERMISSION_FAULT and fault.level > 1:
         return fault.level
     hva = slot.hva + fault.gfn - slot.base_gfn
-    if m.root.level > 1 and fault_supports_stage2_huge_mapping(m, slot, hva, m.pages_per_hpage(2)):
+    if supports_huge_mapping(m, slot, hva):
         return m.host.mapping_level(hva)  # get_user_mapping_size()
     return 1
-
-
-def fault_supports_stage2_huge_mapping(m: Stage2Machine, slot: KvmMemorySlot, hva: i64, size: i64) -> bool:
-    """Are gfn and hva alike modulo the block, and is the whole block in the slot?"""
-    start = hva & ~(size - 1)
-    alike = (slot.base_gfn - slot.hva) & (size - 1) == 0
-    return alike and slot.hva <= start and start + size <= slot.hva + slot.npages
 
 
 def finish_fault(

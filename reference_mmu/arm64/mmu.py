@@ -7,8 +7,8 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..bits import bit_ull
 from ..stage2.machine import Stage2Machine
+from ..stage2.resched import cond_resched_lock
 from ..stage2.write_protect import write_protect
 from .pgtable import kvm_pgtable_stage2_unmap
 from .points import APPLY_RELOCK
@@ -19,7 +19,7 @@ def unmap_stage2_range(m: Stage2Machine, start: i64, end: i64) -> Generator[int,
     while start < end:
         stop = stage2_range_addr_end(m, start, end)
         yield from kvm_pgtable_stage2_unmap(m, start, stop)
-        yield from cond_resched_rwlock_write(m, start, stop < end)
+        yield from cond_resched_lock(m, start, stop < end, APPLY_RELOCK)
         start = stop
 
 
@@ -30,7 +30,7 @@ def stage2_wp_range(m: Stage2Machine, start: i64, end: i64) -> Generator[int, No
         stop = stage2_range_addr_end(m, start, end)
         part = yield from write_protect(m, start, stop)
         changed = changed or part
-        yield from cond_resched_rwlock_write(m, start, stop < end)
+        yield from cond_resched_lock(m, start, stop < end, APPLY_RELOCK)
         start = stop
     return changed
 
@@ -39,20 +39,3 @@ def stage2_range_addr_end(m: Stage2Machine, gfn: i64, end: i64) -> i64:
     """Where the part ends that is walked at one go. In hardware that is the largest block, 1 GiB of 4 KiB pages; here
     the span of one last-level table, or no range would have two parts."""
     return min(end, m.gfn_round_for_level(gfn, 2) + m.pages_per_hpage(2))
-
-
-def cond_resched_rwlock_write(m: Stage2Machine, gfn: i64, more: bool) -> Generator[int, None, None]:
-    """Give mmu_lock to those who wait, if need_resched() is true after the part at `gfn`."""
-    if more and need_resched(m, gfn):
-        m.write_unlock()
-        yield APPLY_RELOCK
-        m.write_lock()
-
-
-def need_resched(m: Stage2Machine, gfn: i64) -> bool:
-    """Is it true at the part around gfn? The program says where, once for each operation."""
-    bit = (gfn >> m.bits) & 31
-    if (m.resched >> bit) & 1 == 0:
-        return False
-    m.resched &= ~bit_ull(bit)
-    return True

@@ -9,9 +9,10 @@ from mypy_extensions import i64
 
 from ..operations import MISHAP_NO_MEMORY
 from ..stage2.pte import S2_YOUNG, is_leaf, make_table
+from ..stage2.resched import need_resched
 from ..stage2.table import find
 from .machine import Arm64Machine
-from .mmu import need_resched, stage2_range_addr_end
+from .mmu import stage2_range_addr_end
 from .pgtable import stage2_make_pte, stage2_try_break_pte
 from .points import SPLIT_RELOCK
 

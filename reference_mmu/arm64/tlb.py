@@ -15,16 +15,14 @@ from mypy_extensions import i64
 
 from ..kvm.tlb import invalidate
 from ..kvm.vcpu import KvmVcpu
-from ..observed import EV_FLUSH
+from ..stage2.flush import flush_remote_range
 from ..stage2.machine import Stage2Machine
 
 
 def kvm_tlb_flush_vmid_range(m: Stage2Machine, first: i64, end: i64, point: int) -> Generator[int, None, None]:
     """Invalidate gfns [first, end) on all CPUs: what the kernel does by range, or by address and level of one entry
     (__kvm_tlb_flush_vmid_ipa). Yields `point` while CPUs may still use what they have."""
-    m.record(EV_FLUSH, i64(0))
-    yield point
-    m.flush_range(first, end)
+    return flush_remote_range(m, first, end, point)
 
 
 def kvm_tlb_flush_vmid_ipa_nsh(m: Stage2Machine, vcpu: KvmVcpu, gfn: i64) -> None:

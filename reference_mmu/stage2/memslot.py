@@ -25,7 +25,8 @@ def memslot_is_logging(slot: KvmMemorySlot) -> bool:
 
 
 def supports_huge_mapping(m: Stage2Machine, slot: KvmMemorySlot, hva: i64) -> bool:
-    """Are gfn and hva alike modulo a huge page, and is the whole one in the slot?"""
+    """fault_supports_stage2_huge_mapping() of arm64, fault_supports_huge_mapping() of LoongArch: are gfn and hva alike
+    modulo a huge page, and is the whole one in the slot?"""
     if m.root.level == 1:
         return False
     size = m.pages_per_hpage(2)

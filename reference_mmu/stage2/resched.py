@@ -12,7 +12,8 @@ from .machine import Stage2Machine
 
 
 def cond_resched_lock(m: Stage2Machine, gfn: i64, more: bool, point: int) -> Generator[int, None, None]:
-    """Give mmu_lock, held for write, to those who wait, if there is more to do and need_resched() is true at gfn."""
+    """cond_resched_lock(), where mmu_lock is a rwlock cond_resched_rwlock_write(). Give it, held for write, to those
+    who wait, if there is more to do and need_resched() is true at gfn."""
     if more and need_resched(m, gfn):
         m.write_unlock()
         yield point
