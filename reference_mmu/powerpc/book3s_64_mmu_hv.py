@@ -22,6 +22,7 @@ from ..observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
 from ..oracle import Oracle
 from ..stage2.aging import test_clear_young
 from ..stage2.fault import Fault
+from ..stage2.memslot import memslot_of_fault
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, make_leaf
 from ..stage2.table import unmap, walk_to
 from .book3s_hv import Book3sHv, find_kvm_host_pte, find_page, new_faultin, put_page, set_page_dirty_lock
@@ -67,8 +68,8 @@ class Book3sHpt(Book3sHv):
 def kvmppc_book3s_hv_page_fault(m: Book3sHv, fault: Fault) -> Generator[int, None, i64]:
     """Returns PF_*. SRCU held."""
     hpte = m.leaf_of(m.root, fault.gfn)[0]
-    slot = m.gfn_to_memslot(fault.gfn)
-    if slot is None or slot.invalid or (slot.readonly and fault.write):
+    slot = memslot_of_fault(m, fault)
+    if slot is None:
         return PF_EMULATE
     hva = slot.hva + fault.gfn - slot.base_gfn
     yield HV_SEQ

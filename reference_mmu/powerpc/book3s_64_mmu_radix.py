@@ -20,6 +20,7 @@ from ..mm.errno import EAGAIN, EFAULT
 from ..mm.host import HOST_W
 from ..observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_RETRY
 from ..stage2.fault import ACCESS_FLAG_FAULT, Fault
+from ..stage2.memslot import memslot_of_fault
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, is_table, make_leaf
 from ..stage2.table import find, leaves, walk_to
 from .book3s_hv import Book3sHv, find_kvm_host_pte, find_page, new_faultin, put_page, set_page_dirty_lock
@@ -63,8 +64,8 @@ class Book3sRadix(Book3sHv):
 
 def kvmppc_book3s_radix_page_fault(m: Book3sHv, fault: Fault) -> Generator[int, None, i64]:
     """Returns PF_*. SRCU held."""
-    slot = m.gfn_to_memslot(fault.gfn)
-    if slot is None or slot.invalid or (slot.readonly and fault.write):
+    slot = memslot_of_fault(m, fault)
+    if slot is None:
         return PF_EMULATE
     if fault.kind == ACCESS_FLAG_FAULT:
         yield RADIX_RC

@@ -22,10 +22,10 @@ from ..kvm.observer import MARKS_LATER
 from ..kvm.page_table import PageTable
 from ..kvm.pfn import NO_PAGE, is_error_noslot_pfn
 from ..mm.gup import FOLL_WRITE, gup_fast
-from ..observed import EV_FLUSH
 from ..operations import MISHAP_GARBAGE, SHARE_PAGE, Call
 from ..oracle import Oracle
 from ..stage2.fault import ACCESS_FLAG_FAULT, NO_FAULT, PERMISSION_FAULT, TRANSLATION_FAULT, Fault
+from ..stage2.flush import flush_remote_range
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf
 from ..stage2.stage2 import Stage2
 from ..stage2.table import leaves
@@ -68,10 +68,7 @@ class Book3sHv(Stage2):
         return S2_YOUNG | S2_WRITE if self.hardware_young else 0
 
     def flush_range(self, first: i64, end: i64) -> None:
-        for vcpu in self.vcpus:
-            vcpu.exits += 1
-            self.drop(vcpu, first, end)
-        self.oracle.range_flushed(self, first, end)
+        self.drop_everywhere(first, end)
 
     # --- unmapping ----------------------------------------------------------------------------------------------
 
@@ -85,9 +82,7 @@ class Book3sHv(Stage2):
     def tlbie(self, sp: PageTable, index: i64, pte: i64) -> Generator[int, None, None]:
         """Flush what an entry translates that was `pte` until now."""
         first, end = self.leaf_gfns(sp, index, pte)
-        self.record(EV_FLUSH, i64(0))
-        yield HV_TLBIE
-        self.flush_range(first, end)
+        yield from flush_remote_range(self, first, end, HV_TLBIE)
         if is_leaf(pte) and pte & S2_WRITE:
             self.update_dirty_map(first, end)
 
