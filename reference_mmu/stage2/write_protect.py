@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
+from ..bits import highest_bit, lowest_bit
 from ..kvm.flush import kvm_flush_remote_tlbs
 from ..kvm.memslots import KvmMemorySlot
 from .machine import Stage2Machine
@@ -24,15 +25,9 @@ def kvm_mmu_wp_memory_region(m: Stage2Machine, slot: KvmMemorySlot) -> Generator
 
 
 def masked_range(slot: KvmMemorySlot, gfn_offset: i64, mask: i64) -> tuple[i64, i64]:
-    """From the first to the last gfn of a mask, and whatever lies in between (__ffs(), __fls())."""
-    first: i64 = 0
-    while (mask >> first) & 1 == 0:
-        first += 1
-    last = first
-    while mask >> (last + 1) != 0:
-        last += 1
+    """From the first to the last gfn of a mask, and whatever lies in between."""
     base = slot.base_gfn + gfn_offset
-    return base + first, base + last + 1
+    return base + lowest_bit(mask), base + highest_bit(mask) + 1
 
 
 def write_protect(m: Stage2Machine, start: i64, end: i64) -> Generator[int, None, bool]:

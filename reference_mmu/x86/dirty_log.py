@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..bits import bit_ull
+from ..bits import bit_ull, highest_bit, lowest_bit
 from ..kvm.flush import kvm_flush_remote_tlbs
 from ..kvm.memslots import KvmMemorySlot
 from .machine import Machine
@@ -221,22 +221,6 @@ def kvm_arch_mmu_enable_log_dirty_pt_masked(
         while root is not None:
             yield from clear_dirty_pt_masked(m, root, slot.base_gfn + gfn_offset, mask, not m.enable_pml)
             root = tdp_mmu_next_root(m, root, True)
-
-
-def lowest_bit(mask: i64) -> i64:
-    """__ffs()"""
-    bit: i64 = 0
-    while (mask >> bit) & 1 == 0:
-        bit += 1
-    return bit
-
-
-def highest_bit(mask: i64) -> i64:
-    """__fls()"""
-    bit: i64 = -1
-    while mask >> (bit + 1) != 0:
-        bit += 1
-    return bit
 
 
 def align_up(gfn: i64, pages: i64) -> i64:

@@ -13,7 +13,7 @@ from reference_mmu.kvm.dirty_log import (
 )
 from reference_mmu.observed import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
 from reference_mmu.points import GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
-from reference_mmu.x86.dirty_log import align_up, highest_bit, lowest_bit
+from reference_mmu.x86.dirty_log import align_up
 from reference_mmu.x86.points import (
     GET_KICK,
     GET_PROTECT,
@@ -337,11 +337,5 @@ def test_a_mask_over_two_huge_pages_protects_both(semantics: Semantics) -> None:
     assert [is_mmu_writable_spte(stage.m.masks, stage.leaf(gfn)) for gfn in (1, 5)] == [False, False]
 
 
-# --- bits ------------------------------------------------------------------------------------------------------
-
-
-def test_bit_helpers() -> None:
-    for mask in range(1, 256):
-        assert lowest_bit(mask) == (mask & -mask).bit_length() - 1
-        assert highest_bit(mask) == mask.bit_length() - 1
+def test_a_gfn_is_rounded_up() -> None:
     assert [align_up(gfn, 4) for gfn in (0, 1, 4, 5)] == [0, 4, 4, 8]
