@@ -95,7 +95,7 @@ def set_pte(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, level: i64, pfn: i64,
     if writable:
         rights = S2_MAY_WRITE | S2_WRITE if fault.write else S2_MAY_WRITE
     new = make_leaf(pfn, rights | S2_YOUNG)
-    sp, index = walk_to(m, fault.gfn, level, True)
+    sp, index = walk_to(m, fault.gfn, level)
     old = sp.spt[index]
     if level > 1:
         if is_table(old):

@@ -71,7 +71,7 @@ def kvm_mips_map_page(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generato
             yield FAULT_STALE
             kvm_release_pfn_clean(m, pfn)
         yield FAULT_RETRY
-    sp, index = walk_to(m, fault.gfn, 1, True)
+    sp, index = walk_to(m, fault.gfn, 1)
     rights: i64 = S2_MAY_WRITE if out.writable else 0
     if out.writable and fault.write:
         rights |= S2_WRITE

@@ -99,7 +99,7 @@ def kvmppc_book3s_hv_page_fault(m: Book3sHv, fault: Fault) -> Generator[int, Non
 def set_hpte(m: Book3sHv, slot: KvmMemorySlot, gfn: i64, pfn: i64, writable: bool, hpte: i64, mmu_seq: i64) -> bool:
     """Make the entry valid, if it is what it was, `hpte`, and the page is not stale. A valid one is made absent and
     flushed before, and keeps R and C."""
-    sp, index = walk_to(m, gfn, 1, True)
+    sp, index = walk_to(m, gfn, 1)
     old = sp.spt[index]
     if old != hpte or mmu_invalidate_retry(m, mmu_seq):
         return False

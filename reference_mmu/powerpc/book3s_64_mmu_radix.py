@@ -133,7 +133,7 @@ def kvmppc_create_pte(m: Book3sHv, gfn: i64, level: i64, pte: i64, mmu_seq: i64)
     sp, index = find(m, gfn, level)
     if sp.level > level and is_leaf(sp.spt[index]):
         yield from m.unmap_leaf(sp, index)
-    sp, index = walk_to(m, gfn, level, True)
+    sp, index = walk_to(m, gfn, level)
     if is_table(sp.spt[index]):
         yield from kvmppc_unmap_free_pmd_entry_table(m, sp, index)
     old = sp.spt[index]

@@ -43,13 +43,12 @@ def add_leaves(m: Stage2Machine, sp: PageTable, start: i64, end: i64, found: lis
             add_leaves(m, m.child(pte), start, end, found)
 
 
-def walk_to(m: Stage2Machine, gfn: i64, level: i64, allocates: bool) -> tuple[PageTable, i64]:
+def walk_to(m: Stage2Machine, gfn: i64, level: i64) -> tuple[PageTable, i64]:
     """Table and index of the entry for `gfn` at `level`; tables that are missing on the way are made. The walk ends
-    above `level` at a block, which only the architecture knows what to do with, and where a table is missing and none
-    can be allocated."""
+    above `level` at a block, which only the architecture knows what to do with."""
     while True:
         sp, index = find(m, gfn, level)
-        if sp.level == level or is_leaf(sp.spt[index]) or not allocates:
+        if sp.level == level or is_leaf(sp.spt[index]):
             return sp, index
         m.link_table(sp, index, m.alloc_table(sp.level - 1, gfn))
 

@@ -12,7 +12,7 @@ from reference_mmu.observed import COUNT_CHANGES, COUNT_VISITS
 from reference_mmu.points import INV_FLUSH
 from reference_mmu.stage2.memory_cache import CAPACITY, kvm_mmu_memory_cache_alloc, kvm_mmu_topup_memory_cache
 from reference_mmu.stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, is_table, is_writable, make_leaf, pfn_of
-from reference_mmu.stage2.table import leaves, split, unmap, walk_to
+from reference_mmu.stage2.table import find, leaves, split, unmap, walk_to
 from reference_mmu.stage2.write_protect import masked_range, write_protect
 from tests.by_hand import MM
 from tests.stage2_by_hand import Stage2Stage
@@ -26,21 +26,21 @@ def plain() -> Stage2Stage:
     stage = Stage2Stage("arm64")
     stage.m.write_lock()
     for gfn, level in ((1, 1), (4, 2)):
-        sp, index = walk_to(stage.m, gfn, level, True)
+        sp, index = walk_to(stage.m, gfn, level)
         stage.m.store(sp, index, make_leaf(int(stage.m.host.pte[gfn]), RIGHTS))
     return stage
 
 
-def test_a_walk_makes_the_tables_that_are_missing_or_none(plain: Stage2Stage) -> None:
-    high, _ = walk_to(plain.m, 9, 1, False)
+def test_a_walk_makes_the_tables_that_are_missing(plain: Stage2Stage) -> None:
+    high, _ = find(plain.m, 9)
     assert high.level == 2
-    low, index = walk_to(plain.m, 9, 1, True)
+    low, index = walk_to(plain.m, 9, 1)
     assert (low.level, index, low.gfn) == (1, 1, 8)
     assert is_table(plain.pte(9, 2))
 
 
 def test_a_walk_ends_at_a_block(plain: Stage2Stage) -> None:
-    sp, index = walk_to(plain.m, 6, 1, True)
+    sp, index = walk_to(plain.m, 6, 1)
     assert (sp.level, index) == (2, 1)
 
 
