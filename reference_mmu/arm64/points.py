@@ -6,24 +6,18 @@ from __future__ import annotations
 from typing import Final
 
 from ..points import (
-    AGING_ENDS_FLUSHED,
-    AGING_START,
     COPYING,
     FAULT_ENTER,
     FAULT_RETRY,
-    GUP,
     HARVEST_END,
     HARVEST_START,
     INVALIDATION_END,
-    INVALIDATION_START,
-    MEMSLOTS,
-    MM,
     WANT_READ,
     WANT_WRITE,
     Point,
     PointTable,
 )
-from ..stage2.points import FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, SLOT_ZAP, WRITE_PROTECTION
+from ..stage2.points import AGING_AND_SLOTS, FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, LOOK_UP, WRITE_PROTECTION
 
 # --- page fault --------------------------------------------------------------------------------------------------
 ACCESS_LOCK: Final = 32
@@ -74,9 +68,7 @@ POINTS: Final = PointTable(
             "caches topped up, the snapshot of mmu_invalidate_seq comes next",
         ),
         Point(FAULT_GUP, "fault.gup", "user_mem_abort", "snapshot taken, the primary MMU is asked next"),
-        *GUP,
-        *MM,
-        *INVALIDATION_START,
+        *LOOK_UP,
         Point(UNMAP_TLBI, "unmap.tlbi", "stage2_unmap_walker", "an entry was cleared, the TLBI for it is under way"),
         Point(
             APPLY_RELOCK,
@@ -122,10 +114,7 @@ POINTS: Final = PointTable(
             "kvm_handle_guest_abort",
             "the fault ends with -EAGAIN, the guest repeats the access",
         ),
-        *AGING_START,
-        *AGING_ENDS_FLUSHED,
-        *MEMSLOTS,
-        *SLOT_ZAP,
+        *AGING_AND_SLOTS,
         *LOGGING_STARTS,
         Point(
             SPLIT_LOCK,

@@ -5,24 +5,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import (
-    AGING_ENDS_FLUSHED,
-    AGING_START,
-    COPYING,
-    FAULT_ENTER,
-    FAULT_RETRY,
-    GUP,
-    HARVEST_END,
-    HARVEST_START,
-    INVALIDATION_END,
-    INVALIDATION_START,
-    MEMSLOTS,
-    MM,
-    WANT_WRITE,
-    Point,
-    PointTable,
+from ..points import FAULT_ENTER, FAULT_RETRY, INVALIDATION_END, WANT_WRITE, Point, PointTable
+from ..stage2.points import (
+    AGING_AND_SLOTS,
+    FAULT_ENDS,
+    HARDWARE_WALK,
+    HARVEST,
+    LOGGING_STARTS,
+    LOOK_UP,
+    SLOT_ZAP_FLUSHES,
 )
-from ..stage2.points import FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, SLOT_ZAP, SLOT_ZAP_FLUSHES, WRITE_PROTECTION
 
 # --- page fault --------------------------------------------------------------------------------------------------
 FAST_LOCK: Final = 32
@@ -58,9 +50,7 @@ POINTS: Final = PointTable(
         ),
         Point(FAULT_SEQ, "fault.seq", "kvm_map_page", "the snapshot of mmu_invalidate_seq comes next"),
         Point(FAULT_GUP, "fault.gup", "kvm_map_page", "snapshot taken, the primary MMU is asked next"),
-        *GUP,
-        *MM,
-        *INVALIDATION_START,
+        *LOOK_UP,
         *INVALIDATION_END,
         Point(FAULT_LOCK, "fault.lock", "kvm_map_page", "the page is in hand, mmu_lock comes next", wants=WANT_WRITE),
         Point(
@@ -90,15 +80,9 @@ POINTS: Final = PointTable(
         ),
         *FAULT_ENDS,
         Point(FAULT_RETRY, "fault.retry", "kvm_map_page", "the page was possibly gone, it is looked up again at once"),
-        *AGING_START,
-        *AGING_ENDS_FLUSHED,
-        *MEMSLOTS,
-        *SLOT_ZAP,
+        *AGING_AND_SLOTS,
         *SLOT_ZAP_FLUSHES,
         *LOGGING_STARTS,
-        *HARVEST_START,
-        *WRITE_PROTECTION,
-        *HARVEST_END,
-        *COPYING,
+        *HARVEST,
     )
 )

@@ -5,25 +5,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import (
-    AGING_ENDS_FLUSHED,
-    AGING_START,
-    COPYING,
-    FAULT_ENTER,
-    FAULT_RETRY,
-    GUP,
-    HARVEST_END,
-    HARVEST_START,
-    INVALIDATION_END,
-    INVALIDATION_START,
-    KERNEL_MAPS,
-    MEMSLOTS,
-    MM,
-    WANT_WRITE,
-    Point,
-    PointTable,
+from ..points import FAULT_ENTER, FAULT_RETRY, INVALIDATION_END, KERNEL_MAPS, WANT_WRITE, Point, PointTable
+from ..stage2.points import (
+    AGING_AND_SLOTS,
+    FAULT_ENDS,
+    HARDWARE_WALK,
+    HARVEST,
+    LOGGING_STARTS,
+    LOOK_UP,
+    SLOT_ZAP_FLUSHES,
 )
-from ..stage2.points import FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, SLOT_ZAP, SLOT_ZAP_FLUSHES, WRITE_PROTECTION
 
 # --- e500 ------------------------------------------------------------------------------------------------------------
 E500_SEQ: Final = 32
@@ -105,8 +96,6 @@ _HV_LOG: Final = (
         "logging was switched, mmu_lock comes next",
         wants=WANT_WRITE,
     ),
-)
-_HV_HARVEST: Final = (
     Point(
         RADIX_HARVEST,
         "radix.harvest",
@@ -157,9 +146,7 @@ POINTS: Final = PointTable(
         *_E500_BEGINS,
         *_HV_BEGINS,
         *_PR_BEGINS,
-        *GUP,
-        *MM,
-        *INVALIDATION_START,
+        *LOOK_UP,
         *_HV_MAPS,
         Point(PR_PFLUSH, "pr.pflush", "do_kvm_unmap_gfn", "the entries of one vCPU are dropped next"),
         Point(HV_TLBIE, "hv.tlbie", "kvmppc_unmap_pte", "an entry was cleared, its tlbie is under way"),
@@ -170,17 +157,10 @@ POINTS: Final = PointTable(
         *KERNEL_MAPS,
         *FAULT_ENDS,
         Point(FAULT_RETRY, "fault.retry", "kvmppc_handle_exit", "the page was stale, the guest repeats the access"),
-        *AGING_START,
-        *AGING_ENDS_FLUSHED,
-        *MEMSLOTS,
-        *SLOT_ZAP,
+        *AGING_AND_SLOTS,
         *SLOT_ZAP_FLUSHES,
         *LOGGING_STARTS,
         *_HV_LOG,
-        *_HV_HARVEST,
-        *HARVEST_START,
-        *WRITE_PROTECTION,
-        *HARVEST_END,
-        *COPYING,
+        *HARVEST,
     )
 )

@@ -6,23 +6,17 @@ from __future__ import annotations
 from typing import Final
 
 from ..points import (
-    AGING_ENDS_FLUSHED,
-    AGING_START,
     COPYING,
     FAULT_ENTER,
     FAULT_RETRY,
-    GUP,
     HARVEST_END,
     HARVEST_START,
     INVALIDATION_END,
-    INVALIDATION_START,
-    MEMSLOTS,
-    MM,
     WANT_WRITE,
     Point,
     PointTable,
 )
-from ..stage2.points import FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, SLOT_ZAP
+from ..stage2.points import AGING_AND_SLOTS, FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, LOOK_UP
 
 # --- page fault --------------------------------------------------------------------------------------------------
 FAULT_SEQ: Final = 35
@@ -62,9 +56,7 @@ POINTS: Final = PointTable(
             "the cache is topped up, the snapshot of mmu_invalidate_seq comes next",
         ),
         Point(FAULT_GUP, "fault.gup", "kvm_riscv_gstage_map", "snapshot taken, the primary MMU is asked next"),
-        *GUP,
-        *MM,
-        *INVALIDATION_START,
+        *LOOK_UP,
         *UNMAPPING,
         *INVALIDATION_END,
         Point(
@@ -98,10 +90,7 @@ POINTS: Final = PointTable(
             "gstage_page_fault",
             "the page was possibly gone, the guest repeats the access",
         ),
-        *AGING_START,
-        *AGING_ENDS_FLUSHED,
-        *MEMSLOTS,
-        *SLOT_ZAP,
+        *AGING_AND_SLOTS,
         *LOGGING_STARTS,
         *HARVEST_START,
         Point(WP_FENCE, "wp.fence", "gstage_op_pte", "a leaf was write-protected, vCPUs leave the guest to drop it"),

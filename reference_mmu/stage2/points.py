@@ -6,7 +6,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import WANT_WRITE, Point
+from ..points import (
+    AGING_ENDS_FLUSHED,
+    AGING_START,
+    COPYING,
+    GUP,
+    HARVEST_END,
+    HARVEST_START,
+    INVALIDATION_START,
+    MEMSLOTS,
+    MM,
+    WANT_WRITE,
+    Point,
+)
 
 # --- the hardware walk -------------------------------------------------------------------------------------------
 WALK_TABLE: Final = 4
@@ -18,6 +30,9 @@ HARDWARE_WALK: Final = (
     Point(WALK_LEAF, "walk.leaf", "page walker", "the entry of the last table is read next"),
     Point(WALK_FILL, "walk.fill", "page walker", "the entry is cached, the access not yet done"),
 )
+
+LOOK_UP: Final = (*GUP, *MM, *INVALIDATION_START)
+"""A fault asks the primary MMU for its page, which may make that invalidate what it replaces."""
 
 # --- the end of a fault ------------------------------------------------------------------------------------------
 PLACEBO_EXIT: Final = 9
@@ -34,14 +49,17 @@ FAULT_ENDS: Final = (
     Point(FAULT_EXIT, "fault.exit", "kvm_arch_vcpu_ioctl_run", "the fault is handled, SRCU is released next"),
 )
 
-# --- memslot updates and dirty logging ---------------------------------------------------------------------------
+# --- aging, memslot updates and dirty logging --------------------------------------------------------------------
 SLOT_LOCK: Final = 86
 SLOT_FLUSH: Final = 87
 WP_LOCK: Final = 104
 WP_SET: Final = 105
 WP_FLUSH: Final = 112
 
-SLOT_ZAP: Final = (
+AGING_AND_SLOTS: Final = (
+    *AGING_START,
+    *AGING_ENDS_FLUSHED,
+    *MEMSLOTS,
     Point(
         SLOT_LOCK,
         "slot.lock",
@@ -73,3 +91,5 @@ LOGGING_STARTS: Final = (
 WRITE_PROTECTION: Final = (
     Point(WP_SET, "wp.set", "write protection of a range", "a writable leaf was read, it loses its right next"),
 )
+HARVEST: Final = (*HARVEST_START, *WRITE_PROTECTION, *HARVEST_END, *COPYING)
+"""Where the harvest has no points but these."""
