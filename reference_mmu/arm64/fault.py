@@ -12,7 +12,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_pfn
+from ..kvm.faultin import gfn_to_pfn_memslot, kvm_faultin_pfn
 from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry
 from ..kvm.pfn import is_error_noslot_pfn
@@ -27,8 +27,8 @@ from ..kvm.vcpu import KvmVcpu
 from ..mm.errno import EAGAIN, EFAULT
 from ..mm.gup import FOLL_WRITE
 from ..observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_RETRY
-from ..operations import MISHAP_GARBAGE
 from ..stage2.fault import ACCESS_FLAG_FAULT, PERMISSION_FAULT, Fault
+from ..stage2.faultin import new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_topup_memory_cache
 from ..stage2.memslot import memslot_is_logging, memslot_of_fault, supports_huge_mapping
@@ -77,7 +77,7 @@ def user_mem_abort(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, slot: KvmMemor
     yield FAULT_SEQ
     mmu_seq = m.mmu_invalidate_seq
     yield FAULT_GUP
-    out = Faultin(m.failing(MISHAP_GARBAGE), fault.upgrade_fails)
+    out = new_faultin(m, fault)
     foll: i64 = FOLL_WRITE if fault.write else 0
     if m.sem.arm64_faultin_pfn:
         pfn = yield from kvm_faultin_pfn(m, slot, fault.gfn, foll, out)

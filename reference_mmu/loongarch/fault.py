@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.faultin import Faultin, gfn_to_pfn_prot, kvm_faultin_pfn
+from ..kvm.faultin import Faultin
 from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry_gfn
 from ..kvm.pfn import is_error_noslot_pfn
@@ -19,11 +19,10 @@ from ..kvm.release import (
 )
 from ..kvm.tlb import invalidate
 from ..kvm.vcpu import KvmVcpu
-from ..mm.gup import FOLL_WRITE
 from ..observed import PF_EMULATE, PF_FAST, PF_FIXED
-from ..operations import MISHAP_GARBAGE
 from ..points import FAULT_RETRY
 from ..stage2.fault import Fault
+from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_memory_cache_alloc, kvm_mmu_topup_memory_cache
 from ..stage2.memslot import memslot_of_fault, supports_huge_mapping
@@ -53,11 +52,8 @@ def kvm_map_page(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int
         yield FAULT_SEQ
         mmu_seq = m.mmu_invalidate_seq
         yield FAULT_GUP
-        out = Faultin(m.failing(MISHAP_GARBAGE), fault.upgrade_fails)
-        if m.sem.loongarch_faultin_pfn:
-            pfn = yield from kvm_faultin_pfn(m, slot, fault.gfn, FOLL_WRITE if fault.write else 0, out)
-        else:
-            pfn = yield from gfn_to_pfn_prot(m, slot, fault.gfn, fault.write, out)
+        out = new_faultin(m, fault)
+        pfn = yield from gfn_to_pfn_of_fault(m, slot, fault.gfn, fault, out, m.sem.loongarch_faultin_pfn)
         if is_error_noslot_pfn(pfn):
             return PF_EMULATE
         yield FAULT_LOCK

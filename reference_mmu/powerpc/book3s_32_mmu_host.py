@@ -17,7 +17,8 @@ from ..kvm.release import kvm_release_page_clean, kvm_release_page_unused, kvm_r
 from ..kvm.vcpu import KvmVcpu
 from ..observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
 from ..stage2.fault import Fault
-from .book3s_64_mmu_host import hpte_cache_next, kvmppc_gpa_to_pfn, new_faultin
+from ..stage2.faultin import new_faultin
+from .book3s_64_mmu_host import hpte_cache_next, kvmppc_gpa_to_pfn
 from .points import PR32_GUP, PR32_INSERT, PR32_PUT
 from .software_tlb import SoftwareTlb
 

@@ -11,7 +11,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.faultin import Faultin, gfn_to_pfn_prot, kvm_faultin_pfn
+from ..kvm.faultin import Faultin
 from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry
 from ..kvm.pfn import is_error_noslot_pfn
@@ -23,10 +23,10 @@ from ..kvm.release import (
     kvm_set_pfn_dirty,
 )
 from ..kvm.vcpu import KvmVcpu
-from ..mm.gup import FOLL_WRITE
 from ..observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
-from ..operations import MISHAP_GARBAGE, MISHAP_NO_MEMORY
+from ..operations import MISHAP_NO_MEMORY
 from ..stage2.fault import Fault
+from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from .points import PR_GUP, PR_LOCK, PR_PUT, PR_SEQ
 from .software_tlb import SoftwareTlb
 
@@ -70,16 +70,9 @@ def kvmppc_mmu_map_page(m: SoftwareTlb, vcpu: KvmVcpu, fault: Fault) -> Generato
     return PF_FIXED if mapped else PF_RETRY
 
 
-def new_faultin(m: SoftwareTlb, fault: Fault) -> Faultin:
-    """The handler's variable `writable`, which it does not set."""
-    return Faultin(m.failing(MISHAP_GARBAGE), fault.upgrade_fails)
-
-
 def kvmppc_gpa_to_pfn(m: SoftwareTlb, slot: KvmMemorySlot, fault: Fault, out: Faultin) -> Generator[int, None, i64]:
     """kvmppc_gpa_to_pfn(): the pfn, or KVM_PFN_*; since ppc-pr-faultin-pfn, the page, too."""
-    if m.sem.ppc_pr_faultin_pfn:
-        return (yield from kvm_faultin_pfn(m, slot, fault.gfn, FOLL_WRITE if fault.write else 0, out))
-    return (yield from gfn_to_pfn_prot(m, slot, fault.gfn, fault.write, out))
+    return gfn_to_pfn_of_fault(m, slot, fault.gfn, fault, out, m.sem.ppc_pr_faultin_pfn)
 
 
 def hpte_cache_next(m: SoftwareTlb, fault: Fault) -> bool:

@@ -12,7 +12,6 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.faultin import Faultin, gfn_to_pfn_prot, kvm_faultin_pfn
 from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry
 from ..kvm.pfn import is_error_noslot_pfn
@@ -25,10 +24,9 @@ from ..kvm.release import (
 )
 from ..kvm.vcpu import KvmVcpu
 from ..mm.errno import EEXIST
-from ..mm.gup import FOLL_WRITE
 from ..observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
-from ..operations import MISHAP_GARBAGE
 from ..stage2.fault import Fault
+from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_topup_memory_cache
 from ..stage2.memslot import memslot_is_logging, memslot_of_fault, supports_huge_mapping
@@ -57,11 +55,8 @@ def kvm_riscv_gstage_map(
     gfn = m.gfn_round_for_level(fault.gfn, level)
     mmu_seq = m.mmu_invalidate_seq
     yield FAULT_GUP
-    out = Faultin(m.failing(MISHAP_GARBAGE), fault.upgrade_fails)
-    if m.sem.riscv_faultin_pfn:
-        hfn = yield from kvm_faultin_pfn(m, slot, gfn, FOLL_WRITE if fault.write else 0, out)
-    else:
-        hfn = yield from gfn_to_pfn_prot(m, slot, gfn, fault.write, out)
+    out = new_faultin(m, fault)
+    hfn = yield from gfn_to_pfn_of_fault(m, slot, gfn, fault, out, m.sem.riscv_faultin_pfn)
     # Of a poisoned page the process is sent SIGBUS, which ends the access as -EFAULT does.
     if is_error_noslot_pfn(hfn):
         return PF_ERROR
