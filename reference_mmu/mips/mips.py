@@ -16,12 +16,11 @@ from ..kvm.flush import kvm_flush_remote_tlbs
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.vcpu import KvmVcpu
 from ..oracle import Oracle
-from ..stage2.aging import test_clear_young
+from ..stage2.aging import is_young, test_clear_young
 from ..stage2.fault import Fault
 from ..stage2.points import SLOT_FLUSH, SLOT_LOCK, WP_FLUSH, WP_LOCK
-from ..stage2.pte import S2_YOUNG, is_leaf
 from ..stage2.stage2 import Stage2
-from ..stage2.table import find, unmap
+from ..stage2.table import unmap
 from ..stage2.write_protect import write_protect
 from .fault import kvm_mips_handle_vz_root_tlb_fault
 from .points import POINTS
@@ -52,9 +51,7 @@ class Mips(Stage2):
     def kvm_test_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         """Of a range the first gfn alone."""
         yield from ()
-        sp, index = find(self, gfn_range.start)
-        pte = sp.spt[index]
-        return is_leaf(pte) and pte & S2_YOUNG != 0
+        return is_young(self, gfn_range.start)
 
     def after(self, gfn: i64) -> i64:
         """The end of a range that includes gfn, as far as the table goes."""

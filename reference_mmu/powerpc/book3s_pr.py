@@ -36,7 +36,11 @@ class Book3sPr(SoftwareTlb):
     def handle_fault(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
         """kvmppc_handle_pagefault(): an entry that allows too little goes first (kvmppc_mmu_unmap_page())."""
         if fault.kind == PERMISSION_FAULT:
-            self.drop(vcpu, fault.gfn, fault.gfn + 1)
+            self.kvmppc_mmu_pte_pflush(vcpu, fault.gfn, fault.gfn + 1)
+        return self.map_page(vcpu, fault)
+
+    def map_page(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
+        """kvmppc_mmu_map_page() of the kernel's bits. Returns PF_*."""
         return kvmppc_mmu_map_page(self, vcpu, fault)
 
     def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
@@ -58,9 +62,7 @@ class Book3sPr32(Book3sPr):
         self.unlisted: list[tuple[int, int]] = []
         super().__init__(config, sem, actors, operations, oracle)
 
-    def handle_fault(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
-        if fault.kind == PERMISSION_FAULT:
-            self.kvmppc_mmu_pte_pflush(vcpu, fault.gfn, fault.gfn + 1)
+    def map_page(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
         return kvmppc_mmu_map_page_32(self, vcpu, fault, self.unlisted)
 
     def kvmppc_mmu_pte_pflush(self, vcpu: KvmVcpu, first: i64, end: i64) -> None:
