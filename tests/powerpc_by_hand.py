@@ -4,7 +4,7 @@
 from typing import Any
 
 from reference_mmu.changelog.semantics import NEW, Semantics
-from reference_mmu.operations import PATCH_DCBZ, READ, SHARE_PAGE, WRITE, Call
+from reference_mmu.operations import PATCH_DCBZ, SHARE_PAGE, Call
 from tests.by_hand import Thread
 from tests.stage2_by_hand import Stage2Stage
 
@@ -14,10 +14,6 @@ class PowerpcStage(Stage2Stage):
 
     def __init__(self, flavour: str, semantics: Semantics = NEW, **config: Any) -> None:
         super().__init__("powerpc", semantics, flavour=flavour, **config)
-
-    def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
-        call = Call(0, WRITE if write else READ, gfn, int(upgrade_fails))
-        return self.thread(vcpu, self.m.start(vcpu, call))
 
     def patch_dcbz(self, gfn: int) -> Thread:
         return self.thread(0, self.m.start(0, Call(0, PATCH_DCBZ, gfn)))

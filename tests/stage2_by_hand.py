@@ -10,9 +10,9 @@ from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.operations import READ, WRITE, Call
 from reference_mmu.stage2.stage2 import Stage2
 from reference_mmu.stage2.table import find
-from reference_mmu.stage2.vcpu import vcpu_access
 from tests.by_hand import ACTORS, OPERATIONS, AnyStage, Thread
 
 OLD_AND_NEW = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
@@ -32,7 +32,8 @@ class Stage2Stage(AnyStage):
         self.m: Stage2 = made
 
     def access(self, vcpu: int, gfn: int, *, write: bool = False, upgrade_fails: bool = False) -> Thread:
-        return self.thread(vcpu, vcpu_access(self.m, self.m.vcpus[vcpu], gfn, write, upgrade_fails))
+        call = Call(0, WRITE if write else READ, gfn, int(upgrade_fails))
+        return self.thread(vcpu, self.m.start(vcpu, call))
 
     def entry(self, gfn: int, level: int = 1) -> tuple[PageTable, int]:
         """Table and index of the entry for gfn at `level`, or of the one above where the walk ends."""

@@ -14,7 +14,6 @@ from mypy_extensions import i64
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.tlb import lookup
 from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W, KvmVcpu
-from ..operations import READ, WRITE, Call
 from ..stage2.fault import PERMISSION_FAULT, TRANSLATION_FAULT, Fault
 from ..stage2.stage2 import Stage2
 from ..stage2.vcpu import handle_exit
@@ -23,12 +22,8 @@ from ..stage2.vcpu import handle_exit
 class SoftwareTlb(Stage2):
     """The table of Stage2 stays empty."""
 
-    def start(self, actor: i64, call: Call) -> Generator[int, None, object]:
-        if call.kind in (READ, WRITE):
-            write = call.kind == WRITE
-            fault = Fault(call.a, write, not write and call.b != 0)
-            return vcpu_access(self, self.vcpus[actor], fault)
-        return super().start(actor, call)
+    def vcpu_access(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, None]:
+        return vcpu_access(self, vcpu, fault)
 
     def check_requests(self, vcpu: KvmVcpu) -> None:
         """What was asked of the vCPU while it was out of the guest, done before it enters."""
@@ -53,7 +48,7 @@ class SoftwareTlb(Stage2):
 
 
 def vcpu_access(m: SoftwareTlb, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, None]:
-    """One load or store of the guest, with as many exits as it takes."""
+    """One load or store of the guest, through a TLB that KVM fills."""
     while True:
         m.check_requests(vcpu)
         m.oracle.guest_entered(m, vcpu)

@@ -11,8 +11,10 @@ from mypy_extensions import i64
 from ..kvm.flush import kvm_flush_remote_tlbs
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.operations import start_common_operation
+from ..kvm.vcpu import KvmVcpu
 from ..operations import READ, WRITE, Call
 from .aging import test_clear_young
+from .fault import Fault
 from .observed import ObservedStage2
 from .points import SLOT_FLUSH, SLOT_LOCK
 from .table import unmap
@@ -26,8 +28,12 @@ class Stage2(ObservedStage2):
     def start(self, actor: i64, call: Call) -> Generator[int, None, object]:
         if call.kind in (READ, WRITE):
             write = call.kind == WRITE
-            return vcpu_access(self, self.vcpus[actor], call.a, write, not write and call.b != 0)
+            return self.vcpu_access(self.vcpus[actor], Fault(call.a, write, not write and call.b != 0))
         return start_common_operation(self, call)
+
+    def vcpu_access(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, None]:
+        """One load or store of the guest, with as many exits as it takes."""
+        return vcpu_access(self, vcpu, fault)
 
     # --- the notifier -------------------------------------------------------------------------------------------
 

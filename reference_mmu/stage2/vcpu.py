@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from mypy_extensions import i64
-
 from ..kvm.vcpu import KvmVcpu
 from ..observed import EV_PF, PF_EMULATE, PF_ERROR, PF_RETRY
 from ..points import FAULT_ENTER, FAULT_RETRY
@@ -16,11 +14,8 @@ from .points import FAULT_EXIT, PLACEBO_EXIT
 from .tlb import DONE, FAULTED, hardware_access
 
 
-def vcpu_access(
-    m: Stage2Machine, vcpu: KvmVcpu, gfn: i64, write: bool, upgrade_fails: bool
-) -> Generator[int, None, None]:
-    """One load or store of the guest, with as many exits as it takes."""
-    fault = Fault(gfn, write, upgrade_fails)
+def vcpu_access(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, None]:
+    """One load or store of the guest, through a TLB that hardware fills."""
     while True:
         m.oracle.guest_entered(m, vcpu)
         vcpu.accessing = True
