@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import FAULT_ENTER, FAULT_RETRY, INVALIDATION_END, KERNEL_MAPS, WANT_WRITE, Point, PointTable
-from ..stage2.points import (
-    AGING_AND_SLOTS,
-    FAULT_ENDS,
-    HARDWARE_WALK,
-    HARVEST,
-    LOGGING_STARTS,
-    LOOK_UP,
-    SLOT_ZAP_FLUSHES,
+from ..points import (
+    COPYING,
+    FAULT_ENTER,
+    FAULT_RETRY,
+    HARVEST_END,
+    HARVEST_START,
+    INVALIDATION_END,
+    WANT_WRITE,
+    Point,
+    PointTable,
 )
+from ..stage2.points import AGING_AND_SLOTS, FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, LOOK_UP
 
 # --- e500 ------------------------------------------------------------------------------------------------------------
 E500_SEQ: Final = 32
@@ -154,13 +156,13 @@ POINTS: Final = PointTable(
         *_E500_MAPS,
         *_HV_MAPPED,
         *_PR_MAPS,
-        *KERNEL_MAPS,
         *FAULT_ENDS,
         Point(FAULT_RETRY, "fault.retry", "kvmppc_handle_exit", "the page was stale, the guest repeats the access"),
         *AGING_AND_SLOTS,
-        *SLOT_ZAP_FLUSHES,
         *LOGGING_STARTS,
         *_HV_LOG,
-        *HARVEST,
+        *HARVEST_START,
+        *HARVEST_END,
+        *COPYING,
     )
 )
