@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A page fault of a guest in PR mode, 32 bits (arch/powerpc/kvm/book3s_32_mmu_host.c).
 
-Neither takes it mmu_lock, nor does it look whether the page is stale: an invalidation between look-up and insertion is
-missed. CONFIG_SMP is refused, but not CONFIG_PREEMPTION. An entry is inserted before there is a record of it; without
-memory for one, it stays, and no invalidation finds it.
+It neither takes mmu_lock nor looks whether the page is stale: an invalidation between look-up and insertion is missed.
+CONFIG_SMP is refused, but not CONFIG_PREEMPTION. An entry is inserted before there is a record of it; without memory
+for one, it stays, and no invalidation finds it.
 """
 
 from __future__ import annotations

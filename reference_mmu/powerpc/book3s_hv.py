@@ -87,6 +87,7 @@ class Book3sHv(Stage2):
             self.update_dirty_map(first, end)
 
     def update_dirty_map(self, first: i64, end: i64) -> None:
+        """kvmppc_update_dirty_map(): gfns [first, end) were written."""
         for slot in self.memslots:
             for gfn in range(max(first, slot.base_gfn), min(end, slot.end_gfn())):
                 self.mark_page_dirty_in_slot(slot, gfn)
@@ -134,10 +135,8 @@ class Book3sHv(Stage2):
 
     def stop(self) -> None:
         """The C bits are in the bitmaps."""
-        for slot in self.memslots:
-            for gfn in range(slot.base_gfn, slot.end_gfn()):
-                if self.leaf_of(self.root, gfn)[0] & S2_WRITE:
-                    self.mark_page_dirty_in_slot(slot, gfn)
+        for gfn in self.logged_in_flight():
+            self.update_dirty_map(gfn, gfn + 1)
 
 
 def find_page(m: Book3sHv, slot: KvmMemorySlot, fault: Fault, out: Faultin, faultin: bool) -> Generator[int, None, i64]:
