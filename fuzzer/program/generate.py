@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from librt.vecs import vec
-from msgspec import UNSET
 from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
@@ -460,7 +459,7 @@ class _Stage2Builder(_Builder):
             initially_set=config.initially_set,
             word_gfns=config.word_gfns,
             hardware_young=self.rng.chance(_SETS_YOUNG, _WALKERS) and arch not in _YOUNG_BY_KVM,
-            flavour=flavours[self.rng.below(len(flavours))] if flavours else UNSET,
+            flavour=flavours[self.rng.below(len(flavours))] if flavours else config.flavour,
         )
 
 
