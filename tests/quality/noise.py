@@ -12,7 +12,7 @@ from fuzzer.run.compare import Comparison, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.semantics import parse_semantics
 
-PAIRS: Final = (("old", "old"), ("new", "new"), ("old", "no-struct-page+placebo-points"), ("new", "new+placebo-points"))
+PAIRS: Final = (("old", "old"), ("new", "new"), ("old", "old+placebo-points"), ("new", "new+placebo-points"))
 
 
 class Noise(NamedTuple):
