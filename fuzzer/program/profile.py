@@ -145,22 +145,8 @@ class Profile(Record, forbid_unknown_fields=True):
         return {kind: weight for name, weight in self.added if weight and (kind := kind_named(name))}
 
 
-_EVERY_KIND: Final[tuple[Backing, ...]] = (
-    "anon",
-    "cow",
-    "ksm",
-    "untouched",
-    "swapped",
-    "hugetlb",
-    "fsdax",
-    "devdax",
-    "pfnmap-nostruct",
-    "pfnmap-refcounted",
-    "pfnmap-unrefcounted",
-    "pfnmap-reserved",
-    "hwpoison",
-    "readonly",
-)
+# All but "thp", "file" and "shmem", which GUP gets as it gets anonymous memory.
+_EVERY_KIND: Final[tuple[Backing, ...]] = ("anon", "cow", "ksm", "untouched", "swapped", *_SELDOM_SEEN)
 
 PROFILES: Final[dict[str, Profile]] = {
     profile.name: profile
