@@ -7,13 +7,9 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
-from fuzzer.oracle.judge import Judge
-from fuzzer.run.model import Model
+from fuzzer.run.model import SHIPPED, LoadedModel, Model
 from reference_mmu.arm64.arm64 import Arm64
-from reference_mmu.changelog.semantics import Semantics
-from reference_mmu.config import Config
 from reference_mmu.kvm.memslots import KvmGfnRange
-from reference_mmu.kvm.vm import Vm
 from reference_mmu.loongarch.loongarch import Loongarch
 from reference_mmu.mips.mips import Mips
 from reference_mmu.powerpc.book3s_64_mmu_radix import Book3sRadix
@@ -69,41 +65,11 @@ class UnflushedMips(Mips):
         return False
 
 
-class BrokenTiny(Model):
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return UnflushedTiny(config, semantics, actors, operations, judge)
-
-
-class BrokenArm64(Model):
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return UnflushedArm64(config, semantics, actors, operations, judge)
-
-
-class BrokenRadix(Model):
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return UnflushedRadix(config, semantics, actors, operations, judge)
-
-
-class BrokenRiscv(Model):
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return UnflushedRiscv(config, semantics, actors, operations, judge)
-
-
-class BrokenLoongarch(Model):
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return UnflushedLoongarch(config, semantics, actors, operations, judge)
-
-
-class BrokenMips(Model):
-    def machine(self, config: Config, semantics: Semantics, actors: int, operations: int, judge: Judge) -> Vm:
-        return UnflushedMips(config, semantics, actors, operations, judge)
-
-
-BROKEN: Final[dict[str, type[Model]]] = {
-    NAME: BrokenTiny,
-    "arm64": BrokenArm64,
-    "powerpc": BrokenRadix,
-    "riscv": BrokenRiscv,
-    "loongarch": BrokenLoongarch,
-    "mips": BrokenMips,
+BROKEN: Final[dict[str, Model]] = {
+    NAME: LoadedModel(UnflushedTiny, SHIPPED.start),
+    "arm64": LoadedModel(UnflushedArm64, SHIPPED.start),
+    "powerpc": LoadedModel(UnflushedRadix, SHIPPED.start),
+    "riscv": LoadedModel(UnflushedRiscv, SHIPPED.start),
+    "loongarch": LoadedModel(UnflushedLoongarch, SHIPPED.start),
+    "mips": LoadedModel(UnflushedMips, SHIPPED.start),
 }

@@ -16,10 +16,11 @@ from tests.deaf import Deaf
 from tests.parameters import BOTH
 
 STALENESS = ("stale-translation", "stale-writable-mmuw")
-# The hash tables and the TLBs that powerpc's hosts fill are no page tables that hardware walks.
-KNOWN = pytest.mark.parametrize(
-    "profile", [one for one in PROFILES.values() if one.arch in (("x86",), ("arm64",))], ids=lambda one: one.name
-)
+# Not those of powerpc's MMUs without a table that hardware walks: a software-filled TLB outlives what it was made of.
+WALKED = [one for one in PROFILES.values() if one.name not in ("powerpc-pr", "e500")]
+# HV mode and LoongArch zap a slot that is deleted without mmu_lock, or flush after it.
+FLUSHED_LATE = ("powerpc", "loongarch")
+EVERY_PROFILE = pytest.mark.parametrize("profile", WALKED, ids=lambda one: one.name)
 MAX_STEPS = 1000  # the longest program takes half of it; a vCPU may get lost in a freed table for ever
 PROGRAMS = 100
 
@@ -44,9 +45,11 @@ def judged(execution: Execution) -> dict[str, int]:
     return {name: violation.step for name, violation in execution.judge.violations.items()}
 
 
-@KNOWN
+@EVERY_PROFILE
 @BOTH
 def test_both_find_the_same(semantics: Semantics, profile: Profile) -> None:
+    if profile.name in FLUSHED_LATE:
+        profile = msgspec.structs.replace(profile, slots=0)
     for seed in range(PROGRAMS):
         execution = execution_of(seed, profile, semantics)
         paranoid = watch(seed, execution)
@@ -54,7 +57,7 @@ def test_both_find_the_same(semantics: Semantics, profile: Profile) -> None:
     # OLD and NEW, since each has steps of its own; what they break is for other tests to say.
 
 
-@KNOWN
+@EVERY_PROFILE
 def test_both_find_a_missed_flush_at_the_same_step(profile: Profile) -> None:
     """vCPU 0 misses every flush, its own included, so no program may switch its root: neither slots nor L2, nor CR3.
     Of an architecture whose flushes are broadcast, the others miss them."""
@@ -65,7 +68,7 @@ def test_both_find_a_missed_flush_at_the_same_step(profile: Profile) -> None:
             execution = execution_of(seed, one_root, NEW)
             execution.m.vcpus[0].tlb = Deaf()
         else:
-            execution = execution_of(seed, one_root, NEW, BROKEN[profile.arch[0]]())
+            execution = execution_of(seed, one_root, NEW, BROKEN[profile.arch[0]])
         paranoid = watch(seed, execution)
         slow, fast = first(paranoid.found), first(judged(execution))
         if slow != fast:
