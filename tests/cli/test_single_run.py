@@ -22,6 +22,7 @@ from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.config import Config
 from tests.cli.made import FINDING
+from tests.fuzzer.test_one_program import SILENT
 
 # Read and write of one page: bug 219588 if the write comes between the reader's page and its SPTE.
 RACE = Program(Config(), (Actor("vcpu", (Read(0, 5, upgrade_fails=True),)), Actor("vcpu", (Write(1, 5),))))
@@ -57,6 +58,14 @@ def test_a_run_that_shows_nothing_is_told_all_the_same(program: Path) -> None:
     assert any(line.split()[:3] == ["1", "vCPU0", "read"] for line in lines)
     assert ">>>" not in result.stdout
     assert "nothing found: both did the same, as far as anybody can see, and no invariant broke" in lines
+
+
+def test_another_interleaving_is_named_where_nothing_was_found(tmp_path: Path) -> None:
+    program = tmp_path / "program.json"
+    program.write_bytes(SILENT.encode())
+    result = replay(program)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == f"another interleaving:  mmufuzz replay {program} --seed 1"
 
 
 def test_nobody_is_preempted_without_a_seed(program: Path) -> None:

@@ -592,7 +592,7 @@ def test_the_sites_of_a_patch_name_its_flag(patch_id: str) -> None:
     assert bool(sites) == bool(patch_diff(patch_id))
 
 
-# Read by functions that nothing calls yet.
+# Read by gfn_to_page(), which only powerpc calls, and always for writing; nobody has been asked what they change.
 READ_EARLY = {"gfn-to-page-exact", "gfn-to-page-read-only"}
 
 
