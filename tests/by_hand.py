@@ -228,3 +228,11 @@ class Stage(AnyStage):
         # Not the machine's own unlock: whether that flushed enough is for the test to ask.
         if not locked:
             m.mmu_lock.write_unlock(m.actor)
+
+    def store_and_unlock(self, gfn: int, spte: int, *, flush: bool = False) -> None:
+        """store(), as all that happened while mmu_lock was held, but for a flush if asked for."""
+        self.m.write_lock()
+        self.store(gfn, spte)
+        if flush:
+            self.m.flush_all()
+        self.m.write_unlock()

@@ -84,10 +84,7 @@ def test_rejects_a_lockless_walk_through_a_freed_table() -> None:
 def test_rejects_a_frozen_entry_left_behind() -> None:
     stage = Stage()
     stage.write(0, 1)
-    stage.m.write_lock()
-    stage.store(1, FROZEN_SPTE)
-    stage.m.flush_all()
-    stage.m.write_unlock()
+    stage.store_and_unlock(1, FROZEN_SPTE, flush=True)
     assert stage.violations == []
     assert stage.final_violations() == ["illegal-spte"]
 
@@ -183,10 +180,7 @@ def test_legal_a_lockless_walker_inside_an_unlinked_table() -> None:
 def test_legal_an_empty_table_that_stays() -> None:
     stage = Stage()
     stage.write(0, 1)
-    stage.m.write_lock()
-    stage.store(1, SHADOW_NONPRESENT_VALUE)
-    stage.m.flush_all()
-    stage.m.write_unlock()
+    stage.store_and_unlock(1, SHADOW_NONPRESENT_VALUE, flush=True)
     assert stage.final_violations() == []
 
 

@@ -115,18 +115,14 @@ def test_rejects_a_flush_that_comes_before_the_last_zap() -> None:
 def test_rejects_another_page_under_the_same_gfn() -> None:
     stage = Stage()
     stage.write(0, 1)
-    stage.m.write_lock()
-    stage.store(1, stage.leaf(1) + (1 << PAGE_SHIFT))
-    stage.m.write_unlock()
+    stage.store_and_unlock(1, stage.leaf(1) + (1 << PAGE_SHIFT))
     assert stage.violations == ["stale-translation"]
 
 
 def test_rejects_a_writable_entry_without_mmu_writable() -> None:
     stage = Stage()
     stage.write(0, 1)
-    stage.m.write_lock()
-    stage.store(1, stage.leaf(1) & ~(PT_WRITABLE_MASK | stage.m.masks.shadow_mmu_writable_mask))
-    stage.m.write_unlock()
+    stage.store_and_unlock(1, stage.leaf(1) & ~(PT_WRITABLE_MASK | stage.m.masks.shadow_mmu_writable_mask))
     assert stage.violations == ["stale-writable-mmuw"]
 
 
@@ -161,9 +157,7 @@ def test_rejects_a_yield_between_two_slots_of_one_notifier_range(semantics: Sema
 def test_rejects_a_shadow_mmu_zap_without_a_flush() -> None:
     stage = Stage(mmu="shadow")
     stage.write(0, 1)
-    stage.m.write_lock()
-    stage.store(1, SHADOW_NONPRESENT_VALUE)
-    stage.m.write_unlock()
+    stage.store_and_unlock(1, SHADOW_NONPRESENT_VALUE)
     assert stage.violations == ["stale-translation"]
 
 

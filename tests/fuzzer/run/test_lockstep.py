@@ -262,15 +262,20 @@ class Unfair(Scheduler):
         return int(choices.ready[0])
 
 
-@pytest.mark.reaches("no-progress")
-def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
-    """The slot is INVALID, and whoever deletes it never gets to run: actor 0 spins at its retry point."""
+def reading_an_invalid_slot() -> Pair:
+    """Actor 1 is deleting the slot, so that it is INVALID; until it goes on, actor 0 spins at its retry point."""
     program = program_of(
         Actor("vcpu", (Read(0, 1),)),
         Actor("ioctl", (DeleteSlot(1, 0),)),
     )
     pair = pair_of(program, OLD, NEW)
     lead_to(pair, 1, SLOTS_SRCU)
+    return pair
+
+
+@pytest.mark.reaches("no-progress")
+def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
+    pair = reading_an_invalid_slot()
     pair.run(Unfair())
     assert pair.stuck
     assert list(pair.leader.judge.violations) == ["no-progress"]
@@ -279,12 +284,7 @@ def test_a_fault_that_retries_for_ever_is_no_progress_of_the_leader() -> None:
 
 
 def test_replay_without_preemption_lets_the_others_run_at_a_retry() -> None:
-    program = program_of(
-        Actor("vcpu", (Read(0, 1),)),
-        Actor("ioctl", (DeleteSlot(1, 0),)),
-    )
-    pair = pair_of(program, OLD, NEW)
-    lead_to(pair, 1, SLOTS_SRCU)
+    pair = reading_an_invalid_slot()
     pair.replay_switches(())
     assert not pair.stuck
     assert pair.leader.live() == []
