@@ -170,9 +170,11 @@ PLACEBOS: Final[dict[str, frozenset[str]]] = {
     "placebo-points": frozenset(),
     "placebo-flush": frozenset(
         {"more-flushes", "more-spte-changes", "more-pml-entries", "more-dirty-reports", "fewer-dirty-reports"}
-        # A vCPU thrown out of the guest arrives later: somebody else may have fixed or logged what it would have.
+        # A vCPU thrown out of the guest arrives later: somebody else may have fixed or logged what it would have, or
+        # have aged the page.
         | {"spurious-instead-of-fixed", "fewer-pml-entries"}
-        | {"raw-accessed-bit", "raw-dirty-bit", "young-false-positive", "host-flags-differ"}
+        | {"raw-accessed-bit", "raw-dirty-bit", "young-false-positive", "young-false-negative"}
+        | {"host-flags-differ"}
         | {f"{outcome}-instead-of-none" for outcome in ("fixed", "fast", "spurious", "retry", "frozen")}
     ),
 }
