@@ -89,7 +89,7 @@ def test_unexplained_finding_is_an_error(tmp_path: Path) -> None:
         "  allowed:\n    - warning-gone",
     )
     words = "--old no-struct-page --new no-struct-page+demote-iter-yielded-warn --profile tdp --programs 5 --seed 1"
-    run = mmufuzz(f"run {words} --json -", folder=tmp_path, sources=sources)
+    run = mmufuzz(f"run {words} --strategy random-walk --json -", folder=tmp_path, sources=sources)
     report = json.loads(run.stdout)
     assert run.returncode == 1
     assert report["verdicts"]["unexplained"] == len(report["findings"]) > 0
