@@ -9,7 +9,7 @@ on both in lockstep and compares everything they did.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from typing import Final, Literal, NamedTuple
@@ -19,11 +19,12 @@ import msgspec
 from fuzzer.change.fold import model_sources
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.prove import look_up
 from fuzzer.prove.inputs import PFN, TABLE_KINDS, Rig, TableKind, leaf_base, leaf_bits, leaf_sptes, raw_sptes, run
+from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from fuzzer.run.compare import Comparison, Models, by_scheduler
 from fuzzer.run.execute import Execution
 from fuzzer.schedule.schedulers import draw_strategy
-from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config, SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_flush_young
@@ -57,31 +58,7 @@ from reference_mmu.x86.spte import (
 from reference_mmu.x86.tdp_mmu.map import tdp_mmu_map_handle_target_level
 from reference_mmu.x86.x86 import X86
 
-BOTH: Final = (False, True)
 PROGRAMS: Final = 300  # of one lockstep sweep: a second or two interpreted
-
-
-class SemanticsPair(NamedTuple):
-    """Two semantics that must behave alike: without the patch and with it."""
-
-    before: Semantics
-    after: Semantics
-
-
-class InputCase(NamedTuple):
-    """One input, named as in `Sweep.inputs`, and what came out on either side."""
-
-    inputs: tuple[object, ...]
-    before: object
-    after: object
-
-
-class Sweep(NamedTuple):
-    """`claim`: what is compared over which domain, for people; `inputs`: the names of a case's inputs."""
-
-    claim: str
-    inputs: tuple[str, ...]
-    cases: Callable[[SemanticsPair], Iterator[InputCase]]
 
 
 # --- make_spte() -----------------------------------------------------------------------------------------------
@@ -386,7 +363,7 @@ def lockstep(name: str, paging: tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noa
         profile = msgspec.structs.replace(profile, paging=paging)
     where = f" on {', '.join(paging)}" if paging else ""
     claim = f"everything done and left behind by random programs in lockstep (profile {name}{where})"
-    return Sweep(claim, ("program seed",), partial(lockstep_cases, profile, PROGRAMS))
+    return Sweep(claim, ("program seed",), partial(lockstep_cases, profile, PROGRAMS), profile)
 
 
 _AD_TYPE: Final = "A/D type"
@@ -482,15 +459,15 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
         ),
         lockstep("aging"),
     ),
-    "x86-indirect-prefetch-via-page-api": (lockstep("guest-tables"), lockstep("pages")),
-    "rename-kvm-prefetch-pages": (lockstep("guest-tables"), lockstep("shadow")),
-    "gup-drop-atomic-param": (lockstep("guest-tables"), lockstep("pages")),
-    "gup-no-wait-error-code": (lockstep("pages"),),
-    "introduce-kvm-follow-pfn": (lockstep("pages"),),
-    "follow-pfn-refcounted-page-output": (lockstep("pages"),),
-    "x86-common-prefetch-helper": (lockstep("guest-tables"), lockstep("shadow")),
-    "x86-convert-to-faultin-pfn": (lockstep("pages"),),
-    "release-faultin-page-common": (lockstep("pages"),),
+    "x86-indirect-prefetch-via-page-api": (look_up.PREFETCH, lockstep("guest-tables"), lockstep("pages")),
+    "rename-kvm-prefetch-pages": (look_up.PREFETCH, lockstep("guest-tables"), lockstep("shadow")),
+    "gup-drop-atomic-param": (look_up.PREFETCH, look_up.FOLLOW_ANY, lockstep("guest-tables"), lockstep("pages")),
+    "gup-no-wait-error-code": (look_up.FOLLOW_ANY, lockstep("pages"), look_up.FAULT),
+    "introduce-kvm-follow-pfn": (look_up.FAULT, look_up.FOLLOW_SET, lockstep("pages"), look_up.FOLLOW_ANY),
+    "follow-pfn-refcounted-page-output": (look_up.FAULT, look_up.FOLLOW_SET, lockstep("pages"), look_up.FOLLOW_ANY),
+    "x86-common-prefetch-helper": (look_up.PREFETCH, lockstep("guest-tables"), lockstep("shadow")),
+    "x86-convert-to-faultin-pfn": (lockstep("pages"), look_up.FAULT),
+    "release-faultin-page-common": (look_up.RELEASE, lockstep("pages")),
     "drop-max-level-param": (
         Sweep("callers pass PG_LEVEL_NUM: source of the model", ("call",), max_level_argument_cases),
         Sweep(
@@ -502,3 +479,27 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     ),
 }
 """By patch, what `prove` has to find equal on both sides."""
+
+
+class Halves(NamedTuple):
+    """Two commits neither of which is equivalent alone: what the first breaks, the second mends. `why`: what it is."""
+
+    breaks: str
+    mends: str
+    why: str
+
+
+HALVES: Final = (
+    Halves(
+        "gup-no-wait-error-code",
+        "x86-convert-to-faultin-pfn",
+        "between the two, the second try of an x86 fault does not wait either: memory that needs I/O is an error",
+    ),
+    Halves(
+        "introduce-kvm-follow-pfn",
+        "follow-pfn-refcounted-page-output",
+        "between the two, a page that the host may only read leaves the caller's `writable` as it was, which for all"
+        " but x86 is what the stack held, or says what was asked for",
+    ),
+)
+"""What the series took to be no functional change and is none only as a pair."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from fuzzer.prove.equivalences import Sweep, lockstep
+from fuzzer.prove.equivalences import lockstep
 from fuzzer.prove.inputs import run
+from fuzzer.prove.sweep import Sweep
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config
 from reference_mmu.kvm.vcpu_map import KvmHostMap, kvm_vcpu_map, kvm_vcpu_unmap

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
+from fuzzer.hunt import Hunt
 from fuzzer.prove import equivalences
-from fuzzer.prove.equivalences import InputCase, SemanticsPair, Sweep
+from fuzzer.prove.equivalences import HALVES, PROGRAMS, Halves
 from fuzzer.prove.maps import MAP_SWEEPS
+from fuzzer.prove.sweep import InputCase, SemanticsPair, Sweep
+from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, closure, dependents, not_modelled, unknown_patch
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.record import Record
@@ -19,13 +24,21 @@ SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS}
 
 class Proof(Record):
     """`cases`: inputs compared, all bases together; `domain`: what was compared, with the number of cases of each part;
-    `counterexample`: the first input on which the sides differ, None if they never do."""
+    `counterexample`: the first input on which the sides differ, None if they never do.
+
+    `together`: a patch that is not equivalent alone, but with these, its other half first: then cases and domain are
+    those of that proof, and `why` says what is wrong with it alone.  `reproducer`: a program that shows the
+    difference, if one does.
+    """
 
     patch: str
     proven: bool
     cases: int
     domain: str
     counterexample: str | None = None
+    together: tuple[str, ...] = ()
+    why: str = ""
+    reproducer: bytes | None = None
 
 
 class NoEquivalence(ValueError):
@@ -34,7 +47,8 @@ class NoEquivalence(ValueError):
 
 def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
     """Compare the model without and with the patch over its whole domain, up to the first difference. A sweep without
-    any case proves nothing.
+    any case proves nothing. What is known to be one half of an equivalence is compared together with the other half,
+    too.
 
     `bases` are the pairs to compare, by default those of `bases_of`. Raises UnknownPatch, and NoEquivalence for a patch
     of another kind and for one that is not modelled.
@@ -45,17 +59,47 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
         raise NoEquivalence(not_modelled(patch_id))
     if patch_id not in SWEEPS:
         raise NoEquivalence(f"'{patch_id}' is a {PATCHES[patch_id].kind} patch: 'mmufuzz expose' shows what it changes")
-    pairs = list(bases_of(patch_id) if bases is None else bases)
+    alone = compared(patch_id, SWEEPS[patch_id], list(bases_of(patch_id) if bases is None else bases))
+    if alone.proven or bases is not None:
+        return alone
+    for halves in HALVES:
+        if patch_id in (halves.breaks, halves.mends):
+            return as_a_pair(alone, halves)
+    return alone
+
+
+def as_a_pair(alone: Proof, halves: Halves) -> Proof:
+    """The proof of both halves of an equivalence, which says what one of them does alone; `alone` if there is none."""
+    both = halves.breaks, halves.mends
+    sweeps = {sweep.claim: sweep for patch in both for sweep in SWEEPS[patch]}
+    pairs = bases_of(*both)
+    proof = compared(alone.patch, list(sweeps.values()), pairs)
+    if not proof.proven:
+        return alone
+    others = pairs[0].after.patches - pairs[0].before.patches - set(both)
+    return msgspec.structs.replace(
+        alone,
+        cases=proof.cases,
+        domain=proof.domain,
+        together=(*(half for half in both if half != alone.patch), *(patch for patch in PATCHES if patch in others)),
+        why=halves.why,
+    )
+
+
+def compared(patch_id: str, sweeps: Sequence[Sweep], pairs: list[SemanticsPair]) -> Proof:
+    """Every sweep over every pair, up to the first difference."""
     cases = 0
     parts = []
-    for sweep in SWEEPS[patch_id]:
+    for sweep in sweeps:
         seen = 0
         for sides in pairs:
             for case in sweep.cases(sides):
                 seen += 1
                 if case.before != case.after:
                     parts.append(f"{sweep.claim} ({seen} cases, then a difference)")
-                    return Proof(patch_id, False, cases + seen, "; ".join(parts), counterexample(sweep, sides, case))
+                    shown = counterexample(sweep, sides, case)
+                    program = reproducer(sweep, sides, case)
+                    return Proof(patch_id, False, cases + seen, "; ".join(parts), shown, reproducer=program)
         if seen == 0:
             return Proof(patch_id, False, cases, "; ".join(parts), f"nothing was compared: {sweep.claim}")
         cases += seen
@@ -64,13 +108,29 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
     return Proof(patch_id, True, cases, f"{'; '.join(parts)}; sides compared: {where}")
 
 
-def bases_of(patch_id: str) -> list[SemanticsPair]:
-    """The patch alone with what it requires, on the kernel its series was applied to, and NEW without what requires
-    it."""
-    pairs = []
-    for on in (base_of(patch_id).patches | closure([patch_id]), NEW.patches - (dependents([patch_id]) - {patch_id})):
-        pairs.append(SemanticsPair(Semantics(on - {patch_id}), Semantics(on)))
-    return pairs
+def bases_of(*patches: str) -> list[SemanticsPair]:
+    """The patches alone with what they require, on the kernel their series was applied to, and NEW without what
+    requires them. On the other side they are off, and with them what lies between two of them."""
+    off = dependents(patches)
+    both = closure(patches)
+    oldest = base_of(patches[0]).patches | both
+    newest = NEW.patches - (off - both)
+    return [SemanticsPair(Semantics(on - off), Semantics(on)) for on in (oldest, newest)]
+
+
+def reproducer(sweep: Sweep, sides: SemanticsPair, case: InputCase) -> bytes | None:
+    """A program that shows the difference as a reproducer, where cases are programs: one of the next few from the
+    case's seed on, as a search would find it."""
+    if sweep.profile is None:
+        return None
+    hunt = Hunt(SeedRunner(sides.before, sides.after, sweep.profile))
+    (first,) = case.inputs
+    assert isinstance(first, int)
+    for seed in range(first, first + PROGRAMS):
+        for found in hunt.one(seed):
+            if found.reproducer is not None:
+                return found.reproducer
+    return None
 
 
 def counterexample(sweep: Sweep, sides: SemanticsPair, case: InputCase) -> str:

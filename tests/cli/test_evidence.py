@@ -96,6 +96,19 @@ def test_a_counterexample_is_shown_and_exits_with_1(monkeypatch: pytest.MonkeyPa
     assert str(found.counterexample) in result.stderr
 
 
+def test_what_is_equivalent_with_another_patch_alone_exits_with_3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    half = Proof("drop-max-level-param", False, 3, "three gfns", "gfn 2", ("dedup-leaf-flush-rule",), "half", b"{}")
+    monkeypatch.setattr(prove_module, "prove_patch", lambda patch: half)
+    result = call(prove, "drop-max-level-param", "--json", "-", "--out", str(tmp_path))
+    assert result.exit_code == 3
+    (proof,) = document(result)["results"]
+    assert Path(proof["reproducer"]).read_bytes() == b"{}"
+    assert "not equivalent alone: half" in result.stderr
+    assert "mmufuzz replay" in result.stderr
+
+
 def test_ctrl_c_keeps_the_results_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(patch: str) -> Proof:
         if patch == "dedup-leaf-flush-rule":

@@ -111,7 +111,7 @@ class TestCommand:
     def test_another_model_moves_states(self, folder: Path, tmp_path: Path) -> None:
         """NEW without one of its patches: what that patch alone did is fixed, the rest still shows; and back again."""
         database = f"--db sqlite:///{folder / 'mmufuzz.db'}"
-        patch = "elide_tlb_flush_if_young = kvm.sem.age_elides_tlb_flush"
+        patch = "elide_tlb_flush_if_young = kvm.elides_tlb_flush_if_young()"
         without = "elide_tlb_flush_if_young = False"
         sources = changed_sources(tmp_path / "sources", "reference_mmu/kvm/mmu_notifier.py", patch, without)
         run = mmufuzz(f"recheck --json report.json --by eve {database}", tmp_path, sources)

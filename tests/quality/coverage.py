@@ -27,8 +27,8 @@ os.environ.setdefault("MMUFUZZ_CORE", "interpreted")
 from fuzzer.change.listed_patch import ListedPatch, listed, whereabouts
 from fuzzer.checked import FILE, Checked, checked_rows, decode_checked, encode_checked
 from fuzzer.expose import Exposure, expose_steps
-from fuzzer.prove.equivalences import SemanticsPair
 from fuzzer.prove.prove import prove
+from fuzzer.prove.sweep import SemanticsPair
 from reference_mmu.changelog.patches import PATCHES, SERIES, Patch, can_be_cause, closure, dependents, unknown_patch
 from reference_mmu.changelog.semantics import Semantics, base_of
 from reference_mmu.version import model_version

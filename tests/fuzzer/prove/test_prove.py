@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from fuzzer.prove import equivalences
-from fuzzer.prove.equivalences import PROGRAMS, SemanticsPair, calls_in, lockstep
+from fuzzer.prove.equivalences import HALVES, PROGRAMS, calls_in, lockstep
 from fuzzer.prove.prove import SWEEPS, NoEquivalence, bases_of, prove
-from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure, series_of
+from fuzzer.prove.sweep import SemanticsPair
+from fuzzer.reproducer import decode_reproducer
+from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.x86.make_spte import make_spte
@@ -38,15 +40,31 @@ def with_only(on: Iterable[str], off: Collection[str] = ()) -> Semantics:
 # Accept.
 
 
-# What is said to change nothing, and does: alone, its second try does not wait for I/O; the other mends that.
-NOT_EQUIVALENT_ALONE = {"gup-no-wait-error-code", "x86-convert-to-faultin-pfn"}
+NOT_EQUIVALENT_ALONE = {half for halves in HALVES for half in (halves.breaks, halves.mends)}
 
 
-@pytest.mark.parametrize("patch", sorted(NOT_EQUIVALENT_ALONE))
-def test_what_changes_something_after_all_is_told_with_the_program(patch: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("patch", "other", "shown"),
+    [
+        ("gup-no-wait-error-code", "x86-convert-to-faultin-pfn", "program seed "),
+        ("x86-convert-to-faultin-pfn", "gup-no-wait-error-code", "program seed "),
+        ("introduce-kvm-follow-pfn", "follow-pfn-refcounted-page-output", "memory anon, "),
+        ("follow-pfn-refcounted-page-output", "introduce-kvm-follow-pfn", "memory anon, "),
+    ],
+)
+def test_half_an_equivalence_is_told_as_such_and_proven_with_the_other_half(patch: str, other: str, shown: str) -> None:
     proof = prove(patch)
     assert not proof.proven
-    assert str(proof.counterexample).startswith("program seed ")
+    assert proof.together[0] == other
+    assert str(proof.counterexample).startswith(shown)
+    assert proof.cases > 18_000
+    if shown.startswith("program"):
+        assert proof.reproducer is not None
+        finding = decode_reproducer(proof.reproducer).finding
+        assert finding.patches == (patch,)
+    else:
+        assert proof.reproducer is None
 
 
 @pytest.mark.slow
@@ -55,11 +73,18 @@ def test_every_equivalence_is_proven(patch: str) -> None:
     proof = prove(patch)
     assert proof.counterexample is None
     assert proof.proven
-    if series_of(patch) == "x86-mmu":
-        assert proof.cases > 10_000
-    else:  # programs in lockstep, on two bases
+    if all(sweep.profile for sweep in SWEEPS[patch]):  # programs in lockstep, on two bases
         assert proof.cases == 2 * PROGRAMS * len(SWEEPS[patch])
+    else:
+        assert proof.cases > 10_000
     assert all(sweep.claim in proof.domain for sweep in SWEEPS[patch])
+
+
+def test_two_halves_go_on_together_with_what_lies_between() -> None:
+    for sides in bases_of("gup-no-wait-error-code", "x86-convert-to-faultin-pfn"):
+        changed = sides.after.patches - sides.before.patches
+        assert {"gup-no-wait-error-code", "introduce-kvm-follow-pfn", "x86-convert-to-faultin-pfn"} <= changed
+        assert all(PATCHES[patch].kind == "equivalence" for patch in changed)
 
 
 def test_every_equivalence_has_sweeps_and_nothing_else_has() -> None:

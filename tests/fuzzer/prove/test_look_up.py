@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The sweeps over look-ups and releases: what they go over, and that they see what changes one."""
+
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from fuzzer.prove import look_up
+from fuzzer.prove.look_up import FAULT, FOLLOW_ANY, PREFETCH, PTE_STATES, RELEASE, SLOTS, LookUpRig, PteState, places
+from fuzzer.prove.sweep import SemanticsPair, Sweep
+from reference_mmu.changelog.patches import closure
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.mm.host import PTE_BUSY, PTE_NONE
+from reference_mmu.mm.vma import KINDS
+from reference_mmu.x86.fault import __kvm_mmu_faultin_pfn as faultin
+
+
+def alone(patch: str) -> SemanticsPair:
+    on = closure([patch])
+    return SemanticsPair(Semantics(on - {patch}), Semantics(on))
+
+
+# Accept.
+
+
+@pytest.mark.parametrize("sweep", [PREFETCH, RELEASE])
+def test_a_kernel_does_what_it_does(sweep: Sweep) -> None:
+    cases = list(sweep.cases(SemanticsPair(NEW, NEW)))
+    assert len(cases) > 500
+    assert all(case.before == case.after for case in cases)
+    assert all(len(case.inputs) == len(sweep.inputs) for case in cases)
+
+
+def test_every_kind_of_memory_state_and_slot_is_gone_over() -> None:
+    everywhere = list(places())
+    assert {kind for kind, _, _ in everywhere} == KINDS.keys()
+    assert {slot for _, slot, _ in everywhere} == set(SLOTS)
+    assert {state for _, _, state in everywhere} == set(PTE_STATES)
+
+
+def test_states_are_told_apart_by_name() -> None:
+    assert len({str(state) for state in PTE_STATES}) == len(PTE_STATES) == 22
+
+
+def test_a_rig_forgets_the_last_case() -> None:
+    rig = LookUpRig(NEW, "anon")
+    rig.begin(PteState(PTE_BUSY), "killed")
+    host = rig.begin(PteState("without VMA"))
+    assert rig.m.mishaps == 0
+    assert (host.pte[0], host.vma_flags(0)) == (PTE_NONE, 0)
+
+
+# Reject.
+
+
+@pytest.mark.parametrize(
+    ("sweep", "patch"),
+    [
+        (FAULT, "gup-eagain-is-sigpending"),
+        (FAULT, "gup-no-wait-error-code"),
+        (FAULT, "gup-drop-extra-hwpoison-gup"),
+        (FOLLOW_ANY, "mixedmap-no-refcount"),
+        (FOLLOW_ANY, "introduce-kvm-follow-pfn"),
+        (PREFETCH, "x86-dirty-at-origin-of-make-spte"),
+        (RELEASE, "x86-unused-faultin-not-accessed"),
+        (RELEASE, "x86-dirty-at-origin-of-make-spte"),
+    ],
+)
+def test_a_patch_that_changes_something_is_noticed(sweep: Sweep, patch: str) -> None:
+    assert any(case.before != case.after for case in sweep.cases(alone(patch)))
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_reference_that_is_lost_is_noticed(write: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaky(m: Any, slot: Any, fault: Any) -> Any:
+        if m.sem is NEW and fault.write == write:
+            m.host.get(0)
+        return faultin(m, slot, fault)
+
+    monkeypatch.setattr(look_up, "x86_faultin", leaky)
+    cases = islice(FAULT.cases(SemanticsPair(Semantics(NEW.patches), NEW)), 200)
+    assert {case.inputs[3] for case in cases if case.before != case.after} == {write}
+
+
+def test_what_looks_up_otherwise_after_the_series_shows() -> None:
+    assert any(case.before != case.after for case in FOLLOW_ANY.cases(SemanticsPair(OLD, NEW)))
