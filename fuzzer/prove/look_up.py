@@ -123,7 +123,7 @@ class LookUpRig:
             except StopIteration as stop:
                 return points, stop.value
             if points[-1] == GUP_WAIT:
-                host.set_pte(PAGE, host.swap_cache[PAGE], HOST_W)
+                host.remap(PAGE, host.swap_cache[PAGE], HOST_W)
 
     def left_behind(self) -> tuple[object, ...]:
         """Events, costs, and the state of host PTEs and pages, what KVM holds of them included; look-ups by pfn aside,
@@ -140,13 +140,14 @@ class LookUpRig:
 
 
 def set_state(host: Host, state: PteState) -> None:
-    """Let the host PTE of PAGE be in that state, as if it had come to be long ago."""
+    """Let the host PTE of PAGE be in that state, as if it had come to be long ago; a right that its VMA does not give
+    included."""
     pfn = host.pte[PAGE]
     if pfn < 0 and (isinstance(state.pte, str) or state.pte == PTE_BUSY):
         pfn = host.alloc(PAGE, 0)  # somebody has touched it since
         host.pages[pfn].has_struct = KINDS[host.backing[0]].has_struct
     if state.pte == "mapped":
-        host.set_pte(PAGE, pfn, state.flags)
+        host.place(PAGE, pfn, state.flags)
     elif state.pte == "in the swap cache":
         host.pte[PAGE], host.flags[PAGE], host.swap_cache[PAGE] = PTE_NONE, 0, pfn
     else:
