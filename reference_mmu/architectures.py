@@ -12,6 +12,7 @@ from .loongarch.architecture import LoongarchArchitecture
 from .mips.architecture import MipsArchitecture
 from .powerpc.architecture import PowerpcArchitecture
 from .riscv.architecture import RiscvArchitecture
+from .s390.architecture import S390Architecture
 from .x86.architecture import X86Architecture
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
@@ -21,6 +22,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
     "riscv": RiscvArchitecture(),
     "loongarch": LoongarchArchitecture(),
     "mips": MipsArchitecture(),
+    "s390": S390Architecture(),
 }
 
 

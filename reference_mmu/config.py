@@ -188,6 +188,10 @@ def _check_slots(config: Config) -> None:
             slot.hva >= 0 and slot.hva + slot.npages <= config.hva_pages, f"memslot at gfn {slot.base}: no such hva"
         )
         _require(not (slot.readonly and slot.logging), f"memslot at gfn {slot.base}: read-only slots do not log")
+        _require(
+            not slot.readonly or config.architecture != "s390",
+            f"memslot at gfn {slot.base}: s390 has no read-only slots",
+        )
         end = slot.base + slot.npages
     by_hva = sorted(config.slots, key=lambda s: s.hva)
     for slot, after in pairwise(by_hva):

@@ -54,6 +54,7 @@ PATCH_DCBZ: Final = 39
 SHARE_PAGE: Final = 40
 RUN_L2: Final = 41
 REFRESH_CACHE: Final = 42
+RUN_VSIE: Final = 43
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

@@ -47,7 +47,8 @@ PROGRAM = Program(
     ),
 )
 SEEDS = range(120)
-STAGE2 = [name for name in ARCHITECTURES if name != "x86"]
+OTHERS = [name for name in ARCHITECTURES if name != "x86"]
+STAGE2 = [name for name in OTHERS if name != "s390"]  # which leaves flushes to the process
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,7 @@ def test_a_patch_of_common_code_shows_there_too() -> None:
     assert "fewer-flushes" in effects
 
 
-@pytest.mark.parametrize("arch", STAGE2)
+@pytest.mark.parametrize("arch", OTHERS)
 @pytest.mark.parametrize("base", ["old", "new"])
 def test_placebos_change_nothing(arch: str, base: str) -> None:
     """Two that are alike but for points, which one of them alone has: they take the same way."""
@@ -102,7 +103,7 @@ RESIDUALS = {
 }
 
 
-@pytest.mark.parametrize("arch", STAGE2)
+@pytest.mark.parametrize("arch", OTHERS)
 def test_a_kernel_of_today_breaks_nothing(arch: str) -> None:
     broken = {name for o in outcomes(Comparison(NEW, NEW, "old"), program_of(arch)) for name in o.violations("new")}
     assert broken == RESIDUALS.get(arch, set())
@@ -133,7 +134,7 @@ def test_a_missing_flush_is_found_shrunk_and_told(arch: str) -> None:
 
 def test_an_architecture_that_is_not_there_is_refused() -> None:
     strange = msgspec.structs.replace(PROGRAM, config=msgspec.structs.replace(PROGRAM.config, arch="vax"))
-    with pytest.raises(ConfigError, match="'vax' is none of x86, arm64, powerpc, riscv, loongarch, mips, tiny"):
+    with pytest.raises(ConfigError, match="'vax' is none of x86, arm64, powerpc, riscv, loongarch, mips, s390, tiny"):
         strange.check()
 
 

@@ -32,7 +32,7 @@ from fuzzer.program.arguments import (
     Target,
     arguments_of,
 )
-from fuzzer.program.need import DIRTY_LOG, GUEST_TABLES, HV, INVLPG_FLUSHES, NESTED_ROOTS, PR, X86, Need
+from fuzzer.program.need import DIRTY_LOG, GUEST_TABLES, HV, INVLPG_FLUSHES, NESTED_ROOTS, PR, S390, X86, Need
 from reference_mmu.record import Record
 
 
@@ -152,6 +152,15 @@ class RefreshCache(Operation):
 
     needs = (X86,)
     gfn: Gfn
+
+
+class RunVsie(Operation):
+    """The guest runs a guest of its own: KVM pins its control block, and the block for transaction diagnostics that
+    this one points to."""
+
+    needs = (S390,)
+    scb: Gfn
+    itdb: Gfn
 
 
 class ClearFlushYoung(Operation):
@@ -372,6 +381,7 @@ VcpuOperation = (
     | SharePage
     | RunL2
     | RefreshCache
+    | RunVsie
 )
 MmOperation = (
     ClearFlushYoung

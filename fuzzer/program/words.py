@@ -107,6 +107,8 @@ def _mmu_words(config: Config) -> tuple[str, str]:
         return "TDP MMU" if config.mmu == "tdp" else "shadow MMU", _PAGING[config.paging]
     if config.architecture == "powerpc":
         return "powerpc", config.mmu_name.replace("_", " ")
+    if config.architecture == "s390":
+        return "s390", "the page tables of the process"
     return f"stage-2 table of {config.architecture}", f"young bits set by {'hardware' if config.sets_young else 'KVM'}"
 
 

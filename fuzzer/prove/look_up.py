@@ -20,6 +20,7 @@ from reference_mmu.kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_p
 from reference_mmu.kvm.follow_pfn import KvmFollowPfn, kvm_follow_pfn
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.kvm.pfn import KVM_PFN_ERR_NEEDS_IO, is_error_noslot_pfn
+from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.errno import EFAULT, EINTR
 from reference_mmu.mm.gup import FOLL_INTERRUPTIBLE, FOLL_NOWAIT, FOLL_WRITE
 from reference_mmu.mm.host import (
@@ -87,14 +88,17 @@ PTE_STATES: Final = (
 )
 
 
-class LookUpRig:
-    """A machine with two pages of one kind of memory, made anew for every case by begin()."""
+def two_pages(kind: Backing, **fields: Any) -> Config:
+    """A machine with one memslot, of two pages of one kind of memory."""
+    slot = SlotConfig(base=0, npages=2, hva=0)
+    return Config(bits=1, vcpus=1, slots=(slot,), backing=(kind, kind), **fields)
 
-    def __init__(self, semantics: Semantics, kind: Backing) -> None:
-        config = Config(
-            mmu="shadow", bits=1, vcpus=1, slots=(SlotConfig(base=0, npages=2, hva=0),), backing=(kind, kind)
-        )
-        self.m = X86(config, semantics, 1, 1, Oracle())
+
+class MemoryRig:
+    """A machine of two_pages(), whichever it is; its memory is made anew for every case by begin()."""
+
+    def __init__(self, m: Vm, kind: Backing) -> None:
+        self.m = m
         self.kind = kind
 
     def begin(self, state: PteState, mishap: str = "nothing") -> Host:
@@ -158,6 +162,15 @@ def set_state(host: Host, state: PteState) -> None:
             host.put(pfn)
         if state.pte == "without VMA":
             host.vm_flags[0] = 0
+
+
+class LookUpRig(MemoryRig):
+    """A machine of x86."""
+
+    m: X86
+
+    def __init__(self, semantics: Semantics, kind: Backing) -> None:
+        super().__init__(X86(two_pages(kind, mmu="shadow"), semantics, 1, 1, Oracle()), kind)
 
 
 # --- look-ups ----------------------------------------------------------------------------------------------------

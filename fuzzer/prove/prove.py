@@ -13,12 +13,13 @@ from fuzzer.prove import equivalences
 from fuzzer.prove.equivalences import HALVES, PROGRAMS, Halves
 from fuzzer.prove.maps import MAP_SWEEPS
 from fuzzer.prove.sweep import InputCase, SemanticsPair, Sweep
+from fuzzer.prove.vsie import VSIE_SWEEPS
 from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.patches import PATCHES, closure, dependents, not_modelled, unknown_patch
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.record import Record
 
-SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS}
+SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS, **VSIE_SWEEPS}
 """By patch, what has to be found equal on both sides."""
 
 

@@ -187,8 +187,8 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
 ]
 
 
-# Flows of powerpc, tested there.
-ELSEWHERE = {ops.PatchDcbz, ops.SharePage}
+# Flows of powerpc and s390, tested there.
+ELSEWHERE = {ops.PatchDcbz, ops.SharePage, ops.RunVsie}
 
 
 def test_every_operation_has_a_flow() -> None:
