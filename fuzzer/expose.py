@@ -77,6 +77,8 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "ppc-dcbz-drop-extra-get-page": PROFILES["powerpc-pr"],
     "ppc-dcbz-patch-via-vcpu-map": PROFILES["powerpc-pr"],
     "ppc-uv-share-requires-struct-page": PROFILES["powerpc-uv"],
+    "apic-page-no-initial-fault-in": PROFILES["apic-page"],
+    "vmx-apic-page-hold-mmu-lock": PROFILES["apic-page"],
     "batch-collapsible-zap-flush": msgspec.structs.replace(PROFILES["log"], mmu=("tdp",)),
 }
 

@@ -85,6 +85,8 @@ class Config(Record, forbid_unknown_fields=True):
     `hardware_young`  of a stage-2 table: the page walker sets the young bit of a leaf by itself (arm64's FEAT_HAFDBS,
                RISC-V's Svadu), as it does unless this is false; without that a leaf that is not young faults.
     `flavour`  of powerpc: which MMU; book3s_radix if it is not given.
+    `apic_page`  where the memslot of the APIC access page goes and the memory that KVM has mapped for it, of VMX; there
+               is none if it is not given. The slot is made when the program says so.
     """
 
     mmu: Literal["tdp", "shadow"] = "tdp"
@@ -107,6 +109,7 @@ class Config(Record, forbid_unknown_fields=True):
     unsafe_mappings: bool | msgspec.UnsetType = msgspec.UNSET
     hardware_young: bool | msgspec.UnsetType = msgspec.UNSET
     flavour: Flavour | msgspec.UnsetType = msgspec.UNSET
+    apic_page: SlotConfig | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def allow_unsafe_mappings(self) -> bool:
@@ -145,12 +148,18 @@ class Config(Record, forbid_unknown_fields=True):
         """What is in the guest's page tables at the start."""
         return () if isinstance(self.guest_paging, msgspec.UnsetType) else self.guest_paging.ptes
 
+    @property
+    def apic_access_page(self) -> SlotConfig | None:
+        """The memslot of the APIC access page, None: vCPUs have no virtual APIC."""
+        return None if isinstance(self.apic_page, msgspec.UnsetType) else self.apic_page
+
     def check(self) -> "Config":
         """Return self, or raise ConfigError naming the first rule that is broken."""
         _check_geometry(self)
         _check_modes(self)
         _check_slots(self)
         _check_guest_paging(self)
+        _check_apic_page(self)
         return self
 
 
@@ -210,3 +219,19 @@ def _check_guest_paging(config: Config) -> None:
         _require(pte.table in gfns, f"guest page table at gfn {pte.table}, which no memslot has")
         _require(0 <= pte.index < 1 << config.bits, f"guest page table at gfn {pte.table} has no entry {pte.index}")
         _require(0 <= pte.gfn < 1 << (config.bits * config.levels), f"guest PTE points to gfn {pte.gfn}")
+
+
+def _check_apic_page(config: Config) -> None:
+    """KVM's own slot: one page, which nothing else is about, of memory that is KVM's own, too."""
+    page = config.apic_access_page
+    if page is None:
+        return
+    _require(config.architecture == "x86" and config.paging != "npt", "apic_page needs x86 with an EPT layout")
+    _require(page.npages == 1 and not page.logging and not page.readonly, "apic_page is not one plain page")
+    _require(0 <= page.base < 1 << (config.bits * config.levels), f"apic_page at gfn {page.base}, out of reach")
+    _require(0 <= page.hva < config.hva_pages, "apic_page: no such hva")
+    kind = config.backing[page.hva >> config.bits]
+    _require(kind in ("anon", "untouched"), f"apic_page is of {kind} memory, KVM maps anonymous memory")
+    for slot in config.slots:
+        _require(not slot.base <= page.base < slot.base + slot.npages, f"apic_page is in memslot at gfn {slot.base}")
+        _require(not slot.hva <= page.hva < slot.hva + slot.npages, f"apic_page shares memory with gfn {slot.base}")

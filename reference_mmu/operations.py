@@ -55,6 +55,8 @@ SHARE_PAGE: Final = 40
 RUN_L2: Final = 41
 REFRESH_CACHE: Final = 42
 RUN_VSIE: Final = 43
+CREATE_LAPIC: Final = 44
+ACCESS_APIC: Final = 45
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

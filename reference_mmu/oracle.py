@@ -88,6 +88,9 @@ class Oracle:
     def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
         """It has unmapped the page, and let go of it."""
 
+    def apic_page_used(self, m: Observable, vcpu: KvmVcpu) -> None:
+        """The vCPU is about to enter the guest with the APIC access page of its VMCS, or is in it and uses that."""
+
     def cache_refreshed(self, m: Observable, pfn: i64) -> None:
         """A pfncache has a page that is not stale, and lets go of it with gpc->lock held."""
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judge of an x86 machine: all that every machine is judged by, and shadowed page tables of the guest."""
+"""The judge of an x86 machine: all that every machine is judged by, shadowed page tables of the guest, and
+the APIC access page."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from typing import Final, cast
 
 from mypy_extensions import i64
 
+from fuzzer.oracle.apic_page import ApicPage
 from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.judge import Judge
 from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.vcpu import KvmVcpu
+from reference_mmu.x86.vcpu_arch import Vcpu
 from reference_mmu.x86.x86 import X86
 
 # The WARN that tdp-fault-warn-flush-mmuw adds on purpose: an effect of that patch, not a violation.
@@ -23,6 +26,7 @@ class X86Judge(Judge):
     def __init__(self) -> None:
         super().__init__()
         self.guest_tables = GuestTables(self.reports)
+        self.apic_page = ApicPage(self.reports, self.mappings)
 
     def attach(self, m: Observable) -> None:
         self.guest_tables.attach(cast(X86, m))
@@ -37,6 +41,13 @@ class X86Judge(Judge):
     def discarded(self, m: Observable, hva: i64) -> None:
         super().discarded(m, hva)
         self.guest_tables.discarded(cast(X86, m), hva)
+
+    def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
+        super().invalidate_started(m, hva_start, hva_end)
+        self.apic_page.invalidate_started(cast(X86, m), hva_start, hva_end)
+
+    def apic_page_used(self, m: Observable, vcpu: KvmVcpu) -> None:
+        self.apic_page.used(cast(X86, m), cast(Vcpu, vcpu))
 
     def gpte_written(self, m: Observable, hva: i64, index: i64) -> None:
         self.guest_tables.written(cast(X86, m), hva, index)

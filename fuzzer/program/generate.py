@@ -20,11 +20,13 @@ from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
 from reference_mmu.bits import bit_ull
-from reference_mmu.config import Config, GuestPaging, GuestPte, SlotConfig
+from reference_mmu.config import Backing, Config, GuestPaging, GuestPte, SlotConfig
 from reference_mmu.operations import (
+    ACCESS_APIC,
     CLEAR_FLUSH_YOUNG,
     CLEAR_LOG,
     CLEAR_YOUNG,
+    CREATE_LAPIC,
     CREATE_SLOT,
     DELETE_SLOT,
     DISABLE_LOG,
@@ -94,6 +96,8 @@ _ZAP_PAGES_MAX: Final = 4  # a huge page
 _SECOND_IOCTL_ONE_OF: Final = 4  # programs with ioctls, which have two threads of them: slots_lock has its reason
 _SECOND_IOCTLS_MAX: Final = 2
 _DEVICE_OPS_MAX: Final = 2
+_FRESH: Final = 3  # of four APIC access pages, how many nobody has touched; the others were locked into memory
+_APIC_PAGES: Final = 4
 
 # Of guests with page tables of their own.
 _THREE_LEVELS_OF: Final = 4  # guests, of which as many have three levels as there are roots; the others have two
@@ -463,6 +467,49 @@ class _Stage2Builder(_Builder):
         )
 
 
+class _ApicPageBuilder(_Builder):
+    """Machines with an APIC access page, in a block of memory of its own, which is as hot as the guest's."""
+
+    def make_config(self) -> Config:
+        config = super().make_config()
+        rng = self.rng
+        fresh: Backing = "untouched" if rng.chance(_FRESH, _APIC_PAGES) else "anon"
+        end = max(slot.base + slot.npages for slot in config.slots)
+        return Config(
+            mmu=config.mmu,
+            paging=config.paging,
+            vcpus=config.vcpus,
+            slots=config.slots,
+            backing=(*config.backing, fresh),
+            eager_split=config.eager_split,
+            manual_protect=config.manual_protect,
+            initially_set=config.initially_set,
+            zap_all_quirk=config.zap_all_quirk,
+            prove_mmu=config.prove_mmu,
+            word_gfns=config.word_gfns,
+            pml_entries=config.pml_entries,
+            nested=config.nested,
+            apic_page=SlotConfig(base=end + _BLOCK_PAGES, npages=1, hva=config.hva_pages),
+        )
+
+    def hva(self) -> i64:
+        apic_page = self.config.apic_access_page
+        assert apic_page is not None
+        return apic_page.hva if self.rng.chance(self.hot, _HOT_OF) else super().hva()
+
+    def vcpu_ops(self, count: i64) -> None:
+        """Creation comes first."""
+        self.add(CREATE_LAPIC, 0)
+        super().vcpu_ops(count)
+
+    def vcpu_op(self) -> None:
+        others = self.reads + self.writes + self.prefetch + self.nested
+        if self.weighted(others, self.profile.apic) == 0:
+            super().vcpu_op()
+        else:
+            self.add(ACCESS_APIC, 0)
+
+
 class _GuestTablesBuilder(_Builder):
     """Guests with page tables of their own: few of them, each mapped somewhere, so that vCPUs rewrite what the others
     walk. Every table and every virtual page in use is among the first of its kind."""
@@ -655,6 +702,8 @@ def generate_script(seed: int, profile: Profile) -> Script:
             profile = PROFILES[profile.mixes[drawn]]
     if profile.guest_tables:
         return _GuestTablesBuilder(seed, profile).make_script()
+    if profile.apic:
+        return _ApicPageBuilder(seed, profile).make_script()
     if profile.arch != ("x86",):
         return _Stage2Builder(seed, profile).make_script()
     return _Builder(seed, profile).make_script()

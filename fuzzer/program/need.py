@@ -24,4 +24,7 @@ HV: Final = Need(lambda config: config.mmu_name in ("book3s_hv", "book3s_radix")
 S390: Final = Need(lambda config: config.architecture == "s390", "only s390 has this operation")
 GUEST_TABLES: Final = Need(lambda config: config.cr3 >= 0, "a guest without page tables of its own")
 INVLPG_FLUSHES: Final = Need(lambda config: config.paging == "npt", "INVLPG does not flush L1's EPT")
+APIC_PAGE: Final = Need(
+    lambda config: config.apic_access_page is not None, "a virtual APIC needs a configuration with apic_page"
+)
 NESTED_ROOTS: Final = Need(lambda config: config.nested, "nested needs a configuration with nested roots")

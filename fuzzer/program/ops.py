@@ -32,7 +32,18 @@ from fuzzer.program.arguments import (
     Target,
     arguments_of,
 )
-from fuzzer.program.need import DIRTY_LOG, GUEST_TABLES, HV, INVLPG_FLUSHES, NESTED_ROOTS, PR, S390, X86, Need
+from fuzzer.program.need import (
+    APIC_PAGE,
+    DIRTY_LOG,
+    GUEST_TABLES,
+    HV,
+    INVLPG_FLUSHES,
+    NESTED_ROOTS,
+    PR,
+    S390,
+    X86,
+    Need,
+)
 from reference_mmu.record import Record
 
 
@@ -161,6 +172,19 @@ class RunVsie(Operation):
     needs = (S390,)
     scb: Gfn
     itdb: Gfn
+
+
+class CreateLapic(Operation):
+    """KVM_CREATE_VCPU, as far as the APIC is concerned: the first one has KVM make the memslot of the APIC access page.
+    A vCPU that has not done this runs without a virtual APIC."""
+
+    needs = (APIC_PAGE,)
+
+
+class AccessApic(Operation):
+    """The guest uses its virtual APIC."""
+
+    needs = (APIC_PAGE,)
 
 
 class ClearFlushYoung(Operation):
@@ -382,6 +406,8 @@ VcpuOperation = (
     | RunL2
     | RefreshCache
     | RunVsie
+    | CreateLapic
+    | AccessApic
 )
 MmOperation = (
     ClearFlushYoung

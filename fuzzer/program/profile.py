@@ -18,6 +18,7 @@ DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
     "prefetch": (ops.Prefetch,),
     "nested": (ops.Nested,),
     "guest_tables": (ops.WritePte, ops.Invlpg, ops.LoadCr3),
+    "apic": (ops.CreateLapic, ops.AccessApic),
     "aging": (ops.ClearFlushYoung, ops.ClearYoung, ops.TestYoung),
     "invalidation": (
         ops.NumaHint,
@@ -121,6 +122,7 @@ class Profile(Record, forbid_unknown_fields=True):
     word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
     mixes: tuple[str, ...] = ()  # half of the programs come from these profiles, each as often as the others
     guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
+    apic: int = 0  # accesses to the virtual APIC, of a vCPU; 0: a machine without
     mishaps: int = 0  # of MISHAPS_OF accesses, how many meet one: a signal, a kill, no memory, garbage on the stack
     guest_roots: int = 1  # root tables of the guest; with more than one, tables and memory are in two memslots
     added: tuple[tuple[str, int], ...] = ()
@@ -314,6 +316,24 @@ PROFILES: Final[dict[str, Profile]] = {
                 "readonly",
             ),
             added=(("map-page", 8), ("run-l2", 3), ("refresh-cache", 3)),
+        ),
+        Profile(
+            "apic-page",
+            "the APIC access page, looked up anew by vCPUs whenever the host takes it away",
+            paging=("ept-ad", "ept-ad-nopml", "ept-noad"),
+            reads=0,
+            writes=0,
+            apic=8,
+            aging=1,
+            invalidation=8,
+            logging=0,
+            slots=0,
+            tracking=0,
+            prefetch=0,
+            huge=1,
+            hot=4,
+            mm_ops=5,
+            invalidations=("numa-hint", "migrate", "page-out", "page-out", "fork", "populate", "dont-need"),
         ),
         Profile(
             "powerpc",

@@ -468,6 +468,7 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     "x86-common-prefetch-helper": (look_up.PREFETCH, lockstep("guest-tables"), lockstep("shadow")),
     "x86-convert-to-faultin-pfn": (lockstep("pages"), look_up.FAULT),
     "release-faultin-page-common": (look_up.RELEASE, lockstep("pages")),
+    "vmx-apic-page-faultin-pfn": (look_up.APIC_PAGE, lockstep("apic-page")),
     "drop-max-level-param": (
         Sweep("callers pass PG_LEVEL_NUM: source of the model", ("call",), max_level_argument_cases),
         Sweep(

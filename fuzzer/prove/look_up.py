@@ -19,7 +19,7 @@ from reference_mmu.config import Backing, Config, SlotConfig
 from reference_mmu.kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_pfn
 from reference_mmu.kvm.follow_pfn import KvmFollowPfn, kvm_follow_pfn
 from reference_mmu.kvm.memslots import KvmMemorySlot
-from reference_mmu.kvm.pfn import KVM_PFN_ERR_NEEDS_IO, is_error_noslot_pfn
+from reference_mmu.kvm.pfn import KVM_PFN_ERR_NEEDS_IO, NO_PAGE, is_error_noslot_pfn
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.errno import EFAULT, EINTR
 from reference_mmu.mm.gup import FOLL_INTERRUPTIBLE, FOLL_NOWAIT, FOLL_WRITE
@@ -39,6 +39,7 @@ from reference_mmu.observed import COUNT_PAGE_LOOKUPS, OP_COUNTERS, Observed
 from reference_mmu.operations import MISHAP_KILLED, MISHAP_KILLED_NOWAIT, MISHAP_SIGNAL
 from reference_mmu.oracle import Oracle
 from reference_mmu.points import GUP_WAIT
+from reference_mmu.x86.apic_access_page import APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, kvm_vcpu_reload_apic_access_page
 from reference_mmu.x86.fault import __kvm_mmu_faultin_pfn as x86_faultin
 from reference_mmu.x86.fault import kvm_mmu_finish_page_fault
 from reference_mmu.x86.page_fault import KvmPageFault
@@ -286,6 +287,37 @@ def entered(rig: LookUpRig, slot: str, state: PteState, asked: Asked, mishap: st
     return points, outcome(pfn, out.needs_io, out.writable), int(out.page), rig.left_behind()
 
 
+# --- the APIC access page ----------------------------------------------------------------------------------------
+
+# KVM maps it itself, as anonymous memory; what becomes of that later, the host decides.
+APIC_MEMORY: Final[tuple[Backing, ...]] = ("anon", "cow", "ksm", "untouched", "swapped", "hwpoison")
+
+
+def apic_page_cases(sides: SemanticsPair) -> Iterator[InputCase]:
+    """kvm_vcpu_reload_apic_access_page(), where an invalidation is in progress or not."""
+    slots = ("writable", "invalid", "none")
+    return compared(sides, product(APIC_MEMORY, slots, PTE_STATES, BOTH, BOTH, MISHAPS), apic_page_reloaded)
+
+
+def apic_page_reloaded(
+    rig: LookUpRig, which: str, state: PteState, stale: bool, was_set: bool, mishap: str
+) -> tuple[object, ...]:
+    m = rig.m
+    rig.begin(state, mishap)
+    slot = rig.slot(which)
+    m.memslots = []
+    if slot is not None:
+        slot.number = APIC_ACCESS_PAGE_PRIVATE_MEMSLOT
+        m.memslots.append(slot)
+    m.mmu_invalidate_in_progress = int(stale)
+    m.mmu_invalidate_range_start, m.mmu_invalidate_range_end = PAGE, PAGE + 1
+    vcpu = m.x86_vcpus[0]
+    vcpu.virtualizes_apic_accesses = vcpu.apic_page_reload = True
+    vcpu.apic_access_addr = 0 if was_set else NO_PAGE
+    points, _ = rig.run(kvm_vcpu_reload_apic_access_page(m, vcpu))
+    return points, int(vcpu.apic_access_addr), vcpu.apic_page_reload, rig.left_behind()
+
+
 # --- prefetch ----------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +408,12 @@ ENTRY: Final = Sweep(
     f"__kvm_faultin_pfn() against __gfn_to_pfn_memslot(): the same, and the page, for {_EVERYWHERE}",
     (*_PLACE, "asked", "mishap"),
     entry_cases,
+)
+APIC_PAGE: Final = Sweep(
+    "kvm_vcpu_reload_apic_access_page(): points, VMCS, request, references, marks, GUP, WARNs, for every kind of"
+    " anonymous memory, slot, state of the host PTE, stale or not, VMCS written before or not, and what goes wrong",
+    ("memory", "slot", "host PTE", "stale", "VMCS written", "mishap"),
+    apic_page_cases,
 )
 PREFETCH: Final = Sweep(
     "prefetch_gpte(): result, points, SPTEs, references, marks, GUP, for every kind of memory, state of the host PTE"

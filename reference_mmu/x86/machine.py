@@ -57,6 +57,8 @@ class Machine(Vm):
         self.indirect_shadow_pages: i64 = 0
         self.dummy_root: KvmMmuPage | None = None  # kvm_mmu_get_dummy_root(), of an indirect MMU
         self.unsync_calls: i64 = 0  # of mmu_try_to_unsync_pages()
+        self.apic_page = config.apic_access_page
+        self.apic_access_memslot_enabled = False
         self.harvest_protects_huge = False  # inside the huge-page write protection of a harvest
 
         self.x86_vcpus = [Vcpu(number) for number in range(config.vcpus)]

@@ -10,6 +10,8 @@ from mypy_extensions import i64
 from ..kvm.operations import start_common_operation
 from ..kvm.pfncache import kvm_gpc_refresh
 from ..operations import (
+    ACCESS_APIC,
+    CREATE_LAPIC,
     INVLPG,
     LOAD_CR3,
     NESTED,
@@ -29,9 +31,10 @@ from ..operations import (
     ZAP_RANGE,
     Call,
 )
+from .apic_access_page import create_lapic
 from .machine import Machine
 from .shadow_mmu.gpte import make_gpte
-from .vcpu import async_page_ready, invlpg, load_cr3, nested_transition, vcpu_access, vcpu_write_gpte
+from .vcpu import access_apic, async_page_ready, invlpg, load_cr3, nested_transition, vcpu_access, vcpu_write_gpte
 from .vcpu_arch import Vcpu
 from .vmx.nested import run_l2
 from .write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
@@ -53,6 +56,10 @@ def start_operation(m: Machine, actor: i64, call: Call) -> Generator[int, None, 
         return run_l2(m, call.a, call.b, call.c)
     if kind == REFRESH_CACHE:
         return kvm_gpc_refresh(m, call.a)
+    if kind == CREATE_LAPIC:
+        return create_lapic(m, m.x86_vcpus[actor])
+    if kind == ACCESS_APIC:
+        return access_apic(m, m.x86_vcpus[actor])
     return start_common_operation(m, call)
 
 

@@ -42,7 +42,7 @@ def leaf_words(m: Machine, spte: i64) -> str:
 
 
 def state_words(m: Machine) -> Words:
-    """Guest page tables with their shadow pages, PML buffers, write tracking."""
+    """Guest page tables with their shadow pages, PML buffers, APIC access pages, write tracking."""
     words = _guest_ptes(m) if not m.root_role_direct else []
     for sp in m.active_mmu_pages:
         if not sp.direct:
@@ -52,6 +52,8 @@ def state_words(m: Machine) -> Words:
     for vcpu in m.x86_vcpus:
         if vcpu.pml_buffer:
             words.append((f"PML of vCPU{vcpu.number}", "gfn " + ", ".join([str(gfn) for gfn in vcpu.pml_buffer])))
+        if vcpu.apic_access_addr >= 0:
+            words.append((f"APIC access page of vCPU{vcpu.number}", f"pfn {vcpu.apic_access_addr}"))
     for gfn, count in m.tracked_gfns.items():
         words.append((f"write tracking gfn {gfn}", str(count)))
     return words
@@ -72,4 +74,10 @@ def _guest_ptes(m: Machine) -> Words:
 
 def pending_words(m: Machine) -> Words:
     """Requests that vCPUs have not seen yet."""
-    return [(f"request to vCPU{v.number}", "free obsolete roots") for v in m.x86_vcpus if v.free_obsolete_roots]
+    words: Words = []
+    for v in m.x86_vcpus:
+        requests = [(v.free_obsolete_roots, "free obsolete roots"), (v.apic_page_reload, "reload the APIC access page")]
+        told = [request for is_up, request in requests if is_up]
+        if told:
+            words.append((f"request to vCPU{v.number}", ", ".join(told)))
+    return words

@@ -22,6 +22,7 @@ from ..points import (
     MEMSLOTS,
     MM,
     WANT_MMU,
+    WANT_NOTIFIERS,
     WANT_READ,
     WANT_WRITE,
     Point,
@@ -81,6 +82,15 @@ PTE_WRITE_FLUSH: Final = 65
 PLACEBO_EXIT: Final = 66
 FAULT_EXIT: Final = 67
 FAULT_RELEASE: Final = 69
+
+# --- the APIC access page ----------------------------------------------------------------------------------------
+APIC_SEQ: Final = 206
+APIC_LOOK_UP: Final = 207
+APIC_LOCK: Final = 208
+APIC_RELEASE: Final = 209
+APIC_AGAIN: Final = 210
+APIC_ACCESS: Final = 211
+APIC_FAULT_IN: Final = 212
 
 # --- nested guests -----------------------------------------------------------------------------------------------
 L2_RUN: Final = 202
@@ -169,6 +179,18 @@ POINTS: Final = PointTable(
             "caches topped up, the snapshot of mmu_invalidate_seq comes next",
         ),
         Point(FAULT_GUP, "fault.gup", "__kvm_faultin_pfn", "snapshot taken, the primary MMU is asked next"),
+        Point(
+            APIC_SEQ,
+            "apic.seq",
+            "vmx_set_apic_access_page_addr",
+            "the page is to be looked up again, the snapshot of mmu_invalidate_seq comes next",
+        ),
+        Point(
+            APIC_LOOK_UP,
+            "apic.look_up",
+            "vmx_set_apic_access_page_addr",
+            "snapshot taken, the primary MMU is asked next",
+        ),
         *CACHES,
         *GUP,
         *MM,
@@ -198,6 +220,29 @@ POINTS: Final = PointTable(
         ),
         Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
         *INVALIDATION_END,
+        Point(
+            APIC_LOCK,
+            "apic.lock",
+            "vmx_set_apic_access_page_addr",
+            "the page is in hand, mmu_lock comes next",
+            wants=WANT_READ,
+        ),
+        Point(
+            APIC_RELEASE,
+            "apic.release",
+            "vmx_set_apic_access_page_addr",
+            "mmu_lock was released, the page is marked and put next",
+            patch="vmx-apic-page-hold-mmu-lock",
+            with_patch=False,
+        ),
+        Point(
+            APIC_AGAIN,
+            "apic.again",
+            "vcpu_enter_guest",
+            "the page has to be looked up once more before the guest is entered",
+            wants=WANT_NOTIFIERS,
+        ),
+        Point(APIC_ACCESS, "apic.access", "guest", "in the guest, which uses its APIC next"),
         *KERNEL_MAPS,
         *CACHES_END,
         Point(L2_RUN, "l2.run", "nested_vmx_run", "the pages of vmcs12 are mapped, L2 runs next"),
@@ -340,6 +385,14 @@ POINTS: Final = PointTable(
         *AGING_END,
         # memslot updates and dirty logging
         *MEMSLOTS,
+        Point(
+            APIC_FAULT_IN,
+            "apic.fault_in",
+            "kvm_alloc_apic_access_page",
+            "the memslot is there, its page is faulted in next",
+            patch="apic-page-no-initial-fault-in",
+            with_patch=False,
+        ),
         Point(
             PML_REQUEST,
             "pml.request",

@@ -25,10 +25,11 @@ from ..observed import (
     PF_WRITE_PROTECTED,
 )
 from ..points import FAULT_ENTER, FAULT_RETRY
+from .apic_access_page import kvm_vcpu_reload_apic_access_page
 from .fault import kvm_tdp_page_fault
 from .machine import Machine
 from .page_fault import KvmPageFault
-from .points import EMULATE, FAULT_EXIT, PLACEBO_EXIT
+from .points import APIC_ACCESS, EMULATE, FAULT_EXIT, PLACEBO_EXIT
 from .ret_pf import RET_PF_EMULATE, RET_PF_FIXED, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from .roots import kvm_mmu_free_obsolete_roots, kvm_mmu_free_roots, kvm_mmu_reload
 from .shadow_mmu.guest_walk import walk_addr
@@ -64,6 +65,20 @@ def vcpu_write_gpte(m: Machine, vcpu: Vcpu, addr: i64, index: i64, gpte: i64) ->
     vcpu.store_index = -1
 
 
+def access_apic(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
+    """The guest uses a register of its APIC: hardware finds out from the VMCS that it does."""
+    while True:
+        yield from vcpu_enter_guest(m, vcpu)
+        vcpu.accessing = True
+        exits = vcpu.exits
+        yield APIC_ACCESS
+        vcpu.accessing = False
+        if vcpu.exits == exits:
+            break
+        m.vm_exit(vcpu)
+    m.oracle.apic_page_used(m, vcpu)
+
+
 def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     """Deal with what was requested while, or by which, the vCPU was out of the guest."""
     if vcpu.kicked:
@@ -71,10 +86,12 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     while True:
         if vcpu.free_obsolete_roots:  # kvm_check_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, vcpu)
             yield from kvm_mmu_free_obsolete_roots(m, vcpu)
+        if vcpu.apic_page_reload:  # kvm_check_request(KVM_REQ_APIC_PAGE_RELOAD, vcpu)
+            yield from kvm_vcpu_reload_apic_access_page(m, vcpu)
         if vcpu.root is None:  # the inline part of kvm_mmu_reload(): nearly always there is a root
             yield from kvm_mmu_reload(m, vcpu)
         # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
-        if not vcpu.free_obsolete_roots:
+        if not vcpu.free_obsolete_roots and not vcpu.apic_page_reload:
             break
     m.oracle.guest_entered(m, vcpu)
 
@@ -179,6 +196,9 @@ def nested_transition(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     if vcpu.root is not None:
         yield from kvm_mmu_free_roots(m, vcpu)
     vcpu.guest_mode = not vcpu.guest_mode
+    if vcpu.reload_vmcs01_apic_access_page and not vcpu.guest_mode:  # __nested_vmx_vmexit()
+        vcpu.reload_vmcs01_apic_access_page = False
+        vcpu.apic_page_reload = True
     yield from vcpu_enter_guest(m, vcpu)
 
 

@@ -24,3 +24,7 @@ class Vcpu(KvmVcpu):
         self.cr3: i64 = 0  # gfn of the guest's root table, of an indirect MMU
         self.store_index: i64 = -1  # the entry a store of the guest to one of its page tables is for, -1: to other data
         self.store_gpte: i64 = 0
+        self.virtualizes_apic_accesses = False  # SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES
+        self.apic_access_addr: i64 = -1  # APIC_ACCESS_ADDR of its VMCS, as a pfn; -1: nothing was ever written there
+        self.apic_page_reload = False  # KVM_REQ_APIC_PAGE_RELOAD
+        self.reload_vmcs01_apic_access_page = False  # that request came while L2 ran

@@ -28,7 +28,7 @@ class X86(ObservedMmu):
     """What the kernel declares in kvm_host.h for every architecture, as x86 has it."""
 
     def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
-        return kvm_unmap_gfn_range(self, gfn_range.start, gfn_range.end)
+        return kvm_unmap_gfn_range(self, gfn_range)
 
     def kvm_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         return kvm_age_gfn(self, gfn_range.start, gfn_range.end, False)

@@ -23,6 +23,8 @@ def test_the_default_is_possible() -> None:
         {"slots": (SlotConfig(60, 4, 0),)},
         {"manual_protect": True, "initially_set": True},
         {"mmu": "shadow", "paging": "npt"},
+        {"backing": ("anon",) * 3, "apic_page": SlotConfig(8, 1, 8)},
+        {"backing": ("anon", "anon", "untouched"), "apic_page": SlotConfig(63, 1, 11), "paging": "ept-noad"},
     ],
 )
 def test_real_machines_are_possible(change: dict[str, Any]) -> None:
@@ -48,6 +50,23 @@ def test_real_machines_are_possible(change: dict[str, Any]) -> None:
         ({"slots": (SlotConfig(0, 4, 0, True, True),)}, "memslot at gfn 0: read-only slots do not log"),
         ({"slots": (SlotConfig(0, 4, 0), SlotConfig(4, 4, 3))}, "memslots at gfn 0 and 4 share host pages"),
         ({"slots": (SlotConfig(61, 4, 0),)}, "memslot ends at gfn 65, the page tables reach 64"),
+        ({"apic_page": SlotConfig(8, 1, 8)}, "apic_page: no such hva"),
+        ({"apic_page": SlotConfig(8, 1, -1)}, "apic_page: no such hva"),
+        ({"apic_page": SlotConfig(8, 1, 7)}, "apic_page shares memory with gfn 0"),
+        ({"apic_page": SlotConfig(64, 1, 8)}, "apic_page at gfn 64, out of reach"),
+        ({"apic_page": SlotConfig(8, 2, 8)}, "apic_page is not one plain page"),
+        ({"apic_page": SlotConfig(8, 1, 8, logging=True)}, "apic_page is not one plain page"),
+        ({"apic_page": SlotConfig(8, 1, 8, readonly=True)}, "apic_page is not one plain page"),
+        ({"apic_page": SlotConfig(8, 1, 8), "paging": "npt"}, "apic_page needs x86 with an EPT layout"),
+        ({"apic_page": SlotConfig(8, 1, 8), "arch": "arm64"}, "apic_page needs x86 with an EPT layout"),
+        (
+            {"apic_page": SlotConfig(7, 1, 8), "backing": ("anon",) * 3},
+            "apic_page is in memslot at gfn 0",
+        ),
+        (
+            {"apic_page": SlotConfig(8, 1, 8), "backing": ("anon", "anon", "shmem")},
+            "apic_page is of shmem memory, KVM maps anonymous memory",
+        ),
     ],
 )
 def test_impossible_ones_are_named(change: dict[str, Any], message: str) -> None:

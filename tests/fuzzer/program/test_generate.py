@@ -9,9 +9,11 @@ import pytest
 
 from fuzzer.program.generate import _BLOCK_PAGES as BLOCK_PAGES
 from fuzzer.program.generate import generate
-from fuzzer.program.need import DIRTY_LOG, HV, PR, S390, X86
+from fuzzer.program.need import APIC_PAGE, DIRTY_LOG, HV, PR, S390, X86
 from fuzzer.program.ops import (
     ALL_KINDS,
+    AccessApic,
+    CreateLapic,
     Invlpg,
     LoadCr3,
     MapPage,
@@ -61,6 +63,7 @@ GUEST_TABLES = {WritePte, Invlpg, LoadCr3}
 # What only programs of this profile have.
 OF_A_PROFILE: dict[str, set[type[Operation]]] = {
     "vcpu-map": {MapPage, RefreshCache, RunL2},
+    "apic-page": {CreateLapic, AccessApic},
     "host": {kind for kind in ALL_KINDS if tag(kind) in HOST},
 }
 
@@ -98,6 +101,23 @@ def test_guest_tables_have_theirs() -> None:
     for program in programs:
         tables = {pte.table for pte in program.config.guest_ptes}
         assert tables - {program.config.cr3} <= {pte.gfn for pte in program.config.guest_ptes}
+
+
+def test_every_vcpu_with_an_apic_gets_it_first_and_the_page_is_where_the_host_works() -> None:
+    programs = [generate(seed, PROFILES["apic-page"]) for seed in range(200)]
+    for program in programs:
+        vcpus = [actor for actor in program.actors if actor.kind == "vcpu"]
+        assert all(isinstance(actor.ops[0], CreateLapic) for actor in vcpus)
+    hvas = Counter(
+        getattr(op, "hva", -1) == program.config.apic_access_page.hva
+        for program in programs
+        if program.config.apic_access_page is not None
+        for actor in program.actors
+        if actor.kind == "mm"
+        for op in actor.ops
+    )
+    assert hvas[True] > hvas[False] > 0
+    assert {program.config.backing[-1] for program in programs} == {"anon", "untouched"}
 
 
 def test_a_weight_of_zero_leaves_it_out() -> None:
@@ -185,7 +205,7 @@ def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) ->
             found += len(after) - len(before)
         is_shadowed = profile is PROFILES["guest-tables"]
         needs = {*kind.needs} - {X86, DIRTY_LOG}  # which both have
-        expected = not needs & {PR, HV, S390} and (not needs or (kind in GUEST_TABLES) == is_shadowed)
+        expected = not needs & {PR, HV, S390, APIC_PAGE} and (not needs or (kind in GUEST_TABLES) == is_shadowed)
         assert (found > 0) == expected
 
 
@@ -219,7 +239,11 @@ def test_the_words_of_an_operation_without_a_weight(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("weight", DRAWN_BY)
 def test_the_operations_of_a_weight_go_with_it(weight: str) -> None:
     """All of them, and no others."""
-    profile = PROFILES["guest-tables"] if weight == "guest_tables" else PROFILES["mixed"]
+    of_its_own = {
+        "guest_tables": PROFILES["guest-tables"],
+        "apic": msgspec.structs.replace(PROFILES["apic-page"], reads=1),
+    }
+    profile = of_its_own.get(weight, PROFILES["mixed"])
     invalidations = tuple(map(tag, DRAWN_BY["invalidation"]))
     all_there = msgspec.structs.replace(profile, mixes=(), tracking=1, added=(), invalidations=invalidations)
     none = msgspec.structs.replace(all_there, **{weight: 0})

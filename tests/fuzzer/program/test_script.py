@@ -151,6 +151,8 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
     (ops.MapPage(0, 5, True), "vcpu_map_page", (5, True)),
     (ops.RefreshCache(0, 5), "kvm_gpc_refresh", (5,)),
     (ops.RunL2(0, 5, 2, 6), "run_l2", (5, 2, 6)),
+    (ops.CreateLapic(0), "create_lapic", (VCPU,)),
+    (ops.AccessApic(0), "access_apic", (VCPU,)),
     (ops.ClearFlushYoung(0, 5, 2), "kvm_mmu_notifier_clear_flush_young", (5, 7)),
     (ops.ClearYoung(0, 5, 2), "kvm_mmu_notifier_clear_young", (5, 7)),
     (ops.TestYoung(0, 5), "kvm_mmu_notifier_test_young", (5,)),

@@ -6,12 +6,12 @@ import pytest
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.memslots import KvmGfnRange
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import COUNT_CHECKS
 from reference_mmu.x86.points import ITER_FLUSH, ITER_RELOCK_W, ZAP_LEAF
 from reference_mmu.x86.spte import PG_LEVEL_2M, PG_LEVEL_4K, SHADOW_NONPRESENT_VALUE
 from reference_mmu.x86.tdp_mmu.tdp_iter import TdpIter
-from reference_mmu.x86.unmap import kvm_unmap_gfn_range
 from tests.by_hand import MM, Stage
 from tests.parameters import BOTH
 
@@ -91,7 +91,7 @@ def walk_checks(spec: str, *, prove: bool = False, resched: int = 0, entries: in
         stage.write(0, gfn)
     stage.m.resched = resched
     stage.m.write_lock()
-    zap = stage.run(MM, kvm_unmap_gfn_range(stage.m, 0, entries))
+    zap = stage.run(MM, stage.m.kvm_unmap_gfn_range(KvmGfnRange(stage.m.memslots[0], 0, entries)))
     assert zap.points.count(ZAP_LEAF) == entries
     return zap.count(COUNT_CHECKS)
 
@@ -124,7 +124,7 @@ def test_without_progress_a_wanted_reschedule_is_refused_by_both() -> None:
         stage.write(0, 0)
         stage.m.resched = 1
         stage.m.write_lock()
-        zap = stage.run(MM, kvm_unmap_gfn_range(stage.m, 0, 1))
+        zap = stage.run(MM, stage.m.kvm_unmap_gfn_range(KvmGfnRange(stage.m.memslots[0], 0, 1)))
         assert zap.points == [ZAP_LEAF]
         counts.append(zap.count(COUNT_CHECKS))
     assert counts == [3, 6]
