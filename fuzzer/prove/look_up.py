@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple, get_args
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config, SlotConfig
-from reference_mmu.kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_pfn
-from reference_mmu.kvm.follow_pfn import KvmFollowPfn, kvm_follow_pfn
+from reference_mmu.kvm.faultin import Faultin, best_look_up, gfn_to_page
+from reference_mmu.kvm.follow_pfn import KvmFollowPfn, hva_to_pfn_fast, kvm_follow_pfn
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.kvm.pfn import KVM_PFN_ERR_NEEDS_IO, NO_PAGE, is_error_noslot_pfn
 from reference_mmu.kvm.vm import Vm
@@ -245,14 +245,30 @@ def follow_cases(variables: tuple[bool | None, ...], sides: SemanticsPair) -> It
 
 def followed(rig: LookUpRig, slot: str, state: PteState, asked: Asked, mishap: str) -> tuple[object, ...]:
     rig.begin(state, mishap)
-    kfp = KvmFollowPfn(rig.slot(slot), PAGE, asked.foll())
+    kfp = follow_pfn_as(asked, rig.slot(slot))
+    points, pfn = rig.run(kvm_follow_pfn(rig.m, kfp))
+    needs_io = kfp.async_io or pfn == KVM_PFN_ERR_NEEDS_IO
+    return points, outcome(pfn, needs_io, asked.variable is not None and kfp.map_writable), rig.left_behind()
+
+
+def follow_pfn_as(asked: Asked, slot: KvmMemorySlot | None) -> KvmFollowPfn:
+    kfp = KvmFollowPfn(slot, PAGE, asked.foll())
     kfp.pin = asked.pin
     kfp.offers = asked.variable is not None
     kfp.map_writable = bool(asked.variable)
     kfp.upgrade_fails = asked.upgrade_fails
-    points, pfn = rig.run(kvm_follow_pfn(rig.m, kfp))
-    needs_io = kfp.async_io or pfn == KVM_PFN_ERR_NEEDS_IO
-    return points, outcome(pfn, needs_io, asked.variable is not None and kfp.map_writable), rig.left_behind()
+    return kfp
+
+
+def fast_cases(sides: SemanticsPair) -> Iterator[InputCase]:
+    """hva_to_pfn_fast() alone, which no slot and no mishap reaches."""
+    asked = list(all_asked((None, False), all(semantics.vcpu_map_foll_pin for semantics in sides)))
+    return compared(sides, product(get_args(Backing), PTE_STATES, asked), taken_fast)
+
+
+def taken_fast(rig: LookUpRig, state: PteState, asked: Asked) -> tuple[object, ...]:
+    rig.begin(state)
+    return int(hva_to_pfn_fast(rig.m, follow_pfn_as(asked, rig.slot("writable")))), rig.left_behind()
 
 
 def x86_cases(sides: SemanticsPair) -> Iterator[InputCase]:
@@ -282,9 +298,19 @@ def entry_cases(sides: SemanticsPair) -> Iterator[InputCase]:
 def entered(rig: LookUpRig, slot: str, state: PteState, asked: Asked, mishap: str) -> tuple[object, ...]:
     rig.begin(state, mishap)
     out = Faultin(False, asked.upgrade_fails)
-    look_up = kvm_faultin_pfn if rig.m.sem.add_kvm_faultin_pfn else gfn_to_pfn_memslot
-    points, pfn = rig.run(look_up(rig.m, rig.slot(slot), PAGE, asked.foll(), out))
+    points, pfn = rig.run(best_look_up(rig.m, rig.slot(slot), PAGE, asked.foll(), out))
     return points, outcome(pfn, out.needs_io, out.writable), int(out.page), rig.left_behind()
+
+
+def page_cases(sides: SemanticsPair) -> Iterator[InputCase]:
+    """gfn_to_page(), for writing."""
+    return compared(sides, ((*place, mishap) for place in places() for mishap in MISHAPS), page_found)
+
+
+def page_found(rig: LookUpRig, slot: str, state: PteState, mishap: str) -> tuple[object, ...]:
+    rig.begin(state, mishap)
+    points, page = rig.run(gfn_to_page(rig.m, rig.slot(slot), PAGE, True))
+    return points, int(page), rig.left_behind()
 
 
 # --- the APIC access page ----------------------------------------------------------------------------------------
@@ -414,6 +440,18 @@ APIC_PAGE: Final = Sweep(
     " anonymous memory, slot, state of the host PTE, stale or not, VMCS written before or not, and what goes wrong",
     ("memory", "slot", "host PTE", "stale", "VMCS written", "mishap"),
     apic_page_cases,
+)
+FAST: Final = Sweep(
+    "hva_to_pfn_fast(): page, references, GUP, for every kind of memory and state of the host PTE, whether it writes,"
+    " may wait or be interrupted, pins, or has a variable for `writable`",
+    ("memory", "host PTE", "asked"),
+    fast_cases,
+)
+PAGE_TO_WRITE: Final = Sweep(
+    "gfn_to_page() for writing: points, page, references, GUP, for every kind of memory, state of the host PTE and"
+    " slot, and what goes wrong",
+    (*_PLACE, "mishap"),
+    page_cases,
 )
 PREFETCH: Final = Sweep(
     "prefetch_gpte(): result, points, SPTEs, references, marks, GUP, for every kind of memory, state of the host PTE"

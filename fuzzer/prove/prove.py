@@ -10,6 +10,7 @@ import msgspec
 
 from fuzzer.hunt import Hunt
 from fuzzer.prove import equivalences
+from fuzzer.prove.callers import CALLER_SWEEPS
 from fuzzer.prove.equivalences import HALVES, PROGRAMS, Halves
 from fuzzer.prove.maps import MAP_SWEEPS
 from fuzzer.prove.sweep import InputCase, SemanticsPair, Sweep
@@ -19,7 +20,7 @@ from reference_mmu.changelog.patches import PATCHES, closure, dependents, not_mo
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.record import Record
 
-SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS, **VSIE_SWEEPS}
+SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS, **VSIE_SWEEPS, **CALLER_SWEEPS}
 """By patch, what has to be found equal on both sides."""
 
 
@@ -129,7 +130,7 @@ def reproducer(sweep: Sweep, sides: SemanticsPair, case: InputCase) -> bytes | N
     assert isinstance(first, int)
     for seed in range(first, first + PROGRAMS):
         for found in hunt.one(seed):
-            if found.reproducer is not None:
+            if found.reproducer is not None and found.finding.patches:  # what both sides show is no difference
                 return found.reproducer
     return None
 

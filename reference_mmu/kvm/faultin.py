@@ -53,7 +53,14 @@ def gfn_to_pfn_memslot(
 ) -> Generator[int, None, i64]:
     """__gfn_to_pfn_memslot() with a pointer to `writable`: the pfn alone is what the caller gets, and what it releases
     the page by. `out.writable` begins as the caller's variable, and may stay so."""
-    return (yield from follow(kvm, slot, gfn, foll, out, True))
+    return follow_without_page(kvm, slot, gfn, foll, out, True)
+
+
+def best_look_up(kvm: Kvm, slot: KvmMemorySlot | None, gfn: i64, foll: i64, out: Faultin) -> Generator[int, None, i64]:
+    """The best that a fault handler may call. Each handler is converted by a commit of its own, and none asks here."""
+    if kvm.sem.add_kvm_faultin_pfn:
+        return kvm_faultin_pfn(kvm, slot, gfn, foll, out)
+    return gfn_to_pfn_memslot(kvm, slot, gfn, foll, out)
 
 
 def gfn_to_pfn_memslot_atomic(kvm: Kvm, slot: KvmMemorySlot, gfn: i64) -> Generator[int, None, i64]:
@@ -68,12 +75,13 @@ def gfn_to_pfn_prot(
     kvm: Kvm, slot: KvmMemorySlot | None, gfn: i64, write: bool, out: Faultin
 ) -> Generator[int, None, i64]:
     """gfn_to_pfn_prot()"""
-    return (yield from follow(kvm, slot, gfn, FOLL_WRITE if write else 0, out, True))
+    return follow_without_page(kvm, slot, gfn, FOLL_WRITE if write else 0, out, True)
 
 
 def gfn_to_pfn(kvm: Kvm, slot: KvmMemorySlot | None, gfn: i64, write: bool) -> Generator[int, None, i64]:
     """gfn_to_pfn(), and gfn_to_pfn_prot() with writable == NULL."""
-    return (yield from follow(kvm, slot, gfn, FOLL_WRITE if write else 0, Faultin(False), False))
+    foll = FOLL_WRITE if write else 0
+    return follow_without_page(kvm, slot, gfn, foll, Faultin(False), False)
 
 
 def gfn_to_page(kvm: Kvm, slot: KvmMemorySlot | None, gfn: i64, write: bool) -> Generator[int, None, i64]:
@@ -87,6 +95,24 @@ def gfn_to_page(kvm: Kvm, slot: KvmMemorySlot | None, gfn: i64, write: bool) -> 
         return out.page
     pfn = yield from gfn_to_pfn(kvm, slot, gfn, True)
     return NO_PAGE if is_error_noslot_pfn(pfn) else kvm_pfn_to_refcounted_page(kvm, pfn)
+
+
+def follow_without_page(
+    kvm: Kvm, slot: KvmMemorySlot | None, gfn: i64, foll: i64, out: Faultin, offers: bool
+) -> Generator[int, None, i64]:
+    """follow() for gfn_to_pfn() and its variants, whose refcounted_page is NULL. That hva_to_pfn() refuses these stands
+    here, so that nobody else has to ask; it never gets to see what has no usable memslot."""
+    if kvm.sem.drop_gfn_to_pfn:
+        kvm.bug_on(True, "gfn_to_pfn: there is no such function")
+    if kvm.sem.follow_pfn_refcounted_page_required and may_be_followed(slot, foll):
+        kvm.warn_on(True, "hva_to_pfn: refcounted_page is NULL")
+        return KVM_PFN_ERR_FAULT
+    return (yield from follow(kvm, slot, gfn, foll, out, offers))
+
+
+def may_be_followed(slot: KvmMemorySlot | None, foll: i64) -> bool:
+    """Does kvm_follow_pfn() get as far as hva_to_pfn()?"""
+    return slot is not None and not slot.invalid and not (slot.readonly and (foll & FOLL_WRITE) != 0)
 
 
 def follow(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
 from ..mm.errno import EAGAIN, EFAULT, EHWPOISON, EINTR
@@ -97,8 +98,9 @@ def hva_to_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
     """hva_to_pfn(): the pfn, with the page taken if there is one to be taken, or KVM_PFN_ERR_*."""
     if not kfp.atomic:
         kvm.might_sleep()
-    if hva_to_pfn_fast(kvm, kfp):
-        return kvm_resolve_pfn(kvm, kfp, kvm.host.pte[kfp.hva], True)
+    page = hva_to_pfn_fast(kvm, kfp)
+    if page != NO_PAGE:
+        return kvm_resolve_pfn(kvm, kfp, page, True)
     if kfp.atomic and not kvm.sem.gup_drop_atomic_param:
         return KVM_PFN_ERR_FAULT
     if kfp.pin and kfp.write():  # pin_user_pages_fast() goes on to the slow way by itself, whatever the caller said
@@ -150,11 +152,17 @@ def hva_to_pfn_locked(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
             return r
 
 
-def hva_to_pfn_fast(kvm: Kvm, kfp: KvmFollowPfn) -> bool:
-    """hva_to_pfn_fast(): asks for a writable page without sleeping, where one would be of use. True: it is taken."""
+def hva_to_pfn_fast(kvm: Kvm, kfp: KvmFollowPfn) -> i64:
+    """hva_to_pfn_fast(): asks for a writable page without sleeping, where one would be of use. The page, NO_PAGE: none
+    is taken."""
     if not kfp.write() and (not kfp.offers or kfp.upgrade_fails):
-        return False
-    return gup_fast(kvm, kfp.hva, kfp.foll() | FOLL_WRITE)
+        return NO_PAGE
+    if not gup_fast(kvm, kfp.hva, kfp.foll() | FOLL_WRITE):
+        return NO_PAGE
+    if kvm.sem.gup_fast_single_page_pointer:
+        return kvm.host.pte[kfp.hva]
+    pages: vec[i64] = vec[i64]([kvm.host.pte[kfp.hva]])  # struct page *page[1]
+    return pages[0]
 
 
 def hva_to_pfn_slow(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:

@@ -592,14 +592,10 @@ def test_the_sites_of_a_patch_name_its_flag(patch_id: str) -> None:
     assert bool(sites) == bool(patch_diff(patch_id))
 
 
-# Read by gfn_to_page(), which only powerpc calls, and always for writing; nobody has been asked what they change.
-READ_EARLY = {"gfn-to-page-exact", "gfn-to-page-read-only"}
-
-
 @pytest.mark.parametrize("patch", PATCHES.values(), ids=lambda patch: patch.id)
 def test_the_model_reads_the_switch_of_what_is_modelled_and_of_nothing_else(patch: Patch) -> None:
     """Who reads a switch for the first time says in the catalogue that it is modelled."""
-    assert bool(patch_sites(patch.id)) == (patch.modelled or patch.id in READ_EARLY)
+    assert bool(patch_sites(patch.id)) == patch.modelled
 
 
 def test_the_flag_itself_is_no_site() -> None:

@@ -7,13 +7,28 @@ from typing import Any
 import pytest
 
 from fuzzer.prove import look_up
-from fuzzer.prove.look_up import FAULT, FOLLOW_ANY, PREFETCH, PTE_STATES, RELEASE, SLOTS, LookUpRig, PteState, places
+from fuzzer.prove.look_up import (
+    ENTRY,
+    FAST,
+    FAULT,
+    FOLLOW_ANY,
+    PAGE_TO_WRITE,
+    PREFETCH,
+    PTE_STATES,
+    RELEASE,
+    SLOTS,
+    LookUpRig,
+    PteState,
+    places,
+)
 from fuzzer.prove.sweep import SemanticsPair, Sweep
 from reference_mmu.changelog.patches import closure
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from reference_mmu.kvm.faultin import gfn_to_page
 from reference_mmu.mm.host import PTE_BUSY, PTE_NONE
 from reference_mmu.mm.vma import KINDS
 from reference_mmu.x86.fault import __kvm_mmu_faultin_pfn as faultin
+from tests.fuzzer.prove.test_prove import broken_with
 
 
 def alone(patch: str) -> SemanticsPair:
@@ -24,7 +39,7 @@ def alone(patch: str) -> SemanticsPair:
 # Accept.
 
 
-@pytest.mark.parametrize("sweep", [PREFETCH, RELEASE])
+@pytest.mark.parametrize("sweep", [PREFETCH, RELEASE, PAGE_TO_WRITE])
 def test_a_kernel_does_what_it_does(sweep: Sweep) -> None:
     cases = list(sweep.cases(SemanticsPair(NEW, NEW)))
     assert len(cases) > 500
@@ -62,6 +77,8 @@ def test_a_rig_forgets_the_last_case() -> None:
         (FAULT, "gup-drop-extra-hwpoison-gup"),
         (FOLLOW_ANY, "mixedmap-no-refcount"),
         (FOLLOW_ANY, "introduce-kvm-follow-pfn"),
+        (ENTRY, "gup-eagain-is-sigpending"),
+        (PAGE_TO_WRITE, "mixedmap-no-refcount"),
         (PREFETCH, "x86-dirty-at-origin-of-make-spte"),
         (RELEASE, "x86-unused-faultin-not-accessed"),
         (RELEASE, "x86-dirty-at-origin-of-make-spte"),
@@ -85,3 +102,26 @@ def test_a_reference_that_is_lost_is_noticed(write: bool, monkeypatch: pytest.Mo
 
 def test_what_looks_up_otherwise_after_the_series_shows() -> None:
     assert any(case.before != case.after for case in FOLLOW_ANY.cases(SemanticsPair(OLD, NEW)))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "function", "patch"),
+    [
+        (FAST, "hva_to_pfn_fast", "gup-fast-single-page-pointer"),
+        (ENTRY, "best_look_up", "add-kvm-faultin-pfn"),
+    ],
+)
+def test_another_result_of_a_new_function_is_noticed(
+    sweep: Sweep, function: str, patch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_up, function, broken_with(patch, getattr(look_up, function)))
+    assert any(case.before != case.after for case in sweep.cases(alone(patch)))
+
+
+def test_a_page_that_is_asked_for_to_be_read_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is what the commit would do if gfn_to_page() handed on the wrong flag."""
+    monkeypatch.setattr(look_up, "gfn_to_page", lambda m, slot, gfn, write: gfn_to_page(m, slot, gfn, False))
+    differing = {
+        case.inputs[0] for case in PAGE_TO_WRITE.cases(alone("gfn-to-page-read-only")) if case.before != case.after
+    }
+    assert {"cow", "ksm", "readonly"} <= differing

@@ -76,7 +76,7 @@ def test_every_equivalence_is_proven(patch: str) -> None:
     if all(sweep.profile for sweep in SWEEPS[patch]):  # programs in lockstep, on two bases
         assert proof.cases == 2 * PROGRAMS * len(SWEEPS[patch])
     else:
-        assert proof.cases > 10_000
+        assert proof.cases > 1_500
     assert all(sweep.claim in proof.domain for sweep in SWEEPS[patch])
 
 

@@ -7,6 +7,7 @@ from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semanti
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.faultin import (
     Faultin,
+    best_look_up,
     gfn_to_page,
     gfn_to_pfn,
     gfn_to_pfn_memslot,
@@ -15,6 +16,7 @@ from reference_mmu.kvm.faultin import (
     kvm_faultin_pfn,
     kvm_faultin_pfn_without_writable,
 )
+from reference_mmu.kvm.memslots import search_memslots
 from reference_mmu.kvm.pfn import NO_PAGE
 from reference_mmu.mm.gup import FOLL_NOWAIT, FOLL_WRITE
 from reference_mmu.mm.host import HOST_SHARED
@@ -23,6 +25,9 @@ from tests.host_memory import ERRORS, Memory
 from tests.parameters import BOTH
 
 FAULTIN = pytest.mark.parametrize("spec", ["old+add-kvm-faultin-pfn", "new"])
+LAST_BY_PFN = parse_semantics("new-drop-gfn-to-pfn")
+"""The latest kernel that has gfn_to_pfn() and its variants."""
+BY_PFN = pytest.mark.parametrize("semantics", [OLD, LAST_BY_PFN], ids=["old", "last"])
 READ_ONLY_SLOT = (SlotConfig(0, 8, 0, readonly=True),)
 
 
@@ -65,7 +70,11 @@ def test_null_for_writable_is_refused_before_anything_is_looked_up() -> None:
 @pytest.mark.parametrize("kind", ["cow", "ksm"])
 def test_old_entry_points_leave_it_to_the_callers_variable(kind: str) -> None:
     """Between introduce-kvm-follow-pfn and follow-pfn-refcounted-page-output."""
-    for spec, left in (("old", False), ("old+introduce-kvm-follow-pfn", True), ("new", False)):
+    for spec, left in (
+        ("old", False),
+        ("old+introduce-kvm-follow-pfn", True),
+        ("new-drop-gfn-to-pfn", False),
+    ):
         memory = Memory(kind, parse_semantics(spec))
         by_flags, by_write = Faultin(True), Faultin(True)
         memory.run(0, gfn_to_pfn_memslot(memory.m, memory.slot, 0, 0, by_flags))
@@ -73,7 +82,7 @@ def test_old_entry_points_leave_it_to_the_callers_variable(kind: str) -> None:
         assert (by_flags.writable, by_write.writable) == (left, left)
 
 
-@BOTH
+@BY_PFN
 @pytest.mark.parametrize(("kind", "needs_io"), [("swapped", True), ("anon", False), ("readonly", False)])
 def test_whether_it_is_io_that_is_missing(kind: str, needs_io: bool, semantics: Semantics) -> None:
     memory = Memory(kind, semantics)
@@ -91,7 +100,7 @@ def test_whether_it_is_io_that_is_missing(kind: str, needs_io: bool, semantics: 
     )
 
 
-@BOTH
+@BY_PFN
 def test_a_caller_without_a_variable_reads_without_asking_for_more(semantics: Semantics) -> None:
     memory = Memory("anon", semantics)
     thread = memory.run(0, gfn_to_pfn(memory.m, memory.slot, 0, False))
@@ -104,6 +113,40 @@ def test_the_atomic_one_takes_what_fast_gup_gets(kind: str, what: str) -> None:
     memory.m.mmu_lock.write_lock(0)
     thread = memory.run(0, gfn_to_pfn_memslot_atomic(memory.m, memory.slot, 0))
     assert (ERRORS.get(thread.result, "page"), thread.points, memory.violations) == (what, [], [])
+
+
+# --- what there is, and what it takes to be answered -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spec", "left"), [("old+introduce-kvm-follow-pfn", True), ("old+add-kvm-faultin-pfn", False)])
+def test_the_best_look_up_sets_its_outputs_since_there_is_one_for_faults(spec: str, left: bool) -> None:
+    memory = Memory("hwpoison", parse_semantics(spec))
+    out = Faultin(True)
+    pfn = memory.run(0, best_look_up(memory.m, memory.slot, 0, 0, out)).result
+    assert (ERRORS[pfn], out.writable) == ("hwpoison", left)
+
+
+@pytest.mark.reaches("bug")
+def test_what_is_gone_cannot_be_called() -> None:
+    for semantics, violations in (
+        (LAST_BY_PFN, []),
+        (parse_semantics("new-follow-pfn-refcounted-page-required"), ["bug"]),
+    ):
+        memory = Memory("anon", semantics)
+        assert memory.run(0, gfn_to_pfn(memory.m, memory.slot, 0, True)).result == memory.m.host.pte[0]
+        assert memory.violations == violations
+
+
+@pytest.mark.parametrize(
+    ("slots", "what", "warnings"),
+    [((SlotConfig(0, 8, 0),), "fault", 1), (READ_ONLY_SLOT, "read-only", 0), ((SlotConfig(4, 4, 0),), "no slot", 0)],
+)
+def test_without_a_place_for_the_page_nothing_is_looked_up(
+    slots: tuple[SlotConfig, ...], what: str, warnings: int
+) -> None:
+    memory = Memory("anon", NEW, slots=slots)
+    thread = memory.run(0, gfn_to_pfn(memory.m, search_memslots(memory.m.memslots, 0), 0, True))
+    assert (ERRORS[thread.result], thread.warnings, thread.count(COUNT_GUP)) == (what, warnings, 0)
 
 
 # --- gfn_to_page() ---------------------------------------------------------------------------------------------------
