@@ -20,10 +20,12 @@ class ApicPage:
         self.mappings = mappings
 
     def used(self, m: X86, vcpu: Vcpu) -> None:
-        """The guest runs with the page. While it is L2 that runs, the VMCS of L1 counts for nothing; and whoever is
-        asked to renew it does so before he enters, and is judged then."""
+        """The guest runs with the page. While it is L2 that runs, the VMCS of L1 counts for nothing."""
+        if not vcpu.virtualizes_apic_accesses or vcpu.guest_mode:
+            return
         pfn = vcpu.apic_access_addr
-        if pfn < 0 or vcpu.guest_mode or vcpu.apic_page_reload:
+        if pfn < 0:
+            self.reports.report("stale-apic-page")
             return
         hva = m.host.pages[pfn].hva
         invalidating = any(start <= hva < end for start, end in self.mappings.invalidating)

@@ -63,7 +63,7 @@ _SENTENCES: Final[dict[Invariant, str]] = {
     "mapped-freed-page": "a page was freed while an SPTE or a TLB entry maps it",
     "mapped-gone-page": "an SPTE was made for a page that the process no longer has at that address",
     "not-host-writable": "an SPTE lets the guest write where the process or the memslot may not: read-only, or shared",
-    "stale-apic-page": "a vCPU is in the guest with the APIC access page that its address had before an invalidation",
+    "stale-apic-page": "a vCPU is in the guest with an APIC access page that the host has taken away, or with none",
     "freed-page-access": "the guest accessed a page that had been freed",
     "stale-read": "the guest read something else than what was last written",
     "lost-write": "memory differs from what the guest wrote",

@@ -323,6 +323,7 @@ PROFILES: Final[dict[str, Profile]] = {
             paging=("ept-ad", "ept-ad-nopml", "ept-noad"),
             reads=0,
             writes=0,
+            nested=4,
             apic=8,
             aging=1,
             invalidation=8,

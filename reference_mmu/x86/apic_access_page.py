@@ -143,7 +143,7 @@ def vmx_set_apic_access_page_addr(m: Machine, vcpu: Vcpu) -> Generator[int, None
         pfn = yield from gfn_to_pfn(m, slot, gfn, True)
     if is_error_noslot_pfn(pfn):
         if m.failing(MISHAP_KILLED | MISHAP_KILLED_NOWAIT):
-            vcpu.apic_access_addr = NO_PAGE  # whoever is killed never enters the guest; here it goes on, without a page
+            vcpu.virtualizes_apic_accesses = False  # whoever is killed never enters; here it goes on, without an APIC
         return
 
     yield APIC_LOCK

@@ -82,6 +82,7 @@ PROFILE_OF: Final = {
     "x86/shadow_mmu/direct_map.py": PROFILES["slots"],
     "x86/shadow_mmu/shadow_page.py": PROFILES["slots"],
     "x86/vcpu.py": PROFILES["slots"],
+    "x86/apic_access_page.py": PROFILES["apic-page"],
 }
 
 PROGRAM_SECONDS: Final = 10  # a program takes milliseconds; a mutant may loop for ever between two points

@@ -42,6 +42,7 @@ FLOW_MODULES: Final = (
     "mm/page_writeback",
     "mm/vmscan",
     "x86/aging",
+    "x86/apic_access_page",
     "x86/dirty_log",
     "x86/fast_fault",
     "x86/fault",
@@ -73,7 +74,8 @@ FLOW_MODULES: Final = (
 
 _FLAGS: Final = ("flush", "need_tlb_flush", "write_protected", "spte_set")
 _FLUSH_RULES: Final = ("leaf_spte_change_needs_tlb_flush", "mmu_spte_update_needs_flush", "mmu_spte_update")
-_LOCAL_FLUSHES: Final = ("flush_all", "kick_all", "flush", "invalidate")
+_LOCAL_FLUSHES: Final = ("flush_all", "kick_all", "flush", "invalidate", "request_apic_page_reload")
+_REQUESTS: Final = ("free_obsolete_roots", "apic_page_reload")
 _STALE_CHECKS: Final = ("mmu_invalidate_retry_gfn", "is_page_fault_stale", "is_obsolete_sp", "gpte_changed")
 _SEQ_FIELDS: Final = {"mmu_invalidate_seq", "mmu_invalidate_in_progress", "mn_active_invalidate_count", "mmu_valid_gen"}
 _SEQ_CALLS: Final = ("kvm_mmu_invalidate_begin", "kvm_mmu_invalidate_range_add", "kvm_mmu_invalidate_end")
@@ -292,9 +294,9 @@ def flush_flag(function: ast.FunctionDef) -> Iterator[Change]:
 
 
 def flush_local(function: ast.FunctionDef) -> Iterator[Change]:
-    """A vCPU keeps what it has cached, is not kicked, or is not asked to drop its root."""
+    """A vCPU keeps what it has cached, is not kicked, or is not asked to drop its root or renew its VMCS."""
     for stmt in _statements(function):
-        if _does(stmt, _LOCAL_FLUSHES) or (_assigned(stmt) == "free_obsolete_roots" and _is_true(stmt)):
+        if _does(stmt, _LOCAL_FLUSHES) or (_assigned(stmt) in _REQUESTS and _is_true(stmt)):
             yield _deletion(stmt)
 
 
@@ -309,10 +311,10 @@ def stale_check(function: ast.FunctionDef) -> Iterator[Change]:
 
 
 def invalid_check(function: ast.FunctionDef) -> Iterator[Change]:
-    """INVALID slots and roots, and requests to drop roots, go unnoticed."""
+    """INVALID slots and roots, and requests to a vCPU, go unnoticed."""
     for node in _expressions(function):
         match node:
-            case ast.Attribute(attr="invalid" | "free_obsolete_roots", ctx=ast.Load()):
+            case ast.Attribute(attr="invalid" | "free_obsolete_roots" | "apic_page_reload", ctx=ast.Load()):
                 yield _false(node)
 
 

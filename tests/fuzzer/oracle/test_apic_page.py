@@ -3,6 +3,7 @@
 
 import pytest
 
+from fuzzer.oracle.apic_page import ApicPage
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.mm.mmap import munmap
 from reference_mmu.mm.mprotect import change_protection_numa
@@ -62,7 +63,27 @@ def test_rejects_a_page_that_the_process_has_unmapped() -> None:
     assert stage.violations == [STALE]
 
 
-def test_legal_to_begin_without_a_page() -> None:
+def test_rejects_an_entry_without_any_page() -> None:
+    stage = ApicStage()
+    stage.create()
+    stage.vcpu().apic_page_reload = False
+    stage.use().finish()
+    assert stage.violations == [STALE]
+
+
+def test_rejects_an_entry_while_a_request_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked before it entered does not kick it again."""
+    stage = ready()
+    thread = stage.use().to(APIC_ACCESS)
+    monkeypatch.setattr(type(stage.m), "kick_all", lambda m: None)
+    monkeypatch.setattr(ApicPage, "invalidate_started", lambda self, m, hva_start, hva_end: None)
+    stage.run(MM, migrate_page(stage.m, HVA))
+    assert stage.violations == []
+    thread.finish()
+    assert stage.violations == [STALE]
+
+
+def test_legal_to_have_no_apic() -> None:
     stage = ApicStage()
     stage.use(1).finish()
     stage.run(MM, change_protection_numa(stage.m, HVA, HVA + 1))
