@@ -43,13 +43,23 @@ class ConfigError(ValueError):
 
 
 class SlotConfig(Record, forbid_unknown_fields=True):
-    """One memslot: gfns [base, base + npages) backed by host pages [hva, hva + npages). Aligned to nothing."""
+    """One memslot: gfns [base, base + npages) backed by host pages [hva, hva + npages). Aligned to nothing.
+
+    `gmem`  guest_memfd_offset, in pages: the gfns are private at the start, and backed by that part of the guest_memfd
+            of the machine. Without it the memslot has no private memory.
+    """
 
     base: int
     npages: int
     hva: int
     logging: bool = False
     readonly: bool = False
+    gmem: int | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def gmem_pgoff(self) -> int:
+        """The page of the guest_memfd at which it begins, -1: it has none."""
+        return -1 if isinstance(self.gmem, msgspec.UnsetType) else self.gmem
 
 
 class GuestPte(Record, forbid_unknown_fields=True, omit_defaults=True):
@@ -139,6 +149,16 @@ class Config(Record, forbid_unknown_fields=True):
         return len(self.backing) << self.bits
 
     @property
+    def gmem_pages(self) -> int:
+        """The size of the guest_memfd, 0: there is none."""
+        return max((slot.gmem_pgoff + slot.npages for slot in self.slots if slot.gmem_pgoff >= 0), default=0)
+
+    @property
+    def gmem_blocks(self) -> int:
+        """The same in blocks of 2**bits pages."""
+        return -(-self.gmem_pages >> self.bits)
+
+    @property
     def cr3(self) -> int:
         """gfn of the root of the guest's page tables, -1 where the MMU is direct."""
         return -1 if isinstance(self.guest_paging, msgspec.UnsetType) else self.guest_paging.cr3
@@ -158,6 +178,7 @@ class Config(Record, forbid_unknown_fields=True):
         _check_geometry(self)
         _check_modes(self)
         _check_slots(self)
+        _check_gmem(self)
         _check_guest_paging(self)
         _check_apic_page(self)
         return self
@@ -209,6 +230,23 @@ def _check_slots(config: Config) -> None:
     _require(end <= gfns, f"memslot ends at gfn {end}, the page tables reach {gfns}")
 
 
+def _check_gmem(config: Config) -> None:
+    bound = sorted((slot for slot in config.slots if slot.gmem_pgoff != -1), key=lambda slot: slot.gmem_pgoff)
+    if not bound:
+        return
+    _require(config.architecture == "x86" and config.mmu == "tdp", "a guest_memfd needs x86 and mmu=tdp")
+    for slot in bound:
+        name = f"memslot at gfn {slot.base}"
+        _require(slot.gmem_pgoff >= 0, f"{name}: no such page of a guest_memfd")
+        _require(not slot.logging and not slot.readonly, f"{name}: with a guest_memfd it neither logs nor is read-only")
+    for slot, after in pairwise(bound):
+        _require(
+            slot.gmem_pgoff + slot.npages <= after.gmem_pgoff,
+            f"memslots at gfn {slot.base} and {after.base} are bound to the same pages",
+        )
+    _require(config.gmem_pages <= MAX_HVA_PAGES, f"more than {MAX_HVA_PAGES} pages of a guest_memfd")
+
+
 def _check_guest_paging(config: Config) -> None:
     if isinstance(config.guest_paging, msgspec.UnsetType):
         return
@@ -227,7 +265,8 @@ def _check_apic_page(config: Config) -> None:
     if page is None:
         return
     _require(config.architecture == "x86" and config.paging != "npt", "apic_page needs x86 with an EPT layout")
-    _require(page.npages == 1 and not page.logging and not page.readonly, "apic_page is not one plain page")
+    plain = not page.logging and not page.readonly and page.gmem_pgoff == -1
+    _require(page.npages == 1 and plain, "apic_page is not one plain page")
     _require(0 <= page.base < 1 << (config.bits * config.levels), f"apic_page at gfn {page.base}, out of reach")
     _require(0 <= page.hva < config.hva_pages, "apic_page: no such hva")
     kind = config.backing[page.hva >> config.bits]

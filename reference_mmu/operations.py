@@ -57,6 +57,8 @@ REFRESH_CACHE: Final = 42
 RUN_VSIE: Final = 43
 CREATE_LAPIC: Final = 44
 ACCESS_APIC: Final = 45
+PUNCH_HOLE: Final = 46
+SET_ATTRIBUTES: Final = 47
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the
@@ -72,7 +74,7 @@ STORED_SHIFT: Final[i64] = 4
 MISHAP_SIGNAL: Final[i64] = 1  # a signal is pending: a wait that it may interrupt ends with -EINTR
 MISHAP_KILLED: Final[i64] = 2  # killed while waiting for mmap_lock in GUP, every time anew: -EAGAIN
 MISHAP_KILLED_NOWAIT: Final[i64] = 4  # the same in a GUP with FOLL_NOWAIT; a later one gets mmap_lock, then -EINTR
-MISHAP_NO_MEMORY: Final[i64] = 8  # there is no page for a page table: -ENOMEM
+MISHAP_NO_MEMORY: Final[i64] = 8  # there is no page for a page table, or for a guest_memfd: -ENOMEM
 MISHAP_GARBAGE: Final[i64] = 16  # what a variable on the stack holds that nobody has set is true
 
 MISHAPS: Final[dict[str, int]] = {

@@ -33,6 +33,7 @@ WANT_HOST_PTE: Final = 7  # a fault on the page the actor waits for has no more 
 WANT_MMAP_READ: Final = 8  # mmap_lock for read
 WANT_MMAP_WRITE: Final = 9  # mmap_lock for write
 WANT_FOLIO: Final = 10  # the page the actor waits for is neither busy nor locked
+WANT_FILEMAP: Final = 11  # filemap_invalidate_lock() of the guest_memfd
 
 
 class Point(NamedTuple):
@@ -126,6 +127,41 @@ CACHES: Final = (
 )
 CACHES_END: Final = (
     Point(GPC_CHECK, "gpc.check", "hva_to_pfn_retry", "the page is in hand, gpc->lock and the stale check come next"),
+)
+
+# --- guest_memfd -----------------------------------------------------------------------------------------------------
+GMEM_PREPARE: Final = 230
+GMEM_HOLE: Final = 231
+GMEM_LOCK: Final = 232
+GMEM_FLUSH: Final = 233
+GMEM_TRUNCATE: Final = 234
+GMEM_END_LOCK: Final = 235
+GMEM_BIND: Final = 236
+ATTR_LOCK: Final = 237
+ATTR_FLUSH: Final = 238
+ATTR_STORE: Final = 239
+ATTR_END_LOCK: Final = 240
+
+_HOLE: Final = "kvm_gmem_punch_hole"
+_ATTRIBUTES: Final = "kvm_vm_set_mem_attributes"
+GMEM_START: Final = (
+    Point(GMEM_PREPARE, "gmem.prepare", "kvm_gmem_get_pfn", "the page of the file is locked, it is prepared next"),
+    Point(GMEM_HOLE, "gmem.hole", _HOLE, "a hole is to be punched into the guest_memfd", wants=WANT_FILEMAP),
+    Point(GMEM_LOCK, "gmem.lock", "kvm_gmem_invalidate_begin", "memslots are bound to the range", wants=WANT_WRITE),
+)
+GMEM_END: Final = (
+    Point(GMEM_FLUSH, "gmem.flush", "kvm_gmem_invalidate_begin", "SPTEs were zapped, flush requests posted"),
+    Point(GMEM_TRUNCATE, "gmem.truncate", _HOLE, "nobody maps the range, a page is taken out of the file next"),
+    Point(GMEM_END_LOCK, "gmem.end_lock", "kvm_gmem_invalidate_end", "the hole is punched", wants=WANT_WRITE),
+)
+ATTRIBUTES: Final = (
+    Point(
+        GMEM_BIND, "gmem.bind", "kvm_gmem_bind", "a memslot is to be bound to the file, or unbound", wants=WANT_FILEMAP
+    ),
+    Point(ATTR_LOCK, "attr.lock", _ATTRIBUTES, "some gfn of the range has the other attribute", wants=WANT_WRITE),
+    Point(ATTR_FLUSH, "attr.flush", _ATTRIBUTES, "SPTEs were zapped, flush requests posted"),
+    Point(ATTR_STORE, "attr.store", _ATTRIBUTES, "nobody maps the range, the attributes are stored next"),
+    Point(ATTR_END_LOCK, "attr.end_lock", _ATTRIBUTES, "the attributes are stored", wants=WANT_WRITE),
 )
 
 # --- mmu_notifier invalidation: an operation of its own, or inside GUP when that breaks CoW --------------------------

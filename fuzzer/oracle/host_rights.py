@@ -35,7 +35,7 @@ class HostRights:
             slot = search_memslots(m.memslots, first + at)
             if slot is None:
                 continue
-            hva = slot.hva + first + at - slot.base_gfn
+            hva = m.hva_in_slot(slot, first + at)
             if m.host.pte[hva] != pfn + at:
                 self.reports.report("mapped-gone-page")
             elif writable and (slot.readonly or not may_write(m, hva)):

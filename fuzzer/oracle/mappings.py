@@ -148,7 +148,7 @@ class Mappings:
         for slot in m.memslots:
             for gfn in range(slot.base_gfn, slot.end_gfn()):
                 spte, level = m.leaf_of(root, gfn)
-                hva = slot.hva + gfn - slot.base_gfn
+                hva = m.hva_in_slot(slot, gfn)
                 if level != 0 and not slot.invalid and m.pfn_in_leaf(spte, level, gfn) != m.host.pte[hva]:
                     self.reports.report("illegal-spte")
 

@@ -33,6 +33,8 @@ class Argument(Enum):
     """The number of a memslot."""
     SLOT_PAGE = "slot page"
     """A page of a memslot, counted from its first; it may lie beyond the end, which KVM refuses."""
+    FILE_PAGE = "file page"
+    """A page of the guest_memfd, counted from its first."""
     PAGES = "pages"
     """How many pages, of those that begin at the argument before it."""
     RESCHED = "resched"
@@ -55,6 +57,7 @@ NewBase = Annotated[int, Argument.NEW_BASE]
 Hva = Annotated[int, Argument.HVA]
 SlotNumber = Annotated[int, Argument.SLOT]
 SlotPage = Annotated[int, Argument.SLOT_PAGE]
+FilePage = Annotated[int, Argument.FILE_PAGE]
 Pages = Annotated[int, Argument.PAGES]
 Resched = Annotated[int, Argument.RESCHED]
 Mishap = Annotated[bool, Argument.MISHAP]
@@ -67,7 +70,7 @@ SIMPLEST: Final[dict[Argument, int | bool]] = {Argument.RESCHED: 0, Argument.MIS
 """The value of which a reader has least to think, in the order in which the minimizer tries them. Of addresses and
 rights none is simpler than another."""
 YES_OR_NO: Final = frozenset((Argument.MISHAP, Argument.FLAG, Argument.RIGHT))
-STARTS: Final = frozenset((Argument.PAGE, Argument.GFN, Argument.HVA, Argument.SLOT_PAGE))
+STARTS: Final = frozenset((Argument.PAGE, Argument.GFN, Argument.HVA, Argument.SLOT_PAGE, Argument.FILE_PAGE))
 """Where a range begins, if a number of pages comes next."""
 
 
@@ -95,6 +98,8 @@ def values_of(argument: Argument, config: Config) -> Sequence[int]:
             return range(gfns)
         case Argument.HVA:
             return range(config.hva_pages)
+        case Argument.FILE_PAGE:
+            return range(config.gmem_pages)
         case Argument.SLOT:
             return range(len(config.slots))
         case Argument.SLOT_PAGE:

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from fuzzer.program.arguments import STARTS, Argument, values_of
 from fuzzer.program.need import X86
 from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
-from fuzzer.program.profile import ADDED_OF, DRAWN_BY, MISHAPS_OF, PROFILES, Profile
+from fuzzer.program.profile import ADDED_OF, DRAWN_BY, GMEM_OF, MISHAPS_OF, PROFILES, Profile
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
@@ -75,6 +75,7 @@ _BLOCKS_MAX: Final = 3
 _BASE_BLOCKS: Final = 3  # where the first slot begins, in huge pages,
 _BASE_PAGES: Final = 10  # or in pages: as far, and not aligned
 _PML_ENTRIES_MAX: Final = 4  # few, so that buffers of two vCPUs get full
+_GMEM_GAP_MAX: Final = 3  # pages of the guest_memfd that no slot has, before one that has some
 _RUN_PAGES_MAX: Final = 5  # of a range: one page more than a huge page has
 _RESCHED_MASKS: Final = 256  # eight regions, more than a program has tables
 _SETS_YOUNG: Final = 2  # of three machines with a stage-2 table, how many have a page walker that sets young bits
@@ -192,7 +193,7 @@ class _Builder:
             mmu=mmu,
             paging=profile.paging[rng.below(len(profile.paging))],
             vcpus=2 + int(rng.chance(profile.third_vcpu, _THIRD_VCPU_OF)),
-            slots=self.make_slots(blocks * _BLOCK_PAGES),
+            slots=self.with_gmem(self.make_slots(blocks * _BLOCK_PAGES)),
             backing=backing,
             eager_split=self.coin(),
             manual_protect=manual,
@@ -218,6 +219,20 @@ class _Builder:
             SlotConfig(base=base, npages=cut, hva=0, logging=logging),
             SlotConfig(base=base + cut + gap, npages=pages - cut, hva=cut),
         )
+
+    def with_gmem(self, slots: tuple[SlotConfig, ...]) -> tuple[SlotConfig, ...]:
+        """Give some memslots a guest_memfd, at an offset that need not be 0. These do not log."""
+        if not self.profile.gmem:
+            return slots
+        made = []
+        pgoff = 0
+        for slot in slots:
+            if self.rng.chance(self.profile.gmem, GMEM_OF):
+                pgoff += self.rng.below(_GMEM_GAP_MAX + 1)
+                slot = SlotConfig(slot.base, slot.npages, slot.hva, gmem=pgoff)
+                pgoff += slot.npages
+            made.append(slot)
+        return tuple(made)
 
     # --- addresses ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ DIRTY_LOG: Final = Need(lambda config: config.mmu_name not in _WITHOUT_LOG, "no 
 PR: Final = Need(lambda config: config.mmu_name in ("book3s_pr", "book3s_pr_32"), "only PR mode has this operation")
 HV: Final = Need(lambda config: config.mmu_name in ("book3s_hv", "book3s_radix"), "only HV mode has this operation")
 S390: Final = Need(lambda config: config.architecture == "s390", "only s390 has this operation")
+GUEST_MEMFD: Final = Need(lambda config: config.gmem_pages > 0, "no memslot has a guest_memfd")
 GUEST_TABLES: Final = Need(lambda config: config.cr3 >= 0, "a guest without page tables of its own")
 INVLPG_FLUSHES: Final = Need(lambda config: config.paging == "npt", "INVLPG does not flush L1's EPT")
 APIC_PAGE: Final = Need(

@@ -17,6 +17,7 @@ from typing import ClassVar, Final, get_args
 from fuzzer.program.arguments import (
     STARTS,
     Argument,
+    FilePage,
     Flag,
     Gfn,
     GuestPage,
@@ -35,6 +36,7 @@ from fuzzer.program.arguments import (
 from fuzzer.program.need import (
     APIC_PAGE,
     DIRTY_LOG,
+    GUEST_MEMFD,
     GUEST_TABLES,
     HV,
     INVLPG_FLUSHES,
@@ -328,6 +330,14 @@ class Collapse(Operation):
     resched: Resched = 0
 
 
+class PunchHole(Operation):
+    """fallocate() takes pages out of the guest_memfd, whoever uses them."""
+
+    needs = (GUEST_MEMFD,)
+    index: FilePage
+    npages: Pages
+
+
 class EnableLog(Operation):
     needs = (DIRTY_LOG,)
     slot: SlotNumber
@@ -369,6 +379,15 @@ class MoveSlot(Operation):
     slot: SlotNumber
     base: NewBase
     resched: Resched = 0
+
+
+class SetAttributes(Operation):
+    """KVM_SET_MEMORY_ATTRIBUTES: gfns become private, or shared."""
+
+    needs = (GUEST_MEMFD,)
+    gfn: Gfn
+    npages: Pages
+    private: Flag = False
 
 
 class Track(Operation):
@@ -431,8 +450,9 @@ MmOperation = (
     | Mprotect
     | DontNeed
     | Collapse
+    | PunchHole
 )
-IoctlOperation = EnableLog | GetLog | ClearLog | DisableLog | DeleteSlot | CreateSlot | MoveSlot
+IoctlOperation = EnableLog | GetLog | ClearLog | DisableLog | DeleteSlot | CreateSlot | MoveSlot | SetAttributes
 DeviceOperation = Track | Untrack | ZapRange
 AnyOperation = VcpuOperation | MmOperation | IoctlOperation | DeviceOperation
 

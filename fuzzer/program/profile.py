@@ -44,6 +44,8 @@ DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
     "slots": (ops.DeleteSlot, ops.CreateSlot, ops.MoveSlot),
     "tracking": (ops.Track, ops.Untrack, ops.ZapRange),
 }
+GMEM_OF: Final = 6
+"""What Profile.gmem is a part of."""
 MISHAPS_OF: Final = 8
 """What Profile.mishaps is a part of."""
 ADDED_OF: Final = 12
@@ -124,6 +126,7 @@ class Profile(Record, forbid_unknown_fields=True):
     guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
     apic: int = 0  # accesses to the virtual APIC, of a vCPU; 0: a machine without
     mishaps: int = 0  # of MISHAPS_OF accesses, how many meet one: a signal, a kill, no memory, garbage on the stack
+    gmem: int = 0  # of GMEM_OF memslots, how many have a guest_memfd
     guest_roots: int = 1  # root tables of the guest; with more than one, tables and memory are in two memslots
     added: tuple[tuple[str, int], ...] = ()
     """Kinds of operations, e.g. ("share", 2), each with the number of operations, of ADDED_OF that an actor may do who
@@ -269,6 +272,26 @@ PROFILES: Final[dict[str, Profile]] = {
             vcpu_ops=5,
             mishaps=2,
             backings=_EVERY_KIND,
+        ),
+        Profile(
+            "gmem",
+            "private memory of a guest_memfd: faults, holes, gfns that become shared and private again",
+            mmu=("tdp",),
+            aging=2,
+            invalidation=3,
+            logging=3,
+            slots=3,
+            tracking=0,
+            nested=0,
+            huge=0,
+            hot=3,
+            mm_ops=4,
+            mm_threads=2,
+            mishaps=1,
+            backings=("anon", "shmem"),
+            invalidations=("numa-hint", "migrate", "page-out", "writeback", "dont-need"),
+            gmem=5,
+            added=(("punch-hole", 5), ("set-attributes", 8)),
         ),
         Profile(
             "arm64",

@@ -27,6 +27,7 @@ _LABELS: Final = {
     Argument.SLOT: "slot",
     Argument.SLOT_PAGE: "pages",
     Argument.INDEX: "entry",
+    Argument.FILE_PAGE: "guest_memfd",
 }
 
 
@@ -118,6 +119,8 @@ def slot_words(config: Config, slot: SlotConfig) -> str:
     backing = ", ".join(dict.fromkeys(config.backing[block] for block in blocks))
     flags = (", dirty logging" if slot.logging else "") + (", read-only" if slot.readonly else "")
     gfns, hvas = page_range(slot.base, slot.npages), page_range(slot.hva, slot.npages)
+    if slot.gmem_pgoff >= 0:
+        flags += f", private: guest_memfd {page_range(slot.gmem_pgoff, slot.npages)}"
     return f"gfn {gfns} = hva {hvas} ({backing}){flags}"
 
 

@@ -102,6 +102,11 @@ def _host(m: Vm) -> Iterator[tuple[str, str]]:
     host = m.host
     for hva in range(int(host.n)):
         pfn = int(host.pte[hva])
+        index = hva - m.config.hva_pages
+        if index >= 0:  # of a guest_memfd
+            if pfn >= 0:
+                yield f"guest_memfd {index}", f"pfn {pfn}, {contents_words(int(host.contents(hva)))}"
+            continue
         if pfn >= 0:
             flags = [name for bit, name in _HOST_FLAGS if host.flags[hva] & bit]
             marks = [(host.folio(pfn).dirty, "PG_dirty"), (host.mapping_level(hva) > 1, "huge")]

@@ -26,7 +26,7 @@ def enable_dirty_log(kvm: Kvm, number: i64) -> Generator[int, None, None]:
     yield SLOTS_LOCK
     kvm.slots_lock = True
     old = id_to_memslot(kvm, number)
-    if old is not None and not old.log_dirty_pages and not old.readonly:
+    if old is not None and can_log(old):
         slot = old.copy()
         slot.log_dirty_pages = True
         slot.dirty_bitmap = kvm.alloc_bitmap(slot)
@@ -38,6 +38,11 @@ def enable_dirty_log(kvm: Kvm, number: i64) -> Generator[int, None, None]:
         kvm.oracle.logging_enabled(kvm, slot)
         yield USER_COPY
     kvm.slots_lock = False
+
+
+def can_log(slot: KvmMemorySlot) -> bool:
+    """check_memory_region_flags(): neither what is read-only logs, nor what has a guest_memfd."""
+    return not slot.log_dirty_pages and not slot.readonly and not slot.kvm_slot_can_be_private()
 
 
 def kvm_swap_flags(kvm: Kvm, slot: KvmMemorySlot) -> Generator[int, None, None]:

@@ -31,6 +31,7 @@ from ..observed import (
 from ..operations import Call
 from ..oracle import Oracle
 from ..points import (
+    WANT_FILEMAP,
     WANT_FOLIO,
     WANT_HOST_PTE,
     WANT_MMAP_READ,
@@ -43,6 +44,7 @@ from ..points import (
     WANT_WRITE,
     PointTable,
 )
+from .gmem import KvmGmem
 from .locks import GracePeriod
 from .memslots import KvmGfnRange, KvmMemorySlot, search_memslots
 from .observer import Observable
@@ -74,8 +76,14 @@ class Kvm(Observable):
 
     def create_memslots(self, config: Config) -> None:
         """Those of the configuration, as userspace has set them up before the program begins."""
+        if config.gmem_pages != 0:
+            self.gmem = KvmGmem(config.hva_pages, config.gmem_pages)
         for number, c in enumerate(config.slots):
             slot = self.new_memslot(number, c)
+            if self.gmem is not None and slot.kvm_slot_can_be_private():
+                self.gmem.bind(slot)
+                for gfn in range(slot.base_gfn, slot.end_gfn()):
+                    self.mem_attr_array[gfn] = True
             if c.logging:
                 slot.log_dirty_pages = True
                 slot.dirty_bitmap = self.alloc_bitmap(slot)
@@ -87,6 +95,7 @@ class Kvm(Observable):
     def new_memslot(self, number: i64, c: SlotConfig) -> KvmMemorySlot:
         """A slot that is not yet installed."""
         slot = KvmMemorySlot(number, c.base, c.npages, c.hva, c.readonly)
+        slot.gmem_pgoff = c.gmem_pgoff
         self.kvm_arch_prepare_memory_region(slot)
         return slot
 
@@ -102,6 +111,10 @@ class Kvm(Observable):
 
     def kvm_test_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         """Was a page of the range accessed? Changes nothing. mmu_lock held for write."""
+        raise NotImplementedError
+
+    def kvm_arch_pre_set_memory_attributes(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
+        """Zap what is about to become private, or shared; True if the caller owes a flush. mmu_lock held for write."""
         raise NotImplementedError
 
     def elides_tlb_flush_if_young(self) -> bool:
@@ -161,6 +174,10 @@ class Kvm(Observable):
         """The slot of `gfn`, None for MMIO."""
         return search_memslots(self.kvm_memslots(), gfn)
 
+    def kvm_mem_is_private(self, gfn: i64) -> bool:
+        """kvm_mem_is_private()"""
+        return gfn in self.mem_attr_array
+
     # --- waiting ----------------------------------------------------------------------------------------------
 
     def can_run(self, actor: i64, want: i64) -> bool:
@@ -185,6 +202,8 @@ class Kvm(Observable):
             return self.mmap_lock.can_read()
         if want == WANT_MMAP_WRITE:
             return self.mmap_lock.state == 0
+        if want == WANT_FILEMAP:
+            return self.gmem is None or not self.gmem.invalidate_lock
         return True
 
     def synchronize_srcu(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from mypy_extensions import i64
 
 from ..points import SLOTS_LOCK, SLOTS_PREPARE, SLOTS_SRCU, SLOTS_SRCU_END, SLOTS_SWAP
+from .guest_memfd import kvm_gmem_bind, kvm_gmem_unbind
 from .kvm import Kvm
 from .memslots import KvmMemorySlot, find_slot
 
@@ -38,15 +39,18 @@ def kvm_delete_memslot(kvm: Kvm, number: i64) -> Generator[int, None, None]:
         kvm.kvm_arch_free_memslot(slot)
         kvm.oracle.slot_removed(kvm, slot)
         yield from kvm.kvm_arch_commit_memory_region(slot, None)
+        if slot.kvm_slot_can_be_private():
+            yield from kvm_gmem_unbind(kvm, slot)
     kvm.slots_lock = False
 
 
 def kvm_move_memslot(kvm: Kvm, number: i64, base_gfn: i64) -> Generator[int, None, None]:
-    """Move a slot to another gfn: invalidate the old place, then install the new one."""
+    """Move a slot to another gfn: invalidate the old place, then install the new one. One with a guest_memfd can only
+    be deleted."""
     yield SLOTS_LOCK
     kvm.slots_lock = True
     slot = id_to_memslot(kvm, number)
-    if slot is not None and slot.base_gfn != base_gfn and not overlaps(kvm, number, base_gfn, slot.npages):
+    if slot is not None and can_move(kvm, slot, base_gfn):
         yield from kvm_invalidate_memslot(kvm, slot)
         moved = slot.copy()
         moved.base_gfn = base_gfn
@@ -56,13 +60,22 @@ def kvm_move_memslot(kvm: Kvm, number: i64, base_gfn: i64) -> Generator[int, Non
     kvm.slots_lock = False
 
 
+def can_move(kvm: Kvm, slot: KvmMemorySlot, base_gfn: i64) -> bool:
+    if slot.kvm_slot_can_be_private() or slot.base_gfn == base_gfn:
+        return False
+    return not overlaps(kvm, slot.number, base_gfn, slot.npages)
+
+
 def kvm_create_memslot(kvm: Kvm, number: i64) -> Generator[int, None, None]:
     """Create the configuration's slot `number` (again, after a deletion); nothing if it exists or would overlap."""
     c = kvm.config.slots[number]
     yield SLOTS_LOCK
     kvm.slots_lock = True
     if id_to_memslot(kvm, number) is None and not overlaps(kvm, number, c.base, c.npages):
-        yield from kvm_swap_active_memslots(kvm, number, kvm.new_memslot(number, c))
+        slot = kvm.new_memslot(number, c)
+        if slot.kvm_slot_can_be_private():
+            yield from kvm_gmem_bind(kvm, slot)
+        yield from kvm_swap_active_memslots(kvm, number, slot)
     kvm.slots_lock = False
 
 

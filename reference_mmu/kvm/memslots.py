@@ -24,6 +24,7 @@ class KvmMemorySlot:
         self.log_dirty_pages = False  # KVM_MEM_LOG_DIRTY_PAGES
         self.invalid = False  # KVM_MEMSLOT_INVALID
         self.dirty_bitmap: vec[i64] = vec[i64]([])  # words of word_gfns bits; empty: none allocated
+        self.gmem_pgoff: i64 = -1  # gmem.pgoff; -1: not KVM_MEM_GUEST_MEMFD
         self.disallow_lpage: list[vec[i64]] = []  # lpage_info[level - 2][region].disallow_lpage
 
     def copy(self) -> KvmMemorySlot:
@@ -31,6 +32,7 @@ class KvmMemorySlot:
         slot = KvmMemorySlot(self.number, self.base_gfn, self.npages, self.hva, self.readonly)
         slot.log_dirty_pages = self.log_dirty_pages
         slot.dirty_bitmap = self.dirty_bitmap
+        slot.gmem_pgoff = self.gmem_pgoff
         slot.disallow_lpage = self.disallow_lpage
         return slot
 
@@ -39,6 +41,10 @@ class KvmMemorySlot:
 
     def contains(self, gfn: i64) -> bool:
         return self.base_gfn <= gfn < self.base_gfn + self.npages
+
+    def kvm_slot_can_be_private(self) -> bool:
+        """kvm_slot_can_be_private()"""
+        return self.gmem_pgoff >= 0
 
     def kvm_slot_dirty_track_enabled(self) -> bool:
         """kvm_slot_dirty_track_enabled()"""
@@ -73,6 +79,15 @@ def memslots_in_hva_range(slots: list[KvmMemorySlot], hva_start: i64, hva_end: i
         if start < end:
             ranges.append(KvmGfnRange(slot, start - slot.hva + slot.base_gfn, end - slot.hva + slot.base_gfn))
     return ranges
+
+
+def memslots_in_gfn_range(slots: list[KvmMemorySlot], start: i64, end: i64) -> list[KvmGfnRange]:
+    """kvm_for_each_memslot_in_gfn_range(): what gfns [start, end) touch of each slot."""
+    return [
+        KvmGfnRange(slot, max(start, slot.base_gfn), min(end, slot.end_gfn()))
+        for slot in slots
+        if start < slot.end_gfn() and slot.base_gfn < end
+    ]
 
 
 def find_slot(slots: list[KvmMemorySlot], number: i64) -> KvmMemorySlot | None:

@@ -17,6 +17,7 @@ from ..config import Config
 from ..mm.mm import Mm
 from ..points import PointTable
 from ..rwlock import RwLock
+from .gmem import KvmGmem
 from .locks import ReadSections
 from .memslots import KvmMemorySlot, search_memslots
 from .page_table import PageTable
@@ -62,6 +63,8 @@ class Observable(Mm):
         self.mmu_invalidate_range_end: i64 = 0
         self.mn_active_invalidate_count: i64 = 0
         self.memslots: list[KvmMemorySlot] = []
+        self.gmem: KvmGmem | None = None
+        self.mem_attr_array: dict[int, bool] = {}  # gfns with KVM_MEMORY_ATTRIBUTE_PRIVATE
         self.vcpus: list[KvmVcpu] = []
 
     # --- geometry ---------------------------------------------------------------------------------------------
@@ -289,7 +292,13 @@ class Observable(Mm):
     def hva_of_gfn(self, gfn: i64) -> i64:
         """The host page of a gfn, -1 where no memslot is valid."""
         slot = search_memslots(self.memslots, gfn)
-        return -1 if slot is None or slot.invalid else slot.hva + gfn - slot.base_gfn
+        return -1 if slot is None or slot.invalid else self.hva_in_slot(slot, gfn)
+
+    def hva_in_slot(self, slot: KvmMemorySlot, gfn: i64) -> i64:
+        """What backs a gfn of a memslot: a page of the process, or, if the gfn is private, of the guest_memfd."""
+        if self.gmem is not None and slot.gmem_pgoff >= 0 and gfn in self.mem_attr_array:
+            return self.gmem.first + gfn - slot.base_gfn + slot.gmem_pgoff
+        return slot.hva + gfn - slot.base_gfn
 
     # --- pages: what a table translates, gfns unless the architecture says otherwise --------------------------------
 

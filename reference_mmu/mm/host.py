@@ -6,6 +6,7 @@ kernel moves bytes, so a lost dirty bit or a late write becomes data that differ
 a guest would see if nothing ever went wrong.
 
 A page belongs to one address: where the kernel has a single zero page, there is one here for each address that maps it.
+Blocks behind those of the process are the pages of a guest_memfd: what is called their host PTE is the page cache.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mypy_extensions import i64
 from ..bits import bit_ull
 from ..rwlock import ModelBug
 from .page import GUP_PIN_COUNTING_BIAS, Page
-from .vma import KINDS, VM_PFNMAP, VM_READ, VM_WRITE, MemoryKind
+from .vma import EVERY_KIND, VM_PFNMAP, VM_READ, VM_WRITE, MemoryKind
 
 PTE_NONE: Final[i64] = -1  # not present: contents in swap cache or backing store
 PTE_BUSY: Final[i64] = -2  # migration entry or locked page: a fault on it waits
@@ -60,7 +61,7 @@ class Host:
 
     def set_kind(self, block: i64, kind: str) -> MemoryKind:
         """That kind of memory is mapped there now."""
-        row = KINDS[kind]
+        row = EVERY_KIND[kind]
         self.backing[block] = kind
         self.saved[block] = row.swappable
         self.vm_flags[block] = row.vm_flags
@@ -135,7 +136,7 @@ class Host:
 
     def kind(self, hva: i64) -> MemoryKind:
         """What kind of memory is, or was, mapped there?"""
-        return KINDS[self.backing[hva // self.block]]
+        return EVERY_KIND[self.backing[hva // self.block]]
 
     def is_anonymous(self, hva: i64) -> bool:
         """vma_is_anonymous()"""

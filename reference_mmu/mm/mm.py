@@ -16,6 +16,7 @@ from mypy_extensions import i64
 from ..config import Config
 from ..rwlock import RwLock
 from .host import Host
+from .vma import GUEST_MEMFD
 
 
 class Mm:
@@ -27,7 +28,7 @@ class Mm:
         self.actor: i64 = 0
         self.uid: i64 = 0
         self.mishaps: i64 = 0
-        self.host = Host(config.backing, config.bits)
+        self.host = Host(config.backing + (GUEST_MEMFD,) * config.gmem_blocks, config.bits)
         self.mmap_lock = RwLock(actors, "mmap_lock")
         self.hva_waiters: vec[i64] = vec[i64]([0] * actors)
 

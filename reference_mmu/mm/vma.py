@@ -46,6 +46,7 @@ class MemoryKind(NamedTuple):
     swappable: bool = False  # has a backing store that reclaim can write to, and its pages are on an LRU list
 
 
+GUEST_MEMFD: Final = "guest-memfd"
 _SHARED: Final = VM_READ | VM_WRITE | VM_SHARED
 _PFNMAP: Final = VM_READ | VM_WRITE | VM_SHARED | VM_PFNMAP
 
@@ -104,3 +105,9 @@ KINDS: Final[dict[str, MemoryKind]] = {
     "readonly": MemoryKind("a private mapping of a file that may only be read", vm_flags=VM_READ),
 }
 """Every kind of memory by its name in a configuration."""
+
+EVERY_KIND: Final[dict[str, MemoryKind]] = {
+    **KINDS,
+    GUEST_MEMFD: MemoryKind("pages of a guest_memfd, which no VMA maps and nobody takes away", 0, present=False),
+}
+"""Kinds of memory by name, those included that no process can map."""

@@ -29,7 +29,9 @@ from .vcpu_arch import Vcpu
 
 def page_fault_can_be_fast(m: Machine, fault: KvmPageFault) -> bool:
     """A non-present fault is fast only if it may be due to access tracking, i.e. without A/D bits; a present one
-    only if it is a write."""
+    only if it is a write. Of an attribute that has changed since the exit only the slow way tells userspace."""
+    if m.gmem is not None and fault.is_private != m.kvm_mem_is_private(fault.gfn):
+        return False
     if not fault.present:
         return not m.masks.kvm_ad_enabled()
     return fault.write

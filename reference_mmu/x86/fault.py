@@ -18,6 +18,7 @@ from collections.abc import Generator
 from mypy_extensions import i64
 
 from ..kvm.faultin import Faultin, gfn_to_pfn_memslot, kvm_faultin_pfn
+from ..kvm.guest_memfd import GmemPage, kvm_gmem_get_pfn
 from ..kvm.memslots import KvmMemorySlot
 from ..kvm.mmu_notifier import mmu_invalidate_retry_gfn
 from ..kvm.pfn import KVM_PFN_ERR_HWPOISON, KVM_PFN_ERR_RO_FAULT, KVM_PFN_ERR_SIGPENDING, NO_PAGE, is_error_pfn
@@ -31,6 +32,7 @@ from ..kvm.release import (
 )
 from ..mm.errno import EFAULT, EINTR
 from ..mm.gup import FOLL_INTERRUPTIBLE, FOLL_NOWAIT, FOLL_TRIED, FOLL_WRITE
+from ..observed import EV_ERRNO
 from .fast_fault import fast_page_fault
 from .machine import Machine
 from .obsolete import is_obsolete_sp
@@ -91,6 +93,9 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
     """Find the host page. RET_PF_CONTINUE: pfn and map_writable are set and a reference is held."""
     # The snapshot comes first: an invalidation that starts later makes the fault stale, whatever is looked up.
     fault.mmu_seq = m.mmu_invalidate_seq
+    # Nor does a change of attributes go unnoticed, as it is an invalidation.
+    if m.gmem is not None and fault.is_private != m.kvm_mem_is_private(fault.gfn):
+        return kvm_mmu_prepare_memory_fault_exit(m, EFAULT)
     slot = fault.slot
     if slot is None:
         return RET_PF_EMULATE  # MMIO, with enable_mmio_caching off
@@ -101,9 +106,14 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
         return RET_PF_RETRY
     if not (slot.readonly and fault.write):  # KVM_PFN_ERR_RO_FAULT needs no page
         yield FAULT_GUP
-    yield from __kvm_mmu_faultin_pfn(m, slot, fault)
-    if is_error_pfn(fault.pfn):
-        return kvm_handle_error_pfn(fault)
+    if fault.is_private:
+        r = yield from kvm_mmu_faultin_pfn_private(m, slot, fault)
+        if r != RET_PF_CONTINUE:
+            return r
+    else:
+        yield from __kvm_mmu_faultin_pfn(m, slot, fault)
+        if is_error_pfn(fault.pfn):
+            return kvm_handle_error_pfn(fault)
 
     # Purely to avoid mmu_lock when the fault is known to be stale.
     yield FAULT_PFN
@@ -124,6 +134,26 @@ def __kvm_mmu_faultin_pfn(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault) 
     if m.sem.gup_no_wait_error_code and not m.sem.x86_convert_to_faultin_pfn:
         foll |= FOLL_NOWAIT  # as committed, mended by the conversion: the second try does not wait either
     yield from look_up(m, slot, fault, foll)
+
+
+def kvm_mmu_faultin_pfn_private(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault) -> Generator[int, None, int]:
+    """kvm_mmu_faultin_pfn_private(): the page comes from the guest_memfd, whatever the process has mapped."""
+    if not slot.kvm_slot_can_be_private():
+        return kvm_mmu_prepare_memory_fault_exit(m, EFAULT)
+    out = GmemPage()
+    r = yield from kvm_gmem_get_pfn(m, slot, fault.gfn, out)
+    if r != 0:
+        return kvm_mmu_prepare_memory_fault_exit(m, -r)
+    fault.pfn = out.pfn
+    fault.refcounted_page = out.page
+    fault.map_writable = not slot.readonly
+    return RET_PF_CONTINUE
+
+
+def kvm_mmu_prepare_memory_fault_exit(m: Machine, error: i64) -> int:
+    """kvm_mmu_prepare_memory_fault_exit(): KVM_RUN returns an errno, and tells which gfn it is about."""
+    m.record(EV_ERRNO, error)
+    return -int(error)
 
 
 def look_up(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault, foll: i64) -> Generator[int, None, bool]:

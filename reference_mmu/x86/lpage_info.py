@@ -12,7 +12,8 @@ from .machine import Machine
 
 def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
     """kvm_alloc_memslot_metadata(): a region is no large page if the slot covers it only in part, and none is if gfn
-    and hva are not aligned to each other."""
+    and hva are not aligned to each other. In a slot with a guest_memfd none is here, so that it does not matter
+    whether gfns of one region are private and others shared (hugepage_set_mixed())."""
     slot.disallow_lpage = []
     for level in range(2, m.max_huge_level + 1):
         pages = m.pages_per_hpage(level)
@@ -23,7 +24,7 @@ def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
             info[0] = 1
         if slot.end_gfn() % pages != 0:
             info[regions - 1] = 1
-        if (slot.base_gfn ^ slot.hva) & (pages - 1) != 0:
+        if (slot.base_gfn ^ slot.hva) & (pages - 1) != 0 or slot.kvm_slot_can_be_private():
             info = vec[i64]([1] * regions)
         slot.disallow_lpage.append(info)
 

@@ -7,6 +7,8 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
+from ..kvm.guest_memfd import kvm_gmem_punch_hole
+from ..kvm.mem_attributes import kvm_vm_set_mem_attributes
 from ..kvm.operations import start_common_operation
 from ..kvm.pfncache import kvm_gpc_refresh
 from ..operations import (
@@ -16,9 +18,11 @@ from ..operations import (
     LOAD_CR3,
     NESTED,
     PREFETCH,
+    PUNCH_HOLE,
     READ,
     REFRESH_CACHE,
     RUN_L2,
+    SET_ATTRIBUTES,
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,
@@ -54,6 +58,10 @@ def start_operation(m: Machine, actor: i64, call: Call) -> Generator[int, None, 
         return kvm_zap_gfn_range(m, call.a, call.a + call.b)
     if kind == RUN_L2:
         return run_l2(m, call.a, call.b, call.c)
+    if kind == PUNCH_HOLE:
+        return kvm_gmem_punch_hole(m, call.a, call.b)
+    if kind == SET_ATTRIBUTES:
+        return kvm_vm_set_mem_attributes(m, call.a, call.a + call.b, call.c != 0)
     if kind == REFRESH_CACHE:
         return kvm_gpc_refresh(m, call.a)
     if kind == CREATE_LAPIC:

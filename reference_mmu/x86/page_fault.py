@@ -20,6 +20,7 @@ class KvmPageFault:
         self.present = present  # the SPTE had any of R, W, X when the CPU looked
         self.prefetch = prefetch
         self.upgrade_fails = upgrade_fails  # the primary MMU's opportunistic GUP-fast for writing fails this time
+        self.is_private = False  # what the gfn was when the CPU exited
         self.max_level: i64 = PG_LEVEL_NUM
         self.req_level: i64 = PG_LEVEL_4K
         self.goal_level: i64 = PG_LEVEL_4K

@@ -8,11 +8,14 @@ from typing import Final
 from ..points import (
     AGING_END,
     AGING_START,
+    ATTRIBUTES,
     CACHES,
     CACHES_END,
     COPYING,
     FAULT_BEGINS,
     FAULT_IS_RETRIED,
+    GMEM_END,
+    GMEM_START,
     GUP,
     HARVEST_END,
     HARVEST_START,
@@ -194,6 +197,7 @@ POINTS: Final = PointTable(
         *CACHES,
         *GUP,
         *MM,
+        *GMEM_START,
         # mmu_notifier invalidation
         *INVALIDATION_START,
         Point(
@@ -219,6 +223,7 @@ POINTS: Final = PointTable(
             is_break=True,
         ),
         Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
+        *GMEM_END,
         *INVALIDATION_END,
         Point(
             APIC_LOCK,
@@ -385,6 +390,7 @@ POINTS: Final = PointTable(
         *AGING_END,
         # memslot updates and dirty logging
         *MEMSLOTS,
+        *ATTRIBUTES,
         Point(
             APIC_FAULT_IN,
             "apic.fault_in",

@@ -106,6 +106,8 @@ def handle_ept_violation(
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     fault = KvmPageFault(gfn, write, vcpu.fault_present, False, upgrade_fails)
+    if m.gmem is not None:
+        fault.is_private = m.kvm_mem_is_private(gfn)
     r = yield from kvm_mmu_do_page_fault(m, vcpu, fault)
     m.record(EV_PF, fault_outcome(fault, r))
     emulate = r in (RET_PF_EMULATE, RET_PF_WRITE_PROTECTED)

@@ -30,6 +30,10 @@ class X86(ObservedMmu):
     def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         return kvm_unmap_gfn_range(self, gfn_range)
 
+    def kvm_arch_pre_set_memory_attributes(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
+        """Whatever the slot may be: what is about to be private must no longer be reached as shared memory."""
+        return kvm_unmap_gfn_range(self, gfn_range)
+
     def kvm_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         return kvm_age_gfn(self, gfn_range.start, gfn_range.end, False)
 

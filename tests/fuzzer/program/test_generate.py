@@ -9,7 +9,7 @@ import pytest
 
 from fuzzer.program.generate import _BLOCK_PAGES as BLOCK_PAGES
 from fuzzer.program.generate import generate
-from fuzzer.program.need import APIC_PAGE, DIRTY_LOG, HV, PR, S390, X86
+from fuzzer.program.need import APIC_PAGE, DIRTY_LOG, GUEST_MEMFD, HV, PR, S390, X86
 from fuzzer.program.ops import (
     ALL_KINDS,
     AccessApic,
@@ -20,9 +20,11 @@ from fuzzer.program.ops import (
     Nested,
     Operation,
     PatchDcbz,
+    PunchHole,
     RefreshCache,
     RunL2,
     RunVsie,
+    SetAttributes,
     SharePage,
     Untrack,
     WritePte,
@@ -64,6 +66,7 @@ GUEST_TABLES = {WritePte, Invlpg, LoadCr3}
 OF_A_PROFILE: dict[str, set[type[Operation]]] = {
     "vcpu-map": {MapPage, RefreshCache, RunL2},
     "apic-page": {CreateLapic, AccessApic},
+    "gmem": {PunchHole, SetAttributes},
     "host": {kind for kind in ALL_KINDS if tag(kind) in HOST},
 }
 
@@ -205,7 +208,8 @@ def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) ->
             found += len(after) - len(before)
         is_shadowed = profile is PROFILES["guest-tables"]
         needs = {*kind.needs} - {X86, DIRTY_LOG}  # which both have
-        expected = not needs & {PR, HV, S390, APIC_PAGE} and (not needs or (kind in GUEST_TABLES) == is_shadowed)
+        foreign = {PR, HV, S390, APIC_PAGE, GUEST_MEMFD}
+        expected = not needs & foreign and (not needs or (kind in GUEST_TABLES) == is_shadowed)
         assert (found > 0) == expected
 
 

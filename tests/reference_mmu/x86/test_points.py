@@ -13,7 +13,7 @@ from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu import points as common
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import parse_semantics
-from reference_mmu.points import END, N_POINTS, WANT_FOLIO, WANT_READ, Point, PointTable
+from reference_mmu.points import END, N_POINTS, WANT_FILEMAP, WANT_READ, Point, PointTable
 from reference_mmu.x86 import points
 from reference_mmu.x86.points import POINTS
 from tests.by_hand import Stage
@@ -70,7 +70,7 @@ def test_what_is_waited_for_belongs_to_a_point() -> None:
     assert len(POINTS.wants) == N_POINTS
     assert wanting
     assert all(POINTS.names[number] for number in wanting)
-    assert all(WANT_READ <= POINTS.wants[number] <= WANT_FOLIO for number in wanting)
+    assert all(WANT_READ <= POINTS.wants[number] <= WANT_FILEMAP for number in wanting)
 
 
 def test_every_kind_of_wait_is_over_on_an_idle_machine() -> None:
