@@ -69,6 +69,7 @@ PROFILE_OF: Final[dict[str, Profile]] = {
     "pfncache-release-unused": PROFILES["vcpu-map"],
     "nvmx-apic-access-page-dirty": PROFILES["vcpu-map"],
     "disallow-unpinned-map-by-default": PROFILES["vcpu-map"],
+    "arm64-mte-copy-tags-via-gfn-to-page": PROFILES["arm64-mte"],
     "gfn-to-page-exact": PROFILES["powerpc-pr"],
     "e500-dirty-in-shadow-map": PROFILES["e500"],
     "e500-accessed-before-unlock": PROFILES["e500"],

@@ -59,6 +59,7 @@ CREATE_LAPIC: Final = 44
 ACCESS_APIC: Final = 45
 PUNCH_HOLE: Final = 46
 SET_ATTRIBUTES: Final = 47
+COPY_TAGS: Final = 48
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

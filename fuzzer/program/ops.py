@@ -35,6 +35,7 @@ from fuzzer.program.arguments import (
 )
 from fuzzer.program.need import (
     APIC_PAGE,
+    ARM64,
     DIRTY_LOG,
     GUEST_MEMFD,
     GUEST_TABLES,
@@ -390,6 +391,14 @@ class SetAttributes(Operation):
     private: Flag = False
 
 
+class CopyTags(Operation):
+    """Userspace reads the tags of a page, or writes them: MTE."""
+
+    needs = (ARM64,)
+    gfn: Gfn
+    from_guest: Flag = False
+
+
 class Track(Operation):
     """Add write tracking of a gfn (a device model that shadows a guest table)."""
 
@@ -452,7 +461,9 @@ MmOperation = (
     | Collapse
     | PunchHole
 )
-IoctlOperation = EnableLog | GetLog | ClearLog | DisableLog | DeleteSlot | CreateSlot | MoveSlot | SetAttributes
+IoctlOperation = (
+    EnableLog | GetLog | ClearLog | DisableLog | DeleteSlot | CreateSlot | MoveSlot | SetAttributes | CopyTags
+)
 DeviceOperation = Track | Untrack | ZapRange
 AnyOperation = VcpuOperation | MmOperation | IoctlOperation | DeviceOperation
 

@@ -10,9 +10,11 @@ from mypy_extensions import i64
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.page_table import PageTable
 from ..kvm.vcpu import KvmVcpu
+from ..operations import COPY_TAGS, Call
 from ..stage2.fault import Fault
 from ..stage2.write_protect import kvm_mmu_wp_memory_region, masked_range
 from .fault import kvm_handle_guest_abort
+from .guest import kvm_vm_ioctl_mte_copy_tags
 from .machine import Arm64Machine
 from .mmu import stage2_wp_range, unmap_stage2_range
 from .points import SPLIT_LOCK
@@ -21,6 +23,11 @@ from .split import kvm_mmu_split_huge_pages
 
 class Arm64(Arm64Machine):
     """Faults are readers of mmu_lock; TLBs are flushed by range, on the spot, and without an exit."""
+
+    def start(self, actor: i64, call: Call) -> Generator[int, None, object]:
+        if call.kind == COPY_TAGS:
+            return kvm_vm_ioctl_mte_copy_tags(self, call.a, call.b != 0)
+        return super().start(actor, call)
 
     def handle_fault(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
         return kvm_handle_guest_abort(self, vcpu, fault)

@@ -13,6 +13,7 @@ from ..points import (
     HARVEST_START,
     INVALIDATION_END,
     WANT_READ,
+    WANT_SLOTS_LOCK,
     WANT_WRITE,
     Point,
     PointTable,
@@ -25,6 +26,10 @@ ACCESS_SET: Final = 33
 ACCESS_MARK: Final = 34
 FAULT_SEQ: Final = 35
 FAULT_GUP: Final = 36
+
+# --- tags --------------------------------------------------------------------------------------------------------
+TAGS_LOCK: Final = 51
+TAGS_COPY: Final = 52
 
 # --- unmapping ---------------------------------------------------------------------------------------------------
 UNMAP_TLBI: Final = 37
@@ -68,6 +73,9 @@ POINTS: Final = PointTable(
             "caches topped up, the snapshot of mmu_invalidate_seq comes next",
         ),
         Point(FAULT_GUP, "fault.gup", "user_mem_abort", "snapshot taken, the primary MMU is asked next"),
+        Point(
+            TAGS_LOCK, "tags.lock", "kvm_vm_ioctl_mte_copy_tags", "an ioctl about tags begins", wants=WANT_SLOTS_LOCK
+        ),
         *LOOK_UP,
         Point(UNMAP_TLBI, "unmap.tlbi", "stage2_unmap_walker", "an entry was cleared, the TLBI for it is under way"),
         Point(
@@ -79,6 +87,7 @@ POINTS: Final = PointTable(
             is_break=True,
         ),
         *INVALIDATION_END,
+        Point(TAGS_COPY, "tags.copy", "kvm_vm_ioctl_mte_copy_tags", "the page is in hand, its tags are copied next"),
         Point(FAULT_LOCK, "fault.lock", "user_mem_abort", "the page is in hand, mmu_lock comes next", wants=WANT_READ),
         Point(RELAX_SET, "relax.set", "stage2_attr_walker", "the leaf was read, before the cmpxchg that adds rights"),
         Point(

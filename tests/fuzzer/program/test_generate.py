@@ -9,10 +9,11 @@ import pytest
 
 from fuzzer.program.generate import _BLOCK_PAGES as BLOCK_PAGES
 from fuzzer.program.generate import generate
-from fuzzer.program.need import APIC_PAGE, DIRTY_LOG, GUEST_MEMFD, HV, PR, S390, X86
+from fuzzer.program.need import APIC_PAGE, ARM64, DIRTY_LOG, GUEST_MEMFD, HV, PR, S390, X86
 from fuzzer.program.ops import (
     ALL_KINDS,
     AccessApic,
+    CopyTags,
     CreateLapic,
     Invlpg,
     LoadCr3,
@@ -71,7 +72,7 @@ OF_A_PROFILE: dict[str, set[type[Operation]]] = {
 }
 
 # What no machine of x86 does.
-OF_OTHERS = {PatchDcbz, SharePage, RunVsie}
+OF_OTHERS = {PatchDcbz, SharePage, RunVsie, CopyTags}
 
 
 def test_the_mix_has_every_operation_that_is_of_no_profile_alone() -> None:
@@ -208,7 +209,7 @@ def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) ->
             found += len(after) - len(before)
         is_shadowed = profile is PROFILES["guest-tables"]
         needs = {*kind.needs} - {X86, DIRTY_LOG}  # which both have
-        foreign = {PR, HV, S390, APIC_PAGE, GUEST_MEMFD}
+        foreign = {PR, HV, ARM64, S390, APIC_PAGE, GUEST_MEMFD}
         expected = not needs & foreign and (not needs or (kind in GUEST_TABLES) == is_shadowed)
         assert (found > 0) == expected
 

@@ -193,7 +193,7 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
 
 
 # Flows of powerpc and s390, tested there.
-ELSEWHERE = {ops.PatchDcbz, ops.SharePage, ops.RunVsie}
+ELSEWHERE = {ops.PatchDcbz, ops.SharePage, ops.RunVsie, ops.CopyTags}
 
 
 def test_every_operation_has_a_flow() -> None:

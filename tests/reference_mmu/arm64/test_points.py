@@ -28,13 +28,14 @@ def test_private_points_name_a_patch() -> None:
 
 @pytest.mark.parametrize("base", ["old", "new"])
 def test_ranks_follow_the_source(base: str) -> None:
-    """As on x86. Most points of the table are passed by the programs of one profile."""
+    """As on x86. Most points of the table are passed by the programs of two profiles."""
     seen: set[int] = set()
     for seed in range(120):
         comparison = Comparison(
             OLD if base == "old" else NEW, parse_semantics(f"{base}+placebo-points"), "new" if seed % 2 else "old"
         )
-        outcome = comparison.run(generate(seed, PROFILES["arm64"]), by_scheduler(draw_strategy(seed), seed))
+        profile = PROFILES["arm64" if seed % 4 else "arm64-mte"]
+        outcome = comparison.run(generate(seed, profile), by_scheduler(draw_strategy(seed), seed))
         assert outcome.pair.drift_turn == -1, f"seed {seed}"
         seen.update(turn.point for turn in outcome.turns)
     assert len(seen) > len(POINTS.points) * 3 // 4
