@@ -77,6 +77,8 @@ PROFILE_OF: Final = {
     "kvm/dirty_log.py": PROFILES["harvest"],
     "x86/dirty_log.py": PROFILES["harvest"],
     "x86/tdp_mmu/eager_split.py": PROFILES["harvest"],
+    "kvm/guest_memfd.py": PROFILES["gmem"],
+    "kvm/mem_attributes.py": PROFILES["gmem"],
     "kvm/memslot_update.py": PROFILES["slots"],
     "x86/zap_all_fast.py": PROFILES["slots"],
     "x86/shadow_mmu/direct_map.py": PROFILES["slots"],

@@ -22,7 +22,9 @@ FLOW_MODULES: Final = (
     "kvm/dirty_log",
     "kvm/flush",
     "kvm/follow_pfn",
+    "kvm/guest_memfd",
     "kvm/kvm",
+    "kvm/mem_attributes",
     "kvm/memslot_update",
     "kvm/mmu_notifier",
     "kvm/tlb",
@@ -522,7 +524,8 @@ def wait_mutants() -> Iterator[Mutant]:
                 case (
                     [ast.Name(id=point)],
                     ast.keyword(
-                        arg="wants", value=ast.Name(id="WANT_SRCU" | "WANT_NOTIFIERS" | "WANT_SLOTS_LOCK" as want)
+                        arg="wants",
+                        value=ast.Name(id="WANT_SRCU" | "WANT_NOTIFIERS" | "WANT_SLOTS_LOCK" | "WANT_FILEMAP" as want),
                     ),
                 ):
                     about = f"nobody waits at {point} ({want})"
