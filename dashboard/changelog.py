@@ -21,7 +21,6 @@ SIGNS: Final[dict[State, str]] = {
     "no difference found": "?",
     "not checked yet": "…",
     "not modelled yet": "·",
-    "merge": "M",
     "missing": "x",
 }
 

@@ -18,10 +18,10 @@ from reference_mmu.record import Record
 FILE: Final = Path(str(resources.files(__package__))) / "checked.json"
 
 Outcome = Literal["exposed", "proven", "not equivalent alone", "no difference found"]
-State = Literal[Outcome, "not checked yet", "not modelled yet", "merge", "missing"]
+State = Literal[Outcome, "not checked yet", "not modelled yet", "missing"]
 """How a row stands. not equivalent alone: called an equivalence, and it is none without other rows; no difference
-found: search was given up; not modelled yet: it has a switch that changes nothing so far; merge: nor will it, apart
-from its members; missing: it changes nothing, and the catalogue says otherwise."""
+found: search was given up; not modelled yet: it has a switch that changes nothing so far; missing: it changes nothing,
+and the catalogue says otherwise. A merge has nothing to change: what is proven of it is that it is its rows."""
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 
@@ -71,8 +71,8 @@ def checked_rows() -> dict[str, Checked]:
 def state_of(patch: Patch, sites: int, checked: Checked | None) -> State:
     """How a row stands. `sites`: in how many places the model asks for its switch."""
     if not patch.modelled:
-        return "merge" if patch.kind == "series" else "not modelled yet"
-    if not sites:
+        return "not modelled yet"
+    if not sites and patch.kind != "series":
         return "missing"
     return "not checked yet" if checked is None else checked.outcome
 

@@ -20,7 +20,7 @@ from fuzzer.prove.prove import prove as prove_patch
 from reference_mmu.record import Record
 from workers.refusal import refuse
 
-_KINDS: Final = ("equivalence",)
+_KINDS: Final = ("equivalence", "series")
 NOT_ALONE: Final = 3
 
 
@@ -54,7 +54,8 @@ def prove(names: tuple[str, ...], every: bool, folder: Path, document: Document)
 
     The model without and with the patch is compared on every input of the functions that the patch touches, on the
     oldest base it can stand on and on the newest; where state is involved, also by programs run in lockstep. A patch
-    that is no equivalence alone, but is one together with a later one that mends it, is told as such.
+    that is no equivalence alone, but is one together with a later one that mends it, is told as such. Of a merge it is
+    shown that it is its members, and nothing beside them.
 
     \b
     Examples:

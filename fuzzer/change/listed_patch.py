@@ -8,7 +8,7 @@ from fuzzer.change.fold import patch_sites
 from fuzzer.checked import Checked, State, checked_rows, state_of, told
 from fuzzer.oracle.invariants import INVARIANTS
 from reference_mmu.changelog.effects import EFFECTS
-from reference_mmu.changelog.patches import Patch, series_of
+from reference_mmu.changelog.patches import Patch, changes_nothing, series_of
 from reference_mmu.record import Record
 
 _COMMIT_PAGE: Final = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/commit/?id="
@@ -61,7 +61,7 @@ def reproducer_of(patch: Patch, checked: Checked | None) -> str:
     """What shows again what was shown: the file, or the command."""
     if checked is None or not patch.modelled:
         return ""
-    verb = "prove" if patch.kind == "equivalence" else "expose"
+    verb = "prove" if changes_nothing(patch) else "expose"
     return checked.reproducer or f"mmufuzz {verb} {patch.id}"
 
 

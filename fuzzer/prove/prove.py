@@ -14,6 +14,7 @@ from fuzzer.prove.callers import CALLER_SWEEPS
 from fuzzer.prove.equivalences import HALVES, PROGRAMS, Halves
 from fuzzer.prove.gmem import GMEM_SWEEPS
 from fuzzer.prove.maps import MAP_SWEEPS
+from fuzzer.prove.merge import MERGE_SWEEPS
 from fuzzer.prove.sweep import InputCase, SemanticsPair, Sweep
 from fuzzer.prove.vsie import VSIE_SWEEPS
 from fuzzer.seed_runner import SeedRunner
@@ -21,7 +22,7 @@ from reference_mmu.changelog.patches import PATCHES, closure, dependents, not_mo
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.record import Record
 
-SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS, **VSIE_SWEEPS, **CALLER_SWEEPS, **GMEM_SWEEPS}
+SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS, **VSIE_SWEEPS, **CALLER_SWEEPS, **GMEM_SWEEPS, **MERGE_SWEEPS}
 """By patch, what has to be found equal on both sides."""
 
 

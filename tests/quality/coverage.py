@@ -29,7 +29,16 @@ from fuzzer.checked import FILE, Checked, checked_rows, decode_checked, encode_c
 from fuzzer.expose import Exposure, expose_steps
 from fuzzer.prove.prove import prove
 from fuzzer.prove.sweep import SemanticsPair
-from reference_mmu.changelog.patches import PATCHES, SERIES, Patch, can_be_cause, closure, dependents, unknown_patch
+from reference_mmu.changelog.patches import (
+    PATCHES,
+    SERIES,
+    Patch,
+    can_be_cause,
+    changes_nothing,
+    closure,
+    dependents,
+    unknown_patch,
+)
 from reference_mmu.changelog.semantics import Semantics, base_of
 from reference_mmu.version import model_version
 
@@ -43,7 +52,7 @@ KEPT_BYTES_MAX: Final = 8192  # of a reproducer; of a larger one the command is 
 
 def check(patch: Patch, folder: Path = REPRODUCERS) -> Checked:
     """Ask what a row changes, or whether it changes nothing. Writes the reproducer to `folder`."""
-    return check_equivalence(patch) if patch.kind == "equivalence" else check_change(patch, folder)
+    return check_equivalence(patch) if changes_nothing(patch) else check_change(patch, folder)
 
 
 def check_change(patch: Patch, folder: Path) -> Checked:
@@ -119,6 +128,7 @@ def page(rows: list[ListedPatch]) -> str:
         "- *exposed after N programs*: a search from seed 0 showed a difference in the N-th program and attributed it",
         "  to this row alone; the effects of that program follow. On the function alone: no program can show it.",
         "- *proven over N cases*: the model did the same without and with it on so many inputs, some of them programs.",
+        "  Of a merge: it is its rows, and nothing beside them.",
         "- *not equivalent alone*: the row is called an equivalence and is none without the other ones.",
         "- *not modelled yet*: it has a switch that changes nothing so far; nothing is known about it.",
         "",
@@ -172,7 +182,7 @@ def again(row: ListedPatch) -> str:
 
 def askable() -> list[Patch]:
     """The rows that something can be asked about."""
-    return [patch for patch in PATCHES.values() if can_be_cause(patch.id)]
+    return [patch for patch in PATCHES.values() if can_be_cause(patch.id) or patch.kind == "series"]
 
 
 def asked(options: argparse.Namespace) -> list[Patch]:

@@ -14,13 +14,13 @@ from fuzzer.prove.equivalences import HALVES, PROGRAMS, calls_in, lockstep
 from fuzzer.prove.prove import SWEEPS, NoEquivalence, bases_of, prove
 from fuzzer.prove.sweep import SemanticsPair
 from fuzzer.reproducer import decode_reproducer
-from reference_mmu.changelog.patches import PATCHES, UnknownPatch, closure
+from reference_mmu.changelog.patches import PATCHES, UnknownPatch, changes_nothing, closure
 from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.x86.make_spte import make_spte
 from reference_mmu.x86.shadow_mmu.unsync import mmu_try_to_unsync_pages
 
-EQUIVALENCES = [patch.id for patch in PATCHES.values() if patch.kind == "equivalence" and patch.modelled]
+EQUIVALENCES = [patch.id for patch in PATCHES.values() if changes_nothing(patch) and patch.modelled]
 
 
 def flag(patch: str) -> str:
