@@ -39,6 +39,7 @@ EXPECTED = {
     "collapsible-frozen": ("retry-instead-of-frozen", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-huge-before-flush": ("huge-before-flush", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
+    "hole-apic-page-gone": ("stale-apic-page", Verdict.BASELINE, ""),
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
     "hole-relax-a-block": ("lost-dirty-page", Verdict.BASELINE, ""),
