@@ -203,6 +203,7 @@ def _check_geometry(config: Config) -> None:
 def _check_modes(config: Config) -> None:
     _require(config.manual_protect or not config.initially_set, "initially_set needs manual_protect")
     _require(not config.nested or config.mmu == "tdp", "nested roots need mmu=tdp")
+    _require(not config.manual_protect or config.architecture != "s390", "s390 has no manual dirty-log protection")
     powerpc = config.architecture == "powerpc"
     _require(powerpc or isinstance(config.flavour, msgspec.UnsetType), "a flavour is for arch=powerpc")
 

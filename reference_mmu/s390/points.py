@@ -11,8 +11,6 @@ from ..points import (
     COPYING,
     FAULT_ENTER,
     GUP,
-    HARVEST_END,
-    HARVEST_START,
     INVALIDATION_END,
     MEMSLOTS,
     MM,
@@ -27,6 +25,7 @@ VSIE_PIN: Final = 206
 VSIE_SHADOW: Final = 207
 VSIE_RUN: Final = 208
 VSIE_UNPIN: Final = 209
+GET_CLEAR: Final = 126
 
 POINTS: Final = PointTable(
     (
@@ -43,8 +42,7 @@ POINTS: Final = PointTable(
         *AGING_START,
         *AGING_ENDS_FLUSHED,
         *MEMSLOTS,
-        *HARVEST_START,
-        *HARVEST_END,
+        Point(GET_CLEAR, "get.clear", "kvm_vm_ioctl_get_dirty_log", "the bitmap was copied, it is cleared next"),
         *COPYING,
     )
 )

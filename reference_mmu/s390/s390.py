@@ -6,8 +6,7 @@ use, and a fault of the guest's is one of the process.  So KVM has no page table
 leaves it to whoever changes an entry of the process (IPTE) to take it out of every TLB at the same time.
 
 The storage of a page table entry has room for a bit that tells of a change (PGSTE.UC): the dirty log is made of those.
-Left out: storage keys, pages of 1 MiB, the shadow gmap by which the guest's guest translates, ucontrol, secure guests;
-and that KVM_GET_DIRTY_LOG copies the bitmap first and clears it then, so that what is logged in between is lost.
+Left out: storage keys, pages of 1 MiB, the shadow gmap by which the guest's guest translates, ucontrol, secure guests.
 """
 
 from __future__ import annotations
@@ -27,9 +26,10 @@ from ..kvm.vm import Vm
 from ..mm.gup import fault_in_user
 from ..mm.host import HOST_D, HOST_PROTNONE, HOST_W
 from ..observed import EV_PF, PF_FIXED, PF_INJECTED
-from ..operations import READ, RUN_VSIE, WRITE, Call
+from ..operations import GET_LOG, READ, RUN_VSIE, WRITE, Call
 from ..oracle import Oracle
 from ..points import FAULT_ENTER
+from .dirty_log import kvm_vm_ioctl_get_dirty_log
 from .points import FAULT_EXIT, POINTS, SIE_ACCESS
 from .vsie import kvm_s390_handle_vsie
 
@@ -49,6 +49,8 @@ class S390(Vm):
             return vcpu_access(self, self.vcpus[actor], call.a, call.kind == WRITE)
         if call.kind == RUN_VSIE:
             return kvm_s390_handle_vsie(self, call.a, call.b)
+        if call.kind == GET_LOG:
+            return kvm_vm_ioctl_get_dirty_log(self, call.a)
         return start_common_operation(self, call)
 
     # --- no mmu_notifier: CONFIG_KVM_GENERIC_MMU_NOTIFIER is not selected ---------------------------------------------

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW, OLD, Semantics
+from fuzzer.program.generate import generate
+from fuzzer.program.profile import PROFILES
+from fuzzer.run.compare import Comparison, by_scheduler
+from fuzzer.schedule.schedulers import draw_strategy
+from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import Config, ConfigError, SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.gmem import KvmGmem
@@ -21,7 +25,16 @@ from reference_mmu.kvm.pfn import NO_PAGE
 from reference_mmu.mm.errno import EEXIST, EFAULT, EHWPOISON, EINVAL, EIO, ENOMEM
 from reference_mmu.mm.page import Page
 from reference_mmu.operations import MISHAP_NO_MEMORY
-from reference_mmu.points import GMEM_BIND, GMEM_HOLE, GMEM_PREPARE, GMEM_TRUNCATE, MM_WAIT
+from reference_mmu.points import (
+    ATTRIBUTES,
+    GMEM_BIND,
+    GMEM_END,
+    GMEM_HOLE,
+    GMEM_PREPARE,
+    GMEM_START,
+    GMEM_TRUNCATE,
+    MM_WAIT,
+)
 from tests.by_hand import IOCTL, MM, Stage, Thread
 
 OLD_AND_NEW = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
@@ -287,3 +300,16 @@ def test_a_memslot_with_a_guest_memfd_neither_moves_nor_logs() -> None:
 def test_a_guest_memfd_that_kvm_would_refuse(config: Config, rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         config.check()
+
+
+@pytest.mark.slow
+def test_ranks_follow_the_source_and_programs_pass_every_point() -> None:
+    """As in the mix; each point is in one program of thirty at least."""
+    seen: set[int] = set()
+    for seed in range(150):
+        comparison = Comparison(NEW, parse_semantics("new+placebo-points"), "new" if seed % 2 else "old")
+        outcome = comparison.run(generate(seed, PROFILES["gmem"]), by_scheduler(draw_strategy(seed), seed))
+        assert outcome.pair.drift_turn == -1, f"seed {seed}"
+        assert outcome.violations("new") == {}
+        seen.update(turn.point for turn in outcome.turns)
+    assert {point.number for point in (*GMEM_START, *GMEM_END, *ATTRIBUTES)} <= seen

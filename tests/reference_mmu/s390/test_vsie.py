@@ -11,8 +11,9 @@ from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.observed import EV_MAP, EV_READ, EV_SHIFT, MAP_REFUSED, MAP_UNPINNED
 from reference_mmu.operations import RUN_VSIE, Call
-from reference_mmu.s390.points import VSIE_RUN, VSIE_SHADOW, VSIE_UNPIN
-from tests.by_hand import MM, Thread
+from reference_mmu.s390.dirty_log import kvm_vm_ioctl_get_dirty_log
+from reference_mmu.s390.points import GET_CLEAR, VSIE_RUN, VSIE_SHADOW, VSIE_UNPIN
+from tests.by_hand import IOCTL, MM, Thread
 from tests.s390_by_hand import OLD_AND_NEW, S390Stage
 
 MAPPED = EV_MAP << EV_SHIFT | MAP_UNPINNED
@@ -91,6 +92,17 @@ def test_a_page_that_a_fork_and_a_store_have_replaced_is_written_in_vain() -> No
     s390.write(1, 2)  # the process gets a copy
     run.finish()
     assert "lost-write" in s390.final_violations()
+
+
+@pytest.mark.reaches("lost-dirty-page")
+def test_a_page_that_is_unpinned_while_the_bitmap_is_cleared_is_never_reported() -> None:
+    s390 = S390Stage(slots=(SlotConfig(base=0, npages=8, hva=0, logging=True),))
+    run = run_vsie(s390, 1, 2).to(VSIE_UNPIN)
+    s390.write(1, 3)
+    get = s390.thread(IOCTL, kvm_vm_ioctl_get_dirty_log(s390.m, 0)).to(GET_CLEAR)
+    run.finish()
+    get.finish()
+    assert "lost-dirty-page" in s390.final_violations()
 
 
 # Legal, though odd.
