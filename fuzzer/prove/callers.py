@@ -130,6 +130,6 @@ CALLER_SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     "add-kvm-faultin-pfn": (look_up.ENTRY, lockstep("pages")),
     "gfn-to-page-read-only": (look_up.PAGE_TO_WRITE, PAGE_CALLERS),
     "drop-gfn-to-pfn": (CALLERS,),
-    "follow-pfn-refcounted-page-required": (look_up.FAULT, CALLERS),
+    "follow-pfn-refcounted-page-required": (CALLERS,),
 }
 """By patch, as SWEEPS in equivalences.py."""

@@ -8,6 +8,7 @@ from fuzzer.prove import callers
 from fuzzer.prove.callers import CALLERS, MACHINES, NO_SLOT, STATES, caller_cases, machine, operations
 from fuzzer.prove.sweep import InputCase, SemanticsPair
 from reference_mmu.architectures import ARCHITECTURES
+from reference_mmu.changelog.patches import PATCHES, closure
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.mm.host import HOST_W
 from tests.fuzzer.prove.test_prove import with_only
@@ -46,6 +47,12 @@ def test_a_page_without_memslot_has_none() -> None:
     config = machine("arm64", "anon", "none")
     assert all(NO_SLOT not in range(slot.base, slot.base + slot.npages) for slot in config.slots)
     assert {call.a for _, _, call in operations(config, NO_SLOT)} == {NO_SLOT}
+
+
+def test_who_is_converted_requires_what_he_calls_then() -> None:
+    converted = [row for row in PATCHES if row.endswith("-faultin-pfn") and row != "add-kvm-faultin-pfn"]
+    assert len(converted) > 8
+    assert all("add-kvm-faultin-pfn" in closure([row]) for row in converted)
 
 
 # Reject.
