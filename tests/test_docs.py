@@ -13,6 +13,7 @@ import pytest
 
 from fuzzer.change.variant import changed_models
 from tests.changes import NO_FLUSH
+from tests.cli.shell import mmufuzz
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -53,14 +54,7 @@ def test_every_command_shown_works(file: str, tmp_path: Path) -> None:
         if "NAME" in arguments:
             first = min((tmp_path / "findings").glob("*.json"))
             arguments = arguments.replace("findings/NAME.json", f"findings/{first.name}")
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments.split()],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "MMUFUZZ_CORE": "interpreted"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = mmufuzz(arguments, tmp_path)
         assert done.returncode == ("--apply" in arguments), f"{command}: {done.stderr or done.stdout}"
         assert done.stdout, command
         ran.append(arguments.split()[0])

@@ -11,6 +11,7 @@ import tokenize
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from difflib import SequenceMatcher
+from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from io import StringIO
@@ -71,8 +72,7 @@ def patch_diff(patch_id: str) -> str:
 
 def patch_sites(patch_id: str) -> list[Site]:
     """Every place where the model reads the patch's flag, by file and line. Raises UnknownPatch."""
-    flag = flag_name(patch_id)
-    return [site for name, source in model_sources() if flag in source for site in _sites(name, source, flag)]
+    return list(_all_sites().get(flag_name(patch_id), ()))
 
 
 def flag_name(patch_id: str) -> str:
@@ -98,7 +98,8 @@ def fold(source: str, flag: str, value: bool) -> str:
     return source
 
 
-def model_sources() -> Iterator[tuple[str, str]]:
+@cache
+def model_sources() -> tuple[tuple[str, str], ...]:
     """Name and text of every module of the model, by name. The sources are there when the model is compiled, too."""
 
     def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
@@ -109,7 +110,7 @@ def model_sources() -> Iterator[tuple[str, str]]:
             elif entry.name.endswith(".py"):
                 yield name, entry.read_text(encoding="utf-8")
 
-    return walk(files(MODEL), MODEL)
+    return tuple(walk(files(MODEL), MODEL))
 
 
 def _uses(tree: ast.AST, flag: str) -> Iterator[ast.Attribute]:
@@ -118,8 +119,22 @@ def _uses(tree: ast.AST, flag: str) -> Iterator[ast.Attribute]:
             yield node
 
 
-def _sites(name: str, source: str, flag: str) -> list[Site]:
-    text = _Source(source)
+@cache
+def _all_sites() -> dict[str, list[Site]]:
+    """The places where the model reads each flag, by flag: the whole catalogue is listed by one look at the sources."""
+    flags = {flag_name(patch_id) for patch_id in (*PATCHES, *PLACEBOS)}
+    any_flag = re.compile("|".join(flags))
+    sites: dict[str, list[Site]] = {}
+    for name, source in model_sources():
+        if any_flag.search(source) is None:
+            continue
+        text = _Source(source)
+        for flag in flags & {node.attr for node in ast.walk(text.tree) if isinstance(node, ast.Attribute)}:
+            sites.setdefault(flag, []).extend(_sites(name, text, flag))
+    return sites
+
+
+def _sites(name: str, text: "_Source", flag: str) -> list[Site]:
     return sorted(
         Site(name, use.end_lineno or use.lineno, ".".join(text.scope(use)) or "<module>")
         for use in _uses(text.tree, flag)
@@ -137,9 +152,18 @@ class _Source:
         for line in self.lines:
             self.starts.append(self.starts[-1] + len(line))
         self.parents = {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
-        self.tokens = list(tokenize.generate_tokens(StringIO(text).readline))
-        self.words = [token for token in self.tokens if token.type not in _LAYOUT]
-        self.word_starts = [self.at(token.start) for token in self.words]
+
+    @cached_property
+    def tokens(self) -> list[tokenize.TokenInfo]:
+        return list(tokenize.generate_tokens(StringIO(self.text).readline))
+
+    @cached_property
+    def words(self) -> list[tokenize.TokenInfo]:
+        return [token for token in self.tokens if token.type not in _LAYOUT]
+
+    @cached_property
+    def word_starts(self) -> list[int]:
+        return [self.at(token.start) for token in self.words]
 
     def above(self, node: ast.AST) -> Iterator[ast.AST]:
         """The nodes around `node`, innermost first."""

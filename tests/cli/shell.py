@@ -18,14 +18,15 @@ PACKAGES = ("reference_mmu", "fuzzer", "db", "workers", "dashboard", "cli")
 COMMAND = (sys.executable, "-m", "cli.main")
 
 
-def environment(sources: Path = ROOT, core: str = "interpreted") -> dict[str, str]:
+def environment(sources: Path = ROOT, core: str = "auto") -> dict[str, str]:
+    """Compiled where there is a core of these sources: nobody reaches into a process of its own."""
     return {**os.environ, "PYTHONPATH": str(sources), "MMUFUZZ_CORE": core}
 
 
-def mmufuzz(
-    words: str, folder: Path, sources: Path = ROOT, core: str = "interpreted"
-) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end in `folder`."""
+def mmufuzz(words: str, folder: Path, sources: Path = ROOT, core: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command to its end in `folder`; interpreted with a change of the model, which would be compiled for
+    longer than it is searched."""
+    core = core or ("interpreted" if "--apply" in words else "auto")
     return subprocess.run(
         [*COMMAND, *shlex.split(words)],
         cwd=folder,

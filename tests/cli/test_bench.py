@@ -24,7 +24,7 @@ def benched(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchReport, str]
     """Everything but the comparison of checkouts."""
     folder = tmp_path_factory.mktemp("bench")
     bugs = " ".join(f"--bug {bug}" for bug in BUGS)
-    done = mmufuzz(f"bench {SMALL} --seeds 1 --limit 0.01 {bugs} --json report.json", folder)
+    done = mmufuzz(f"bench {SMALL} --seeds 1 --limit 0.01 {bugs} --json report.json", folder, core="interpreted")
     assert done.returncode == 0, done.stderr
     return msgspec.json.decode((folder / "report.json").read_bytes(), type=BenchReport), done.stdout
 
@@ -56,7 +56,9 @@ def test_why_there_is_no_compiled_arm_is_said(benched: tuple[BenchReport, str]) 
 
 
 def test_two_checkouts_are_compared_on_the_same_programs(tmp_path: Path) -> None:
-    done = mmufuzz(f"bench --against {ROOT} --programs 10 {SMALL} --seeds 0 --json report.json", tmp_path)
+    done = mmufuzz(
+        f"bench --against {ROOT} --programs 10 {SMALL} --seeds 0 --json report.json", tmp_path, core="interpreted"
+    )
     assert done.returncode == 0, done.stderr
     report = report_in(tmp_path)
     assert [speed["workload"] for speed in report["against"]] == list(COMPARED)
@@ -100,7 +102,9 @@ def test_bad_input_is_refused_in_one_line(
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     words = shlex.split("bench --profile --programs 100000 --json report.json")
-    process = subprocess.Popen([*COMMAND, *words], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words], cwd=tmp_path, env=environment(core="interpreted"), stdout=subprocess.PIPE, text=True
+    )
     # Told before it listens, it would end as any Python does.
     assert process.stdout is not None
     assert process.stdout.readline().startswith("measuring")

@@ -27,7 +27,7 @@ from workers.rechecking import rechecked
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the findings of 20 programs."""
     folder = tmp_path_factory.mktemp("recheck")
-    run = mmufuzz("run --profile tdp --programs 20 --seed 1 --jobs 1", folder)
+    run = mmufuzz("run --old no-struct-page --profile tdp --programs 20 --seed 1 --jobs 1", folder)
     assert run.returncode == 0, run.stderr
     return folder
 

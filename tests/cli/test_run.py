@@ -49,7 +49,7 @@ def test_same_seed_and_jobs_give_the_same_findings(tmp_path: Path) -> None:
     for name in ("first", "second"):
         folder = tmp_path / name
         folder.mkdir()
-        words = "run --profile tdp --programs 25 --seed 7 --jobs 1 --json -"
+        words = "run --old no-struct-page --profile tdp --programs 25 --seed 7 --jobs 1 --json -"
         run = mmufuzz(words, folder=folder)
         reports.append(json.loads(run.stdout) | {"seconds": 0})
         bodies.append({file.name: file.read_bytes() for file in (folder / "findings").iterdir()})
@@ -59,7 +59,7 @@ def test_same_seed_and_jobs_give_the_same_findings(tmp_path: Path) -> None:
 
 
 def test_jobs_share_the_seeds(tmp_path: Path) -> None:
-    words = "run --profile tdp --programs 11 --seed 1000 --jobs 3 --json report.json"
+    words = "run --old no-struct-page --profile tdp --programs 11 --seed 1000 --jobs 3 --json report.json"
     assert mmufuzz(words, folder=tmp_path).returncode == 0
     totals = store_in(tmp_path).totals(1)
     assert (totals.batches, totals.programs) == (3, 11)
@@ -73,7 +73,7 @@ def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
 
 
 def test_budget_of_seconds(tmp_path: Path) -> None:
-    run = mmufuzz("run --profile tdp --seconds 2 --jobs 1 --json report.json", folder=tmp_path)
+    run = mmufuzz("run --old no-struct-page --profile tdp --seconds 2 --jobs 1 --json report.json", folder=tmp_path)
     report = report_in(tmp_path)
     assert run.returncode == 0
     assert report["seconds"] >= 2
@@ -102,7 +102,7 @@ def test_a_search_process_that_dies_is_reported_and_the_rest_is_kept(tmp_path: P
     sources = changed_sources(
         tmp_path / "sources", "fuzzer/program/generate.py", head + doc, head + "    assert seed != 16, 'planted'\n"
     )
-    words = "run --profile tdp --programs 20 --seed 1 --jobs 2 --json report.json"
+    words = "run --old no-struct-page --profile tdp --programs 20 --seed 1 --jobs 2 --json report.json"
     run = mmufuzz(words, folder=tmp_path, sources=sources)
     report = report_in(tmp_path)
     assert run.returncode == 1
@@ -118,7 +118,7 @@ def test_a_search_process_that_dies_is_reported_and_the_rest_is_kept(tmp_path: P
     ids=["ctrl-c", "sigterm", "sighup"],
 )
 def test_a_signal_stops_the_search_and_keeps_what_was_found(tmp_path: Path, number: int, code: int) -> None:
-    words = "run --profile tdp --seconds 200 --seed 1 --json report.json"
+    words = "run --old no-struct-page --profile tdp --seconds 200 --seed 1 --json report.json"
     with subprocess.Popen(
         [*COMMAND, *words.split()],
         cwd=tmp_path,

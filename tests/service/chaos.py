@@ -169,7 +169,7 @@ def shown_in(store: Store, campaign: int) -> Shown:
 
 def alone(plan: Plan, folder: Path) -> Shown:
     """What one process finds that nobody disturbs."""
-    words = f"run --profile tdp --programs {plan.programs} --seed 1 --jobs 1"
+    words = f"run --old no-struct-page --profile tdp --programs {plan.programs} --seed 1 --jobs 1"
     variables = environment() | {"MMUFUZZ_CORE": plan.core}
     run = subprocess.run([*COMMAND, *words.split()], cwd=folder, env=variables, capture_output=True, text=True)
     assert run.returncode in (0, 1), run.stderr

@@ -87,7 +87,7 @@ class Fleet:
 
     def variables(self, sources: Path = ROOT) -> dict[str, str]:
         places = {"MMUFUZZ_BROKER": self.servers.broker.url, "MMUFUZZ_DATABASE": self.url}
-        return environment(sources) | places | _TIMES
+        return environment(sources, "interpreted") | places | _TIMES
 
     def start_worker(self, slots: int = 1, sources: Path = ROOT, **variables: str) -> Worker:
         worker = Worker(self.variables(sources) | variables, self.folder, slots)
@@ -111,10 +111,10 @@ class Fleet:
             return CliRunner(env=self.variables()).invoke(cli, words, catch_exceptions=False)
 
     def create(self, programs: int, batch_programs: int = 5, name: str = "test", seed: int = 1, **plan: Any) -> int:
-        """A campaign of the TDP profile."""
+        """A campaign of the TDP profile over the series x86-mmu: both series show three times as much."""
         searched = NewCampaign(
             name=name,
-            old_spec="old",
+            old_spec="no-struct-page",
             new_spec="new",
             profile="tdp",
             seed_first=seed,

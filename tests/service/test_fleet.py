@@ -19,13 +19,14 @@ from tests.service.waiting import wait_until
 from workers.app import CONTROL_QUEUE
 
 PROGRAMS = 20
+SEARCH = f"--old no-struct-page --profile tdp --programs {PROGRAMS}"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
     """Programs and first seed of every signature that one process finds."""
     folder = tmp_path_factory.mktemp("alone")
-    run = mmufuzz(f"run --profile tdp --programs {PROGRAMS} --seed 1 --jobs 1", folder)
+    run = mmufuzz(f"run {SEARCH} --seed 1 --jobs 1", folder)
     assert run.returncode == 0, run.stderr
     rows = Store(open_database(f"sqlite:///{folder / 'mmufuzz.db'}")).findings(limit=10_000)
     return {row.signature: (row.count, row.first_seed) for row in rows}
@@ -38,7 +39,7 @@ def assert_as_alone(fleet: Fleet, campaign: int, alone: dict[str, tuple[int, int
 
 
 def test_from_the_command_line_to_the_findings(fleet: Fleet, alone: dict[str, tuple[int, int]]) -> None:
-    words = f"campaign create --profile tdp --programs {PROGRAMS} --seed 1 --batch-programs 7 --json -"
+    words = f"campaign create {SEARCH} --seed 1 --batch-programs 7 --json -"
     created = fleet.mmufuzz(*words.split())
     assert json.loads(created.stdout)["campaign"] == 1
     assert "it waits: there is no live worker; start one with 'mmufuzz worker'" in created.stderr
@@ -120,7 +121,7 @@ def test_a_poison_batch_is_set_aside_and_the_rest_goes_on(
 
 
 def test_limits_and_strategies_of_a_campaign(fleet: Fleet, tmp_path: Path) -> None:
-    search = "--profile tdp --programs 20 --seed 1 --strategy burst --strategy pct"
+    search = f"{SEARCH} --seed 1 --strategy burst --strategy pct"
     assert mmufuzz(f"run {search} --jobs 1", tmp_path).returncode == 0
     rows = Store(open_database(f"sqlite:///{tmp_path / 'mmufuzz.db'}")).findings(limit=10_000)
     limits = "--slots-max 1 --task-seconds 60 --memory-mib 512"
