@@ -101,7 +101,7 @@ def cli() -> None:
       mmufuzz run --apply FILE.patch  try your own change of the model
 
     \b
-    Semantics (--old, --new): old, no-struct-page or new, then any +PATCH, -PATCH
+    Semantics (--old, --new): old, no-struct-page, new, then any +PATCH, -PATCH
       mmufuzz run --old no-struct-page --new no-struct-page+age-elides-tlb-flush
 
     Exit codes: 0 fine, 1 a regression or an unexplained finding, or not reproduced,

@@ -42,6 +42,10 @@ class ConfigError(ValueError):
     """A configuration no kernel could have; the message is one line and says which rule it breaks."""
 
 
+UNSET: Final = msgspec.UNSET
+"""What a field holds that was not given, for modules that are compiled."""
+
+
 class SlotConfig(Record, forbid_unknown_fields=True):
     """One memslot: gfns [base, base + npages) backed by host pages [hva, hva + npages). Aligned to nothing.
 

@@ -124,7 +124,9 @@ class GuestTables:
 def first_word(m: ObservedMmu, gfn: i64) -> i64:
     """The first word of guest memory in a page table of the guest, -1: its memslot is gone."""
     hva = m.hva_of_gfn(gfn)
-    return hva * m.entries if hva >= 0 else -1
+    if hva < 0:
+        return -1
+    return hva * m.entries
 
 
 def agrees(m: ObservedMmu, sp: KvmMmuPage, index: i64, gpte: i64) -> bool:

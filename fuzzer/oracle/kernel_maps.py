@@ -16,12 +16,14 @@ class KernelMaps:
 
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
+        self.any = False  # of these two there has been anything at all
         self.live: list[tuple[int, int]] = []
         self.cached: tuple[int, int] = (-1, -1)
 
     def mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         """Nothing tells KVM that the page goes away, so a pin must keep it, from the first moment on. The zero page
         goes nowhere; and whoever loads the module with allow_unsafe_mappings wants it otherwise."""
+        self.any = True
         self.live.append((int(m.actor), int(pfn)))
         if not pinned and not m.host.folio(pfn).zero and not m.config.allow_unsafe_mappings:
             self.reports.report("unpinned-map")
@@ -30,6 +32,7 @@ class KernelMaps:
         self.live.remove((int(m.actor), int(pfn)))
 
     def cache_refreshed(self, m: Observable, pfn: i64) -> None:
+        self.any = True
         self.cached = (int(m.actor), int(pfn))
 
     def has(self, m: Observable, pfn: i64) -> bool:

@@ -73,11 +73,14 @@ class PageMarks:
         """From here on the primary MMU may look at the page, and drop what is not dirty."""
         if not self.unmarked:
             return
+        others = False
         for entry in self.unmarked:
-            if entry.actor == m.actor and m.host.folio(entry.pfn).cleaned == entry.cleaned:
+            if entry.actor != m.actor:
+                others = True
+            elif m.host.folio(entry.pfn).cleaned == entry.cleaned:
                 for pfn in range(entry.pfn, entry.pfn + entry.pages):
                     self.judge_page(m, pfn)
-        self.unmarked = [entry for entry in self.unmarked if entry.actor != m.actor]
+        self.unmarked = [entry for entry in self.unmarked if entry.actor != m.actor] if others else []
 
     def cleaned(self, m: Observable, pfn: i64) -> None:
         """Nobody may go on writing a page that was just cleaned. A table that was filled for a split and never linked

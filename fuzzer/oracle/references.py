@@ -15,15 +15,15 @@ class Hold:
 
     `head`      the folio's first page.
     `hva`       where the page was that was taken last.
-    `count`     references and pins.
+    `count`     references and pins; 0: it is free for another.
     `stale`     since it was taken an invalidation of that address has begun: a fault has to see that and begin again.
     `cleaned`   how often the folio had been cleaned when the first such invalidation began.
     """
 
-    def __init__(self, actor: i64, head: i64, hva: i64) -> None:
-        self.actor = actor
-        self.head = head
-        self.hva = hva
+    def __init__(self) -> None:
+        self.actor: i64 = 0
+        self.head: i64 = 0
+        self.hva: i64 = 0
         self.count: i64 = 0
         self.stale = False
         self.cleaned: i64 = 0
@@ -31,7 +31,7 @@ class Hold:
 
 @mypyc_attr(acyclic=True, free_list_len=1)
 class References:
-    """Few are held at any time, so a list does."""
+    """Few are held at any time, so a list does. What was dropped leaves its place to what is taken next."""
 
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
@@ -39,42 +39,48 @@ class References:
 
     def hold_of(self, m: Observable, pfn: i64) -> Hold | None:
         """What the running actor holds of the page's folio."""
-        if not self.holds:
-            return None
         head = m.host.pages[pfn].head
         for hold in self.holds:
-            if hold.head == head and hold.actor == m.actor:
+            if hold.head == head and hold.actor == m.actor and hold.count != 0:
                 return hold
         return None
 
     def holds_any(self, actor: i64) -> bool:
-        return any(hold.actor == actor for hold in self.holds)
+        return any(hold.actor == actor and hold.count != 0 for hold in self.holds)
 
     def taken(self, m: Observable, pfn: i64) -> None:
+        page = m.host.pages[pfn]
         hold = self.hold_of(m, pfn)
         if hold is None:
-            hold = Hold(m.actor, m.host.pages[pfn].head, 0)
-            self.holds.append(hold)
-        hold.hva = m.host.pages[pfn].hva
+            hold = self.free_hold()
+            hold.actor = m.actor
+            hold.head = page.head
+        hold.hva = page.hva
         hold.count += 1
         hold.stale = False
+
+    def free_hold(self) -> Hold:
+        for hold in self.holds:
+            if hold.count == 0:
+                return hold
+        hold = Hold()
+        self.holds.append(hold)
+        return hold
 
     def dropped(self, m: Observable, pfn: i64) -> None:
         """A reference or a pin is about to be dropped: its actor must have taken one of that folio."""
         hold = self.hold_of(m, pfn)
-        if hold is None:
-            self.reports.report("refcount-underflow")
-            if self.holds_any(m.actor):
-                self.reports.report("released-with-wrong-page")
+        if hold is not None:
+            hold.count -= 1
             return
-        hold.count -= 1
-        if hold.count == 0:
-            self.holds.remove(hold)
+        self.reports.report("refcount-underflow")
+        if self.holds_any(m.actor):
+            self.reports.report("released-with-wrong-page")
 
     def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         """invalidate_range_start() returns: whoever looked the page up before is out of date."""
         for hold in self.holds:
-            if hva_start <= hold.hva < hva_end and not hold.stale:
+            if hold.count != 0 and hva_start <= hold.hva < hva_end and not hold.stale:
                 hold.stale = True
                 hold.cleaned = m.host.folio(hold.head).cleaned
 

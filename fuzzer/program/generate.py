@@ -13,12 +13,12 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
-from fuzzer.program.need import X86
 from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
 from fuzzer.program.profile import ADDED_OF, DRAWN_BY, GMEM_OF, MISHAPS_OF, PROFILES, Profile
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
+from reference_mmu.architectures import architecture_name
 from reference_mmu.bits import bit_ull
 from reference_mmu.config import Backing, Config, GuestPaging, GuestPte, SlotConfig
 from reference_mmu.operations import (
@@ -123,25 +123,63 @@ class _Added:
         self.rng = Rng(stream(seed, "added " + tag(kind)))
 
 
-class _Builder:
-    """The state of one generation: the stream, the configuration, the next uid."""
+class _Odds:
+    """The numbers of a profile that every program asks for, as native ones: to read one from a Profile takes longer
+    than to draw by it."""
 
-    def __init__(self, seed: int, profile: Profile) -> None:
-        self.rng = Rng(seed)
-        self.mishaps = Rng(stream(seed, "mishaps"))  # a stream of its own, so that programs are the same without
+    def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self.next_uid: i64 = 0
-        self.calls: list[Call] = []  # of the actor in hand
-        # What is asked for at every operation, of profile and configuration, as native numbers.
+        self.huge: i64 = profile.huge
+        self.manual: i64 = profile.manual
+        self.third_vcpu: i64 = profile.third_vcpu
+        self.quirk: i64 = profile.quirk
+        self.nested: i64 = profile.nested
+        self.logging: i64 = profile.logging
+        self.one_slot: i64 = profile.one_slot
+        self.aligned: i64 = profile.aligned
+        self.gmem: i64 = profile.gmem
         self.reads: i64 = profile.reads
         self.writes: i64 = profile.writes
-        self.logging: i64 = profile.logging
         self.slots: i64 = profile.slots
         self.hot: i64 = profile.hot
         self.readonly: i64 = profile.readonly
         self.prefetch: i64 = profile.prefetch
         self.aging: i64 = profile.aging
-        self.invalidation_weight: i64 = profile.invalidation
+        self.invalidation: i64 = profile.invalidation
+        self.tracking: i64 = profile.tracking
+        self.mishaps: i64 = profile.mishaps
+        self.vcpu_ops: i64 = profile.vcpu_ops
+        self.mm_threads: i64 = profile.mm_threads
+        self.mm_ops: i64 = profile.mm_ops
+        self.ioctls: i64 = profile.ioctls
+        self.added = bool(profile.added)
+
+
+_ODDS: Final[dict[str, _Odds]] = {}
+
+
+def odds_of(profile: Profile) -> _Odds:
+    """The numbers of the profile, read once while it is the only one of its name that is drawn by."""
+    odds = _ODDS.get(profile.name)
+    if odds is None or odds.profile is not profile:
+        odds = _ODDS[profile.name] = _Odds(profile)
+    return odds
+
+
+class _Builder:
+    """The state of one generation: the stream, the configuration, the next uid."""
+
+    def __init__(self, seed: int, profile: Profile) -> None:
+        self.rng = Rng(seed)
+        self.profile = profile
+        self.odds = odds_of(profile)
+        self.mishaps = self.rng
+        if self.odds.mishaps != 0:  # a stream of its own, so that programs are the same without
+            self.mishaps = Rng(stream(seed, "mishaps"))
+        self.next_uid: i64 = 0
+        self.calls: list[Call] = []  # of the actor in hand
+        self.prefetch: i64 = self.odds.prefetch
+        self.tracking: i64 = self.odds.tracking
         self.config = self.make_config()
         self.script = Script(self.config)
         slots = self.config.slots
@@ -151,13 +189,14 @@ class _Builder:
         self.hvas: vec[i64] = vec[i64]([slot.hva for slot in slots])
         self.hva_pages: i64 = self.config.hva_pages
         self.manual_protect = self.config.manual_protect
-        self.nested: i64 = profile.nested if self.config.nested else 0
-        self.tracking: i64 = profile.tracking
-        if not X86.is_met(self.config):
+        self.nested: i64 = 0
+        if self.odds.nested != 0 and self.config.nested:
+            self.nested = self.odds.nested
+        if architecture_name(self.config) != "x86":
             self.prefetch = 0
             self.tracking = 0
         self.added: list[_Added] = []
-        if profile.added:
+        if self.odds.added:
             for kind, weight in profile.weights().items():
                 if all(need.is_met(self.config) for need in kind.needs):
                     self.added.append(_Added(seed, kind, weight))
@@ -181,28 +220,28 @@ class _Builder:
 
     def make_config(self) -> Config:
         rng = self.rng
-        profile = self.profile
+        profile, odds = self.profile, self.odds
         mmu = profile.mmu[rng.below(len(profile.mmu))]
         blocks = _BLOCKS_MIN + rng.below(_BLOCKS_MAX - _BLOCKS_MIN + 1)
         backing = tuple(
-            "thp" if rng.chance(profile.huge, _HUGE_OF) else profile.backings[rng.below(len(profile.backings))]
+            "thp" if rng.chance(odds.huge, _HUGE_OF) else profile.backings[rng.below(len(profile.backings))]
             for _ in range(blocks)
         )
-        manual = rng.chance(profile.manual, _MANUAL_OF)
+        manual = rng.chance(odds.manual, _MANUAL_OF)
         return Config(
             mmu=mmu,
             paging=profile.paging[rng.below(len(profile.paging))],
-            vcpus=2 + int(rng.chance(profile.third_vcpu, _THIRD_VCPU_OF)),
+            vcpus=2 + int(rng.chance(odds.third_vcpu, _THIRD_VCPU_OF)),
             slots=self.with_gmem(self.make_slots(blocks * _BLOCK_PAGES)),
             backing=backing,
             eager_split=self.coin(),
             manual_protect=manual,
             initially_set=manual and self.coin(),
-            zap_all_quirk=rng.chance(profile.quirk, _QUIRK_OF),
+            zap_all_quirk=rng.chance(odds.quirk, _QUIRK_OF),
             prove_mmu=rng.chance(1, _PROVE_ONE_OF),
             word_gfns=profile.word_gfns[rng.below(len(profile.word_gfns))],
             pml_entries=1 + rng.below(_PML_ENTRIES_MAX),
-            nested=mmu == "tdp" and rng.chance(profile.nested, _NESTED_OF),
+            nested=mmu == "tdp" and rng.chance(odds.nested, _NESTED_OF),
         )
 
     def make_slots(self, pages: int) -> tuple[SlotConfig, ...]:
@@ -210,10 +249,10 @@ class _Builder:
         rng = self.rng
         aligned = rng.chance(2, 3)
         base = _BLOCK_PAGES * rng.below(_BASE_BLOCKS) if aligned else rng.below(_BASE_PAGES)
-        logging = rng.chance(self.profile.logging, _LOGGING_OF)
-        if rng.chance(self.profile.one_slot, _ONE_SLOT_OF):
+        logging = rng.chance(self.odds.logging, _LOGGING_OF)
+        if rng.chance(self.odds.one_slot, _ONE_SLOT_OF):
             return (SlotConfig(base=base, npages=pages, hva=0, logging=logging),)
-        cut = _BLOCK_PAGES if rng.chance(self.profile.aligned, _ALIGNED_OF) else 1 + rng.below(pages - 1)
+        cut = _BLOCK_PAGES if rng.chance(self.odds.aligned, _ALIGNED_OF) else 1 + rng.below(pages - 1)
         gap = self.profile.gaps[rng.below(len(self.profile.gaps))]
         return (
             SlotConfig(base=base, npages=cut, hva=0, logging=logging),
@@ -222,12 +261,12 @@ class _Builder:
 
     def with_gmem(self, slots: tuple[SlotConfig, ...]) -> tuple[SlotConfig, ...]:
         """Give some memslots a guest_memfd, at an offset that need not be 0. These do not log."""
-        if not self.profile.gmem:
+        if self.odds.gmem == 0:
             return slots
         made = []
         pgoff = 0
         for slot in slots:
-            if self.rng.chance(self.profile.gmem, GMEM_OF):
+            if self.rng.chance(self.odds.gmem, GMEM_OF):
                 pgoff += self.rng.below(_GMEM_GAP_MAX + 1)
                 slot = SlotConfig(slot.base, slot.npages, slot.hva, gmem=pgoff)
                 pgoff += slot.npages
@@ -239,7 +278,7 @@ class _Builder:
     def gfn(self) -> i64:
         """A gfn of a slot; often the first page of a slot, so that actors meet."""
         slot = self.rng.below(self.n_slots)
-        if self.rng.chance(self.hot, _HOT_OF):
+        if self.rng.chance(self.odds.hot, _HOT_OF):
             return self.bases[slot]
         return self.bases[slot] + self.rng.below(self.npages[slot])
 
@@ -249,7 +288,7 @@ class _Builder:
 
     def hva(self) -> i64:
         slot = self.rng.below(self.n_slots)
-        if self.rng.chance(self.hot, _HOT_OF):
+        if self.rng.chance(self.odds.hot, _HOT_OF):
             return self.hvas[slot]
         return self.hvas[slot] + self.rng.below(self.npages[slot])
 
@@ -272,10 +311,10 @@ class _Builder:
             self.vcpu_op()
 
     def vcpu_op(self) -> None:
-        kind = self.weighted(self.reads, self.writes, self.prefetch, self.nested)
+        kind = self.weighted(self.odds.reads, self.odds.writes, self.prefetch, self.nested)
         if kind == 0:
             gfn = self.gfn()
-            self.add(READ, gfn, flag(self.rng.chance(self.readonly, _READONLY_OF)))
+            self.add(READ, gfn, flag(self.rng.chance(self.odds.readonly, _READONLY_OF)))
         elif kind == 1:
             self.add(WRITE, self.gfn())
         elif kind == 2:
@@ -286,7 +325,7 @@ class _Builder:
             self.add(NESTED, 0)
 
     def mm_op(self) -> None:
-        if self.weighted(self.aging, self.invalidation_weight) != 0:
+        if self.weighted(self.odds.aging, self.odds.invalidation) != 0:
             self.invalidation()
             return
         hva = self.hva()
@@ -318,7 +357,7 @@ class _Builder:
             if deleted[number]:
                 self.add(CREATE_SLOT, number)
                 deleted[number] = logging[number] = False
-            elif self.weighted(self.logging, self.slots) == 1:
+            elif self.weighted(self.odds.logging, self.odds.slots) == 1:
                 deleted[number] = self.slot_op(number)
             elif not logging[number]:
                 self.add(ENABLE_LOG, number, resched=self.resched())
@@ -368,7 +407,7 @@ class _Builder:
 
     def end_actor(self, kind: str) -> None:
         """What is added from now on is the next actor's."""
-        if self.profile.mishaps and kind == "vcpu":
+        if self.odds.mishaps != 0 and kind == "vcpu":
             self.add_mishaps()
         if self.added:
             self.add_more([added for added in self.added if added.kind in KINDS[kind]])
@@ -378,7 +417,7 @@ class _Builder:
     def add_mishaps(self) -> None:
         """Let some accesses of the actor in hand meet with one or more of MISHAPS."""
         for call in self.calls:
-            if call.kind in (READ, WRITE) and self.mishaps.chance(self.profile.mishaps, MISHAPS_OF):
+            if call.kind in (READ, WRITE) and self.mishaps.chance(self.odds.mishaps, MISHAPS_OF):
                 for mishap in MISHAPS.values():
                     if self.mishaps.chance(1, _MISHAP_ONE_OF):
                         call.mishaps |= mishap
@@ -433,19 +472,18 @@ class _Builder:
         return value
 
     def make_script(self) -> Script:
-        rng = self.rng
-        profile = self.profile
+        rng, odds = self.rng, self.odds
         for _ in range(self.config.vcpus):
-            count = 2 + rng.below(profile.vcpu_ops - 1)
+            count = 2 + rng.below(odds.vcpu_ops - 1)
             self.vcpu_ops(count)
             self.end_actor("vcpu")
-        if self.aging + self.invalidation_weight != 0:
-            for _ in range(1 if profile.mm_threads == 1 else 1 + rng.below(profile.mm_threads)):
-                for _ in range(1 + rng.below(profile.mm_ops)):
+        if self.odds.aging + self.odds.invalidation != 0:
+            for _ in range(1 if odds.mm_threads == 1 else 1 + rng.below(odds.mm_threads)):
+                for _ in range(1 + rng.below(odds.mm_ops)):
                     self.mm_op()
                 self.end_actor("mm")
-        if rng.chance(self.logging + self.slots, _IOCTLS_OF):
-            self.ioctl_ops(1 + rng.below(profile.ioctls))
+        if rng.chance(self.odds.logging + self.odds.slots, _IOCTLS_OF):
+            self.ioctl_ops(1 + rng.below(odds.ioctls))
             self.end_actor("ioctl")
             if rng.chance(1, _SECOND_IOCTL_ONE_OF):
                 self.ioctl_ops(1 + rng.below(_SECOND_IOCTLS_MAX))
@@ -510,7 +548,7 @@ class _ApicPageBuilder(_Builder):
     def hva(self) -> i64:
         apic_page = self.config.apic_access_page
         assert apic_page is not None
-        return apic_page.hva if self.rng.chance(self.hot, _HOT_OF) else super().hva()
+        return apic_page.hva if self.rng.chance(self.odds.hot, _HOT_OF) else super().hva()
 
     def vcpu_ops(self, count: i64) -> None:
         """Creation comes first."""
@@ -518,7 +556,7 @@ class _ApicPageBuilder(_Builder):
         super().vcpu_ops(count)
 
     def vcpu_op(self) -> None:
-        others = self.reads + self.writes + self.prefetch + self.nested
+        others = self.odds.reads + self.odds.writes + self.prefetch + self.nested
         if self.weighted(others, self.profile.apic) == 0:
             super().vcpu_op()
         else:
@@ -632,7 +670,7 @@ class _GuestTablesBuilder(_Builder):
 
     def page(self) -> i64:
         """A virtual page, most often one that is mapped at the start, and no table."""
-        if self.rng.chance(self.profile.hot, _HOT_OF):
+        if self.rng.chance(self.odds.hot, _HOT_OF):
             return self.hot_page
         if self.recursive_pages and self.rng.chance(1, _RECURSIVE_ONE_OF):
             return self.recursive_pages[self.rng.below(len(self.recursive_pages))]
@@ -655,7 +693,7 @@ class _GuestTablesBuilder(_Builder):
         tables: i64 = self.profile.guest_tables
         flush = tables // 2
         load = flush // 2 if len(self.roots) == 1 else tables
-        kind = self.weighted(self.reads, self.writes, self.prefetch, tables, flush, load)
+        kind = self.weighted(self.odds.reads, self.odds.writes, self.prefetch, tables, flush, load)
         if kind == 0:
             page = self.page()
             self.add(READ, page, flag(rng.chance(1, _FAILS_ONE_OF)))
@@ -689,7 +727,7 @@ class _GuestTablesBuilder(_Builder):
     def write_pte(self) -> None:
         """Mostly other rights for what an entry points to already: then the SPTE may stay and be rewritten."""
         rng = self.rng
-        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.hot, _HOT_OF) else self.ptes
+        ptes = self.hot_ptes if self.hot_ptes and rng.chance(self.odds.hot, _HOT_OF) else self.ptes
         pte = ptes[rng.below(len(ptes))]
         table, index, target = self.tables.index(pte.table), pte.index, pte.gfn
         if rng.chance(1, _RETARGETS_ONE_OF):

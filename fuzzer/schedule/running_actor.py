@@ -62,7 +62,9 @@ class RunningActor:
         self.faults = 0
         self.lap = 0
         self.place += 1
-        self.uid = self.calls[self.place].uid if self.place < len(self.calls) else -1
+        self.uid = -1
+        if self.place < len(self.calls):
+            self.uid = self.calls[self.place].uid
 
     def reached(self, other: RunningActor) -> bool:
         """Is it, in the same operation, at or beyond the other's position?"""

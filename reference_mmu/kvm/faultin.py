@@ -8,7 +8,7 @@ from collections.abc import Generator
 from mypy_extensions import i64, mypyc_attr
 
 from ..mm.gup import FOLL_WRITE
-from .follow_pfn import KvmFollowPfn, kvm_follow_pfn
+from .follow_pfn import SLEEPS, KvmFollowPfn, hva_to_pfn, kvm_follow_pfn, kvm_follow_pfn_atomic
 from .kvm import Kvm
 from .memslots import KvmMemorySlot
 from .pfn import KVM_PFN_ERR_FAULT, KVM_PFN_ERR_NEEDS_IO, NO_PAGE, is_error_noslot_pfn
@@ -123,7 +123,9 @@ def follow(
     kfp.offers = offers
     kfp.map_writable = out.writable
     kfp.upgrade_fails = out.upgrade_fails
-    pfn = yield from kvm_follow_pfn(kvm, kfp)
+    pfn = kvm_follow_pfn_atomic(kvm, kfp)
+    if pfn == SLEEPS:
+        pfn = yield from hva_to_pfn(kvm, kfp)
     out.writable = kfp.map_writable
     out.page = kfp.refcounted_page
     out.needs_io = kfp.async_io or pfn == KVM_PFN_ERR_NEEDS_IO

@@ -12,6 +12,7 @@ too. After it the look-up says which page it has taken, or none.
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Final
 
 from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
@@ -40,6 +41,9 @@ from .pfn import (
     NO_PAGE,
 )
 from .release import kvm_pfn_to_refcounted_page
+
+SLEEPS: Final[i64] = -2
+"""No pfn yet: the look-up has to sleep, or may have to."""
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -81,6 +85,13 @@ class KvmFollowPfn:
 
 def kvm_follow_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
     """The pfn, or KVM_PFN_*. __gfn_to_pfn_memslot() before introduce-kvm-follow-pfn."""
+    pfn = kvm_follow_pfn_atomic(kvm, kfp)
+    return pfn if pfn != SLEEPS else (yield from hva_to_pfn(kvm, kfp))
+
+
+def kvm_follow_pfn_atomic(kvm: Kvm, kfp: KvmFollowPfn) -> i64:
+    """The part of it that does not sleep, with which most look-ups end: the pfn, KVM_PFN_*, or SLEEPS, for hva_to_pfn()
+    to go on."""
     slot = kfp.slot
     kfp.refcounted_page = NO_PAGE
     if slot is None or slot.invalid or (slot.readonly and kfp.write()):
@@ -91,16 +102,15 @@ def kvm_follow_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
     if slot.readonly and kfp.offers:
         kfp.map_writable = False
         kfp.offers = False
-    return (yield from hva_to_pfn(kvm, kfp))
-
-
-def hva_to_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
-    """hva_to_pfn(): the pfn, with the page taken if there is one to be taken, or KVM_PFN_ERR_*."""
     if not kfp.atomic:
         kvm.might_sleep()
     page = hva_to_pfn_fast(kvm, kfp)
-    if page != NO_PAGE:
-        return kvm_resolve_pfn(kvm, kfp, page, True)
+    return SLEEPS if page == NO_PAGE else kvm_resolve_pfn(kvm, kfp, page, True)
+
+
+def hva_to_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
+    """hva_to_pfn() from where it may sleep: the pfn, with the page taken if there is one to be taken, or
+    KVM_PFN_ERR_*."""
     if kfp.atomic and not kvm.sem.gup_drop_atomic_param:
         return KVM_PFN_ERR_FAULT
     if kfp.pin and kfp.write():  # pin_user_pages_fast() goes on to the slow way by itself, whatever the caller said

@@ -62,7 +62,7 @@ class Kvm(Observable):
         self.sem = sem
         self.oracle = oracle
         self.observed = Observed(operations)
-        self.allow_unsafe_mappings = config.allow_unsafe_mappings
+        self.allow_unsafe_mappings = config.unsafe_mappings is True
         self.manual_dirty_log_protect = config.manual_protect
         self.dirty_log_initially_set = config.initially_set
 
@@ -76,8 +76,8 @@ class Kvm(Observable):
 
     def create_memslots(self, config: Config) -> None:
         """Those of the configuration, as userspace has set them up before the program begins."""
-        if config.gmem_pages != 0:
-            self.gmem = KvmGmem(config.hva_pages, config.gmem_pages)
+        if self.gmem_pages != 0:
+            self.gmem = KvmGmem(config.hva_pages, self.gmem_pages)
         for number, c in enumerate(config.slots):
             slot = self.new_memslot(number, c)
             if self.gmem is not None and slot.kvm_slot_can_be_private():
@@ -95,7 +95,8 @@ class Kvm(Observable):
     def new_memslot(self, number: i64, c: SlotConfig) -> KvmMemorySlot:
         """A slot that is not yet installed."""
         slot = KvmMemorySlot(number, c.base, c.npages, c.hva, c.readonly)
-        slot.gmem_pgoff = c.gmem_pgoff
+        if self.gmem is not None:
+            slot.gmem_pgoff = c.gmem_pgoff
         self.kvm_arch_prepare_memory_region(slot)
         return slot
 

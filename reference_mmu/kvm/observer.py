@@ -292,7 +292,9 @@ class Observable(Mm):
     def hva_of_gfn(self, gfn: i64) -> i64:
         """The host page of a gfn, -1 where no memslot is valid."""
         slot = search_memslots(self.memslots, gfn)
-        return -1 if slot is None or slot.invalid else self.hva_in_slot(slot, gfn)
+        if slot is None or slot.invalid:
+            return -1
+        return self.hva_in_slot(slot, gfn)
 
     def hva_in_slot(self, slot: KvmMemorySlot, gfn: i64) -> i64:
         """What backs a gfn of a memslot: a page of the process, or, if the gfn is private, of the guest_memfd."""

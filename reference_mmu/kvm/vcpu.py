@@ -35,7 +35,9 @@ class TlbEntries:
     def get(self, key: i64) -> i64:
         """Its value, -1: not cached."""
         at = self.find(key)
-        return self.values[at] if at >= 0 else -1
+        if at < 0:
+            return -1
+        return self.values[at]
 
     def put(self, key: i64, value: i64) -> None:
         at = self.find(key)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from librt.vecs import vec
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from ..bits import bit_ull
 from ..rwlock import ModelBug
@@ -35,13 +35,14 @@ HOST_SHARED: Final[i64] = (
 )
 
 
+@mypyc_attr(acyclic=True)
 class Host:
     """The process that owns the VM: host PTEs by hva (in pages), pages by pfn, VMAs by block."""
 
     def __init__(self, backing: tuple[str, ...], bits: i64) -> None:
         self.block: i64 = bit_ull(bits)
         self.backing = list(backing)
-        self.saved = [False] * len(backing)
+        self.kinds = [EVERY_KIND[kind] for kind in backing]
         n = len(backing) << bits
         self.n: i64 = n
         self.pte: vec[i64] = vec[i64]([PTE_NONE] * n)
@@ -56,20 +57,19 @@ class Host:
         # a store to one was lost shows in the stamp.
         self.words: vec[i64] = vec[i64]([])
         self.pages: list[Page] = []
-        for number, kind in enumerate(backing):
-            self.populate(number, kind)
+        for number, row in enumerate(self.kinds):
+            self.vm_flags[number] = row.vm_flags
+            self.populate(number, row)
 
-    def set_kind(self, block: i64, kind: str) -> MemoryKind:
+    def set_kind(self, block: i64, kind: str) -> None:
         """That kind of memory is mapped there now."""
         row = EVERY_KIND[kind]
         self.backing[block] = kind
-        self.saved[block] = row.swappable
+        self.kinds[block] = row
         self.vm_flags[block] = row.vm_flags
-        return row
 
-    def populate(self, block: i64, kind: str) -> None:
+    def populate(self, block: i64, row: MemoryKind) -> None:
         """Touch a block as the process would have before handing it to KVM."""
-        row = self.set_kind(block, kind)
         self.huge[block] = row.huge
         flags = HOST_W | HOST_D if row.written else HOST_W if row.writable else 0
         if row.others != 0:
@@ -78,11 +78,10 @@ class Host:
         head: i64 = -1
         if row.huge:
             self.align()
+        absent = PTE_HWPOISON if row.poisoned else PTE_SWAP if row.swappable and not row.zero_page else PTE_NONE
         for hva in range(first, first + self.block):
             if not row.present:
-                self.pte[hva] = (
-                    PTE_HWPOISON if row.poisoned else PTE_SWAP if row.swappable and not row.zero_page else PTE_NONE
-                )
+                self.pte[hva] = absent
                 continue
             pfn = self.alloc(hva, 0)
             page = self.pages[pfn]
@@ -115,7 +114,7 @@ class Host:
 
     def is_saved(self, hva: i64) -> bool:
         """Does the memory have a backing store, which reclaim writes to before it drops a dirty page?"""
-        return self.saved[hva // self.block]
+        return self.kinds[hva // self.block].swappable
 
     def vma_flags(self, hva: i64) -> i64:
         """vm_flags of the VMA around hva, 0: there is none."""
@@ -136,7 +135,7 @@ class Host:
 
     def kind(self, hva: i64) -> MemoryKind:
         """What kind of memory is, or was, mapped there?"""
-        return EVERY_KIND[self.backing[hva // self.block]]
+        return self.kinds[hva // self.block]
 
     def is_anonymous(self, hva: i64) -> bool:
         """vma_is_anonymous()"""

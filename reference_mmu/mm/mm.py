@@ -19,6 +19,15 @@ from .host import Host
 from .vma import GUEST_MEMFD
 
 
+def gmem_pages(config: Config) -> int:
+    """Config.gmem_pages, in compiled code: every machine asks this."""
+    size = 0
+    for slot in config.slots:
+        if isinstance(slot.gmem, int):
+            size = max(size, slot.gmem + slot.npages)
+    return size
+
+
 class Mm:
     """`actor` and `uid` say who runs now and which operation it is in, `mishaps` what goes wrong around it (MISHAP_*);
     the executor sets them."""
@@ -28,7 +37,9 @@ class Mm:
         self.actor: i64 = 0
         self.uid: i64 = 0
         self.mishaps: i64 = 0
-        self.host = Host(config.backing + (GUEST_MEMFD,) * config.gmem_blocks, config.bits)
+        self.gmem_pages = gmem_pages(config)
+        blocks = -(-self.gmem_pages >> config.bits)
+        self.host = Host(config.backing + (GUEST_MEMFD,) * blocks if blocks else config.backing, config.bits)
         self.mmap_lock = RwLock(actors, "mmap_lock")
         self.hva_waiters: vec[i64] = vec[i64]([0] * actors)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 GUP_PIN_COUNTING_BIAS: Final[i64] = 1024
 """What a pin adds to the reference count of a folio of one page (include/linux/mm.h)."""
 
 
+@mypyc_attr(acyclic=True)
 class Page:
     """A page, known by its pfn. What belongs to the folio (counts, PG_dirty, accessed) stands in its first page, which
     `head` names: ask Host.folio() for it.

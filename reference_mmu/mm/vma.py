@@ -6,7 +6,8 @@ A VMA here is a naturally aligned block of 2**bits host pages, the size of a hug
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -16,7 +17,8 @@ VM_SHARED: Final[i64] = 4
 VM_PFNMAP: Final[i64] = 8  # or VM_IO: whoever mapped it sees to the lifetime of its pages, GUP keeps out
 
 
-class MemoryKind(NamedTuple):
+@dataclass(frozen=True)
+class MemoryKind:
     """A row of KINDS: a kind of memory, and how the process finds a block of it before KVM begins.
 
     `vm_flags`   of the VMA.

@@ -126,14 +126,22 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
 def __kvm_mmu_faultin_pfn(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault) -> Generator[int, None, None]:
     """Two tries: one that does not wait, and if the page has to be waited for, one that does, which any signal may
     interrupt. In between an asynchronous page fault may be set up; left out."""
-    foll = FOLL_WRITE if fault.write else 0
-    waits = yield from look_up(m, slot, fault, foll | FOLL_NOWAIT)
-    if not waits:
-        return
-    foll |= FOLL_INTERRUPTIBLE | FOLL_TRIED
-    if m.sem.gup_no_wait_error_code and not m.sem.x86_convert_to_faultin_pfn:
-        foll |= FOLL_NOWAIT  # as committed, mended by the conversion: the second try does not wait either
-    yield from look_up(m, slot, fault, foll)
+    converted = m.sem.x86_convert_to_faultin_pfn
+    asked = FOLL_WRITE if fault.write else 0
+    foll = asked | FOLL_NOWAIT
+    out = Faultin(fault.map_writable, fault.upgrade_fails)
+    while True:
+        if converted:
+            fault.pfn = yield from kvm_faultin_pfn(m, slot, fault.gfn, foll, out)
+            fault.refcounted_page = out.page
+        else:
+            fault.pfn = yield from gfn_to_pfn_memslot(m, slot, fault.gfn, foll, out)
+        if not out.needs_io or (foll & FOLL_TRIED) != 0:
+            break
+        foll = asked | FOLL_INTERRUPTIBLE | FOLL_TRIED
+        if m.sem.gup_no_wait_error_code and not converted:
+            foll |= FOLL_NOWAIT  # as committed, mended by the conversion: the second try does not wait either
+    fault.map_writable = out.writable
 
 
 def kvm_mmu_faultin_pfn_private(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -154,19 +162,6 @@ def kvm_mmu_prepare_memory_fault_exit(m: Machine, error: i64) -> int:
     """kvm_mmu_prepare_memory_fault_exit(): KVM_RUN returns an errno, and tells which gfn it is about."""
     m.record(EV_ERRNO, error)
     return -int(error)
-
-
-def look_up(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault, foll: i64) -> Generator[int, None, bool]:
-    """Set pfn, map_writable and, since x86-convert-to-faultin-pfn, refcounted_page. True: the page has to be waited
-    for."""
-    out = Faultin(fault.map_writable, fault.upgrade_fails)
-    if m.sem.x86_convert_to_faultin_pfn:
-        fault.pfn = yield from kvm_faultin_pfn(m, slot, fault.gfn, foll, out)
-        fault.refcounted_page = out.page
-    else:
-        fault.pfn = yield from gfn_to_pfn_memslot(m, slot, fault.gfn, foll, out)
-    fault.map_writable = out.writable
-    return out.needs_io
 
 
 def kvm_handle_error_pfn(fault: KvmPageFault) -> int:

@@ -11,7 +11,7 @@ from typing import cast
 from mypy_extensions import i64
 
 from ..changelog.semantics import Semantics
-from ..config import Config
+from ..config import UNSET, Config
 from ..kvm.memslots import search_memslots
 from ..kvm.vcpu import KvmVcpu
 from ..kvm.vm import Vm
@@ -57,7 +57,7 @@ class Machine(Vm):
         self.indirect_shadow_pages: i64 = 0
         self.dummy_root: KvmMmuPage | None = None  # kvm_mmu_get_dummy_root(), of an indirect MMU
         self.unsync_calls: i64 = 0  # of mmu_try_to_unsync_pages()
-        self.apic_page = config.apic_access_page
+        self.apic_page = None if config.apic_page is UNSET else config.apic_page
         self.apic_access_memslot_enabled = False
         self.harvest_protects_huge = False  # inside the huge-page write protection of a harvest
 
@@ -71,11 +71,12 @@ class Machine(Vm):
 
     def create_guest_tables(self, config: Config) -> None:
         """What the guest has set up before the program begins."""
-        if config.cr3 < 0:
+        paging = config.guest_paging
+        if paging is UNSET:
             return
         self.root_role_direct = False
         self.host.keep_words()
-        for pte in config.guest_ptes:
+        for pte in paging.ptes:
             slot = search_memslots(self.memslots, pte.table)
             assert slot is not None
             hva = slot.hva + pte.table - slot.base_gfn
@@ -83,7 +84,7 @@ class Machine(Vm):
             self.host.words[hva * self.entries + pte.index] = gpte
         self.dummy_root = KvmMmuPage(-1, self.levels, 0, self.entries, SHADOW_NONPRESENT_VALUE)
         for vcpu in self.x86_vcpus:
-            vcpu.cr3 = config.cr3
+            vcpu.cr3 = paging.cr3
             vcpu.guest_mode = self.masks.ept
 
     # --- page tables ------------------------------------------------------------------------------------------

@@ -103,7 +103,8 @@ def is_shadow_present_pte(spte: i64) -> bool:
 
 
 def is_frozen_spte(spte: i64) -> bool:
-    return spte == FROZEN_SPTE
+    # FROZEN_SPTE is no literal of compiled code: it is an object, and only asked where the low bits fit.
+    return (spte & 0xFFF) == 0x5A0 and spte == FROZEN_SPTE
 
 
 def is_last_spte(spte: i64, level: i64) -> bool:

@@ -21,7 +21,7 @@ def test_accepts_what_faults_take_and_drop(kind: str, mmu: str, semantics: Seman
     for gfn in (1, 2):
         stage.read(0, gfn)
         stage.write(1, gfn)
-    assert stage.judge.references.holds == []
+    assert [hold.count for hold in stage.judge.references.holds if hold.count != 0] == []
     assert stage.final_violations() == []
 
 
