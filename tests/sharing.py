@@ -23,6 +23,8 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         *("tests/fuzzer/test_reproducer.py", "tests/cli/test_search.py"),
     ),
     "dashboard": ("tests/dashboard/",),
+    "proofs": ("tests/fuzzer/prove/test_prove.py",),
+    "changes that are compiled": ("tests/cli/test_apply.py",),
 }
 """What each group shares, and how the paths of its tests begin: the first that fits counts. They are begun in this
 order, before all other files."""

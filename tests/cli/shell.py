@@ -23,7 +23,9 @@ def environment(sources: Path = ROOT, core: str = "auto") -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(sources), "MMUFUZZ_CORE": core}
 
 
-def mmufuzz(words: str, folder: Path, sources: Path = ROOT, core: str = "") -> subprocess.CompletedProcess[str]:
+def mmufuzz(
+    words: str, folder: Path, sources: Path = ROOT, core: str = "", seconds: float = 240
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end in `folder`; interpreted with a change of the model, which would be compiled for
     longer than it is searched."""
     core = core or ("interpreted" if "--apply" in words else "auto")
@@ -33,7 +35,7 @@ def mmufuzz(words: str, folder: Path, sources: Path = ROOT, core: str = "") -> s
         env=environment(sources, core),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=seconds,
     )
 
 

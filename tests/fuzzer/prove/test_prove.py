@@ -4,11 +4,14 @@
 import ast
 from collections.abc import Callable, Collection, Generator, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from cli.commands.prove import NOT_ALONE
+from fuzzer.judge.finding import Finding
 from fuzzer.prove import equivalences
 from fuzzer.prove.equivalences import HALVES, PROGRAMS, calls_in, lockstep
 from fuzzer.prove.prove import SWEEPS, NoEquivalence, bases_of, prove
@@ -19,7 +22,9 @@ from reference_mmu.changelog.semantics import NEW, Semantics, base_of
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.x86.make_spte import make_spte
 from reference_mmu.x86.shadow_mmu.unsync import mmu_try_to_unsync_pages
+from tests.cli.shell import mmufuzz, report_in
 
+INTERPRETED_SECONDS = 900
 EQUIVALENCES = [patch.id for patch in PATCHES.values() if changes_nothing(patch) and patch.modelled]
 
 
@@ -43,42 +48,62 @@ def with_only(on: Iterable[str], off: Collection[str] = ()) -> Semantics:
 NOT_EQUIVALENT_ALONE = {half for halves in HALVES for half in (halves.breaks, halves.mends)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("patch", ["gup-no-wait-error-code", "x86-convert-to-faultin-pfn"])
-def test_half_an_equivalence_is_no_equivalence_and_a_program_shows_it(patch: str) -> None:
-    proof = prove(patch, bases_of(patch))
-    assert not proof.proven
-    assert str(proof.counterexample).startswith("program seed ")
-    assert proof.reproducer is not None
-    assert decode_reproducer(proof.reproducer).finding.patches == (patch,)
+class Proofs:
+    """What one `mmufuzz prove --all` says of every equivalence."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        run = mmufuzz("prove --all --json report.json", folder, seconds=INTERPRETED_SECONDS)
+        assert run.returncode == NOT_ALONE, run.stderr
+        self.rows = {row["patch"]: row for row in report_in(folder)["results"]}
+
+    def reproduced(self, patch: str) -> Finding:
+        """The finding in the reproducer that it left of the patch."""
+        return decode_reproducer((self.folder / self.rows[patch]["reproducer"]).read_bytes()).finding
 
 
-@pytest.mark.parametrize("patch", ["introduce-kvm-follow-pfn", "follow-pfn-refcounted-page-output"])
-def test_half_an_equivalence_is_no_equivalence_and_a_look_up_shows_it(patch: str) -> None:
-    proof = prove(patch, bases_of(patch))
-    assert not proof.proven
-    assert str(proof.counterexample).startswith("memory anon, ")
-    assert proof.reproducer is None
-
-
-@pytest.mark.slow
-def test_half_an_equivalence_is_told_as_such_and_proven_with_the_other_half() -> None:
-    proof = prove("follow-pfn-refcounted-page-output")
-    assert (proof.proven, proof.together) == (False, ("introduce-kvm-follow-pfn",))
-    assert proof.cases > 100_000
+@pytest.fixture(scope="module")
+def proofs(tmp_path_factory: pytest.TempPathFactory) -> Proofs:
+    """Made once, in a process of its own: compiled that takes a minute, interpreted four."""
+    return Proofs(tmp_path_factory.mktemp("proofs"))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(INTERPRETED_SECONDS)
 @pytest.mark.parametrize("patch", sorted(set(EQUIVALENCES) - NOT_EQUIVALENT_ALONE))
-def test_every_equivalence_is_proven(patch: str) -> None:
-    proof = prove(patch)
-    assert proof.counterexample is None
-    assert proof.proven
+def test_every_equivalence_is_proven(proofs: Proofs, patch: str) -> None:
+    proof = proofs.rows[patch]
+    assert proof["counterexample"] is None
+    assert proof["proven"]
     if all(sweep.profile for sweep in SWEEPS[patch]):  # programs in lockstep, on two bases
-        assert proof.cases == 2 * PROGRAMS * len(SWEEPS[patch])
+        assert proof["cases"] == 2 * PROGRAMS * len(SWEEPS[patch])
     else:  # all inputs of a function, the smallest of which is that of a release
-        assert proof.cases > 1_500
-    assert all(sweep.claim in proof.domain for sweep in SWEEPS[patch])
+        assert proof["cases"] > 1_500
+    assert all(sweep.claim in proof["domain"] for sweep in SWEEPS[patch])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(INTERPRETED_SECONDS)
+@pytest.mark.parametrize(
+    ("patch", "other", "shown"),
+    [
+        ("gup-no-wait-error-code", "x86-convert-to-faultin-pfn", "program seed "),
+        ("x86-convert-to-faultin-pfn", "gup-no-wait-error-code", "program seed "),
+        ("introduce-kvm-follow-pfn", "follow-pfn-refcounted-page-output", "memory anon, "),
+        ("follow-pfn-refcounted-page-output", "introduce-kvm-follow-pfn", "memory anon, "),
+    ],
+)
+def test_half_an_equivalence_is_told_as_such_and_proven_with_the_other_half(
+    proofs: Proofs, patch: str, other: str, shown: str
+) -> None:
+    proof = proofs.rows[patch]
+    assert (proof["proven"], proof["together"][0]) == (False, other)
+    assert proof["cases"] > 100_000
+    assert proof["counterexample"].startswith(shown)
+    if shown.startswith("program"):
+        assert proofs.reproduced(patch).patches == (patch,)
+    else:
+        assert proof["reproducer"] is None
 
 
 def test_two_halves_go_on_together_with_what_lies_between() -> None:
