@@ -28,18 +28,14 @@ from fuzzer.change.listed_patch import ListedPatch, listed, whereabouts
 from fuzzer.checked import FILE, Checked, checked_rows, decode_checked, encode_checked
 from fuzzer.expose import Exposure, expose_steps
 from fuzzer.prove.prove import prove
-from fuzzer.prove.sweep import SemanticsPair
 from reference_mmu.changelog.patches import (
     PATCHES,
     SERIES,
     Patch,
     can_be_cause,
     changes_nothing,
-    closure,
-    dependents,
     unknown_patch,
 )
-from reference_mmu.changelog.semantics import Semantics, base_of
 from reference_mmu.version import model_version
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -82,36 +78,16 @@ def kept(exposure: Exposure, folder: Path) -> str:
 
 
 def check_equivalence(patch: Patch) -> Checked:
-    """Compare both formulations; of what differs, say with which other row it does not."""
+    """Compare both formulations; of what differs, say with which other rows it does not."""
     proof = prove(patch.id)
     return Checked(
         patch=patch.id,
         model=model_version(),
         outcome="proven" if proof.proven else "not equivalent alone",
         cases=proof.cases,
-        with_rows=() if proof.proven else mending_rows(patch),
+        with_rows=proof.together,
         evidence=proof.counterexample or "",
     )
-
-
-def mending_rows(patch: Patch) -> tuple[str, ...]:
-    """The fewest other rows that make an equivalence of it when they come along; none if that is not known."""
-    for others, sides in sorted(groups_with(patch), key=lambda group: len(group[0])):
-        if prove(patch.id, [sides]).proven:
-            return others
-    return ()
-
-
-def groups_with(patch: Patch) -> Iterator[tuple[tuple[str, ...], SemanticsPair]]:
-    """Another row that requires it or that it requires, with those in between, if all are said to change nothing; and
-    the kernels without and with all of them."""
-    for other in PATCHES.values():
-        first, last = sorted((patch.id, other.id), key=list(PATCHES).index)
-        group = dependents([first]) & closure([last])
-        if first != last and {first, last} <= group and all(PATCHES[row].kind == "equivalence" for row in group):
-            after = base_of(patch.id).patches | closure([last])
-            others = tuple(row for row in PATCHES if row in group and row != patch.id)
-            yield others, SemanticsPair(Semantics(after - group), Semantics(after))
 
 
 def page(rows: list[ListedPatch]) -> str:
@@ -130,7 +106,6 @@ def page(rows: list[ListedPatch]) -> str:
         "- *proven over N cases*: the model did the same without and with it on so many inputs, some of them programs.",
         "  Of a merge: it is its rows, and nothing beside them.",
         "- *not equivalent alone*: the row is called an equivalence and is none without the other ones.",
-        "- *not modelled yet*: it has a switch that changes nothing so far; nothing is known about it.",
         "",
         "A reproducer is replayed by `mmufuzz replay FILE`.",
     ]

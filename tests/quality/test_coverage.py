@@ -11,7 +11,7 @@ from fuzzer.checked import Checked, checked_rows
 from fuzzer.judge.shows import shows
 from fuzzer.reproducer import decode_reproducer
 from reference_mmu.changelog.patches import PATCHES
-from tests.quality.coverage import PAGE, README, ROOT, check, groups_with, table, with_number
+from tests.quality.coverage import PAGE, README, ROOT, check, table, with_number
 
 KEPT = [row for row in checked_rows().values() if row.reproducer]
 
@@ -50,13 +50,3 @@ def test_a_row_is_checked_again_alike(tmp_path: Path) -> None:
     assert first == again
     assert first.outcome == "exposed"
     assert (tmp_path / "always-dirty-if-writable.json").stat().st_size > 0
-
-
-def test_rows_that_go_together_are_on_or_off_together() -> None:
-    """With what stands between them, and only if none of these changes anything."""
-    groups = dict(groups_with(PATCHES["gup-no-wait-error-code"]))
-    assert ("introduce-kvm-follow-pfn",) in groups
-    assert any(others[-1] == "x86-convert-to-faultin-pfn" and len(others) > 1 for others in groups)
-    for others, sides in groups.items():
-        assert sides.after.patches - sides.before.patches == {"gup-no-wait-error-code", *others}
-        assert {PATCHES[other].kind for other in others} == {"equivalence"}
