@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from mypy_extensions import i64
 
+from fuzzer.oracle.host_rights import may_write
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.execute import Execution
 from fuzzer.run.lockstep import Pair
@@ -299,4 +300,20 @@ def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, pag
         follow = follows_host(old, was, was_level, page) and follows_host(new, now, now_level, page)
         return [] if follow else ["mapping-differs"]
     difference = old.leaf_difference(was, new, now)
+    if difference & LEAF_ELSE and rights_follow_hosts(old, was, new, now, page):
+        difference &= ~LEAF_ELSE
     return [effect for bit, effect in _LEAF_EFFECTS if difference & bit]
+
+
+def rights_follow_hosts(old: Vm, was: i64, new: Vm, now: i64, page: int) -> bool:
+    """May the process write the page in one of them only, and the guest nowhere else? Then it is the host's flags that
+    differ: another effect."""
+    if not old.pages_are_gfns():
+        return False
+    hva = old.hva_of_gfn(page)
+    if hva < 0 or hva != new.hva_of_gfn(page):
+        return False
+    old_may, new_may = may_write(old, hva), may_write(new, hva)
+    if old_may == new_may:
+        return False
+    return not (new.pte_may_write(now) if old_may else old.pte_may_write(was))

@@ -90,6 +90,11 @@ class Patch(Record, forbid_unknown_fields=True):
     modelled: bool = True
 
 
+LEFT_ASIDE: Final = frozenset({"fewer-page-lookups"})
+"""The effects that a proof of an equivalence leaves aside, which may therefore be allowed to one: who is given the page
+need not look it up by its pfn, and does the same with it."""
+
+
 def changes_nothing(patch: Patch) -> bool:
     """Is it an equivalence, or a merge, which is its rows? Then it is proven, and not exposed."""
     return patch.kind in ("equivalence", "series")
@@ -134,8 +139,8 @@ def _check_effects(patch: Patch) -> None:
     both = sorted(patch.allowed & patch.forbidden)
     if both:
         raise CatalogueError(f"catalogue: patch '{patch.id}' both allows and forbids '{both[0]}'")
-    if changes_nothing(patch) and patch.allowed:
-        raise CatalogueError(f"catalogue: patch '{patch.id}' is of kind {patch.kind} and may allow nothing")
+    if changes_nothing(patch) and patch.allowed - LEFT_ASIDE:
+        raise CatalogueError(f"catalogue: patch '{patch.id}' is of kind {patch.kind} and may allow nothing of the kind")
     if patch.flavour is not None and patch.arch != "powerpc":
         raise CatalogueError(f"catalogue: patch '{patch.id}' has a flavour, which is for powerpc")
     if (patch.level == "function") != bool(patch.why):
