@@ -9,7 +9,7 @@ from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, Read, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, Side, by_switches
-from fuzzer.run.differential import event_effect, harvest_effect
+from fuzzer.run.differential import compare_tables, event_effect, harvest_effect
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
@@ -17,6 +17,7 @@ from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.config import Config, SlotConfig
+from reference_mmu.mm.host import HOST_W
 from reference_mmu.observed import (
     EV_FLUSH,
     EV_HARVEST,
@@ -31,6 +32,7 @@ from reference_mmu.observed import (
 )
 from reference_mmu.points import END
 from reference_mmu.x86.points import COLLAPSE_FLUSH
+from tests.by_hand import Stage
 from tests.planted import PLANTED, shown
 
 
@@ -143,6 +145,29 @@ def test_the_state_at_the_end_is_compared_if_they_never_drifted() -> None:
         Divergence("raw-accessed-bit", WHOLE_RUN),
         Divergence("raw-dirty-bit", WHOLE_RUN),
     ]
+
+
+def mapped_with(*host_flags: int) -> list[Stage]:
+    """Machines that map a page of the host with these flags, each as it may."""
+    stages = []
+    for flags in host_flags:
+        stage = Stage()
+        stage.m.host.flags[1] = flags
+        stage.read(0, 1)
+        stages.append(stage)
+    return stages
+
+
+@pytest.mark.parametrize("flags", [(int(HOST_W), 0), (0, int(HOST_W))])
+def test_a_leaf_that_follows_the_rights_of_the_host_is_no_other_mapping(flags: tuple[int, int]) -> None:
+    old, new = mapped_with(*flags)
+    assert "mapping-differs" not in compare_tables(old.m, new.m)
+
+
+def test_a_leaf_that_lets_write_what_the_host_may_only_read_is_another_mapping() -> None:
+    old, new = mapped_with(int(HOST_W), 0)
+    old.m.host.flags[1], new.m.host.flags[1] = 0, HOST_W
+    assert "mapping-differs" in compare_tables(old.m, new.m)
 
 
 @pytest.mark.reaches("huge-before-flush")
