@@ -152,9 +152,22 @@ class Attributor:
                 return Attribution((patch,), self.direction)
         return self.cut_down(shows)
 
-    def cut_down(self, shows: Sought) -> Attribution:
-        """The full set without what is not needed, if no single patch is enough."""
-        remaining = self.choices.all
+    def narrowed(self, attribution: Attribution, shows: Sought) -> Attribution:
+        """The attribution, unless it shows without the patch that it names, by several that change sides with that one:
+        then these are the cause, each of which hides the difference that the others would make alone."""
+        if len(attribution.patches) != 1 or attribution.patches[0] not in self.choices.closed:
+            return attribution
+        (patch,) = attribution.patches
+        closed = self.choices.closed[patch]
+        without = frozenset(p for p in closed if patch not in self.choices.closed[p])
+        if not without or not shows(self.outcome(without)):
+            return attribution
+        return self.cut_down(shows, without)
+
+    def cut_down(self, shows: Sought, remaining: frozenset[str] | None = None) -> Attribution:
+        """The full set, or another that shows it, without what is not needed, if no single patch is enough."""
+        if remaining is None:
+            remaining = self.choices.all
         if not shows(self.outcome(remaining)):
             return UNATTRIBUTED
         for patch in self.candidates:

@@ -134,10 +134,18 @@ class Trial:
                 return 0
             return 1 if effect in PATCHES[patch].allowed else 2
 
-        attribution = ask(lambda o: divergence in o.divergences, rank)
-        if attribution.patches:
-            return attribution
-        return ask(lambda o: any(d.effect == effect for d in o.divergences), rank)
+        questions: tuple[Sought, ...] = (
+            lambda o: divergence in o.divergences,
+            lambda o: any(d.effect == effect for d in o.divergences),
+        )
+        for question in questions:
+            attribution = ask(question, rank)
+            if not attribution.patches:
+                continue
+            if effect_verdict(effect, attribution.patches, self.comparison) == Verdict.DOCUMENTED:
+                return attribution
+            return self.attributor.narrowed(attribution, question)
+        return UNATTRIBUTED
 
     def violation(self, invariant: str) -> Finding:
         """Judge one broken invariant."""

@@ -21,6 +21,7 @@ from ..mm.errno import EAGAIN, EFAULT, EHWPOISON, EINTR
 from ..mm.gup import (
     FOLL_NOWAIT,
     FOLL_PIN,
+    FOLL_TRIED,
     FOLL_WRITE,
     fixup_user_fault,
     get_user_pages,
@@ -117,6 +118,7 @@ def hva_to_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
         r = yield from get_user_pages_unlocked(kvm, kfp.hva, FOLL_WRITE | FOLL_PIN)
         if r == 1:
             return kvm_resolve_pfn(kvm, kfp, kvm.host.pte[kfp.hva], True)
+        kfp.flags |= FOLL_TRIED  # one step with it: without the commit there is no point for another
 
     r = yield from hva_to_pfn_slow(kvm, kfp)
     if r >= 0:

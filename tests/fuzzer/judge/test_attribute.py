@@ -6,7 +6,7 @@ import pytest
 
 from fuzzer.judge.attribute import UNATTRIBUTED, Attribution, Attributor
 from fuzzer.judge.finding import Direction
-from fuzzer.program.ops import ClearFlushYoung, Read, Write
+from fuzzer.program.ops import ClearFlushYoung, MapPage, Read, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
 from fuzzer.run.compare import Comparison, Side, by_switches
@@ -15,7 +15,7 @@ from fuzzer.schedule.schedule import Switch
 from reference_mmu.changelog.patches import PATCHES, can_be_cause, closure, dependents
 from reference_mmu.changelog.semantics import NEW, parse_semantics
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
-from reference_mmu.config import Config
+from reference_mmu.config import Config, SlotConfig
 from reference_mmu.x86.points import FAULT_PFN
 
 AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
@@ -67,6 +67,27 @@ def test_a_set_is_cut_down_to_what_is_needed() -> None:
     wanted = {"age-elides-tlb-flush", "always-dirty-if-writable"}
     found = attributor(AGED, "old").attribute(lambda o: wanted <= o.new.semantics.patches)
     assert found == Attribution(("age-elides-tlb-flush", "always-dirty-if-writable"), "sufficient")
+
+
+def test_several_that_hide_each_other_are_named_and_not_what_all_of_them_require() -> None:
+    """The pfn of a pfnmap is looked up by a map until it pins, or until nobody looks up such pfns. Taking away what
+    both build on shows it, and is not needed."""
+    memory = Config(slots=(SlotConfig(base=8, npages=8, hva=0),), backing=("anon", "pfnmap-unrefcounted"))
+    program = Program(memory.check(), (Actor("vcpu", (MapPage(0, 12, True),)),)).check()
+    shows = lambda o: any(d.effect == "fewer-page-lookups" for d in o.divergences)  # noqa: E731
+    experiments = attributor(program, "new", old="old")
+    single = experiments.name(shows)
+    assert experiments.narrowed(single, shows).patches == ("mixedmap-no-refcount", "vcpu-map-foll-pin")
+    assert len(single.patches) == 1
+    (named,) = single.patches
+    assert {"mixedmap-no-refcount", "vcpu-map-foll-pin"} < experiments.close([named])
+
+
+def test_what_shows_with_one_patch_alone_stays_its_doing() -> None:
+    shows = lambda o: any(d.effect == "fewer-flushes" for d in o.divergences)  # noqa: E731
+    experiments = attributor(AGED, "new")
+    single = experiments.name(shows)
+    assert experiments.narrowed(single, shows) == single == Attribution(("age-elides-tlb-flush",), "necessary")
 
 
 def test_only_patches_that_tell_the_two_sides_apart_are_candidates() -> None:
