@@ -170,7 +170,8 @@ def test_another_model_refuses(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_pause_resume_stop(fleet: Fleet) -> None:
-    campaign = str(fleet.create(10**6))
+    # Batches that take a second or so: some are handed out and wait when the campaign is paused.
+    campaign = str(fleet.create(10**6, batch_programs=200))
     worker = fleet.start_worker()
     wait_until(lambda: fleet.fleets.status(1).batches > 0, "it runs", seconds=60)
     assert fleet.command("campaign", "pause", campaign).exit_code == 0
