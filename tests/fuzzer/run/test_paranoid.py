@@ -23,7 +23,7 @@ WALKED = [one for one in PROFILES.values() if one.name not in ("powerpc-pr", "e5
 FLUSHED_LATE = ("powerpc", "loongarch")
 EVERY_PROFILE = pytest.mark.parametrize("profile", WALKED, ids=lambda one: one.name)
 MAX_STEPS = 1000  # the longest program takes half of it; a vCPU may get lost in a freed table for ever
-PROGRAMS = 60
+PROGRAMS = 100
 
 
 def execution_of(seed: int, profile: Profile, semantics: Semantics, model: Model = SHIPPED) -> Execution:
