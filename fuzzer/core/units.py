@@ -30,6 +30,29 @@ _LITERAL = re.compile(r"\bCPyStatics\[(\d+)\]")
 # Labels and temporary variables.
 _TEMPORARY = re.compile(r"\b__(tmp|LL)(\d+)\b")
 
+# What is called where something went wrong, and how references are let go of there: the compiler keeps what leads to it
+# away from the rest of a function, so that more of what runs fits the cache of instructions.
+_COLD = """#include <Python.h>
+__attribute__((cold)) static void CPy_DecRef(PyObject *);
+__attribute__((cold)) static void CPy_XDecRef(void *);
+#include <CPy.h>
+__attribute__((cold)) void CPy_AddTraceback(const char *, const char *, int, PyObject *);
+__attribute__((cold)) void CPy_TypeError(const char *, PyObject *);
+__attribute__((cold)) void CPy_TypeErrorTraceback(const char *, const char *, int, PyObject *, const char *,
+                                                   PyObject *);
+__attribute__((cold)) void CPy_AttributeError(const char *, const char *, const char *, const char *, int, PyObject *);
+__attribute__((cold)) void CPyError_OutOfMemory(void);
+__attribute__((cold)) void CPyTagged_IncRef(CPyTagged);
+__attribute__((cold)) void CPyTagged_DecRef(CPyTagged);
+__attribute__((cold)) void CPyTagged_XDecRef(CPyTagged);
+"""
+# What runs once, when a module is loaded, or for callers that are not compiled: small rather than fast.
+_SELDOM = re.compile(
+    r"^(?= *PyObject \*CPyPy_\w+\([^;{)]*\) \{$|char CPyDef_\w+____top_level__\(void\) \{$"
+    r"|static (?:int|PyObject \*)\n\w+_[gs]et_\w+\()",
+    re.MULTILINE,
+)
+
 
 class Declaration(NamedTuple):
     """One struct, function or variable of a header. Without a name it is for every file."""
@@ -43,12 +66,12 @@ def independent_units(headers: Mapping[str, str], main: str, modules: Mapping[st
     becomes the unit "main", makes the literals, and `modules` are the others by name."""
     header = "".join(_without_headers(text, headers) for text in headers.values())
     declarations = _declarations(header)
-    modules = {name: _own_temporaries(text) for name, text in modules.items()}
+    modules = {name: _SELDOM.sub("__attribute__((cold)) ", _own_temporaries(text)) for name, text in modules.items()}
     inline = {name: text for module in modules.values() for name, text in _small_functions(module)}
     units, literals = {}, {}
     for name, text in modules.items():
         body, literals[name] = _own_literals(name, _without_headers(text, headers))
-        units[name] = _declared(declarations, inline, body) + body
+        units[name] = _COLD + _declared(declarations, inline, body) + body
     units["main"] = _with_literals(header, _without_headers(main, headers), literals)
     return units
 

@@ -41,8 +41,10 @@ class PageMarks:
     def marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
         """KVM marks a page accessed or dirty. With mmu_lock held no invalidation can end, which lets the primary MMU
         clean or free the page: that it is mapped is then enough. Else a reference keeps it allocated."""
-        hold = self.references.hold_of(m, pfn)
         locked = m.mmu_lock.held[m.actor] != 0
+        if locked and not dirty:
+            return
+        hold = self.references.hold_of(m, pfn)
         if not locked and hold is None:
             self.reports.report("mark-without-reference")
             if self.references.holds_any(m.actor):

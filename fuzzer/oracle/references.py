@@ -36,9 +36,12 @@ class References:
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
         self.holds: list[Hold] = []
+        self.n_held: i64 = 0  # of them, those that count something
 
     def hold_of(self, m: Observable, pfn: i64) -> Hold | None:
         """What the running actor holds of the page's folio."""
+        if self.n_held == 0:
+            return None
         head = m.host.pages[pfn].head
         for hold in self.holds:
             if hold.head == head and hold.actor == m.actor and hold.count != 0:
@@ -55,6 +58,7 @@ class References:
             hold = self.free_hold()
             hold.actor = m.actor
             hold.head = page.head
+            self.n_held += 1
         hold.hva = page.hva
         hold.count += 1
         hold.stale = False
@@ -72,6 +76,8 @@ class References:
         hold = self.hold_of(m, pfn)
         if hold is not None:
             hold.count -= 1
+            if hold.count == 0:
+                self.n_held -= 1
             return
         self.reports.report("refcount-underflow")
         if self.holds_any(m.actor):
@@ -79,6 +85,8 @@ class References:
 
     def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         """invalidate_range_start() returns: whoever looked the page up before is out of date."""
+        if self.n_held == 0:
+            return
         for hold in self.holds:
             if hold.count != 0 and hva_start <= hold.hva < hva_end and not hold.stale:
                 hold.stale = True

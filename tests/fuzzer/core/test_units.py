@@ -52,6 +52,15 @@ def test_a_unit_has_what_it_uses_and_what_that_uses() -> None:
     assert text.endswith(STEP)
 
 
+def test_what_runs_once_or_for_the_interpreter_is_cold() -> None:
+    seldom = "char CPyDef_walk_____top_level__(void) {\n}\n        PyObject *CPyPy_walk___go(PyObject *self) {\n}\n"
+    often = "char CPyDef_walk___go(PyObject *self) {\n}\n"
+    text = units(seldom + often)["walk"]
+    assert "__attribute__((cold)) char CPyDef_walk_____top_level__(void) {" in text
+    assert "__attribute__((cold))         PyObject *CPyPy_walk___go(" in text
+    assert text.endswith(f"}}\n{often}"), "a flow is as it was"
+
+
 def test_a_struct_brings_the_structs_in_it() -> None:
     text = units("walk___WalkObject *self;\n")["walk"]
     assert text.index("} tuple_T2II;") < text.index("} walk___WalkObject;") < text.index("*self;")
