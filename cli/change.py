@@ -11,7 +11,7 @@ import click
 
 from cli.interpreted import require_interpreted
 from cli.watchdog import Hung, watchdog
-from fuzzer.change.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models
+from fuzzer.change.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models, sides_of
 from fuzzer.run.compare import Models
 from fuzzer.run.model import SHIPPED
 from reference_mmu.changelog.effects import EFFECTS
@@ -32,6 +32,10 @@ class OwnChange(Record):
 
     def models(self) -> Models:
         return changed_models(self.diff)
+
+    def files(self) -> tuple[str, ...]:
+        """The paths below reference_mmu that it changes."""
+        return tuple(sorted(sides_of(self.diff).new))
 
     def line(self) -> str:
         """What is compared, in words."""

@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Options that several commands have."""
 
-import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from db.session import DEFAULT_URL
+from fuzzer.program.blend import UnknownProfile, profile_named
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.rng import SEED_MAX
+from fuzzer.reach import Reach, reach_of
 from fuzzer.schedule.schedulers import STRATEGIES, STRATEGY_WORDS
 from reference_mmu.architectures import ARCHITECTURES
+from reference_mmu.changelog.semantics import Semantics
 from workers.refusal import BadInput
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+
+ALL: Final = "all"
+"""What --arch says for every architecture."""
 
 
 class Filled(click.types.StringParamType):
@@ -40,29 +45,43 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
     return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
 
 
-def profile_option(command: Callable[..., object]) -> Callable[..., object]:
-    """Adds --profile and --arch to a command, which gets the name of the profile as `profile`."""
-
-    @functools.wraps(command)
-    def with_profile(*args: Any, profile: str | None, arch: str | None, **others: Any) -> object:
-        return command(*args, profile=chosen_profile(profile, arch), **others)
-
-    of_arch = f"Architecture of the machines: {', '.join(ARCHITECTURES)} [default: that of the profile]."
-    words = f"What the programs are about: {', '.join(sorted(PROFILES))} [default: {next(iter(PROFILES))}]."
-    arch_option = click.option("--arch", type=click.Choice(tuple(ARCHITECTURES)), metavar="NAME", help=of_arch)
-    return click.option("--profile", type=click.Choice(sorted(PROFILES)), metavar="NAME", help=words)(
-        arch_option(with_profile)
+def profile_option(command: _Command) -> _Command:
+    """Adds --profile and --arch to a command, which gets them as `profile` and `arch`, None where they are not given:
+    see searched_profile()."""
+    words = (
+        f"What the programs are about: {', '.join(sorted(PROFILES))}; or several with shares, say mixed*3,arm64 "
+        "[default: all that reach what is compared]."
     )
+    of_arch = f"Architecture of the machines: {', '.join(ARCHITECTURES)}, or all [default: those of what is compared]."
+    arch_option = click.option("--arch", type=click.Choice((*ARCHITECTURES, ALL)), metavar="NAME", help=of_arch)
+    return click.option("--profile", type=ProfileType(), metavar="NAME", help=words)(arch_option(command))
 
 
-def chosen_profile(profile: str | None, arch: str | None) -> str:
-    """The profile of that name; without one, the first of the architecture. Raises BadInput if it is another one's."""
-    suitable = [name for name in PROFILES if arch is None or arch in PROFILES[name].arch]
+class ProfileType(click.ParamType[str]):
+    """The name of a profile, or several with shares."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return profile_named(str(value)).name
+        except UnknownProfile as error:
+            self.fail(str(error), param, ctx)
+
+
+def searched_profile(
+    profile: str | None, arch: str | None, old: Semantics, new: Semantics, files: Iterable[str] = ()
+) -> Reach:
+    """What to search: what the user says, else what reaches the patches that differ and the files that a change
+    touches. Raises BadInput if profile and architecture do not fit."""
     if profile is None:
-        return suitable[0]
-    if profile not in suitable:
-        raise BadInput(f"the profile {profile} has no machine of {arch}; --profile is one of {', '.join(suitable)}")
-    return profile
+        chosen = () if arch is None else tuple(ARCHITECTURES) if arch == ALL else (arch,)
+        return reach_of(old, new, files, chosen)
+    for name in dict(profile_named(profile).shares) or (profile,):
+        if arch not in (None, ALL, *PROFILES[name].arch):
+            suitable = ", ".join(name for name in PROFILES if arch in PROFILES[name].arch)
+            raise BadInput(f"the profile {name} has no machine of {arch}; --profile is one of {suitable}")
+    return Reach(profile, "--profile")
 
 
 def strategy_option(command: _Command) -> _Command:

@@ -11,6 +11,7 @@ from typing import Final
 
 from cli.tally import Tallied, Tally
 from fuzzer.judge.finding import Verdict
+from fuzzer.program.blend import member, profile_named
 from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.record import Record
@@ -38,6 +39,8 @@ class ReportedFinding(Record):
     patches: tuple[str, ...]
     count: int
     reproducer: str | None
+    profile: str
+    """That the program of its first seed is of."""
     leader: str
     side: str
     sites: tuple[str, str]
@@ -62,11 +65,14 @@ class RunReport(SearchSpec, kw_only=True):
     database: str
     change: str
     """Digest of the user's own change, "" if there was none."""
+    profiles: str
+    """Which profiles were searched, and why, in words."""
 
 
 def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
     """The findings, most interesting first."""
     signatures = {id(tallied): name for name, tallied in tally.findings.items()}
+    searched = profile_named(tally.order.search.profile)
     return tuple(
         ReportedFinding(
             signature=signatures[id(tallied)],
@@ -76,6 +82,7 @@ def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
             patches=tallied.finding.patches,
             count=tallied.count,
             reproducer=None if tallied.reproducer is None else str(tallied.reproducer),
+            profile=member(tallied.first_seed, searched).name,
             leader=tallied.finding.leader,
             side=tallied.finding.side,
             sites=tallied.finding.sites,

@@ -62,7 +62,9 @@ def bare(trial: Trial, finding: Finding, seed: int) -> Found:
 def found_in(trial: Trial, finding: Finding, result: Minimized, seed: int) -> Found:
     """A finding with a story as its reproducer."""
     scenario = result.scenario
-    reproducer = make_reproducer(trial.comparison, scenario, result.outcome, finding, result.complete)
+    reproducer = make_reproducer(
+        trial.comparison, scenario, result.outcome, finding, result.complete, trial.script.profile
+    )
     return Found(
         finding,
         1,

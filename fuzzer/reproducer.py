@@ -5,7 +5,8 @@
      "old": SPEC, "new": SPEC, "leader": "old"|"new", "program": {...},
      "switches": [[uid, point name, occurrence, actor], ...],
      "finding": {...}, "signature": "...", "digest": <of the whole trace>, "steps": [...],
-     "diff": <the user's own change to the model, which NEW ran with; only if there is one>}
+     "diff": <the user's own change to the model, which NEW ran with; only if there is one>,
+     "profile": <the profile that a search drew the program from; only if one did>}
 
 `steps` are the leader's turns; with another model version they tell where the two first differ. Formats 1 (never a
 diff) and 2 (always one) are older than the base `no-struct-page`, which they call `old`.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -64,6 +65,7 @@ class Reproducer(Record, forbid_unknown_fields=True):
     steps: tuple[str, ...]
     complete: bool = True
     diff: str | msgspec.UnsetType = msgspec.UNSET
+    profile: Annotated[str, msgspec.Meta(max_length=100)] | msgspec.UnsetType = msgspec.UNSET
 
     def comparison(self, models: Models | None = None) -> Comparison:
         """The comparison to run, of the model with the file's diff unless others are given; raises ReproducerError for
@@ -93,8 +95,9 @@ class Reproducer(Record, forbid_unknown_fields=True):
 
 
 def make_reproducer(
-    comparison: Comparison, scenario: Scenario, outcome: Outcome, finding: Finding, complete: bool
+    comparison: Comparison, scenario: Scenario, outcome: Outcome, finding: Finding, complete: bool, profile: str = ""
 ) -> Reproducer:
+    """The file of a finding; `profile` that its program was drawn from, "" if it was not."""
     names = outcome.old.points.names
     return Reproducer(
         format=FORMAT,
@@ -111,6 +114,7 @@ def make_reproducer(
         steps=trace_steps(outcome),
         complete=complete,
         diff=comparison.models.diff or msgspec.UNSET,
+        profile=profile or msgspec.UNSET,
     )
 
 

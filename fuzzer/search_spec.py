@@ -15,7 +15,7 @@ class SearchSpec(Record, kw_only=True):
     new: str
     """Semantics to compare to."""
     profile: str
-    """The profile that the programs are of, a name in PROFILES."""
+    """The profile that the programs are of, or several with shares; see fuzzer/program/blend.py."""
     seed: int
     """The seed of the first program; the others follow it."""
     strategies: tuple[str, ...] | None = None

@@ -6,8 +6,9 @@ from __future__ import annotations
 import msgspec
 
 from fuzzer.judge.verdict import Trial
+from fuzzer.program.blend import profile_named
 from fuzzer.program.generate import generate_script
-from fuzzer.program.profile import PROFILES, Profile
+from fuzzer.program.profile import Profile
 from fuzzer.program.program import Program
 from fuzzer.program.script import Script
 from fuzzer.run.compare import Comparison, Models, Side, by_seed, leader_of
@@ -57,9 +58,9 @@ class SeedRunner:
 
 
 def runner_of(search: SearchSpec, models: Models | None = None) -> SeedRunner:
-    """What runs the programs of a search. Raises UnknownPatch, and KeyError for an unknown profile."""
+    """What runs the programs of a search. Raises UnknownPatch and UnknownProfile."""
     old, new = parse_semantics(search.old), parse_semantics(search.new)
-    return SeedRunner(old, new, PROFILES[search.profile], models, search.strategies or STRATEGIES)
+    return SeedRunner(old, new, profile_named(search.profile), models, search.strategies or STRATEGIES)
 
 
 def spelled_out(search: SearchSpec) -> SearchSpec:

@@ -10,8 +10,9 @@ import msgspec
 
 from db.campaigns import NewCampaign, new_campaign
 from db.fleets import FleetPlan, Fleets
-from fuzzer.program.profile import PROFILES
+from fuzzer.program.blend import UnknownProfile, profile_named
 from fuzzer.program.rng import SEED_MAX
+from fuzzer.reach import reach_of
 from fuzzer.schedule.schedulers import STRATEGIES
 from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.semantics import Semantics, UnknownPatch, parse_semantics
@@ -34,7 +35,7 @@ _SPEC_CHARS_MAX: Final = 4096
 _SHAPE: Final = {"pattern": r"^(old|new)([+-][a-z0-9-]+)*$"}
 _Spec = Annotated[str, msgspec.Meta(min_length=1, max_length=_SPEC_CHARS_MAX, extra_json_schema=_SHAPE)]
 _Strategy = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(STRATEGIES)})]
-_Profile = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(PROFILES)})]
+_Profile = Annotated[str, msgspec.Meta(max_length=_SPEC_CHARS_MAX)]
 
 
 class BadWish(ValueError):
@@ -50,7 +51,8 @@ class Wish(Record, forbid_unknown_fields=True):
     """Semantics to compare from: old, new, old+PATCH, new-PATCH, …"""
     new: _Spec = "new"
     """Semantics to compare to: OLD plus patches."""
-    profile: _Profile = "mixed"
+    profile: _Profile = ""
+    """A profile, or several with shares, mixed*3,arm64; "" for all that reach the patches that differ."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
     """Seed of the first program, which the others follow; null for a random one."""
     programs: Annotated[int, msgspec.Meta(ge=1, le=PROGRAMS_MAX)] | None = None
@@ -109,8 +111,10 @@ def prepared(wish: Wish) -> Prepared:
     lacking = sorted(old.patches - new.patches)
     if lacking:
         raise BadWish(f"new: it lacks '{lacking[0]}', which old has: NEW is OLD plus patches; swap or change them")
-    if wish.profile not in PROFILES:
-        raise BadWish(f"profile: {wish.profile!r} is none of {', '.join(sorted(PROFILES))}")
+    try:
+        profile = profile_named(wish.profile).name if wish.profile else reach_of(old, new).profile
+    except UnknownProfile as error:
+        raise BadWish(f"profile: {error}") from error
     for strategy in wish.strategies or ():
         if strategy not in STRATEGIES:
             raise BadWish(f"strategies: {strategy!r} is none of {', '.join(STRATEGIES)}")
@@ -120,13 +124,13 @@ def prepared(wish: Wish) -> Prepared:
     search = SearchSpec(
         old=old.spec(),
         new=new.spec(),
-        profile=wish.profile,
+        profile=profile,
         seed=seed,
         strategies=tuple(dict.fromkeys(wish.strategies)) if wish.strategies else None,
     )
     searched = new_campaign(
         search,
-        name=wish.name or f"{wish.profile} --seed {seed}",
+        name=wish.name or f"{wish.profile or 'all'} --seed {seed}"[:_NAME_CHARS_MAX],
         budget_seconds=None if wish.seconds is None else float(wish.seconds),
         budget_programs=wish.programs,
     )

@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from cli.document import Document, json_option
-from cli.options import profile_option, seed_option, strategy_option
+from cli.options import profile_option, searched_profile, seed_option, strategy_option
 from cli.parameters import SpecType, open_engine
 from cli.progress import spaced
 from db.fleets import Fleets, FleetStatus
@@ -141,7 +141,8 @@ def create(
     programs: int | None,
     seconds: int | None,
     seed: int | None,
-    profile: str,
+    profile: str | None,
+    arch: str | None,
     old: Semantics,
     new: Semantics,
     strategies: tuple[str, ...] | None,
@@ -165,7 +166,7 @@ def create(
         name=name,
         old=old.spec(),
         new=new.spec(),
-        profile=profile,
+        profile=searched_profile(profile, arch, old, new).profile,
         seed=seed,
         programs=programs,
         seconds=seconds,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import msgspec
 
 from cli.document import Document, check_writable, json_option, write_whole
 from cli.options import FilledPath, run_change_option
@@ -108,6 +109,7 @@ def shrink(reproducer: Reproducer, budget: int) -> Shrunk | None:
         smaller = decode_reproducer(found.reproducer)
         if smaller.scenario().size() < best.scenario().size() or (smaller.complete and not best.complete):
             best = smaller
+    best = msgspec.structs.replace(best, profile=reproducer.profile)
     return Shrunk(best, found.executions, found.passes)
 
 

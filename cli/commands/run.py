@@ -14,7 +14,14 @@ from cli.change import OwnChange, allow_option, apply_option, digest
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
-from cli.options import out_option, processes_option, profile_option, seed_option, strategy_option
+from cli.options import (
+    out_option,
+    processes_option,
+    profile_option,
+    searched_profile,
+    seed_option,
+    strategy_option,
+)
 from cli.order import Order, batch_size
 from cli.parameters import SpecType, database_name, open_store, read_reproducer, require_superset
 from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
@@ -53,7 +60,10 @@ class Request(Record):
     budget: Budget
     database: str
     folder: Path
+    profiles: str
+    """Which profiles are searched, and why."""
     change: OwnChange | None = None
+    until_regression: bool = False
 
 
 @click.command()
@@ -61,6 +71,7 @@ class Request(Record):
     "--seconds", metavar="N", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS})."
 )
 @click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
+@click.option("--until-regression", is_flag=True, help="Stop at the first finding with that verdict.")
 @seed_option(default=None)
 @processes_option("--jobs", JOBS_MAX)
 @profile_option
@@ -75,9 +86,11 @@ class Request(Record):
 def run(
     seconds: int | None,
     programs: int | None,
+    until_regression: bool,
     seed: int | None,
     jobs: int,
-    profile: str,
+    profile: str | None,
+    arch: str | None,
     old: Semantics | None,
     new: Semantics,
     strategies: tuple[str, ...] | None,
@@ -92,12 +105,17 @@ def run(
     Each program and its interleaving are a function of the program's seed. What counts as the same finding depends
     on what a process has seen before, so a run is repeated exactly by giving --seed, --programs and --jobs.
 
+    Without --profile and --arch the programs are of all profiles that reach what is compared: the architectures of the
+    patches that differ, those of the files that a change touches. The second line tells which, and how many of each.
+
     \b
     Examples:
       mmufuzz run                           a minute on all cores
       mmufuzz run --programs 10000 --seed 1 --jobs 1
       mmufuzz run --old no-struct-page --new no-struct-page+age-elides-tlb-flush
       mmufuzz run --arch arm64 --seconds 600 --json result.json
+      mmufuzz run --arch all --until-regression --seconds 3600
+      mmufuzz run --profile mixed*3,arm64   three of four programs for x86, one for arm64
       mmufuzz run --apply my-change.patch   the model with your change to it
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
@@ -112,11 +130,13 @@ def run(
     if allowed and change is None:
         raise BadInput("--allow says what a change of --apply may do; a commit's effects are in 'mmufuzz patches show'")
     old = old or (new if change else OLD)
+    require_superset(old, new)
+    reach = searched_profile(profile, arch, old, new, change.files() if change else ())
     order = Order(
         search=SearchSpec(
             old=old.spec(),
             new=new.spec(),
-            profile=profile,
+            profile=reach.profile,
             seed=secrets.randbelow(2**31) if seed is None else seed,
             strategies=strategies,
         ),
@@ -126,10 +146,10 @@ def run(
         diff=change.diff if change else "",
         allowed=allowed,
     )
-    require_superset(old, new)
     check_directory(folder, "--out")
     budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
-    raise click.exceptions.Exit(search_and_report(Request(order, budget, database, folder, change), document))
+    request = Request(order, budget, database, folder, reach.words(), change, until_regression)
+    raise click.exceptions.Exit(search_and_report(request, document))
 
 
 def search_and_report(request: Request, document: Document) -> int:
@@ -139,7 +159,8 @@ def search_and_report(request: Request, document: Document) -> int:
     with refuse(OSError, what=f"--out {request.folder} cannot be made", advice="name another directory"):
         request.folder.mkdir(parents=True, exist_ok=True)
     search = order.search
-    console.print(f"{search.old} against {search.new}, profile {search.profile}, seed {search.seed}, jobs {order.jobs}")
+    console.print(f"{search.old} against {search.new}, seed {search.seed}, jobs {order.jobs}")
+    console.print(request.profiles)
     console.print(request.change.line() if request.change else f"core {use_compiled_core().reason}")
     started = time.monotonic()
     lost = f"the search has ended; reproducers found before are in {request.folder}"
@@ -207,6 +228,8 @@ def drive_search(
                 search.renew("")
             now = time.monotonic()
             progress.show(tally, now - started)
+            if request.until_regression and tally.verdicts()[str(Verdict.REGRESSION)]:
+                stop_at = now
             if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
                 search.stop()
                 stopped_at = now
@@ -260,4 +283,5 @@ def make_report(tally: Tally, request: Request, elapsed: float, core: str) -> Ru
         campaign=tally.campaign,
         database=database_name(request.database),
         change=digest(order.diff) if order.diff else "",
+        profiles=request.profiles,
     )

@@ -13,6 +13,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
+from fuzzer.program.blend import member
 from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
 from fuzzer.program.profile import ADDED_OF, DRAWN_BY, GMEM_OF, MISHAPS_OF, PROFILES, Profile
 from fuzzer.program.program import Program
@@ -749,6 +750,13 @@ class _GuestTablesBuilder(_Builder):
 
 def generate_script(seed: int, profile: Profile) -> Script:
     """The program of a seed as machines run it: a pure function of both arguments."""
+    chosen = member(seed, profile)
+    script = _script(seed, chosen)
+    script.profile = chosen.name
+    return script
+
+
+def _script(seed: int, profile: Profile) -> Script:
     if profile.mixes:
         drawn = Rng(stream(seed, "profile")).below(2 * len(profile.mixes))
         if drawn < len(profile.mixes):

@@ -123,6 +123,7 @@ class Profile(Record, forbid_unknown_fields=True):
     gaps: tuple[int, ...] = (0, 4)  # pages between two slots
     word_gfns: tuple[int, ...] = (2, 4)  # pages per word of the dirty bitmap
     mixes: tuple[str, ...] = ()  # half of the programs come from these profiles, each as often as the others
+    shares: tuple[tuple[str, int], ...] = ()  # of a blend: all programs come from these profiles, see blend.py
     guest_tables: int = 0  # stores to guest page tables and guest flushes; 0: an MMU without guest page tables
     apic: int = 0  # accesses to the virtual APIC, of a vCPU; 0: a machine without
     mishaps: int = 0  # of MISHAPS_OF accesses, how many meet one: a signal, a kill, no memory, garbage on the stack

@@ -76,13 +76,15 @@ _MISHAPS_OF: Final[dict[Any, tuple[str, ...]]] = {
 
 @mypyc_attr(acyclic=True)
 class Script:
-    """`kinds`: of the actors, as in Program.  `calls`: of each actor.  `uid_limit`: above every uid."""
+    """`kinds`: of the actors, as in Program.  `calls`: of each actor.  `uid_limit`: above every uid.  `profile`: which
+    it was drawn from, "" if it was not."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.kinds: list[str] = []
         self.calls: list[list[Call]] = []
         self.uid_limit: i64 = 0
+        self.profile = ""
 
     def add_actor(self, kind: str, calls: list[Call]) -> None:
         """One more actor."""

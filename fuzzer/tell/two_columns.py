@@ -41,6 +41,8 @@ def header_lines(reproducer: Reproducer, comparison: Comparison) -> list[str]:
     specs = f"OLD = {side_words(reproducer, comparison, 'old')}, NEW = {side_words(reproducer, comparison, 'new')}"
     told.append(("compared", f"{specs}; {comparison.leader.upper()} leads"))
     told.extend(("change", line) for line in diff_words(reproducer.diff or ""))
+    if reproducer.profile:
+        told.append(("drawn", f"from the profile {reproducer.profile}"))
     told.extend(program_words(reproducer.program))
     for switch in reproducer.switches:
         told.append(("switch", switch_words(reproducer.program, *switch)))

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from cli.main import cli
 from db.schema import CampaignState
+from tests.changes import NO_FLUSH
 from tests.cli.shell import COMMAND, Searched, changed_sources, environment, mmufuzz, report_in, store_in
 
 
@@ -70,6 +71,27 @@ def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
     assert run.returncode == 0
     assert "no difference; search longer with --seconds" in run.stdout
     assert list((tmp_path / "findings").iterdir()) == []
+
+
+def test_without_a_profile_all_that_differs_is_searched(tmp_path: Path) -> None:
+    run = mmufuzz("run --programs 20 --seed 1 --jobs 1 --json report.json", folder=tmp_path)
+    report = report_in(tmp_path)
+    assert "profiles mixed 31 %, host 4 %, " in run.stdout
+    assert report["profiles"] in run.stdout
+    assert report["profile"].startswith("mixed*8,host,")
+    of_others = next(found for found in report["findings"] if found["profile"] == "mips")
+    told = mmufuzz(f"replay {of_others['reproducer']}", folder=tmp_path)
+    assert "drawn       from the profile mips" in told.stdout
+    assert "reproduced exactly" in told.stdout
+
+
+def test_a_regression_may_end_it(tmp_path: Path) -> None:
+    (tmp_path / "my.patch").write_text(NO_FLUSH, encoding="utf-8")
+    words = "run --apply my.patch --profile tdp --seconds 300 --seed 1 --jobs 1 --until-regression --json report.json"
+    assert mmufuzz(words, folder=tmp_path).returncode == 1
+    report = report_in(tmp_path)
+    assert report["verdicts"]["regression"] > 0
+    assert report["seconds"] < 150
 
 
 def test_budget_of_seconds(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def renewed(reproducer: Reproducer) -> Reproducer:
     if check.reproduced():
         return reproducer
     scenario, finding = reproducer.scenario(), reproducer.finding
-    return make_reproducer(reproducer.comparison(), scenario, outcome, finding, reproducer.complete)
+    profile = reproducer.profile or ""
+    return make_reproducer(reproducer.comparison(), scenario, outcome, finding, reproducer.complete, profile)
 
 
 def printed(file: Path) -> tuple[int, str]:

@@ -75,7 +75,7 @@ def test_every_strategy_is_explained() -> None:
 
 def test_what_was_left_open_is_filled_in() -> None:
     searched = prepared(Wish(programs=10, new="no-struct-page+age-elides-tlb-flush")).searched
-    assert searched.name == f"mixed --seed {searched.seed_first}"
+    assert searched.name == f"all --seed {searched.seed_first}"
     named = prepared(Wish(programs=10, seed=7, name="mine")).searched
     assert (named.name, named.seed_first) == ("mine", 7)
 
