@@ -85,6 +85,9 @@ class Oracle:
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         """KVM has mapped a page for itself, by kvm_vcpu_map(), with a pin or without one."""
 
+    def mapped_page_used(self, m: Observable, pfn: i64) -> None:
+        """KVM reads or writes a page by its own mapping of it."""
+
     def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
         """It has unmapped the page, and let go of it."""
 

@@ -33,8 +33,8 @@ class Judge(Oracle):
         self.contents = Contents(self.reports)
         self.mappings = Mappings(self.reports)
         self.accesses = Accesses(self.reports)
-        self.kernel_maps = KernelMaps(self.reports)
         self.references = References(self.reports)
+        self.kernel_maps = KernelMaps(self.reports, self.references)
         self.page_marks = PageMarks(self.reports, self.references)
         self.host_rights = HostRights(self.reports)
 
@@ -130,12 +130,18 @@ class Judge(Oracle):
 
     def page_put(self, m: Observable, pfn: i64) -> None:
         self.references.dropped(m, pfn)
+        if self.kernel_maps.any:
+            self.kernel_maps.released(m, pfn)
 
     def page_unpinned(self, m: Observable, pfn: i64) -> None:
         self.references.dropped(m, pfn)
+        self.kernel_maps.released(m, pfn)
 
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         self.kernel_maps.mapped(m, pfn, pinned)
+
+    def mapped_page_used(self, m: Observable, pfn: i64) -> None:
+        self.kernel_maps.used(m, pfn)
 
     def vcpu_unmapped(self, m: Observable, pfn: i64) -> None:
         self.kernel_maps.unmapped(m, pfn)

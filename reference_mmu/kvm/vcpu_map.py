@@ -157,6 +157,7 @@ def release_mapped_page(kvm: Kvm, host_map: KvmHostMap, dirty: bool) -> None:
 def use_mapped_page(kvm: Kvm, host_map: KvmHostMap, write: bool) -> None:
     """A load or store of KVM's. What the process has thrown away meanwhile belongs to nobody: a store is lost with
     it."""
+    kvm.oracle.mapped_page_used(kvm, host_map.hva)
     page = kvm.host.pages[host_map.hva]
     if not write:
         kvm.record(EV_READ, page.data)

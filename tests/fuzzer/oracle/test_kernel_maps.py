@@ -31,6 +31,30 @@ def test_rejects_a_pin_that_stays() -> None:
     assert mapped(Memory("anon", NEW)).final_violations() == ["refcount-leak"]
 
 
+@pytest.mark.reaches("map-without-reference")
+def test_rejects_a_pin_that_is_dropped_before_the_use() -> None:
+    memory = Memory("anon", NEW)
+    flow = memory.thread(0, vcpu_map_page(memory.m, 0, True)).to(MAP_USE)
+    memory.m.kvm_unpin_page(memory.m.host.pte[0])
+    assert memory.violations == []
+    flow.step()
+    assert memory.violations == ["map-without-reference"]
+
+
+def test_rejects_the_use_of_what_is_unmapped() -> None:
+    memory = mapped(Memory("anon", NEW))
+    pfn = memory.m.host.pte[0]
+    memory.judge.vcpu_unmapped(memory.m, pfn)
+    memory.judge.mapped_page_used(memory.m, pfn)
+    assert memory.violations == ["map-without-reference"]
+
+
+def test_rejects_a_mapping_that_is_made_after_the_reference_was_dropped() -> None:
+    memory = Memory("anon", NEW)
+    memory.judge.vcpu_mapped(memory.m, memory.m.host.pte[0], True)
+    assert memory.violations == ["map-without-reference"]
+
+
 def test_rejects_a_pin_that_is_dropped_twice() -> None:
     memory = Memory("anon", NEW)
     memory.judge.page_unpinned(memory.m, memory.m.host.pte[0])
