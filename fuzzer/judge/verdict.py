@@ -13,6 +13,7 @@ from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attrib
 from fuzzer.judge.finding import Finding, Sides, Verdict
 from fuzzer.judge.seen import Breach, Seen, operation_tag
 from fuzzer.judge.shows import Rerun, shows
+from fuzzer.judge.standing import standing_effects
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
@@ -64,8 +65,8 @@ class Trial:
                 assert_never(seen)
 
     def shows(self, finding: Finding, outcome: Outcome, rerun: Rerun) -> bool:
-        """Is it the same finding in another run, too? An effect must show from the attributed patches alone, too:
-        `rerun` runs the other program again in another comparison."""
+        """Is it the same finding in another run, too? An effect must show from the attributed patches alone, too, and
+        be a consequence, or unexplained, there as well: `rerun` runs the other program again in another comparison."""
         if not shows(finding, outcome):
             return False
         if finding.kind == "violation" or not finding.patches:
@@ -75,6 +76,8 @@ class Trial:
         alone = outcome if varied == outcome.comparison else rerun(varied)
         if not shows(finding, alone):
             return False
+        if finding.verdict == Verdict.UNEXPLAINED and finding.what not in NEVER_CONSEQUENCES:
+            return not consequence_of(finding.what, finding.patches, alone)
         return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
 
     def divergence(self, divergence: Divergence) -> Finding:
@@ -267,10 +270,13 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> str
     if effect in forbidden or any(d.effect in forbidden for d in earlier):
         return ""
     causes = [d for d in earlier if d.effect in allowed]
-    if not causes:
+    if causes:
+        first = min(causes, key=lambda d: alone.pair.since(d.uid))
+        return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
+    standing = standing_effects(alone, min(times))
+    if not forbidden.isdisjoint(standing):
         return ""
-    first = min(causes, key=lambda d: alone.pair.since(d.uid))
-    return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
+    return next((f"{state} (before it)" for state in standing if state in allowed), "")
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

@@ -24,6 +24,7 @@ from fuzzer.program.arguments import SIMPLEST
 from fuzzer.program.ops import ARGUMENTS, AnyOperation
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, Drive, by_switches, by_turns
+from fuzzer.run.drive import turn_by_turn
 from fuzzer.run.effort import effort_of
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
@@ -313,19 +314,6 @@ def writing(switches: list[Switch], drive: Drive) -> Drive:
         pair.observer = None  # it leads back to the pair
 
     return record
-
-
-def turn_by_turn(turns: list[Turn]) -> Drive:
-    """Exactly the recorded run, as a drive; by_turns() is for edited ones and cuts short an actor that retries and
-    retries."""
-
-    def drive(pair: Pair) -> None:
-        for turn in turns:
-            if turn.actor not in pair.leader.runnable() or not pair.guarded_turn(turn.actor):
-                break
-        pair.finish()
-
-    return drive
 
 
 def dropped_operations(scenario: Scenario) -> Iterator[Scenario]:

@@ -279,13 +279,13 @@ def same_tables(old: Vm, new: Vm) -> bool:
     return all(old_roots[number].pt == new_roots[number].pt for number in range(len(old_roots)))
 
 
-def follows_host(m: Vm, pte: i64, level: i64, page: i64) -> bool:
-    """Does a leaf map what the host has at that address? If two do, and differ, it is the host's pages that differ:
-    another effect."""
-    if not m.pages_are_gfns():
+def follow_hosts(old: Vm, was: i64, new: Vm, now: i64) -> bool:
+    """Two pages that leaves map: is each what the host has at one and the same address? If they differ, it is the
+    host's pages that differ: another effect."""
+    hva = old.host.pages[was].hva
+    if hva < 0 or new.host.pages[now].hva != hva:
         return False
-    hva = m.hva_of_gfn(page)
-    return hva >= 0 and m.pfn_in_leaf(pte, level, page) == m.host.pte[hva]
+    return old.host.pte[hva] == was and new.host.pte[hva] == now
 
 
 def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, page: int) -> list[Effect]:
@@ -296,22 +296,20 @@ def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, pag
         return []
     if was_level != now_level:
         return ["mapping-differs"]
-    if old.pte_pfn(was) != new.pte_pfn(now):
-        follow = follows_host(old, was, was_level, page) and follows_host(new, now, now_level, page)
-        return [] if follow else ["mapping-differs"]
+    was_pfn, now_pfn = old.pfn_in_leaf(was, was_level, page), new.pfn_in_leaf(now, now_level, page)
+    if was_pfn != now_pfn:
+        return [] if follow_hosts(old, was_pfn, new, now_pfn) else ["mapping-differs"]
     difference = old.leaf_difference(was, new, now)
-    if difference & LEAF_ELSE and rights_follow_hosts(old, was, new, now, page):
+    if difference & LEAF_ELSE and rights_follow_hosts(old, was, new, now, int(was_pfn)):
         difference &= ~LEAF_ELSE
     return [effect for bit, effect in _LEAF_EFFECTS if difference & bit]
 
 
-def rights_follow_hosts(old: Vm, was: i64, new: Vm, now: i64, page: int) -> bool:
+def rights_follow_hosts(old: Vm, was: i64, new: Vm, now: i64, pfn: int) -> bool:
     """May the process write the page in one of them only, and the guest nowhere else? Then it is the host's flags that
     differ: another effect."""
-    if not old.pages_are_gfns():
-        return False
-    hva = old.hva_of_gfn(page)
-    if hva < 0 or hva != new.hva_of_gfn(page):
+    hva = old.host.pages[pfn].hva
+    if hva < 0 or old.host.pte[hva] != pfn or new.host.pte[hva] != pfn:
         return False
     old_may, new_may = may_write(old, hva), may_write(new, hva)
     if old_may == new_may:

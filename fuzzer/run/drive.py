@@ -35,3 +35,16 @@ def by_turns(turns: list[Turn]) -> Drive:
 
 def by_switches(switches: tuple[Switch, ...]) -> Drive:
     return lambda pair: pair.replay_switches(switches)
+
+
+def turn_by_turn(turns: list[Turn]) -> Drive:
+    """Exactly the recorded run, as a drive; by_turns() is for edited ones and cuts short an actor that retries and
+    retries."""
+
+    def drive(pair: Pair) -> None:
+        for turn in turns:
+            if turn.actor not in pair.leader.runnable() or not pair.guarded_turn(turn.actor):
+                break
+        pair.finish()
+
+    return drive

@@ -38,6 +38,7 @@ EXPECTED = {
     "collapsible-fewer-flushes": ("fewer-flushes", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-frozen": ("retry-instead-of-frozen", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-huge-before-flush": ("huge-before-flush", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
+    "consequence-khugepaged": ("spurious-instead-of-fixed", Verdict.DOCUMENTED, "x86-finish-page-fault-helper"),
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
     "hole-apic-page-gone": ("stale-apic-page", Verdict.BASELINE, ""),
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),

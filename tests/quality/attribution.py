@@ -26,6 +26,7 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Program
 from fuzzer.program.rng import stream
 from fuzzer.run.compare import Comparison, Drive, by_scheduler
+from fuzzer.run.divergence import Divergence
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu.changelog.patches import PATCHES, can_be_cause, closure, dependents
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, base_of
@@ -105,9 +106,16 @@ def labelled(label: str, seed: int, broad: Comparison, program: Program, drive: 
     for divergence in divergences:
         kind = divergence.effect, operation_tag(trial.script, divergence.uid)
         # What the other patches hide, or change into something else, is no longer the labelled difference.
-        if kind not in seen and divergence in trial.outcome.divergences:
+        if kind not in seen and divergence in trial.outcome.divergences and not comes_without(label, divergence, trial):
             seen.add(kind)
             yield Labelled(label, seed, broad.leader, divergence.effect, trial.attribution(divergence))
+
+
+def comes_without(label: str, divergence: Divergence, trial: Trial) -> bool:
+    """Do those patches that must change sides with the label make the difference without it? Then it is theirs."""
+    attributor = trial.attributor
+    others = attributor.close([label]) - {label}
+    return bool(others) and divergence in attributor.outcome(others).divergences
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import pytest
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.seen import operation_tag
+from fuzzer.judge.standing import standing_effects
 from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
@@ -90,9 +91,9 @@ def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
             assert effect_verdict(effect, (allowing, patch.id), AGAINST_NEW) == Verdict.REGRESSION
 
 
-def consequence() -> Trial:
+def consequence(name: str = "consequence-more-pml") -> Trial:
     """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
-    reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / "consequence-more-pml.json").read_bytes())
+    reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / f"{name}.json").read_bytes())
     comparison, drive = reproducer.comparison(), by_switches(reproducer.scenario().switches)
     return Trial(comparison, drive, comparison.run(reproducer.program, drive))
 
@@ -113,6 +114,17 @@ def test_a_consequence_needs_a_cause_that_came_before_and_is_allowed() -> None:
     assert not consequence_of("fewer-flushes", patches, alone)  # the first of all
     assert not consequence_of("read-differs", patches, alone)  # not in this run
     assert not consequence_of("more-pml-entries", ("sw-dirty-when-ad-off",), alone)  # which forbids it
+
+
+def test_what_follows_from_a_state_that_may_differ_is_a_consequence() -> None:
+    """khugepaged gave the page away in NEW, and no operation has told of that yet."""
+    tried = consequence("consequence-khugepaged")
+    finding = only_divergence(tried, "spurious-instead-of-fixed")
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "host-flags-differ (before it)")
+    alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
+    (turn,) = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == "spurious-instead-of-fixed"]
+    assert "host-pages-differ" in standing_effects(alone, turn)
+    assert standing_effects(alone, 5) == [], "nobody had a page yet"
 
 
 def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:

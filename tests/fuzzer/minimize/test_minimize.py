@@ -20,7 +20,6 @@ from fuzzer.minimize.minimize import (
     simpler_configurations,
     smaller_programs,
     switches_of,
-    turn_by_turn,
     uids_of,
 )
 from fuzzer.program.generate import generate
@@ -29,6 +28,7 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import Reproducer
 from fuzzer.run.compare import Comparison, Drive, by_scheduler, by_switches
+from fuzzer.run.drive import turn_by_turn
 from fuzzer.run.lockstep import Pair
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch

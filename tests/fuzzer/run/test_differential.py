@@ -170,6 +170,29 @@ def test_a_leaf_that_lets_write_what_the_host_may_only_read_is_another_mapping()
     assert "mapping-differs" in compare_tables(old.m, new.m)
 
 
+def moved(stage: Stage, hva: int) -> None:
+    """The host has another page there, and KVM maps that."""
+    pfn = stage.m.host.alloc(hva, 0)
+    stage.m.host.place(hva, pfn, HOST_W)
+    stage.read(0, hva)
+
+
+def test_leaves_that_each_map_what_the_host_has_are_no_other_mapping() -> None:
+    old, new = Stage(), Stage()
+    moved(new, 1)
+    old.read(0, 1)
+    assert old.leaf(1) != new.leaf(1)
+    assert "mapping-differs" not in compare_tables(old.m, new.m)
+
+
+def test_a_leaf_that_maps_what_the_host_has_no_more_is_another_mapping() -> None:
+    old, new = Stage(), Stage()
+    moved(new, 1)
+    old.read(0, 1)
+    new.m.host.place(1, new.m.host.alloc(1, 0), HOST_W)
+    assert "mapping-differs" in compare_tables(old.m, new.m)
+
+
 @pytest.mark.reaches("huge-before-flush")
 def test_what_an_oracle_notes_in_new_alone_is_an_effect() -> None:
     """OLD flushes for the table before anybody can map the huge page, NEW afterwards."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from fuzzer.minimize.minimize import switches_of, turn_by_turn
+from fuzzer.minimize.minimize import switches_of
 from fuzzer.program.generate import generate
 from fuzzer.program.ops import ClearFlushYoung, DeleteSlot, NumaHint, Read, Write
 from fuzzer.program.profile import PROFILES, Profile
@@ -15,6 +15,7 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
 from fuzzer.reproducer import trace_digest
 from fuzzer.run.compare import Comparison, by_scheduler, by_switches, by_turns
+from fuzzer.run.drive import turn_by_turn
 from fuzzer.run.lockstep import MAX_LONE_RETRIES, Pair
 from fuzzer.run.model import SHIPPED, LoadedModel, Model
 from fuzzer.run.outcome import Outcome
