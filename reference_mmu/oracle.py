@@ -82,6 +82,9 @@ class Oracle:
     def page_unpinned(self, m: Observable, pfn: i64) -> None:
         """KVM is about to drop a pin."""
 
+    def tlb_filled(self, m: Observable, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
+        """KVM, and not hardware, has put an entry into a TLB, for the page or block around gfn that begins at pfn."""
+
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         """KVM has mapped a page for itself, by kvm_vcpu_map(), with a pin or without one."""
 

@@ -14,8 +14,9 @@ from reference_mmu.mm.host import HOST_SHARED, HOST_W
 
 @mypyc_attr(acyclic=True, free_list_len=1)
 class HostRights:
-    """Looks at leaves when they are made. mmu_lock is held then, so that nothing can have changed in the host's page
-    table since the page was looked up, unless the fault is stale and did not notice."""
+    """Looks at leaves, and at entries that KVM itself puts into a TLB, when they are made. mmu_lock is held then, so
+    that nothing can have changed in the host's page table since the page was looked up, unless the fault is stale and did
+    not notice."""
 
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
@@ -29,9 +30,17 @@ class HostRights:
         writable = m.pte_may_write(new_spte) and (fresh or not m.pte_may_write(old_spte))
         if not fresh and not writable:
             return
-        first: i64 = m.leaf_gfns(sp, index, new_spte)[0]
-        pfn = m.pte_pfn(new_spte)
-        for at in range(m.pages_per_hpage(sp.level)):
+        self.mapped(m, m.leaf_gfns(sp, index, new_spte)[0], sp.level, m.pte_pfn(new_spte), writable)
+
+    def tlb_filled(self, m: Observable, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
+        """An entry that KVM makes is a leaf, but for those that are made without mmu_lock: those may be stale, which
+        shows where it does harm."""
+        if m.mmu_lock.held[m.actor] != 0:
+            self.mapped(m, m.gfn_round_for_level(gfn, level), level, pfn, writable)
+
+    def mapped(self, m: Observable, first: i64, level: i64, pfn: i64, writable: bool) -> None:
+        """The pages from `pfn` on are what the process has at the addresses of the gfns from `first` on."""
+        for at in range(m.pages_per_hpage(level)):
             slot = search_memslots(m.memslots, first + at)
             if slot is None:
                 continue

@@ -137,6 +137,9 @@ class Judge(Oracle):
         self.references.dropped(m, pfn)
         self.kernel_maps.released(m, pfn)
 
+    def tlb_filled(self, m: Observable, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
+        self.host_rights.tlb_filled(m, gfn, level, pfn, writable)
+
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         self.kernel_maps.mapped(m, pfn, pinned)
 

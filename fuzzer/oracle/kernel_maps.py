@@ -59,10 +59,10 @@ class KernelMaps:
         self.cached = (int(m.actor), int(pfn))
 
     def has(self, m: Observable, pfn: i64) -> bool:
-        """Has the running actor mapped the page? Then it marks it when it unmaps it, with mmu_lock or without; and
-        with gpc->lock when it has cached it."""
+        """Has the running actor mapped the page, and not let go of it? Then it marks it when it unmaps it, with
+        mmu_lock or without; and with gpc->lock when it has cached it."""
         mark = (int(m.actor), int(pfn))
         if mark == self.cached:
             self.cached = (-1, -1)
             return True
-        return bool(self.live) and mark in self.live
+        return bool(self.live) and mark in self.live and mark not in self.let_go

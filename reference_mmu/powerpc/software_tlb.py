@@ -32,6 +32,7 @@ class SoftwareTlb(Stage2):
         """Let the vCPU use the page or block around gfn, which begins at `pfn`."""
         rights = TLB_R | TLB_D | TLB_W if writable else TLB_R | TLB_D
         vcpu.tlb.put(self.tlb_key(gfn, level), rights | pfn << TLB_PFN_SHIFT)
+        self.oracle.tlb_filled(self, gfn, level, pfn, writable)
 
     def kvm_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         """Nobody knows."""

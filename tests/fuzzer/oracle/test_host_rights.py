@@ -8,9 +8,11 @@ from reference_mmu.config import SlotConfig
 from reference_mmu.mm.ksm import share_page
 from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.powerpc.software_tlb import SoftwareTlb
 from reference_mmu.x86.spte import PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE, is_mmu_writable_spte
 from tests.by_hand import MM, Stage
 from tests.parameters import BOTH, EVERY_MMU
+from tests.powerpc_by_hand import PowerpcStage
 
 
 def writable(stage: Stage, spte: int) -> int:
@@ -54,6 +56,19 @@ def test_rejects_a_writable_leaf_in_a_slot_that_may_only_be_read() -> None:
     assert stage.violations == []
     stage.store(1, writable(stage, stage.leaf(1)))
     assert stage.violations == ["not-host-writable"]
+
+
+@pytest.mark.parametrize(("held", "violations"), [(True, ["not-host-writable"]), (False, [])], ids=["held", "free"])
+def test_rejects_a_writable_entry_that_kvm_puts_into_a_tlb(held: bool, violations: list[str]) -> None:
+    stage = PowerpcStage("book3s_pr", backing=("readonly", "anon"))
+    assert isinstance(stage.m, SoftwareTlb)
+    stage.read(0, 1)
+    if held:
+        stage.m.write_lock()
+    stage.m.map_tlb(stage.m.vcpus[0], 1, 1, stage.m.host.pte[1], False)
+    assert stage.violations == []
+    stage.m.map_tlb(stage.m.vcpus[0], 1, 1, stage.m.host.pte[1], True)
+    assert stage.violations == violations
 
 
 @pytest.mark.reaches("mapped-gone-page")

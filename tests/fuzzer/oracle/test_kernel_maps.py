@@ -4,6 +4,7 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.kvm.release import kvm_set_page_dirty
 from reference_mmu.kvm.vcpu_map import vcpu_map_page
 from reference_mmu.points import MAP_USE
 from tests.host_memory import Memory
@@ -39,6 +40,16 @@ def test_rejects_a_pin_that_is_dropped_before_the_use() -> None:
     assert memory.violations == []
     flow.step()
     assert memory.violations == ["map-without-reference"]
+
+
+def test_rejects_a_mark_after_the_pin_was_dropped() -> None:
+    memory = mapped(Memory("anon", NEW))
+    pfn = memory.m.host.pte[0]
+    kvm_set_page_dirty(memory.m, pfn)
+    assert memory.violations == []
+    memory.m.kvm_unpin_page(pfn)
+    kvm_set_page_dirty(memory.m, pfn)
+    assert memory.violations == ["mark-without-reference"]
 
 
 def test_rejects_the_use_of_what_is_unmapped() -> None:
