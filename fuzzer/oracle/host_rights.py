@@ -15,8 +15,8 @@ from reference_mmu.mm.host import HOST_SHARED, HOST_W
 @mypyc_attr(acyclic=True, free_list_len=1)
 class HostRights:
     """Looks at leaves, and at entries that KVM itself puts into a TLB, when they are made. mmu_lock is held then, so
-    that nothing can have changed in the host's page table since the page was looked up, unless the fault is stale and did
-    not notice."""
+    that nothing can have changed in the host's page table since the page was looked up, unless the fault is stale
+    and did not notice."""
 
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
