@@ -10,6 +10,7 @@ from typing import assert_never
 import msgspec
 
 from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Sought
+from fuzzer.judge.bystanders import without_bystanders
 from fuzzer.judge.finding import Finding, Sides, Verdict
 from fuzzer.judge.seen import Breach, Seen, operation_tag
 from fuzzer.judge.shows import Rerun, shows
@@ -158,7 +159,7 @@ class Trial:
         if invariant in old and invariant in new:
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         other: Side = "new" if side == "old" else "old"
-        if self.is_next_door(invariant, other):
+        if self.is_next_door(invariant, other) or self.is_saved_by_a_bystander(invariant, side, other):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         attribution = self.attributor.name(
             lambda o: invariant in o.violations(side) and invariant not in o.violations(other)
@@ -206,6 +207,15 @@ class Trial:
             self.broken["new"].update(outcome.violations("new"))
         return True
 
+    def is_saved_by_a_bystander(self, invariant: str, side: Side, other: Side) -> bool:
+        """Does the other side break it, too, once all that has no part in it is gone? Then something unrelated, a flush
+        of aging for example, has saved it here."""
+        outcome, effort = without_bystanders(self.comparison, self.outcome, invariant, side)
+        trial = Trial(self.comparison, by_turns(outcome.turns), outcome)
+        found = invariant in outcome.violations(other) or trial.is_next_door(invariant, other)
+        self.neighbours_effort += effort + trial.effort()
+        return found
+
     def effort(self) -> int:
         """What has been spent on questions about this run, in turns."""
         return self.attributor.effort + self.neighbours_effort
@@ -224,7 +234,7 @@ class Trial:
         """What is run next door."""
         for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS):
             yield self.script, turns
-        for uid in sorted({op.uid for actor in self.program.actors for op in actor.ops}):
+        for uid in sorted(self.program.uids()):
             fewer = [turn for turn in self.outcome.turns if turn.uid != uid]
             smaller = script_of(self.program.without(uid))
             yield smaller, fewer

@@ -166,7 +166,7 @@ class Minimizer:
             smaller = candidate(program)
             if smaller is None or self.spent():
                 continue
-            kept = uids_of(smaller)
+            kept = smaller.uids()
             fewer = [turn for turn in turns if turn.uid in kept]
             outcome = self.run(smaller, by_turns(fewer))
             if self.shows(outcome, self.replayer(smaller, by_turns(list(fewer)))):
@@ -259,10 +259,6 @@ class Minimizer:
         return outcome
 
 
-def uids_of(program: Program) -> set[int]:
-    return {op.uid for actor in program.actors for op in actor.ops}
-
-
 def with_ops(program: Program, index: int, ops: Iterable[AnyOperation]) -> Program:
     """The program with other operations for one actor."""
     actors = list(program.actors)
@@ -277,7 +273,7 @@ def smaller_programs(program: Program) -> Iterator[Callable[[Program], Program |
         return lambda p: with_ops(p, index, ()) if p.actors[index].ops else None
 
     def drop_operation(uid: int) -> Callable[[Program], Program | None]:
-        return lambda p: p.without(uid) if uid in uids_of(p) else None
+        return lambda p: p.without(uid) if uid in p.uids() else None
 
     for index in reversed(range(len(program.actors))):
         yield drop_actor(index)
@@ -318,7 +314,7 @@ def writing(switches: list[Switch], drive: Drive) -> Drive:
 
 def dropped_operations(scenario: Scenario) -> Iterator[Scenario]:
     """Scenarios without one operation, and the switches at its points; then without one empty actor."""
-    for uid in sorted(uids_of(scenario.program), reverse=True):
+    for uid in sorted(scenario.program.uids(), reverse=True):
         kept = tuple(switch for switch in scenario.switches if switch.uid != uid)
         yield Scenario(scenario.program.without(uid), kept)
         yield Scenario(scenario.program.without(uid), renamed(scenario, uid))

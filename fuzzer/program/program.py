@@ -67,6 +67,9 @@ class Program(Record, forbid_unknown_fields=True):
     def operations(self) -> int:
         return sum(len(actor.ops) for actor in self.actors)
 
+    def uids(self) -> set[int]:
+        return {op.uid for actor in self.actors for op in actor.ops}
+
     def without(self, uid: int) -> "Program":
         """This program without one operation."""
         actors = tuple(Actor(actor.kind, tuple(op for op in actor.ops if op.uid != uid)) for actor in self.actors)

@@ -16,7 +16,6 @@ from fuzzer.judge.attribute import OWN_CHANGE, Attribution
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
-from fuzzer.minimize.minimize import uids_of
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
@@ -133,7 +132,7 @@ def test_it_replays_and_is_judged_as_before(file: Path) -> None:
 def test_nothing_in_it_can_go(file: Path) -> None:
     reproducer = decode_reproducer(file.read_bytes())
     story = reproducer.scenario()
-    for uid in uids_of(story.program):
+    for uid in story.program.uids():
         outcome = reproducer.comparison().run(story.program.without(uid), by_switches(story.switches))
         assert not shows(reproducer.finding, outcome), f"operation {uid}"
     for index in range(len(story.switches)):

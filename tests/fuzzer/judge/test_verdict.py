@@ -176,6 +176,20 @@ def test_a_notifier_range_over_two_slots_is_a_hole_of_both() -> None:
     assert tried.violation("stale-translation").verdict == Verdict.BASELINE
 
 
+def test_a_hole_that_one_side_is_saved_from_by_something_unrelated_is_baseline() -> None:
+    """Either of two agings flushes in OLD, before the notifier yields between its slots: no one operation less shows
+    the hole there, but without both it does."""
+    config = Config(vcpus=1, slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
+    aging = ClearFlushYoung(2, 0, 8), ClearFlushYoung(3, 0, 8)
+    mm = Actor("mm", (*aging, NumaHint(4, 0, 8, resched=0b10)))
+    program = Program(config, (Actor("vcpu", (Write(0, 1), Write(1, 5))), mm)).check()
+    tried = trial(program, OLD, NEW)
+    assert "stale-translation" not in tried.outcome.violations("old")
+    assert "stale-translation" in tried.outcome.violations("new")
+    assert not tried.is_next_door("stale-translation", "old")
+    assert tried.violation("stale-translation").verdict == Verdict.BASELINE
+
+
 # --- neighbours ------------------------------------------------------------------------------------------------
 
 

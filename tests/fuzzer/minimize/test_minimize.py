@@ -20,7 +20,6 @@ from fuzzer.minimize.minimize import (
     simpler_configurations,
     smaller_programs,
     switches_of,
-    uids_of,
 )
 from fuzzer.program.generate import generate
 from fuzzer.program.ops import ClearFlushYoung, GetLog, Nested, Read, Write
@@ -54,7 +53,7 @@ def shown(reproducer: Reproducer, scenario: Scenario) -> bool:
 
 def one_less(scenario: Scenario) -> Iterator[Scenario]:
     """Without any single operation, however its switches are read, and without any single switch."""
-    for uid in sorted(uids_of(scenario.program)):
+    for uid in sorted(scenario.program.uids()):
         yield Scenario(
             scenario.program.without(uid), tuple(switch for switch in scenario.switches if switch.uid != uid)
         )
@@ -180,7 +179,7 @@ def test_cuts_go_from_whole_actors_to_single_operations_from_the_back() -> None:
     first, *_ = smaller_programs(PROGRAM)
     smaller = first(PROGRAM)
     assert smaller is not None
-    assert uids_of(smaller) == {0, 1, 2}
+    assert smaller.uids() == {0, 1, 2}
     # Tried again on what is left, a cut that has nothing to cut says so.
     assert first(smaller) is None
 
