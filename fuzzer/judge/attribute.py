@@ -155,14 +155,16 @@ class Attributor:
     def narrowed(self, attribution: Attribution, shows: Sought) -> Attribution:
         """The attribution, unless it shows without the patch that it names, by several that change sides with that one:
         then these are the cause, each of which hides the difference that the others would make alone."""
-        if len(attribution.patches) != 1 or attribution.patches[0] not in self.choices.closed:
-            return attribution
-        (patch,) = attribution.patches
-        closed = self.choices.closed[patch]
-        without = frozenset(p for p in closed if patch not in self.choices.closed[p])
+        without = self.dragged(attribution.patches)
         if not without or not shows(self.outcome(without)):
             return attribution
         return self.cut_down(shows, without)
+
+    def dragged(self, patches: tuple[str, ...]) -> frozenset[str]:
+        """What changes sides with a single patch that is named, without that one."""
+        if len(patches) != 1 or patches[0] not in self.choices.closed:
+            return frozenset()
+        return frozenset(p for p in self.choices.closed[patches[0]] if patches[0] not in self.choices.closed[p])
 
     def cut_down(self, shows: Sought, remaining: frozenset[str] | None = None) -> Attribution:
         """The full set, or another that shows it, without what is not needed, if no single patch is enough."""

@@ -66,17 +66,21 @@ class Trial:
                 assert_never(seen)
 
     def shows(self, finding: Finding, outcome: Outcome, rerun: Rerun) -> bool:
-        """Is it the same finding in another run, too? An effect must show from the attributed patches alone, too, and
-        be a consequence, or unexplained, there as well: `rerun` runs the other program again in another comparison."""
+        """Is it the same finding in another run, too? It must show from the attributed patches alone, too: an effect as
+        a consequence, or unexplained, there as well, a broken invariant not from what only changes sides with them.
+        `rerun` runs the other program again in another comparison."""
         if not shows(finding, outcome):
             return False
-        if finding.kind == "violation" or not finding.patches:
+        if not finding.patches:
             return True
         varied = self.attributor.varied(self.attributor.close(finding.patches))
         # A user's change is often all that there is between the two.
         alone = outcome if varied == outcome.comparison else rerun(varied)
         if not shows(finding, alone):
             return False
+        if finding.kind == "violation":
+            others = self.attributor.dragged(finding.patches)
+            return not others or not shows(finding, rerun(self.attributor.varied(others)))
         if finding.verdict == Verdict.UNEXPLAINED and finding.what not in NEVER_CONSEQUENCES:
             return not consequence_of(finding.what, finding.patches, alone)
         return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))

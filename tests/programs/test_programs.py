@@ -13,15 +13,15 @@ import pytest
 
 from fuzzer.change.variant import changed_models
 from fuzzer.judge.attribute import OWN_CHANGE, Attribution
-from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.finding import Verdict
 from fuzzer.judge.shows import shows
 from fuzzer.judge.verdict import Trial
 from fuzzer.recheck import recheck
-from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, make_reproducer
+from fuzzer.reproducer import decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW
 from tests.cli.shell import ROOT
-from tests.golden import golden
+from tests.golden import golden, judged_anew
 from tests.programs import renew
 from tests.programs.renew import Gone, main, printed, renewed
 
@@ -46,18 +46,6 @@ EXPECTED = {
     "invalid-root-aging": ("young-false-negative", Verdict.DOCUMENTED, "age-valid-roots-only"),
     "sync-fewer-flushes": ("fewer-flushes", Verdict.DOCUMENTED, "shadow-no-flush-on-clear-dirty"),
 }
-
-
-def judged_anew(reproducer: Reproducer) -> Finding:
-    """The finding as this version of the project judges it, neighbours and attribution included."""
-    comparison = reproducer.comparison()
-    drive = by_switches(reproducer.scenario().switches)
-    outcome = comparison.run(reproducer.program, drive)
-    trial = Trial(comparison, drive, outcome)
-    if reproducer.finding.kind == "violation":
-        return trial.violation(reproducer.finding.what)
-    (divergence,) = [d for d in outcome.divergences if d.effect == reproducer.finding.what]
-    return trial.divergence(divergence)
 
 
 def test_every_program_is_expected_and_has_a_story() -> None:
