@@ -62,7 +62,7 @@ _SENTENCES: Final[dict[Invariant, str]] = {
     "freed-table-walk": "a freed page table was walked",
     "mapped-during-invalidation": "an SPTE or TLB entry maps a page between invalidate_range_start and end",
     "mapped-freed-page": "a page was freed while an SPTE or a TLB entry maps it",
-    "mapped-gone-page": "an SPTE was made for a page that the process no longer has at that address",
+    "mapped-gone-page": "an SPTE was made for, or KVM cached, a page that the process no longer has at that address",
     "not-host-writable": "an SPTE lets the guest write where the process or the memslot may not: read-only, or shared",
     "stale-apic-page": "a vCPU is in the guest with an APIC access page that the host has taken away, or with none",
     "freed-page-access": "the guest accessed a page that had been freed",

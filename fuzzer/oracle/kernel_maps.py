@@ -55,7 +55,10 @@ class KernelMaps:
             self.reports.report("map-without-reference")
 
     def cache_refreshed(self, m: Observable, pfn: i64) -> None:
+        """The page is not pinned: invalidations take it out of the cache, and this one must not have been missed."""
         self.any = True
+        if m.host.pte[m.host.pages[pfn].hva] != pfn:
+            self.reports.report("mapped-gone-page")
         self.cached = (int(m.actor), int(pfn))
 
     def has(self, m: Observable, pfn: i64) -> bool:

@@ -6,7 +6,9 @@ import pytest
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.kvm.release import kvm_set_page_dirty
 from reference_mmu.kvm.vcpu_map import vcpu_map_page
+from reference_mmu.mm.madvise import discard
 from reference_mmu.points import MAP_USE
+from tests.by_hand import MM
 from tests.host_memory import Memory
 
 
@@ -50,6 +52,16 @@ def test_rejects_a_mark_after_the_pin_was_dropped() -> None:
     memory.m.kvm_unpin_page(pfn)
     kvm_set_page_dirty(memory.m, pfn)
     assert memory.violations == ["mark-without-reference"]
+
+
+def test_rejects_a_cache_of_a_page_that_the_process_has_given_away() -> None:
+    memory = Memory("anon", NEW)
+    pfn = memory.m.host.pte[0]
+    memory.judge.cache_refreshed(memory.m, pfn)
+    assert memory.violations == []
+    memory.run(MM, discard(memory.m, 0, 1))
+    memory.judge.cache_refreshed(memory.m, pfn)
+    assert memory.violations == ["mapped-gone-page"]
 
 
 def test_rejects_the_use_of_what_is_unmapped() -> None:
