@@ -97,7 +97,9 @@ class Pair:
         """Bring the follower's actor to the leader's position in operation number `place`."""
         execution = self.follower
         while follower.uid >= 0 and follower.place < place:
-            if not execution.can_run(follower) or execution.step(follower) == FAULT_RETRY:
+            if execution.steps >= MAX_STEPS or not execution.can_run(follower):
+                return
+            if execution.step(follower) == FAULT_RETRY:
                 return
         ended = leader.place != place
         while follower.uid >= 0 and follower.place == place:
