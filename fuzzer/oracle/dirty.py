@@ -24,8 +24,9 @@ class DirtyLog:
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
         self.copies: dict[int, list[int]] = {}
-        # By actor in a harvest: what each PML buffer has held since before, by vCPU.
+        # By actor in a harvest: what each PML buffer has held since before, by vCPU; and what page tables have.
         self.owed: dict[int, dict[int, list[int]]] = {}
+        self.owed_by_table: dict[int, list[int]] = {}
 
     def start(self, m: Observable, slot: KvmMemorySlot) -> None:
         """Logging is on: copy everything."""
@@ -50,6 +51,9 @@ class DirtyLog:
 
     def harvest_begun(self, m: Observable) -> None:
         self.owed[int(m.actor)] = {int(vcpu.number): list(m.logged_by(vcpu)) for vcpu in m.vcpus}
+        in_table = m.logged_in_table()
+        if in_table:
+            self.owed_by_table[int(m.actor)] = in_table
 
     def drained(self, vcpu: KvmVcpu) -> None:
         for owed in self.owed.values():
@@ -57,9 +61,14 @@ class DirtyLog:
 
     def bitmap_read(self, m: Observable, slot: KvmMemorySlot) -> None:
         """What was logged before a GET is in the bitmap by now, unless the vCPU is on its way out: the kick does not
-        wait for the exit. What was logged since is the next harvest's."""
+        wait for the exit. What was logged since is the next harvest's; so is what an unmapping has on its way."""
         for number, gfns in self.owed.pop(int(m.actor), {}).items():
             if not m.vcpus[number].kicked and any(slot.contains(g) and not m.is_dirty(slot, g) for g in gfns):
+                self.reports.report("late-dirty-report")
+        in_table = self.owed_by_table.pop(int(m.actor), None)
+        if in_table is not None:
+            left = set(m.logged_in_table())
+            if any(slot.contains(gfn) and gfn in left and not m.is_dirty(slot, gfn) for gfn in in_table):
                 self.reports.report("late-dirty-report")
 
     def returned(self, m: Observable, slot: KvmMemorySlot) -> None:

@@ -241,6 +241,10 @@ class Observable(Mm):
         """gfns that hardware has logged for a vCPU and KVM has not seen."""
         return []
 
+    def logged_in_table(self) -> list[int]:
+        """gfns that hardware has logged in a page table, from where kvm_arch_sync_dirty_log() moves them."""
+        return []
+
     def stop(self) -> None:
         """The guest is stopped at the end of a program: what hardware has logged is drained."""
 

@@ -125,6 +125,9 @@ class Book3sHv(Stage2):
                 yield from self.tlbie(sp, index, pte)
 
     def logged_in_flight(self) -> list[int]:
+        return self.logged_in_table()
+
+    def logged_in_table(self) -> list[int]:
         """Whatever C says."""
         found: list[int] = []
         for slot in self.memslots:
@@ -135,7 +138,7 @@ class Book3sHv(Stage2):
 
     def stop(self) -> None:
         """The C bits are in the bitmaps."""
-        for gfn in self.logged_in_flight():
+        for gfn in self.logged_in_table():
             self.update_dirty_map(gfn, gfn + 1)
 
 

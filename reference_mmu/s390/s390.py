@@ -132,6 +132,9 @@ class S390(Vm):
         return None
 
     def logged_in_flight(self) -> list[int]:
+        return self.logged_in_table()
+
+    def logged_in_table(self) -> list[int]:
         return list(self.changed)
 
     def stop(self) -> None:

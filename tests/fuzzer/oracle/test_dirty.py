@@ -15,13 +15,16 @@ from reference_mmu.kvm.dirty_log import (
 from reference_mmu.kvm.vcpu import TLB_D, TLB_W
 from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.migrate import migrate_page
+from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.points import GET_FLUSH, GET_WORD, USER_COPY
+from reference_mmu.powerpc.points import HV_TLBIE
 from reference_mmu.x86.points import BACK_LOCK, FPF_MARK, GET_KICK, LOG_ENABLE_FLUSH, WALK_FILL
 from reference_mmu.x86.spte import PT_WRITABLE_MASK, is_writable_pte
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
 from tests.parameters import BOTH, EVERY_MMU, EVERY_PAGING
+from tests.powerpc_by_hand import PowerpcStage
 
 LOGGING = (SlotConfig(base=0, npages=8, hva=0, logging=True),)
 
@@ -157,7 +160,35 @@ def test_rejects_a_report_without_what_pml_had_logged(manual: bool) -> None:
     assert stage.violations[0] == "late-dirty-report"
 
 
+@pytest.mark.reaches("late-dirty-report")
+def test_rejects_a_report_without_what_the_table_had_logged() -> None:
+    """A harvest that never looked at the C bits."""
+    stage = PowerpcStage("book3s_radix", slots=LOGGING)
+    stage.write(0, 1)
+    stage.judge.harvest_begun(stage.m)
+    stage.judge.bitmap_read(stage.m, stage.m.memslots[0])
+    assert stage.violations == ["late-dirty-report"]
+
+
+def test_accepts_a_report_of_what_the_table_had_logged() -> None:
+    stage = PowerpcStage("book3s_radix", slots=LOGGING)
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
+    assert stage.violations == []
+
+
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
+
+
+def test_legal_a_report_without_what_an_unmapping_is_about_to_log() -> None:
+    """It has taken the entry away, C bit and all, and waits for the tlbie before it logs the page."""
+    stage = PowerpcStage("book3s_radix", slots=LOGGING)
+    stage.write(0, 1)
+    stage.judge.harvest_begun(stage.m)
+    stage.thread(MM, change_protection_numa(stage.m, 1, 2)).to(HV_TLBIE)
+    stage.m.actor = 0
+    stage.judge.bitmap_read(stage.m, stage.m.memslots[0])
+    assert stage.violations == []
 
 
 @EVERY_PAGING
