@@ -326,7 +326,7 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=4,
             mm_ops=4,
             ioctls=4,
-            backings=_EVERY_KIND,
+            backings=(*_EVERY_KIND, "shmem", "shmem", "shmem"),  # of which reclaim drops what nobody marked
             added=(("copy-tags", 12),),
         ),
         Profile(

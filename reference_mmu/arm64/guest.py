@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """MTE: userspace reads and writes the tags of guest memory, as a migration does (arch/arm64/kvm/guest.c).
 
-What the tags are is left out, and so is what MTE changes of memslots and faults, which refuse a VMA that allows no
-tags: here such memory was mapped once the memslot was there. One page is copied; of a range the ioctl would return how
-many were copied before the first that cannot be.
+What the tags are is left out: they are saved and lost with their page, so what the page holds stands for them. Left out
+is what MTE changes of memslots and faults, too, which refuse a VMA that allows no tags: here such memory was mapped
+once the memslot was there. One page is copied; of a range the ioctl would return how many were copied before the first
+that cannot be.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..kvm.release import (
     kvm_release_pfn_clean,
     kvm_release_pfn_dirty,
 )
+from ..kvm.vcpu_map import KvmHostMap, use_mapped_page
 from ..mm.errno import EBUSY, EFAULT
 from ..observed import EV_ERRNO
 from ..stage2.machine import Stage2Machine
@@ -50,7 +52,7 @@ def copy_tags_of_page(m: Stage2Machine, gfn: i64, write: bool) -> Generator[int,
     if not is_online(m, page):
         kvm_release_page_unused(m, page)
         return -EFAULT
-    yield from copy_tags(m, page)
+    yield from copy_tags(m, page, write)
     if write:
         kvm_release_page_dirty(m, page)
     else:
@@ -67,7 +69,7 @@ def copy_tags_of_pfn(m: Stage2Machine, gfn: i64, write: bool) -> Generator[int, 
     if not is_online(m, pfn):
         kvm_release_pfn_clean(m, pfn)
         return -EFAULT
-    yield from copy_tags(m, pfn)
+    yield from copy_tags(m, pfn, write)
     if write:
         kvm_release_pfn_dirty(m, pfn)
     else:
@@ -76,11 +78,14 @@ def copy_tags_of_pfn(m: Stage2Machine, gfn: i64, write: bool) -> Generator[int, 
     return 0
 
 
-def copy_tags(m: Stage2Machine, pfn: i64) -> Generator[int, None, None]:
+def copy_tags(m: Stage2Machine, pfn: i64, write: bool) -> Generator[int, None, None]:
     """mte_copy_tags_to_user() or mte_copy_tags_from_user(), by the kernel's own address of the page, until it is
     released."""
+    host_map = KvmHostMap()
+    host_map.hva = pfn
     m.oracle.vcpu_mapped(m, pfn, False)
     yield TAGS_COPY
+    use_mapped_page(m, host_map, write)
 
 
 def is_online(m: Stage2Machine, pfn: i64) -> bool:

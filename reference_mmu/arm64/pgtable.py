@@ -19,7 +19,7 @@ from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_memory_cache_alloc
 from ..stage2.pte import S2_LOCKED, S2_PERMS, S2_VALID, S2_YOUNG, is_leaf, is_table, make_table
 from ..stage2.table import find
-from .points import ACCESS_SET, MAP_BREAK, MAP_MAKE, MAP_TLBI, RELAX_SET, RELAX_TLBI, UNMAP_TLBI
+from .points import ACCESS_SET, MAP_BREAK, MAP_MAKE, MAP_TLBI, RELAX_SET, RELAX_TLBI, UNMAP_TABLE, UNMAP_TLBI
 from .tlb import kvm_tlb_flush_vmid_ipa_nsh, kvm_tlb_flush_vmid_range
 
 
@@ -171,6 +171,7 @@ def unmap_below(m: Stage2Machine, sp: PageTable, start: i64, end: i64) -> Genera
             child = m.child(pte)
             yield from unmap_below(m, child, start, end)
             if m.is_empty(child):
+                yield UNMAP_TABLE  # a walk may come by once more, and the CPU remember the table
                 m.store(sp, index, 0)
                 m.unlink(child)
                 yield from kvm_tlb_flush_vmid_range(m, first, stop, UNMAP_TLBI)

@@ -34,6 +34,7 @@ TAGS_COPY: Final = 52
 # --- unmapping ---------------------------------------------------------------------------------------------------
 UNMAP_TLBI: Final = 37
 APPLY_RELOCK: Final = 38
+UNMAP_TABLE: Final = 39
 
 # --- eager splitting -----------------------------------------------------------------------------------------------
 SPLIT_LOCK: Final = 49
@@ -78,6 +79,9 @@ POINTS: Final = PointTable(
         ),
         *LOOK_UP,
         Point(UNMAP_TLBI, "unmap.tlbi", "stage2_unmap_walker", "an entry was cleared, the TLBI for it is under way"),
+        Point(
+            UNMAP_TABLE, "unmap.table", "stage2_unmap_walker", "a table is empty, the entry that leads to it goes next"
+        ),
         Point(
             APPLY_RELOCK,
             "apply.relock",
