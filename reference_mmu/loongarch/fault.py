@@ -26,8 +26,8 @@ from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_memory_cache_alloc, kvm_mmu_topup_memory_cache
 from ..stage2.memslot import memslot_of_fault, supports_huge_mapping
-from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, is_table, make_leaf
-from ..stage2.table import split, walk_to
+from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, make_leaf
+from ..stage2.table import find, split, walk_to
 from .fast_fault import kvm_map_page_fast
 from .points import FAULT_GUP, FAULT_LOCK, FAULT_LOG, FAULT_MARK, FAULT_PUT, FAULT_SEQ, FAULT_STALE
 
@@ -76,17 +76,19 @@ def kvm_map_page(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int
 
 
 def mapping_level(m: Stage2Machine, fault: Fault, slot: KvmMemorySlot) -> i64:
-    """fault_supports_huge_mapping(), host_pfn_mapping_level(): a write that is logged needs a page of its own. mmu_lock
-    held, and the page is not stale: the host's page table can be trusted."""
+    """fault_supports_huge_mapping(), host_pfn_mapping_level(): a write that is logged needs a page of its own, and
+    where there is a table already it stays. mmu_lock held, and the page is not stale: the host's page table can be
+    trusted."""
     hva = slot.hva + fault.gfn - slot.base_gfn
     if (slot.log_dirty_pages and fault.write) or not supports_huge_mapping(m, slot, hva):
         return 1
-    return m.host.mapping_level(hva)
+    sp, _ = find(m, fault.gfn)
+    return i64(1) if sp.level == 1 else m.host.mapping_level(hva)
 
 
 def set_pte(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, level: i64, pfn: i64, writable: bool) -> None:
-    """Set the entry, young, and dirty for a write. What it replaces is flushed on this CPU alone: a huge entry may come
-    in the place of a table, which is forgotten, and a write to a huge entry that logs splits it."""
+    """Set the entry, young, and dirty for a write. A write to a huge entry that logs splits it. Where a huge entry is
+    set this CPU may remember of each small page that there was none (an entry of its TLB that is not valid)."""
     rights: i64 = 0
     if writable:
         rights = S2_MAY_WRITE | S2_WRITE if fault.write else S2_MAY_WRITE
@@ -94,8 +96,6 @@ def set_pte(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, level: i64, pfn: i64,
     sp, index = walk_to(m, fault.gfn, level)
     old = sp.spt[index]
     if level > 1:
-        if is_table(old):
-            m.unlink(m.child(old))
         vcpu.flush()  # KVM_REQ_TLB_FLUSH: before it enters the guest again
     elif sp.level > 1 and is_leaf(old):  # kvm_split_huge()
         kvm_mmu_memory_cache_alloc(m, vcpu)

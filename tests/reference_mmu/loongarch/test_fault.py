@@ -7,7 +7,7 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.kvm.dirty_log import enable_dirty_log
+from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_clear_young,
     kvm_mmu_notifier_invalidate_range_end,
@@ -137,6 +137,16 @@ def test_a_huge_page_is_split_by_a_write_that_is_logged(semantics: Semantics) ->
     assert [loong.level(gfn) for gfn in (4, 5)] == [1, 1]
     assert [loong.leaf(gfn) & S2_WRITE != 0 for gfn in (4, 5)] == [False, True]
     assert loong.dirty(5)
+
+
+@OLD_AND_NEW
+def test_where_there_is_a_table_no_huge_page_comes(semantics: Semantics) -> None:
+    loong = stage(semantics, **HUGE)
+    loong.run(IOCTL, enable_dirty_log(loong.m, 0))
+    loong.write(0, 5)
+    loong.run(IOCTL, disable_dirty_log(loong.m, 0))
+    loong.read(0, 6)
+    assert loong.level(6) == 1
 
 
 @pytest.mark.reaches("refcount-underflow")
