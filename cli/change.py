@@ -3,7 +3,7 @@
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -11,6 +11,7 @@ import click
 
 from cli.interpreted import require_interpreted
 from cli.watchdog import Hung, watchdog
+from fuzzer.change.exercised import places_of
 from fuzzer.change.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models, sides_of
 from fuzzer.run.compare import Models
 from fuzzer.run.model import SHIPPED
@@ -21,7 +22,30 @@ from workers.refusal import BadInput, refuse
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _STANDARD_INPUT: Final = "-"
+_PLACES_TOLD: Final = 6
 _ADVICE: Final = "make it at the top of the checkout with 'git diff -- reference_mmu'"
+
+
+class Exercise(Record):
+    """The statements of a change, as FILE:LINE of the changed sources, by whether any program came by them."""
+
+    exercised: tuple[str, ...] = ()
+    not_exercised: tuple[str, ...] = ()
+
+    def in_vain(self) -> bool:
+        """Was the change never tried at all?"""
+        return bool(self.not_exercised) and not self.exercised
+
+    def line(self) -> str:
+        """In words; "" where there is no statement that anybody could have run."""
+        missed = ", ".join(self.not_exercised[:_PLACES_TOLD])
+        if len(self.not_exercised) > _PLACES_TOLD:
+            missed += f" and {len(self.not_exercised) - _PLACES_TOLD} more"
+        if self.in_vain():
+            return f"not exercised: no program came by the change, at {missed}; try another --profile"
+        if missed:
+            return f"not exercised: part of the change that no program came by, at {missed}"
+        return "all statements of the change were run" if self.exercised else ""
 
 
 class OwnChange(Record):
@@ -36,6 +60,15 @@ class OwnChange(Record):
     def files(self) -> tuple[str, ...]:
         """The paths below reference_mmu that it changes."""
         return tuple(sorted(sides_of(self.diff).new))
+
+    def exercise(self, ran: Set[int]) -> Exercise:
+        """What of it was run, by the numbers of its statements."""
+        sides = sides_of(self.diff)
+        places = [str(place) for place in places_of(sides.old, sides.new)]
+        return Exercise(
+            exercised=tuple(place for number, place in enumerate(places) if number in ran),
+            not_exercised=tuple(place for number, place in enumerate(places) if number not in ran),
+        )
 
     def line(self) -> str:
         """What is compared, in words."""

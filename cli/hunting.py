@@ -15,6 +15,7 @@ import msgspec
 
 from cli.order import Gain, Order, Part
 from cli.watchdog import Hung, last_resort, watchdog
+from fuzzer.change.applied import APPLIED
 from fuzzer.change.merged_copy import merged_models
 from fuzzer.change.variant import changed_models
 from fuzzer.compiled import use_compiled_core
@@ -95,6 +96,7 @@ class Hunter:
         self.programs = 0
         self.steps = 0
         self.points: set[int] = set()
+        self.ran: set[int] = set()
         self.since = time.monotonic()
 
     def hunt(self, number: int, listener: Listener, *, last: bool) -> Iterator[Part]:
@@ -159,8 +161,10 @@ class Hunter:
             last=last,
             settling=self.stopped,
             merged=self.is_merged,
+            ran=tuple(sorted(APPLIED.ran - self.ran)),
         )
         self.programs, self.steps, self.since = ground.programs, ground.steps, now
         self.points.update(part.coverage)
+        self.ran.update(part.ran)
         self.gains = {}
         return part

@@ -72,7 +72,8 @@ class Gain(Record):
 class Part(Record):
     """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `settling`: this process
     was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word. `merged`: this
-    process runs a compiled change, so that nobody has seen yet what comes out of two copies of the model."""
+    process runs a compiled change, so that nobody has seen yet what comes out of two copies of the model. `ran`: which
+    statements of the change were reached since, by their number in fuzzer.change.exercised.places_of()."""
 
     batch: int
     programs: int
@@ -85,6 +86,7 @@ class Part(Record):
     settling: bool = False
     failure: str = ""
     merged: bool = False
+    ran: tuple[int, ...] = ()
 
 
 def batch_size(programs: int, jobs: int) -> int:

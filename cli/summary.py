@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from cli.change import Exercise
 from cli.tally import Tallied, Tally
 from fuzzer.judge.finding import Verdict
 from fuzzer.program.blend import member, profile_named
@@ -67,6 +68,8 @@ class RunReport(SearchSpec, kw_only=True):
     """Digest of the user's own change, "" if there was none."""
     profiles: str
     """Which profiles were searched, and why, in words."""
+    exercise: Exercise
+    """Which statements of that change were run."""
 
 
 def reported(tally: Tally) -> tuple[ReportedFinding, ...]:

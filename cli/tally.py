@@ -47,6 +47,8 @@ class Tally:
         self.programs = 0
         self.steps = 0
         self.coverage: set[int] = set()
+        self.ran: set[int] = set()
+        """Statements of the user's change that some program reached, by number."""
         self.findings: dict[str, Tallied] = {}
         self._open: dict[int, list[Part]] = {}
 
@@ -55,6 +57,7 @@ class Tally:
         self.programs += part.programs
         self.steps += part.steps
         self.coverage.update(part.coverage)
+        self.ran.update(part.ran)
         fresh = [tallied for gain in part.gains for tallied in self._gain(gain)]
         self._open.setdefault(part.batch, []).append(part)
         if part.last:

@@ -42,3 +42,8 @@ _OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(
 ALWAYS_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, _OWED.replace("if flush:", "if True:")))
 NO_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, ""))
 HANGS: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, "        while flush:\n            pass\n"))
+_SEQ: Final = "    yield FAULT_SEQ\n    mmu_seq = m.mmu_invalidate_seq\n    yield FAULT_GUP\n"
+NO_PATH: Final = as_diff(
+    changed("arm64/fault.py", _SEQ, "    yield FAULT_SEQ\n    yield FAULT_GUP\n    mmu_seq = m.mmu_invalidate_seq\n")
+)
+"""Where a search of x86 never comes by."""

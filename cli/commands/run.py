@@ -10,7 +10,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from cli.change import OwnChange, allow_option, apply_option, digest
+from cli.change import Exercise, OwnChange, allow_option, apply_option, digest
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
@@ -51,6 +51,8 @@ _TICK_SECONDS: Final = 0.2
 _SETTLE_SECONDS: Final = 8.0
 # A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
 _GRACE_SECONDS: Final = 20.0
+NOT_EXERCISED: Final = 4
+"""Exit code where all programs passed the change by: it has not been tried."""
 
 
 class Request(Record):
@@ -123,7 +125,7 @@ def run(
     what still waits to be judged or minimized is given some seconds more.
 
     Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
-    130 stopped by Ctrl-C.
+    4 no program came by the change of --apply, 130 stopped by Ctrl-C.
     """
     if seconds is not None and programs is not None:
         raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
@@ -178,14 +180,15 @@ def search_and_report(request: Request, document: Document) -> int:
         complete = not interrupts.received and not failures
         store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
     elapsed = time.monotonic() - started
-    print_summary(console, tally, request, elapsed)
+    exercise = request.change.exercise(tally.ran) if request.change else Exercise()
+    print_summary(console, tally, request, elapsed, exercise)
     if not tally.findings and not failures:
         console.print("no difference; search longer with --seconds, or compare other semantics (mmufuzz run --help)")
     for failure in failures:
         click.echo(f"mmufuzz: {failure}", err=True)
-    document.write(make_report(tally, request, elapsed, core))
+    document.write(make_report(tally, request, elapsed, core, exercise))
     failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
-    return interrupts.exit_code() or int(bool(failed))
+    return interrupts.exit_code() or int(bool(failed)) or (NOT_EXERCISED if exercise.in_vain() else 0)
 
 
 def begin_campaign(store: Store, request: Request) -> int:
@@ -242,8 +245,8 @@ def drive_search(
     return search.failures, core
 
 
-def print_summary(console: Console, tally: Tally, request: Request, elapsed: float) -> None:
-    """What was found, by patch; where it is; how to replay the first."""
+def print_summary(console: Console, tally: Tally, request: Request, elapsed: float, exercise: Exercise) -> None:
+    """What was found, by patch; what of the change was run; where it is; how to replay the first."""
     console.print()
     for line in summary_lines(tally):
         console.print(line)
@@ -251,6 +254,8 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
         console.print()
     console.print(f"{rate_words(tally, elapsed)}, {elapsed:.1f} s")
     console.print(verdict_words(tally.verdicts()))
+    if exercise.line():
+        console.print(exercise.line())
     console.print(f"database:   {database_name(request.database)}")
     if tally.findings:
         console.print(f"directory:  {request.folder}")
@@ -268,7 +273,7 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
         console.print(f"replay the first with:  {replay_command(first)}{' --run-change' if request.change else ''}")
 
 
-def make_report(tally: Tally, request: Request, elapsed: float, core: str) -> RunReport:
+def make_report(tally: Tally, request: Request, elapsed: float, core: str, exercise: Exercise) -> RunReport:
     order = request.order
     return RunReport(
         **msgspec.structs.asdict(spelled_out(order.search)),
@@ -284,4 +289,5 @@ def make_report(tally: Tally, request: Request, elapsed: float, core: str) -> Ru
         database=database_name(request.database),
         change=digest(order.diff) if order.diff else "",
         profiles=request.profiles,
+        exercise=exercise,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import fuzzer
 import reference_mmu
 from fuzzer.change.changed_model import MergedModel
+from fuzzer.change.exercised import with_notes
 from fuzzer.change.merge import merge
 from fuzzer.change.variant import sides_of
 from fuzzer.compiled import copied_packages
@@ -22,7 +23,7 @@ def merged_copy(diff: str) -> Iterator[Path]:
     """
     sides = sides_of(diff)
     model, searching = (Path(package.__path__[0]) for package in (reference_mmu, fuzzer))
-    merged = merge(model, searching, sides.old, sides.new)
+    merged = merge(model, searching, sides.old, with_notes(sides.old, sides.new))
     with copied_packages({f"{model.name}/{path}": text for path, text in merged.items()}) as folder:
         yield folder
 

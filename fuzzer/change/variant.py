@@ -25,6 +25,7 @@ import msgspec
 
 import reference_mmu
 from fuzzer.change.changed_model import ChangedModel
+from fuzzer.change.exercised import with_notes
 from fuzzer.change.moved import moved_advice
 from fuzzer.oracle.judge import Judge
 from fuzzer.run.compare import Models
@@ -60,10 +61,9 @@ def changed_models(diff: str) -> Models:
     Raises VariantError: too long, and what apply_diff() and load_variant() refuse.
     """
     sides = sides_of(diff)
-    if sides.inside:
-        # Another copy and not the shipped model itself, which nothing guards against what the change raises.
-        return Models(old=load_variant(sides.old), new=load_variant({}), diff=diff)
-    return Models(new=load_variant(sides.new), diff=diff)
+    new = load_variant(with_notes(sides.old, sides.new))
+    # Where the shipped sources are NEW's, they are a copy as well: nothing guards them against what the change raises.
+    return Models(old=load_variant(sides.old), new=new, diff=diff) if sides.inside else Models(new=new, diff=diff)
 
 
 class Sides(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 
 from fuzzer.change.merged_copy import merged_copy
 from fuzzer.reproducer import decode_reproducer
-from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH
+from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH, NO_PATH
 from tests.cli.shell import ROOT, Searched, changed_sources, mmufuzz, report_in, store_in
 
 WORDS = "run --apply my.patch --profile tdp --programs 4 --seed 1 --jobs 1 --json report.json"
@@ -60,6 +60,25 @@ def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:
     assert report_in(told)["verdicts"]["unexplained"] > 0
     assert mmufuzz(f"{WORDS} --allow more-flushes", folder=allowed).returncode == 0
     assert report_in(allowed)["verdicts"]["documented"] > 0
+
+
+def test_what_of_a_change_was_run_is_told(applied: Searched) -> None:
+    assert applied.report["exercise"] == {"exercised": ["reference_mmu/kvm/mmu_notifier.py:45"], "not_exercised": []}
+    assert "all statements of the change were run" in applied.process.stdout
+
+
+def test_a_change_that_no_program_came_by_is_not_taken_for_a_good_one(tmp_path: Path) -> None:
+    (tmp_path / "my.patch").write_text(NO_PATH, encoding="utf-8")
+    run = mmufuzz(WORDS, folder=tmp_path)
+    assert (run.returncode, run.stderr) == (4, "")
+    exercise = report_in(tmp_path)["exercise"]
+    assert exercise["exercised"] == []
+    lines = ", ".join(exercise["not_exercised"])
+    assert lines.startswith("reference_mmu/arm64/fault.py:")
+    assert f"not exercised: no program came by the change, at {lines}; try another --profile" in run.stdout.replace(
+        "\n", " "
+    )
+    assert "no difference" in run.stdout
 
 
 def test_the_output_tells_finding_story_and_replay(applied: Searched) -> None:

@@ -10,30 +10,21 @@ import pytest
 
 from fuzzer.change.merged_copy import merged_copy
 from fuzzer.change.variant import changed_models
-from fuzzer.reproducer import trace_digest
 from fuzzer.run.compare import Models
-from fuzzer.search_spec import SearchSpec
-from fuzzer.seed_runner import runner_of
 from tests.changes import NO_FLUSH, as_diff, changed, taken_back
+from tests.many_programs import digests
 
 ROOT = Path(__file__).parents[3]
-PROGRAMS = 24
 CRASH = as_diff(changed("kvm/flush.py", "    kvm.record(EV_FLUSH, i64(0))\n", "    kvm.uid // 0\n"))
 METHOD = as_diff(changed("kvm/kvm.py", "page.data = self.uid + 1\n", "page.data = self.uid + 2\n"))
 IN_PLACE = taken_back(changed("kvm/mmu_notifier.py", "        if flush:\n", "        if False:\n"))
-# What a process prints that has imported such a copy.
+# What a process prints that has imported such a copy. Of the tests it imports only what reads no sources.
 SCRIPT = """
 import sys
 from fuzzer.change.merged_copy import merged_models
-from tests.fuzzer.change.test_merged_copy import digests
+from tests.many_programs import digests
 print(*digests(merged_models(sys.stdin.read())))
 """
-
-
-def digests(models: Models) -> list[str]:
-    """What programs of all profiles show."""
-    runner = runner_of(SearchSpec(old="old", new="new", profile="mixed", seed=0), models)
-    return [trace_digest(runner.run(seed).outcome) for seed in range(PROGRAMS)]
 
 
 def digests_in(folder: Path, diff: str) -> list[str]:
