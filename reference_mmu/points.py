@@ -91,6 +91,7 @@ FAULT_IS_RETRIED: Final = Point(
 # --- the primary MMU -------------------------------------------------------------------------------------------------
 GUP_WAIT: Final = 15
 GUP_FAULT: Final = 16
+GUP_HWPOISON: Final = 17
 MM_WAIT: Final = 19
 MMAP_READ: Final = 180
 MMAP_WRITE: Final = 181
@@ -98,6 +99,14 @@ MMAP_WRITE: Final = 181
 GUP: Final = (
     Point(GUP_WAIT, "gup.wait", "migration_entry_wait", "the host PTE is busy or its page locked", wants=WANT_HOST_PTE),
     Point(GUP_FAULT, "gup.fault", "faultin_page", "GUP-fast has failed, the host's own page fault comes next"),
+    Point(
+        GUP_HWPOISON,
+        "gup.hwpoison",
+        "check_user_page_hwpoison",
+        "GUP has failed, it is asked again whether the page is poisoned",
+        patch="gup-drop-extra-hwpoison-gup",
+        with_patch=False,
+    ),
 )
 MM: Final = (
     Point(MMAP_READ, "mmap.read", "mmap_read_lock", "somebody changes VMAs", wants=WANT_MMAP_READ),

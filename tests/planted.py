@@ -71,7 +71,9 @@ def dirty_host_pte(m: Vm) -> None:
 
 
 def other_contents(m: Vm) -> None:
+    """As if the guest had written something else."""
     m.host.pages[m.host.pte[GFN]].data += 1
+    m.host.reference[GFN] += 1
 
 
 def other_page(m: Vm) -> None:

@@ -33,9 +33,9 @@ class Verdict(StrEnum):
     FIXED_SILENTLY = "fixed-silently"
     """Violation of the old model alone that the attributed patch does not claim to fix."""
     BASELINE = "baseline"
-    """Violation of both models, here or in a neighbour schedule."""
+    """Violation of both models, here or next door: in a run close to this one."""
     REGRESSION = "regression"
-    """Violation of the new model alone, or an effect that the attributed patches forbid."""
+    """Violation of the new model alone, or an effect that the attributed patches forbid, or that follows from one."""
     UNEXPLAINED = "unexplained"
     """Divergence that no patch allows."""
 
@@ -62,7 +62,8 @@ class Finding(Record, forbid_unknown_fields=True):
     story: str
     """One sentence for people."""
     after: str = ""
-    """The allowed effect that came before it, for a divergence that is documented only as a consequence; else empty."""
+    """The effect that came before it, for a divergence that no message lists and that is judged as a consequence:
+    documented after one that is allowed, a regression after one that is forbidden. Else empty."""
 
     def __post_init__(self) -> None:
         if self.kind == "violation" and self.effects:

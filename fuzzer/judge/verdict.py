@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import assert_never
 
@@ -28,6 +29,7 @@ from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
 from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
+from reference_mmu.config import ConfigError
 
 NEIGHBOURS = 60
 
@@ -81,9 +83,9 @@ class Trial:
         if finding.kind == "violation":
             others = self.attributor.dragged(finding.patches)
             return not others or not shows(finding, rerun(self.attributor.varied(others)))
-        if finding.verdict == Verdict.UNEXPLAINED and finding.what not in NEVER_CONSEQUENCES:
-            return not consequence_of(finding.what, finding.patches, alone)
-        return not finding.after or bool(consequence_of(finding.what, finding.patches, alone))
+        if finding.after or finding.verdict == Verdict.UNEXPLAINED:
+            return consequence_of(finding.what, finding.patches, alone)[0] == finding.verdict
+        return True
 
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect.  The story leaves out which other patches would do it, too: see told()."""
@@ -93,11 +95,10 @@ class Trial:
         tag = operation_tag(self.script, divergence.uid)
         story = f"{EFFECTS[effect]} ({tag})"
         after = ""
-        if verdict == Verdict.UNEXPLAINED and effect not in NEVER_CONSEQUENCES:
+        if verdict == Verdict.UNEXPLAINED:
             alone = self.attributor.outcome(self.attributor.close(attribution.patches))
-            after = consequence_of(effect, attribution.patches, alone)
+            verdict, after = consequence_of(effect, attribution.patches, alone)
         if after:
-            verdict = Verdict.DOCUMENTED
             story = f"{story}, a consequence of {after}"
         return Finding(
             kind="divergence",
@@ -196,9 +197,9 @@ class Trial:
     def is_next_door(self, invariant: str, side: Side) -> bool:
         """Does this side break the invariant close to this run?  What the other side shows next door is no news.
 
-        Close are schedules with a few turns changed, half of them led by the other model, which stops at its own
-        points; and the program without any one operation, whose flush may have healed the other side by accident.
-        They are run until one shows it.
+        Close are the program in plain memory, since the other side may have refused what it has; schedules with a few
+        turns changed, half of them led by the other model, which stops at its own points; and the program without any
+        one operation, whose flush may have healed the other side by accident.  They are run until one shows it.
         """
         if self._neighbours is None:
             self._neighbours = self.neighbours()
@@ -236,6 +237,9 @@ class Trial:
 
     def near(self) -> Iterator[tuple[Script, list[Turn]]]:
         """What is run next door."""
+        for plain in in_plain_memory(self.program):
+            yield script_of(plain), self.outcome.turns
+            yield script_of(plain), self.outcome.turns
         for turns in neighbour_turns(self.outcome.turns, NEIGHBOURS):
             yield self.script, turns
         for uid in sorted(self.program.uids()):
@@ -243,6 +247,15 @@ class Trial:
             smaller = script_of(self.program.without(uid))
             yield smaller, fewer
             yield smaller, fewer
+
+
+def in_plain_memory(program: Program) -> Iterator[Program]:
+    """The program with anonymous memory alone, if that is another one, and one that makes sense."""
+    config = program.config
+    plain = msgspec.structs.replace(config, backing=("anon",) * len(config.backing))
+    if plain != config:
+        with suppress(ConfigError):
+            yield Program(plain, program.actors).check()
 
 
 def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison) -> Verdict:
@@ -269,28 +282,33 @@ def announced(patches: tuple[str, ...], comparison: Compared) -> tuple[set[str],
     return allowed, forbidden
 
 
-def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> str:
-    """The documented effect that `effect` follows from, "" if there is none.
+def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tuple[Verdict, str]:
+    """What an effect that no message lists is by what came before it, and the effect that it follows from: unexplained,
+    and "", if there is none.
 
     A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
     is gone, meets everything that comes later in another order. So in the run with only these patches between the two
-    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn.
+    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn. What
+    comes after one that they forbid is a part of that regression.
     """
+    unexplained = Verdict.UNEXPLAINED, ""
     times = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == effect]
     if not times:
-        return ""
+        return unexplained
     allowed, forbidden = announced(patches, alone.comparison)
-    earlier = [d for d in alone.divergences if alone.pair.since(d.uid) < min(times)]
-    if effect in forbidden or any(d.effect in forbidden for d in earlier):
-        return ""
-    causes = [d for d in earlier if d.effect in allowed]
-    if causes:
-        first = min(causes, key=lambda d: alone.pair.since(d.uid))
-        return f"{first.effect} ({operation_tag(alone.pair.script, first.uid)})"
-    standing = standing_effects(alone, min(times))
-    if not forbidden.isdisjoint(standing):
-        return ""
-    return next((f"{state} (before it)" for state in standing if state in allowed), "")
+    if effect in forbidden:
+        return unexplained
+    earlier = sorted(
+        (d for d in alone.divergences if alone.pair.since(d.uid) < min(times)), key=lambda d: alone.pair.since(d.uid)
+    )
+    told = [(d.effect, f"{d.effect} ({operation_tag(alone.pair.script, d.uid)})") for d in earlier]
+    if not any(cause in allowed or cause in forbidden for cause, _ in told) and effect not in NEVER_CONSEQUENCES:
+        told = [(state, f"{state} (before it)") for state in standing_effects(alone, min(times))]
+    for verdict, listed in (Verdict.REGRESSION, forbidden), (Verdict.DOCUMENTED, allowed):
+        first = next((words for cause, words in told if cause in listed), "")
+        if first and (verdict == Verdict.REGRESSION or effect not in NEVER_CONSEQUENCES):
+            return verdict, first
+    return unexplained
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

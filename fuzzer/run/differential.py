@@ -212,7 +212,7 @@ def compare_final(old: Execution, new: Execution) -> list[Effect]:
     """Effects visible in the state at the end of two runs that never drifted."""
     effects: list[Effect] = []
     for hva in range(old.m.host.n):
-        if old.m.host.contents(hva) != new.m.host.contents(hva):
+        if contents_differ(old.m, new.m, hva):
             effects.append("memory-differs")
             break
     for hva in range(old.m.host.n):
@@ -227,6 +227,15 @@ def compare_final(old: Execution, new: Execution) -> list[Effect]:
         effects.append("page-references-differ")
     effects.extend(compare_tables(old.m, new.m))
     return effects
+
+
+def contents_differ(old: Vm, new: Vm, hva: i64) -> bool:
+    """Did the guest leave something else at an address? Where one of them lost what it wrote, that is a violation, and
+    judged as one."""
+    was, now = old.host, new.host
+    if was.contents(hva) == now.contents(hva):
+        return False
+    return was.contents(hva) == was.reference[hva] and now.contents(hva) == now.reference[hva]
 
 
 def host_flags(m: Vm, hva: i64) -> i64:

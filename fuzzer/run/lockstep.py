@@ -40,7 +40,7 @@ class Pair:
     `turns`: what the leader did.  `drift_turn`: -1 if they never drifted.  `comparable`: by uid, 1 for operations whose
     raw results may be compared: complete in both before the drift, or the one in which it began.  Of that one,
     `drift_events` is how many events either model had recorded by then, `drift_in_fault` says that both were inside
-    the fault handler (then the outcome of that very fault is still its own), `drift_completed` that one had finished.
+    the handler of the same fault (then its outcome is still its own), `drift_completed` that one had finished.
     `prefixes`: uids of operations that others were in the middle of, at the same position in both, with how many
     events leader and follower had recorded for them.  `differed`: by uid, the number of the turn at which the events or
     counts of an operation were first unequal although nothing had drifted before, -1 if they were not.
@@ -146,7 +146,8 @@ class Pair:
         ended = leader.at == END and follower.at == END
         self.drift_completed = ended or leader.place != follower.place
         ranks = self.leader.points.ranks
-        self.drift_in_fault = ranks[FAULT_ENTER] <= min(leader.rank, follower.rank) <= ranks[FAULT_RETRY]
+        inside = ranks[FAULT_ENTER] <= min(leader.rank, follower.rank) <= ranks[FAULT_RETRY]
+        self.drift_in_fault = inside and leader.faults == follower.faults
         self.drift_events = max(observed.n_events[uid], others.n_events[uid])
 
     # --- whole runs -----------------------------------------------------------------------------------------

@@ -27,9 +27,10 @@ from ..mm.gup import (
     get_user_pages,
     get_user_pages_unlocked,
     gup_fast,
+    with_a_point_of_its_own,
 )
 from ..mm.host import HOST_W
-from ..points import MMAP_READ
+from ..points import GUP_HWPOISON, MMAP_READ
 from .kvm import Kvm
 from .memslots import KvmMemorySlot
 from .pfn import (
@@ -243,6 +244,7 @@ def take_remapped_page(kvm: Kvm, kfp: KvmFollowPfn, pfn: i64) -> bool:
 
 
 def check_user_page_hwpoison(kvm: Kvm, hva: i64) -> Generator[int, None, bool]:
-    """check_user_page_hwpoison(): one more GUP, for writing, that faults the page in and takes nothing."""
-    r = yield from get_user_pages(kvm, hva, FOLL_WRITE)
+    """check_user_page_hwpoison(): one more GUP, for writing, that faults the page in and takes nothing. Its fault has a
+    point of its own, so that a look-up without it stays in step."""
+    r = yield from with_a_point_of_its_own(get_user_pages(kvm, hva, FOLL_WRITE), GUP_HWPOISON)
     return r == -EHWPOISON

@@ -89,6 +89,17 @@ def get_user_pages(mm: Mm, hva: i64, flags: i64) -> Generator[int, None, i64]:
     return (yield from faultin_page(mm, hva, flags))
 
 
+def with_a_point_of_its_own(look_up: Generator[int, None, i64], point: int) -> Generator[int, None, i64]:
+    """A look-up whose fault in GUP stands at another point than others do, since these may follow in the same flow."""
+    while True:
+        try:
+            reached = next(look_up)
+        except StopIteration as stop:
+            found: i64 = stop.value
+            return found
+        yield point if reached == GUP_FAULT else reached
+
+
 def check_fatal_signal(mm: Mm, hva: i64, flags: i64) -> i64:
     """0, or the errno for a task that is being killed: it faults nothing in, but what the VMA forbids comes first."""
     if not mm.failing(MISHAP_KILLED | MISHAP_KILLED_NOWAIT):

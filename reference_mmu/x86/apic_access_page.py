@@ -28,10 +28,10 @@ from ..kvm.mmu_notifier import mmu_invalidate_retry_gfn
 from ..kvm.pfn import NO_PAGE, is_error_noslot_pfn
 from ..kvm.release import kvm_release_page_clean, kvm_release_pfn_clean
 from ..mm.errno import EEXIST, EFAULT
-from ..mm.gup import FOLL_WRITE
+from ..mm.gup import FOLL_WRITE, with_a_point_of_its_own
 from ..observed import EV_ERRNO
 from ..operations import MISHAP_KILLED, MISHAP_KILLED_NOWAIT
-from ..points import GUP_FAULT, SLOTS_LOCK
+from ..points import SLOTS_LOCK
 from .machine import Machine
 from .points import APIC_AGAIN, APIC_FAULT_IN, APIC_LOCK, APIC_LOOK_UP, APIC_RELEASE, APIC_SEQ
 from .vcpu_arch import Vcpu
@@ -88,13 +88,7 @@ def make_apic_access_memslot(m: Machine) -> Generator[int, None, i64]:
 def initial_page(m: Machine, gfn: i64) -> Generator[int, None, i64]:
     """gfn_to_page() for a page that is most likely to be faulted in: that one fault has a point of its own."""
     flow = gfn_to_page(m, m.gfn_to_memslot(gfn), gfn, True)
-    while True:
-        try:
-            point = next(flow)
-        except StopIteration as stop:
-            found: i64 = stop.value
-            return found
-        yield APIC_FAULT_IN if point == GUP_FAULT else point
+    return (yield from with_a_point_of_its_own(flow, APIC_FAULT_IN))
 
 
 # --- the request, and its handling -----------------------------------------------------------------------------------

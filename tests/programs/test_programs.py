@@ -39,11 +39,14 @@ EXPECTED = {
     "collapsible-huge-before-flush": ("huge-before-flush", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "consequence-khugepaged": ("spurious-instead-of-fixed", Verdict.DOCUMENTED, "x86-finish-page-fault-helper"),
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
+    "e500-writable-null": ("warn", Verdict.REGRESSION, "e500-faultin-pfn"),
     "hole-apic-page-gone": ("stale-apic-page", Verdict.BASELINE, ""),
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
     "hole-relax-a-block": ("lost-dirty-page", Verdict.BASELINE, ""),
     "invalid-root-aging": ("young-false-negative", Verdict.DOCUMENTED, "age-valid-roots-only"),
+    "pr-stale-fault-marks-dirty": ("dirty-after-clean", Verdict.REGRESSION, "ppc-pr-dirty-accessed-after-pte"),
+    "riscv-stale-fault-marks-dirty": ("dirty-after-clean", Verdict.REGRESSION, "riscv-dirty-iff-pte-installed"),
     "sync-fewer-flushes": ("fewer-flushes", Verdict.DOCUMENTED, "shadow-no-flush-on-clear-dirty"),
 }
 

@@ -27,10 +27,11 @@ from fuzzer.schedule.schedulers import STRATEGIES, draw_strategy
 from reference_mmu.changelog.patches import PLACEBOS
 from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import NUMA_HINT, Call
-from reference_mmu.points import AGE_FLUSH, AGE_LOCK, END, FAULT_RETRY, N_POINTS, SLOTS_SRCU
+from reference_mmu.points import AGE_FLUSH, AGE_LOCK, END, FAULT_ENTER, FAULT_RETRY, GUP_HWPOISON, N_POINTS, SLOTS_SRCU
 from reference_mmu.x86.points import AGE_SPTE, PLACEBO_FAULT
 from reference_mmu.x86.x86 import X86
 
@@ -244,6 +245,27 @@ def test_what_both_ended_stays_comparable_and_what_began_later_does_not() -> Non
     pair.replay_switches((Switch(0, END, 1, 1),))
     assert pair.drift_turn >= 0
     assert comparable(pair) == {0, 1, 2}
+
+
+def test_a_fault_is_comparable_after_the_drift_only_if_both_are_in_that_one() -> None:
+    for ahead in (0, 1):
+        pair = pair_of(AGED, OLD, OLD)
+        lead_to(pair, 0, FAULT_ENTER)
+        pair.follower.actors[0].faults += ahead
+        pair.begin_drift(0, 0)
+        assert pair.drift_in_fault == (ahead == 0)
+
+
+def test_a_look_up_that_asks_for_poison_no_more_stays_in_step() -> None:
+    """The first look-up of such memory fails in GUP; before gup-drop-extra-hwpoison-gup, twice."""
+    config = Config(arch="arm64", vcpus=1, backing=("pfnmap-nostruct", "anon"))
+    program = program_of(Actor("vcpu", (Write(0, 1),)), config=config)
+    without = parse_semantics("old+gup-drop-extra-hwpoison-gup")
+    for lead, follow in ((FIRST, without), (without, FIRST)):
+        pair = pair_of(program, lead, follow)
+        pair.replay_switches(())
+        assert pair.drift_turn == -1
+        assert (pair.turns.occurrences(0, GUP_HWPOISON) == 1) == (lead is FIRST)
 
 
 def test_without_drift_everything_is_comparable() -> None:

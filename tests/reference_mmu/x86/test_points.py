@@ -96,7 +96,7 @@ def test_lock_points_wait_for_their_lock() -> None:
 
 def test_private_points_name_a_patch() -> None:
     private = [point for point in POINTS.points if point.patch]
-    assert len(private) == 11
+    assert len(private) == 12
     assert all(point.patch in PATCHES or point.patch in PLACEBOS for point in private)
 
 
