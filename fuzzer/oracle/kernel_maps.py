@@ -59,6 +59,10 @@ class KernelMaps:
         self.any = True
         if m.host.pte[m.host.pages[pfn].hva] != pfn:
             self.reports.report("mapped-gone-page")
+        # The same page may be back at its place, with other rights.
+        hold = self.references.hold_of(m, pfn)
+        if hold is not None and hold.stale:
+            self.reports.report("stale-cache")
         self.cached = (int(m.actor), int(pfn))
 
     def has(self, m: Observable, pfn: i64) -> bool:

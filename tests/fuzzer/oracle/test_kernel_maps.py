@@ -4,10 +4,12 @@
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD
+from reference_mmu.kvm.pfncache import kvm_gpc_refresh
 from reference_mmu.kvm.release import kvm_set_page_dirty
 from reference_mmu.kvm.vcpu_map import vcpu_map_page
 from reference_mmu.mm.madvise import discard
-from reference_mmu.points import MAP_USE
+from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.points import GPC_CHECK, MAP_USE
 from tests.by_hand import MM
 from tests.host_memory import Memory
 
@@ -93,3 +95,28 @@ def test_legal_marks_of_whoever_unmaps_without_mmu_lock() -> None:
     memory = Memory("anon", OLD, unsafe_mappings=True)
     memory.run(0, vcpu_map_page(memory.m, 0, True))
     assert memory.final_violations() == []
+
+
+@pytest.mark.reaches("stale-cache")
+def test_rejects_a_cache_of_a_page_that_was_invalidated_and_is_there_again() -> None:
+    memory = Memory("anon", NEW)
+    memory.thread(0, kvm_gpc_refresh(memory.m, 0)).to(GPC_CHECK)
+    memory.run(MM, change_protection_numa(memory.m, 0, 1))
+    memory.m.actor = 0
+    memory.judge.cache_refreshed(memory.m, memory.m.host.pte[0])
+    assert memory.violations == ["stale-cache"]
+
+
+def test_accepts_a_cache_whose_page_was_looked_up_again() -> None:
+    memory = Memory("anon", NEW)
+    thread = memory.thread(0, kvm_gpc_refresh(memory.m, 0)).to(GPC_CHECK)
+    memory.run(MM, change_protection_numa(memory.m, 0, 1))
+    thread.finish()
+    assert memory.violations == []
+
+
+def test_legal_a_cache_that_is_invalidated_afterwards() -> None:
+    memory = Memory("anon", NEW)
+    memory.run(0, kvm_gpc_refresh(memory.m, 0))
+    memory.run(MM, change_protection_numa(memory.m, 0, 1))
+    assert memory.violations == []
