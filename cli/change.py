@@ -15,7 +15,6 @@ from fuzzer.change.exercised import places_of
 from fuzzer.change.variant import DIFF_BYTES_MAX, Mismatch, VariantError, changed_models, sides_of
 from fuzzer.run.compare import Models
 from fuzzer.run.model import SHIPPED
-from reference_mmu.changelog.effects import EFFECTS
 from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
@@ -89,19 +88,6 @@ def apply_option(command: _Command) -> _Command:
         "change",
         type=_ChangeType(),
         help="Give NEW's model this change, a unified diff of reference_mmu; '-' for standard input.",
-    )(command)
-
-
-def allow_option(command: _Command) -> _Command:
-    """Adds --allow to a command that has --apply; it gets the effects as `allowed`."""
-    return click.option(
-        "--allow",
-        "allowed",
-        metavar="EFFECT",
-        multiple=True,
-        type=click.Choice(sorted(EFFECTS)),
-        help="The change may have this effect, say fewer-flushes; repeat it for more. "
-        "Then that is documented; without it every effect of yours is unexplained.",
     )(command)
 
 

@@ -20,7 +20,7 @@ from reference_mmu import __version__
 from workers.refusal import BadInput
 
 COMMANDS: Final = (
-    *("run", "replay", "export", "minimize", "findings", "patches", "prove", "expose", "headline", "bench"),
+    *("run", "replay", "export", "minimize", "findings", "patches", "effects", "prove", "expose", "headline", "bench"),
     *("recheck", "prune", "campaign", "worker", "doctor", "migrate", "dashboard"),
 )
 

@@ -10,7 +10,8 @@ import click
 import msgspec
 from rich.console import Console
 
-from cli.change import Exercise, OwnChange, allow_option, apply_option, digest
+from cli.allowing import advice, allow_option, unannounced
+from cli.change import Exercise, OwnChange, apply_option, digest
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
@@ -117,7 +118,7 @@ def run(
       mmufuzz run --old no-struct-page --new no-struct-page+age-elides-tlb-flush
       mmufuzz run --arch arm64 --seconds 600 --json result.json
       mmufuzz run --arch all --until-regression --seconds 3600
-      mmufuzz run --profile mixed*3,arm64   three of four programs for x86, one for arm64
+      mmufuzz run --profile mixed*3,arm64   three of four for x86, one for arm64
       mmufuzz run --apply my-change.patch   the model with your change to it
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
@@ -256,6 +257,8 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
     console.print(verdict_words(tally.verdicts()))
     if exercise.line():
         console.print(exercise.line())
+    for line in advice(unannounced(tallied.finding for tallied in tally.findings.values())):
+        console.print(line)
     console.print(f"database:   {database_name(request.database)}")
     if tally.findings:
         console.print(f"directory:  {request.folder}")

@@ -27,7 +27,7 @@ from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
-from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
+from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES, REPAIRS
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.config import ConfigError
 
@@ -259,11 +259,14 @@ def in_plain_memory(program: Program) -> Iterator[Program]:
 
 
 def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison) -> Verdict:
-    """A documented effect is allowed by one of the attributed patches and forbidden by none."""
+    """A documented effect is allowed by one of the attributed patches and forbidden by none; what is wrong in OLD alone
+    needs nobody's leave to go."""
     allowed, forbidden = announced(patches, comparison)
     if effect in forbidden:
         return Verdict.REGRESSION
-    return Verdict.DOCUMENTED if effect in allowed else Verdict.UNEXPLAINED
+    if effect in allowed:
+        return Verdict.DOCUMENTED
+    return Verdict.FIXED_SILENTLY if effect in REPAIRS and patches else Verdict.UNEXPLAINED
 
 
 def announced(patches: tuple[str, ...], comparison: Compared) -> tuple[set[str], set[str]]:

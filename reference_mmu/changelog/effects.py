@@ -6,7 +6,7 @@ says per patch which effects its commit message allows and which it excludes; a 
 be reported.
 """
 
-from typing import Final, Literal, NewType, get_args
+from typing import Final, Literal, NamedTuple, NewType, get_args
 
 Outcome = Literal[
     "none",
@@ -150,3 +150,58 @@ NEVER_CONSEQUENCES: Final[frozenset[Effect]] = frozenset(
 """Effects that no earlier difference excuses: contents, the mapping that is left, warnings, errors, and whether an
 access or a map is let through at all. Timing may move flushes, faults, A and D bits and reports; it may not move
 these."""
+
+REPAIRS: Final[frozenset[Effect]] = frozenset({"warning-gone"})
+"""Effects that are something wrong in OLD and not in NEW."""
+
+
+class Group(NamedTuple):
+    """Effects that an author may announce in one word."""
+
+    about: str
+    effects: frozenset[str]
+
+
+_WORK: Final[tuple[Counted, ...]] = (
+    "flushes",
+    "checks",
+    "visits",
+    "spte-changes",
+    "gup-calls",
+    "page-references",
+    "page-lookups",
+)
+_TOLD: Final[tuple[Counted, ...]] = ("pml-entries", "dirty-reports", "accessed-marks", "dirty-marks")
+_BITS: Final[tuple[Named, ...]] = (
+    "raw-accessed-bit",
+    "raw-dirty-bit",
+    "read-only-rewritten",
+    "read-only-kept",
+    "young-false-negative",
+    "young-false-positive",
+    "host-flags-differ",
+)
+
+GROUPS: Final[dict[str, Group]] = {
+    "cost": Group(
+        "the same is done with more or less work", frozenset(way(what) for what in _WORK for way in (fewer, more))
+    ),
+    "bits": Group(
+        "Accessed and Dirty bits differ, what aging and the dirty log read of them, and the marks on pages",
+        frozenset((*_BITS, *(way(what) for what in _TOLD for way in (fewer, more)))),
+    ),
+    "timing": Group(
+        "an access hits, faults or retries where it did not, and a page is reclaimed sooner or later",
+        frozenset(
+            (
+                *(instead(new, old) for old in OUTCOMES for new in OUTCOMES if new != old),
+                "huge-before-flush",
+                "host-pages-differ",
+                "page-references-differ",
+            )
+        )
+        - NEVER_CONSEQUENCES,
+    ),
+    "all": Group("whatever differs; a broken invariant is a regression all the same", frozenset(EFFECTS)),
+}
+"""Name of a group -> what it stands for."""

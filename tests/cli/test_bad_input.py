@@ -50,7 +50,10 @@ RUN: list[tuple[str, str]] = [
     ("--json missing/report.json", "No such file or directory; name another file"),
     ("--json .", "is a directory; name a file in it"),
     ("--allow fewer-flushes", "--allow says what a change of --apply may do; a commit's effects are in"),
-    ("--allow fewer-flush --apply missing.patch", "'fewer-flush' is not one of"),
+    (
+        "--allow fewer-flush --apply missing.patch",
+        "no effect and no group of 'mmufuzz effects'; did you mean fewer-flushes?",
+    ),
     ("--apply missing.patch", "missing.patch cannot be read: No such file or directory; make it"),
     ("--apply .", "--apply . cannot be read: Is a directory; make it at the top of the checkout"),
     ("--apply file", "does not apply to the shipped model: No valid patches in input"),

@@ -92,6 +92,12 @@ def test_forbidden_beats_allowed_and_unattributed_is_unexplained() -> None:
             assert effect_verdict(effect, (allowing, patch.id), AGAINST_NEW) == Verdict.REGRESSION
 
 
+def test_a_warning_that_is_gone_is_something_repaired() -> None:
+    by_change = Comparison(NEW, NEW, "old", Models(diff="a change"))
+    assert effect_verdict("warning-gone", (OWN_CHANGE,), by_change) == Verdict.FIXED_SILENTLY
+    assert effect_verdict("new-warning", (OWN_CHANGE,), by_change) == Verdict.UNEXPLAINED
+
+
 def consequence(name: str = "consequence-more-pml") -> Trial:
     """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
     reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / f"{name}.json").read_bytes())
