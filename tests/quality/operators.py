@@ -9,17 +9,28 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from reference_mmu.architectures import ARCHITECTURES
+from reference_mmu.arm64.points import FAULT_LOCK
+from reference_mmu.points import GUP_FAULT
 from reference_mmu.record import Record
-from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN, POINTS
+from reference_mmu.x86.points import FAULT_LOCK_R, FAULT_PFN
 from tests.changes import shipped_source
 
 FLOW_MODULES: Final = (
+    "arm64/arm64",
+    "arm64/fault",
+    "arm64/guest",
+    "arm64/mmu",
+    "arm64/pgtable",
+    "arm64/split",
+    "arm64/tlb",
     "kvm/dirty_log",
+    "kvm/faultin",
     "kvm/flush",
     "kvm/follow_pfn",
     "kvm/guest_memfd",
@@ -27,9 +38,20 @@ FLOW_MODULES: Final = (
     "kvm/mem_attributes",
     "kvm/memslot_update",
     "kvm/mmu_notifier",
+    "kvm/pfncache",
+    "kvm/prefetch",
+    "kvm/release",
     "kvm/tlb",
     "kvm/vcpu",
+    "kvm/vcpu_map",
+    "loongarch/fast_fault",
+    "loongarch/fault",
+    "loongarch/loongarch",
+    "mips/fast_fault",
+    "mips/fault",
+    "mips/mips",
     "mm/filemap",
+    "mm/fork",
     "mm/gup",
     "mm/host",
     "mm/huge_memory",
@@ -37,12 +59,44 @@ FLOW_MODULES: Final = (
     "mm/ksm",
     "mm/madvise",
     "mm/memory",
+    "mm/memory_failure",
     "mm/migrate",
     "mm/mm",
+    "mm/mmap",
     "mm/mprotect",
     "mm/page_io",
     "mm/page_writeback",
+    "mm/truncate",
     "mm/vmscan",
+    "powerpc/book3s_32_mmu_host",
+    "powerpc/book3s_64_mmu_host",
+    "powerpc/book3s_64_mmu_hv",
+    "powerpc/book3s_64_mmu_radix",
+    "powerpc/book3s_hv",
+    "powerpc/book3s_hv_uvmem",
+    "powerpc/book3s_pr",
+    "powerpc/dcbz",
+    "powerpc/e500",
+    "powerpc/e500_mmu_host",
+    "powerpc/software_tlb",
+    "riscv/fault",
+    "riscv/gstage",
+    "riscv/riscv",
+    "s390/dirty_log",
+    "s390/s390",
+    "s390/vsie",
+    "stage2/aging",
+    "stage2/faultin",
+    "stage2/flush",
+    "stage2/machine",
+    "stage2/memory_cache",
+    "stage2/memslot",
+    "stage2/resched",
+    "stage2/stage2",
+    "stage2/table",
+    "stage2/tlb",
+    "stage2/vcpu",
+    "stage2/write_protect",
     "x86/aging",
     "x86/apic_access_page",
     "x86/dirty_log",
@@ -61,6 +115,7 @@ FLOW_MODULES: Final = (
     "x86/shadow_mmu/sync",
     "x86/shadow_mmu/track_write",
     "x86/shadow_mmu/unsync",
+    "x86/struct_page",
     "x86/tdp_mmu/eager_split",
     "x86/tdp_mmu/map",
     "x86/tdp_mmu/tdp_iter",
@@ -69,21 +124,62 @@ FLOW_MODULES: Final = (
     "x86/tlb",
     "x86/unmap",
     "x86/vcpu",
+    "x86/vmx/nested",
     "x86/write_protect",
     "x86/zap_all_fast",
     "x86/zap_range",
 )
 
-_FLAGS: Final = ("flush", "need_tlb_flush", "write_protected", "spte_set")
+_ROOMS_X86: Final = ("kvm", "mm", "x86")
+"""Rooms whose flows x86 runs."""
+# Stand for points, which have other numbers in other rooms.
+_PASSES: Final = "POINT_THAT_PASSES"
+_READS: Final = "POINT_THAT_READS"
+_FLAGS: Final = ("flush", "need_tlb_flush", "write_protected", "spte_set", "changed")
+_FLUSHES: Final = (
+    "flush_remote_range",
+    "gstage_remote_tlb_flush",
+    "kvm_flush_remote_tlbs",
+    "kvm_tlb_flush_vmid_ipa_nsh",
+    "kvm_tlb_flush_vmid_range",
+    "tlbie",
+)
 _FLUSH_RULES: Final = ("leaf_spte_change_needs_tlb_flush", "mmu_spte_update_needs_flush", "mmu_spte_update")
-_LOCAL_FLUSHES: Final = ("flush_all", "kick_all", "flush", "invalidate", "request_apic_page_reload")
-_REQUESTS: Final = ("free_obsolete_roots", "apic_page_reload")
-_STALE_CHECKS: Final = ("mmu_invalidate_retry_gfn", "is_page_fault_stale", "is_obsolete_sp", "gpte_changed")
+_LOCAL_FLUSHES: Final = (
+    "drop_everywhere",
+    "flush",
+    "flush_all",
+    "flush_range",
+    "invalidate",
+    "kick_all",
+    "kvmppc_mmu_pte_pflush",
+    "request_apic_page_reload",
+)
+_REQUESTS: Final = ("free_obsolete_roots", "apic_page_reload", "tlb_flush")
+_RETRIES: Final = ("mmu_invalidate_retry", "mmu_invalidate_retry_gfn")
+_STALE_CHECKS: Final = (*_RETRIES, "mmu_notifier_retry_cache", "is_page_fault_stale", "is_obsolete_sp", "gpte_changed")
 _SEQ_FIELDS: Final = {"mmu_invalidate_seq", "mmu_invalidate_in_progress", "mn_active_invalidate_count", "mmu_valid_gen"}
 _SEQ_CALLS: Final = ("kvm_mmu_invalidate_begin", "kvm_mmu_invalidate_range_add", "kvm_mmu_invalidate_end")
-_DIRTY_WALK: Final = re.compile("dirty|write_protect|wrprot|remove_write_access|split_huge_pages")
-_DIRTY_BITS: Final = {"dbit", "PT_WRITABLE_MASK", "shadow_dirty_mask", "shadow_mmu_writable_mask"}
-_DIRTY_CALLS: Final = ("mark_page_dirty_in_slot", "vmx_flush_pml_buffer", "set_all_dirty")
+_DIRTY_WALK: Final = re.compile("dirty|write_protect|wrprot|remove_write_access|split_huge_pages|wp_")
+_DIRTY_BITS: Final = {"dbit", "PT_WRITABLE_MASK", "S2_WRITE", "shadow_dirty_mask", "shadow_mmu_writable_mask"}
+_DIRTY_CALLS: Final = (
+    "log",
+    "log_dirtied",
+    "mark_page_dirty_in_slot",
+    "set_all_dirty",
+    "sync_changed",
+    "update_dirty_map",
+    "vmx_flush_pml_buffer",
+)
+_MARKS: Final = re.compile("kvm_set_(pfn|page)_(accessed|dirty)|set_page_dirty_lock|mark_(?!page_|unsync).+")
+_CLEANER: Final = {
+    "kvm_release_page_clean": "kvm_release_page_unused",
+    "kvm_release_page_dirty": "kvm_release_page_clean",
+    "kvm_release_pfn_dirty": "kvm_release_pfn_clean",
+}
+_PUTS: Final = re.compile("kvm_release_(page|pfn)_.*|kvm_release_faultin_page|(kvm_)?(put|unpin)_page")
+_TRIED: Final = ("linked", "stored", "zapped", "broken")
+"""Variables that say whether a cmpxchg has stored."""
 # (what, is it taken?) by the name of the method.
 _LOCKS: Final = {
     "read_lock": ("read", True),
@@ -125,7 +221,10 @@ class Change(NamedTuple):
     edits: list[Edit]
 
 
+Functions = Mapping[str, ast.FunctionDef]
+"""Those of a module, by name."""
 Operator = Callable[[ast.FunctionDef], Iterator[Change]]
+LockOperator = Callable[[ast.FunctionDef, Functions], Iterator[Change]]
 
 
 def enumerate_mutants() -> list[Mutant]:
@@ -133,9 +232,11 @@ def enumerate_mutants() -> list[Mutant]:
     mutants: list[Mutant] = []
     for module in FLOW_MODULES:
         text = shipped_source(f"{module}.py")
-        for name, function in _functions(ast.parse(text)):
-            mutants.extend(_mutants_of(f"{module}.py", text, name, function))
-    mutants.extend(wait_mutants())
+        functions = dict(_functions(ast.parse(text)))
+        for name in functions:
+            mutants.extend(_mutants_of(f"{module}.py", text, name, functions))
+    for room in ("", "x86/", "arm64/", "powerpc/"):
+        mutants.extend(wait_mutants(f"{room}points.py"))
     return mutants
 
 
@@ -145,10 +246,14 @@ def mutants_by_name() -> dict[str, Mutant]:
     return {mutant.id: mutant for mutant in enumerate_mutants()}
 
 
-def _mutants_of(file: str, text: str, name: str, function: ast.FunctionDef) -> Iterator[Mutant]:
-    for kind, operator in OPERATORS.items():
-        for number, change in enumerate(operator(function), 1):
-            changed = apply_edits(text, change.edits)
+def _mutants_of(file: str, text: str, name: str, functions: Functions) -> Iterator[Mutant]:
+    for kind in _KINDS_OF_FUNCTIONS:
+        if (kind == "downgrade" and not _for_read(file)) or (kind == "put" and file.startswith("mm/")):
+            continue
+        operator = OPERATORS.get(kind)
+        changes = operator(functions[name]) if operator else _LOCK_OPERATORS[kind](functions[name], functions)
+        for number, change in enumerate(changes, 1):
+            changed = apply_edits(text, change.edits).replace(_READS, _for_read(file)).replace(_PASSES, _passing(file))
             yield Mutant(
                 f"{file}:{name}:{kind}:{number}",
                 kind,
@@ -157,6 +262,19 @@ def _mutants_of(file: str, text: str, name: str, function: ast.FunctionDef) -> I
                 change.about,
                 changed,
             )
+
+
+def _passing(file: str) -> str:
+    """A point that waits for nothing."""
+    return str(FAULT_PFN if file.partition("/")[0] in _ROOMS_X86 else GUP_FAULT)
+
+
+def _for_read(file: str) -> str:
+    """A point that waits for mmu_lock for read; "" where mmu_lock is a spinlock, which cannot be taken for read."""
+    room = file.partition("/")[0]
+    if room in _ROOMS_X86:
+        return str(FAULT_LOCK_R)
+    return str(FAULT_LOCK) if room in ("arm64", "stage2") else ""
 
 
 def apply_edits(text: str, edits: list[Edit]) -> str:
@@ -258,9 +376,9 @@ def _false(node: ast.expr, text: str = "False") -> Change:
     return Change(f"`{_words(node)}` is {text}", [Edit(node, text)])
 
 
-def _moved(stmt: ast.stmt, after: ast.stmt) -> Change:
-    """`stmt` comes after the later statement `after` of the same block."""
-    later = f"{ast.unparse(after)}\n{' ' * after.col_offset}{ast.unparse(stmt)}"
+def _moved(stmt: ast.stmt, after: ast.stmt, between: str = "pass") -> Change:
+    """`stmt` comes after the later statement `after` of the same block, with `between` between the two."""
+    later = f"\n{' ' * after.col_offset}".join((ast.unparse(after), between, ast.unparse(stmt)))
     return Change(f"`{_words(stmt)}` after `{_words(after)}`", [_delete(stmt), Edit(after, later)])
 
 
@@ -275,7 +393,7 @@ def _words(node: ast.AST) -> str:
 def flush_call(function: ast.FunctionDef) -> Iterator[Change]:
     """A remote flush is not made."""
     for stmt in _statements(function):
-        if _does(stmt, ("kvm_flush_remote_tlbs",)):
+        if _does(stmt, _FLUSHES):
             yield _deletion(stmt)
 
 
@@ -293,6 +411,8 @@ def flush_flag(function: ast.FunctionDef) -> Iterator[Change]:
                 pass
             case ast.Assign() if _assigned(stmt) in _FLAGS:
                 yield _deletion(stmt)
+            case ast.Return(value=ast.Constant(value=True) as value) if function.name == "kvm_unmap_gfn_range":
+                yield _false(value)
 
 
 def flush_local(function: ast.FunctionDef) -> Iterator[Change]:
@@ -335,6 +455,11 @@ def cmpxchg(function: ast.FunctionDef) -> Iterator[Change]:
                 yield _false(test, "True" if isinstance(operator, ast.Eq) else "False")
             case ast.If(body=[ast.Assign(value=ast.Subscript() as value) as reread]) if _reads_spte(value):
                 yield _deletion(reread)
+            case ast.If(test=ast.UnaryOp(operand=ast.Call(args=[sp, index, _, new]) as call)) if (
+                _called(call) == "try_store"
+            ):
+                store = f"{_machine_of(function)}.store({', '.join(ast.unparse(node) for node in (sp, index, new))})"
+                yield _false(stmt.test, f"{store} is not None")
 
 
 def _reads_spte(node: ast.expr) -> bool:
@@ -348,7 +473,7 @@ def lost_retry(function: ast.FunctionDef) -> Iterator[Change]:
         match stmt:
             case ast.Expr() if _does(stmt, ("retry",)):
                 yield _deletion(stmt)
-            case ast.If(test=ast.UnaryOp(op=ast.Not(), operand=ast.Name(id="linked" | "stored" | "zapped")) as test):
+            case ast.If(test=ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)) as test) if name in _TRIED:
                 yield _false(test)
 
 
@@ -371,16 +496,18 @@ def seq(function: ast.FunctionDef) -> Iterator[Change]:
 def snapshot(function: ast.FunctionDef) -> Iterator[Change]:
     """The snapshot of mmu_invalidate_seq is taken too late: at the check, or after the page was looked up."""
     for node in _expressions(function):
-        if isinstance(node, ast.Call) and _called(node) == "mmu_invalidate_retry_gfn":
+        if isinstance(node, ast.Call) and _called(node) in _RETRIES:
             yield Change(
                 f"snapshot taken at `{_words(node)}`",
                 [Edit(node.args[1], f"{_machine_of(function)}.mmu_invalidate_seq")],
             )
-    for at, stmt in enumerate(function.body):
-        if _assigned(stmt) == "mmu_seq":
-            for after in function.body[at:]:
-                if isinstance(after, ast.Assign) and isinstance(after.value, ast.YieldFrom):
-                    yield _moved(stmt, after)
+    loops = [stmt.body for stmt in _statements(function) if isinstance(stmt, ast.While)]
+    for block in [function.body, *loops]:
+        for at, stmt in enumerate(block):
+            if _assigned(stmt) == "mmu_seq":
+                for after in block[at:]:
+                    if isinstance(after, ast.Assign) and isinstance(after.value, ast.YieldFrom):
+                        yield _moved(stmt, after, f"yield {_PASSES}")
 
 
 # --- dirty log ---------------------------------------------------------------------------------------------------
@@ -429,46 +556,76 @@ def dirty_walk(function: ast.FunctionDef) -> Iterator[Change]:
                 yield _false(value)
 
 
+# --- struct page -------------------------------------------------------------------------------------------------
+
+
+def mark(function: ast.FunctionDef) -> Iterator[Change]:
+    """A page is not marked accessed, or not dirty: what was written passes for read, what was used for unused."""
+    for stmt in _statements(function):
+        if not isinstance(stmt, ast.Expr) or not isinstance(stmt.value, ast.Call):
+            continue
+        name = _called(stmt)
+        if _MARKS.fullmatch(name):
+            yield _deletion(stmt)
+        elif name in _CLEANER:
+            yield Change(f"{_CLEANER[name]}() for `{_words(stmt)}`", [Edit(stmt.value.func, _CLEANER[name])])
+        elif name == "kvm_release_faultin_page":
+            for node, text in zip(stmt.value.args[2:], ("True", "False"), strict=True):
+                if ast.unparse(node) != text:
+                    yield Change(f"`{_words(node)}` is {text} in `{_words(stmt)}`", [Edit(node, text)])
+
+
+def put(function: ast.FunctionDef) -> Iterator[Change]:
+    """A reference of KVM's is not taken, or not given back; nobody keeps account of those of the host's."""
+    for stmt in _statements(function):
+        takes = ast.unparse(stmt).startswith("m.host.get(")
+        if isinstance(stmt, ast.Expr) and (takes or _PUTS.fullmatch(_called(stmt))):
+            yield _deletion(stmt)
+
+
 # --- locks -------------------------------------------------------------------------------------------------------
 
 
-def lock(function: ast.FunctionDef) -> Iterator[Change]:
+def lock(function: ast.FunctionDef, functions: Functions) -> Iterator[Change]:
     """A lock is neither waited for nor taken (or, where a walk drops it, not dropped)."""
-    for group in _lock_groups(function):
-        edits = [*_waits(function, group[0], FAULT_PFN), *(_delete(stmt) for stmt in group)]
+    for group in _lock_groups(function, functions):
+        edits = [*_waits(function, group[0], _PASSES), *(_delete(stmt) for stmt in group)]
         yield Change(f"without `{_words(group[0])}` and its other half", edits)
 
 
-def downgrade(function: ast.FunctionDef) -> Iterator[Change]:
+def downgrade(function: ast.FunctionDef, functions: Functions) -> Iterator[Change]:
     """mmu_lock is taken for read where it has to be taken for write."""
-    for group in _lock_groups(function):
+    for group in _lock_groups(function, functions):
         if _called(group[0]) == "write_lock":
             edits = [Edit(stmt, ast.unparse(stmt).replace(".write_", ".read_")) for stmt in group]
-            yield Change(f"`{_words(group[0])}` for read", [*_waits(function, group[0], FAULT_LOCK_R), *edits])
+            yield Change(f"`{_words(group[0])}` for read", [*_waits(function, group[0], _READS), *edits])
 
 
-def _waits(function: ast.FunctionDef, taking: ast.stmt, point: int) -> Iterator[Edit]:
+def _waits(function: ast.FunctionDef, taking: ast.stmt, point: str) -> Iterator[Edit]:
     """The point just before a lock is taken waits for it: let it be another one, which waits for less."""
     for before, stmt in pairwise(_statements(function)):
         match before:
-            case ast.Expr(value=ast.Yield(value=ast.Name(id=name))) if (
-                stmt is taking and POINTS.wants[_number(name)] != 0
-            ):
+            case ast.Expr(value=ast.Yield(value=ast.Name(id=name))) if stmt is taking and _is_awaited(name):
                 yield Edit(before, f"yield {point}")
 
 
-def _number(name: str) -> int:
-    """The point of that name; a variable may be any."""
-    return POINTS.numbers.get(".".join(name.lower().split("_", 1)), 0)
+def _is_awaited(name: str) -> bool:
+    """Is something waited for at the point of that name? A variable may be any."""
+    point = ".".join(name.lower().split("_", 1))
+    tables = [architecture.points for architecture in ARCHITECTURES.values()]
+    return any(table.wants[table.numbers[point]] != 0 for table in tables if point in table.numbers)
 
 
-def _lock_groups(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:
-    """Taking and dropping of one lock that belong together: all up to where it starts over."""
+def _lock_groups(function: ast.FunctionDef, functions: Functions) -> Iterator[list[ast.stmt]]:
+    """Taking and dropping of one lock that belong together: all up to where it starts over. A function that is called
+    may do the dropping."""
     by_lock: dict[str, list[tuple[bool, ast.stmt]]] = {}
     for stmt in _statements(function):
-        what, taken = _lock_step(stmt)
-        if what:
-            by_lock.setdefault(what, []).append((taken, stmt))
+        called = functions.get(_called(stmt))
+        for step in [stmt] if called is None else _drops(called):
+            what, taken = _lock_step(step)
+            if what:
+                by_lock.setdefault(what, []).append((taken, step))
     for steps in by_lock.values():
         group: list[ast.stmt] = []
         for number, (taken, stmt) in enumerate(steps):
@@ -479,6 +636,12 @@ def _lock_groups(function: ast.FunctionDef) -> Iterator[list[ast.stmt]]:
         # A method that only takes or only drops is the lock's own.
         if len({taken for taken, _ in steps}) == 2:
             yield group
+
+
+def _drops(function: ast.FunctionDef) -> list[ast.stmt]:
+    """Where a function drops a lock that its caller has taken. What drops and takes again is a walk that pauses."""
+    steps = [stmt for stmt in ast.walk(function) if isinstance(stmt, ast.stmt) and _lock_step(stmt)[0]]
+    return [] if any(_lock_step(stmt)[1] for stmt in steps) else steps
 
 
 def _lock_step(stmt: ast.stmt) -> tuple[str, bool]:
@@ -513,10 +676,9 @@ def _machine_of(function: ast.FunctionDef) -> str:
     return function.args.args[0].arg
 
 
-def wait_mutants() -> Iterator[Mutant]:
+def wait_mutants(file: str) -> Iterator[Mutant]:
     """A point at which an actor waits lets it through. Only waits that are not for mmu_lock: taking a lock that is
     not free is a ModelBug by construction."""
-    file = "points.py"
     text = shipped_source(file)
     for row in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]:
         for keyword in row.keywords:
@@ -548,8 +710,10 @@ OPERATORS: Final[dict[str, Operator]] = {
     "bit-late": bit_late,
     "dirty-clear": dirty_clear,
     "dirty-walk": dirty_walk,
-    "lock": lock,
-    "downgrade": downgrade,
+    "mark": mark,
+    "put": put,
     "grace-period": grace_period,
 }
-KINDS: Final = (*OPERATORS, "wait")
+_LOCK_OPERATORS: Final[dict[str, LockOperator]] = {"lock": lock, "downgrade": downgrade}
+_KINDS_OF_FUNCTIONS: Final = (*OPERATORS, *_LOCK_OPERATORS)
+KINDS: Final = (*_KINDS_OF_FUNCTIONS, "wait")
