@@ -70,6 +70,9 @@ class Oracle:
     def slow_gup(self, m: Observable) -> None:
         """GUP that may sleep was called."""
 
+    def look_up_refused(self, m: Observable, hva: i64, write: bool) -> None:
+        """A look-up is about to fail as for memory that is not there; mmap_lock was held until now."""
+
     def page_taken(self, m: Observable, pfn: i64, pin: bool) -> None:
         """GUP took a reference, or a pin, for KVM."""
 
@@ -84,6 +87,9 @@ class Oracle:
 
     def tlb_filled(self, m: Observable, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
         """KVM, and not hardware, has put an entry into a TLB, for the page or block around gfn that begins at pfn."""
+
+    def shared_with_uv(self, m: Observable, pfn: i64) -> None:
+        """The ultravisor is about to be given a page."""
 
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         """KVM has mapped a page for itself, by kvm_vcpu_map(), with a pin or without one."""

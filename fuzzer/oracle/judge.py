@@ -20,6 +20,7 @@ from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.kvm.observer import Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import KvmVcpu
+from reference_mmu.mm.host import PTE_HWPOISON
 from reference_mmu.oracle import Oracle
 
 
@@ -121,6 +122,10 @@ class Judge(Oracle):
         if m.mmu_lock.held[m.actor] != 0:
             self.report("sleeping-gup")
 
+    def look_up_refused(self, m: Observable, hva: i64, write: bool) -> None:
+        if m.host.vma_is_valid(hva, write) and m.host.pte[hva] != PTE_HWPOISON:
+            self.report("refused-memory")
+
     def page_taken(self, m: Observable, pfn: i64, pin: bool) -> None:
         self.references.taken(m, pfn)
 
@@ -139,6 +144,10 @@ class Judge(Oracle):
 
     def tlb_filled(self, m: Observable, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
         self.host_rights.tlb_filled(m, gfn, level, pfn, writable)
+
+    def shared_with_uv(self, m: Observable, pfn: i64) -> None:
+        if self.references.hold_of(m, pfn) is None:
+            self.report("shared-without-page")
 
     def vcpu_mapped(self, m: Observable, pfn: i64, pinned: bool) -> None:
         self.kernel_maps.mapped(m, pfn, pinned)

@@ -134,7 +134,10 @@ def hva_to_pfn(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
         poisoned = yield from check_user_page_hwpoison(kvm, kfp.hva)
         if poisoned:
             return KVM_PFN_ERR_HWPOISON
-    return (yield from hva_to_pfn_by_vma(kvm, kfp))
+    pfn = yield from hva_to_pfn_by_vma(kvm, kfp)
+    if r == -EAGAIN and pfn == KVM_PFN_ERR_FAULT and not kfp.async_io:
+        kvm.oracle.look_up_refused(kvm, kfp.hva, kfp.write())
+    return pfn
 
 
 def hva_to_pfn_by_vma(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64]:
@@ -236,6 +239,7 @@ def take_remapped_page(kvm: Kvm, kfp: KvmFollowPfn, pfn: i64) -> bool:
     if page == NO_PAGE:
         return True
     if kvm.host.folio(page).refcount == 0:
+        kvm.oracle.look_up_refused(kvm, kfp.hva, kfp.write())
         return False  # get_page_unless_zero()
     kvm.host.get(page)
     kvm.page_taken(page, False)

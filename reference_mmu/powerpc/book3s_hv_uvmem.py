@@ -29,6 +29,7 @@ def kvmppc_share_page(m: Kvm, gfn: i64) -> Generator[int, None, None]:
             m.record(EV_ERRNO, EINVAL)
         else:
             yield UV_SHARE_LOCK
+            m.oracle.shared_with_uv(m, page)
             kvm_release_page_clean(m, page)
     else:
         pfn = yield from gfn_to_pfn(m, slot, gfn, True)
@@ -36,5 +37,6 @@ def kvmppc_share_page(m: Kvm, gfn: i64) -> Generator[int, None, None]:
             m.record(EV_ERRNO, EINVAL)
         else:
             yield UV_SHARE_LOCK
+            m.oracle.shared_with_uv(m, pfn)
             kvm_release_pfn_clean(m, pfn)
     m.srcu.unlock(m.actor)
