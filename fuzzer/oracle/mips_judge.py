@@ -27,7 +27,8 @@ class MipsJudge(Judge):
         self.just_put = [put for put in self.just_put if put[0] != m.actor]
 
     def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
-        if (int(m.actor), int(m.host.pages[pfn].head)) in self.just_put and self.references.hold_of(m, pfn) is None:
+        put = (int(m.actor), int(m.host.pages[pfn].head)) in self.just_put
+        if put and m.mmu_lock.held[m.actor] == 0 and self.references.hold_of(m, pfn) is None:
             self.report("mark-after-put")
         else:
             super().page_marked(m, pfn, dirty)

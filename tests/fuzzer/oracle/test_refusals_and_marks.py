@@ -11,7 +11,7 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE, OLD
-from reference_mmu.config import Config, SlotConfig
+from reference_mmu.config import Backing, Config, SlotConfig
 from tests.cli.shell import ROOT
 
 
@@ -21,7 +21,7 @@ def broken(name: str) -> tuple[set[str], set[str]]:
     return set(outcome.violations("old")), set(outcome.violations("new"))
 
 
-def broken_by(config: Config, *made: ops.Operation) -> tuple[set[str], set[str]]:
+def broken_by(config: Config, *made: ops.Write | ops.SharePage) -> tuple[set[str], set[str]]:
     """The same of what one vCPU does."""
     program = Program(config.check(), (Actor("vcpu", made),)).check()
     outcome = Comparison(OLD, NO_STRUCT_PAGE, "old").run(program, by_switches(()))
@@ -68,7 +68,7 @@ def test_memory_is_refused_that_the_process_may_use(name: str) -> None:
 
 
 @pytest.mark.parametrize("backing", ["hwpoison", "readonly"])
-def test_what_the_process_may_not_use_is_refused_rightly(backing: str) -> None:
+def test_what_the_process_may_not_use_is_refused_rightly(backing: Backing) -> None:
     slots = (SlotConfig(base=0, npages=4, hva=0),)
     old, new = broken_by(Config(slots=slots, backing=(backing,), vcpus=1), ops.Write(0, gfn=0, killed=True))
     assert "refused-memory" not in old | new

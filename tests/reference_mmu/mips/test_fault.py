@@ -80,7 +80,7 @@ def test_before_the_series_the_slow_path_marks_a_page_that_it_has_put() -> None:
     assert page(mips, 1).kvm_refs == 0
     store.finish()
     assert page(mips, 1).accessed == 2
-    assert mips.violations == ["late-page-mark", "mark-without-reference"]
+    assert mips.violations == ["late-page-mark", "mark-after-put"]
 
 
 def test_since_the_series_it_marks_once_under_mmu_lock() -> None:
