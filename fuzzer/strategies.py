@@ -14,7 +14,9 @@ Hypothesis is needed for testing only, so it is no dependency of the package.
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar, get_args
+
+import msgspec
 
 from fuzzer.program.arguments import Argument, values_of
 from fuzzer.program.generate import generate
@@ -23,7 +25,8 @@ from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Drive, by_scheduler
 from fuzzer.schedule.schedulers import STRATEGIES
-from reference_mmu.config import Backing, Config, SlotConfig
+from reference_mmu.architectures import ARCHITECTURES
+from reference_mmu.config import Backing, Config, Flavour, SlotConfig
 
 try:
     from hypothesis import strategies as st
@@ -38,7 +41,13 @@ _SEEDS: Final = st.integers(min_value=0, max_value=2**31 - 1)
 _RESCHED_MAX: Final = 255  # the regions of the default geometry are fewer than 8
 _NEW_BASE_MAX: Final = 20
 _GFNS_MAX: Final = 4  # of a range of gfns, one huge page
-_BACKINGS: Final[tuple[Backing, ...]] = ("anon", "thp", "file", "shmem", "cow")
+_BACKINGS: Final[tuple[Backing, ...]] = get_args(Backing)
+_MMUS: Final[tuple[tuple[str, Flavour | msgspec.UnsetType], ...]] = (
+    ("x86", msgspec.UNSET),  # the first is what programs shrink to
+    *(("powerpc", flavour) for flavour in get_args(Flavour)),
+    *((name, msgspec.UNSET) for name in sorted(ARCHITECTURES) if name not in ("x86", "powerpc")),
+)
+_APIC_GFN: Final = 40  # behind all memslots
 _PAGINGS: Final[tuple[Literal["ept-ad", "ept-ad-nopml", "ept-noad", "npt"], ...]] = (
     "ept-ad",
     "ept-ad-nopml",
@@ -66,7 +75,7 @@ def structured_programs(draw: st.DrawFn, max_ops: int = 3) -> Program:
     next_uid = 0
 
     for kind in (*["vcpu"] * config.vcpus, "mm", "ioctl", "device"):
-        count = draw(st.integers(min_value=0, max_value=max_ops))
+        count = draw(st.integers(min_value=0, max_value=max_ops)) if possible(kind, config) else 0
         made = tuple(draw(operations(kind, config, next_uid + n)) for n in range(count))
         next_uid += count
         actors.append(Actor(kind, made))  # type: ignore[arg-type]
@@ -75,23 +84,49 @@ def structured_programs(draw: st.DrawFn, max_ops: int = 3) -> Program:
 
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
-    """Possible machines of the default geometry, with one or two memslots aligned to nothing."""
-    mmu = draw(st.sampled_from(("tdp", "shadow")))
+    """Possible machines of every architecture in the default geometry, with one or two memslots aligned to nothing."""
+    arch, flavour = draw(st.sampled_from(_MMUS))
     backing = tuple(draw(st.lists(st.sampled_from(_BACKINGS), min_size=1, max_size=3)))
-    manual = draw(st.booleans())
-    return Config(
-        mmu="tdp" if mmu == "tdp" else "shadow",
-        paging=draw(st.sampled_from(_PAGINGS)),
+    manual = arch != "s390" and draw(st.booleans())
+    config = Config(
         vcpus=draw(st.integers(min_value=1, max_value=3)),
         slots=draw(_slots(len(backing) * 4)),
         backing=backing,
         eager_split=draw(st.booleans()),
         manual_protect=manual,
         initially_set=manual and draw(st.booleans()),
+        unsafe_mappings=True if draw(st.booleans()) else msgspec.UNSET,
+    )
+    if arch == "x86":
+        return draw(_x86(config)).check()
+    hardware_young = False if draw(st.booleans()) else msgspec.UNSET
+    return msgspec.structs.replace(config, arch=arch, hardware_young=hardware_young, flavour=flavour).check()
+
+
+@st.composite
+def _x86(draw: st.DrawFn, config: Config) -> Config:
+    """What an x86 machine has besides: its MMU, perhaps a guest_memfd behind the first memslot, an APIC access page."""
+    mmu: Literal["tdp", "shadow"] = draw(st.sampled_from(("tdp", "shadow")))
+    paging = draw(st.sampled_from(_PAGINGS))
+    first, *others = config.slots
+    if mmu == "tdp" and not first.logging and draw(st.booleans()):
+        first = msgspec.structs.replace(first, gmem=0)
+    apic_page: SlotConfig | msgspec.UnsetType = msgspec.UNSET
+    backing = config.backing
+    if paging != "npt" and draw(st.booleans()):
+        apic_page = SlotConfig(base=_APIC_GFN, npages=1, hva=config.hva_pages)
+        backing = (*backing, "anon")
+    return msgspec.structs.replace(
+        config,
+        mmu=mmu,
+        paging=paging,
+        slots=(first, *others),
+        backing=backing,
         zap_all_quirk=draw(st.booleans()),
         prove_mmu=draw(st.booleans()),
         nested=mmu == "tdp" and draw(st.booleans()),
-    ).check()
+        apic_page=apic_page,
+    )
 
 
 @st.composite
@@ -110,10 +145,14 @@ def _gfns(config: Config) -> st.SearchStrategy[int]:
     return st.sampled_from([slot.base + n for slot in config.slots for n in range(slot.npages)])
 
 
+def possible(kind: str, config: Config) -> list[type[Operation]]:
+    """What an actor of that kind may do on a machine: every operation of it whose needs are met."""
+    return [one for one in KINDS[kind] if all(need.is_met(config) for need in one.needs)]
+
+
 def operations(kind: str, config: Config, uid: int) -> st.SearchStrategy[Operation]:
-    """What an actor of that kind may do on a machine: every operation of it whose needs are met, evenly."""
-    possible = [one for one in KINDS[kind] if all(need.is_met(config) for need in one.needs)]
-    return st.one_of([_operation(one, config, uid) for one in possible])
+    """One of those that are possible, each as often as the others."""
+    return st.one_of([_operation(one, config, uid) for one in possible(kind, config)])
 
 
 @st.composite
