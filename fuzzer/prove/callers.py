@@ -125,11 +125,14 @@ CALLERS: Final = callers_on(MACHINES, "every machine")
 # Where gfn_to_page() is called.
 PAGE_CALLERS: Final = callers_on(("book3s_radix", "book3s_pr", "book3s_pr_32", "s390"), "powerpc and s390")
 
+# One profile of each architecture that looks pages up in programs.
+EVERYWHERE: Final = ("pages", "arm64-pages", "powerpc", "riscv", "loongarch", "mips", "s390")
+
 CALLER_SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     "gup-fast-single-page-pointer": (look_up.FAST, lockstep("pages")),
     "add-kvm-faultin-pfn": (look_up.ENTRY, lockstep("pages")),
     "gfn-to-page-read-only": (look_up.PAGE_TO_WRITE, PAGE_CALLERS),
-    "drop-gfn-to-pfn": (CALLERS,),
-    "follow-pfn-refcounted-page-required": (CALLERS,),
+    "drop-gfn-to-pfn": (CALLERS, *map(lockstep, EVERYWHERE)),
+    "follow-pfn-refcounted-page-required": (CALLERS, *map(lockstep, EVERYWHERE)),
 }
 """By patch, as SWEEPS in equivalences.py."""

@@ -20,7 +20,8 @@ from fuzzer.change.fold import model_sources
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES, Profile
 from fuzzer.prove import look_up
-from fuzzer.prove.inputs import PFN, TABLE_KINDS, Rig, TableKind, leaf_base, leaf_bits, leaf_sptes, raw_sptes, run
+from fuzzer.prove.inputs import PFN, TABLE_KINDS, Rig, TableKind, leaf_base, leaf_bits, leaf_sptes, run
+from fuzzer.prove.make_spte import make_spte_sweep
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from fuzzer.run.compare import Comparison, Models, by_scheduler
 from fuzzer.run.execute import Execution
@@ -35,7 +36,6 @@ from reference_mmu.x86.fast_fault import fast_pf_new_spte, page_fault_can_be_fas
 from reference_mmu.x86.hugepage import kvm_mmu_max_mapping_level
 from reference_mmu.x86.lpage_info import update_gfn_disallow_lpage_count
 from reference_mmu.x86.machine import Machine
-from reference_mmu.x86.make_spte import make_spte
 from reference_mmu.x86.page_fault import KvmPageFault
 from reference_mmu.x86.roots import kvm_tdp_mmu_alloc_root
 from reference_mmu.x86.shadow_mmu.mmu_spte import mmu_spte_update_needs_flush
@@ -43,6 +43,9 @@ from reference_mmu.x86.shadow_mmu.rmap import kvm_rmap_age_gfn_range
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_get_shadow_page
 from reference_mmu.x86.spte import (
     FROZEN_SPTE,
+    PG_LEVEL_1G,
+    PG_LEVEL_2M,
+    PG_LEVEL_4K,
     PG_LEVEL_NUM,
     PT_WRITABLE_MASK,
     SHADOW_NONPRESENT_VALUE,
@@ -59,28 +62,6 @@ from reference_mmu.x86.tdp_mmu.map import tdp_mmu_map_handle_target_level
 from reference_mmu.x86.x86 import X86
 
 PROGRAMS: Final = 300  # of one lockstep sweep: a second or two interpreted
-
-
-# --- make_spte() -----------------------------------------------------------------------------------------------
-
-
-def make_spte_cases(kinds: tuple[TableKind, ...], sides: SemanticsPair) -> Iterator[InputCase]:
-    for kind, level, logging, tracked in product(kinds, (1, 2), BOTH, BOTH):
-        before, after = [Rig(sem, kind, logging=logging) for sem in sides]
-        for rig in (before, after):
-            rig.m.tracked_gfns = {0: 1} if tracked else {}
-        for args in product(range(8), raw_sptes(kind, after.m.masks), BOTH, BOTH, BOTH):
-            was, now = made_spte(before, level, *args), made_spte(after, level, *args)
-            yield InputCase((kind, level, logging, tracked, *args), was, now)
-
-
-def made_spte(
-    rig: Rig, level: int, access: int, old_spte: int, prefetch: bool, synchronizing: bool, host_writable: bool
-) -> tuple[object, ...]:
-    result = make_spte(
-        rig.m, rig.tables[level], rig.slot, access, 0, PFN, old_spte, prefetch, synchronizing, host_writable
-    )
-    return result, rig.taken()
 
 
 # --- flush rules -----------------------------------------------------------------------------------------------
@@ -244,23 +225,47 @@ def clear_flush_young(rig: Rig, level: int, spte: int, hva_end: int) -> tuple[ob
 
 
 def clear_dirty_cases(sides: SemanticsPair) -> Iterator[InputCase]:
-    """Four neighbouring entries, each absent, or a leaf with any of W and D."""
-    for kind in TABLE_KINDS:
-        benches = [Rig(sem, kind) for sem in sides]
-        masks = benches[1].m.masks
-        bits = [bit for bit in leaf_bits(masks) if bit.name in ("W", "D")]
-        present = leaf_base(kind, 1) | VMX_EPT_READABLE_MASK
-        entries = [SHADOW_NONPRESENT_VALUE, *(present | spte for spte in leaf_sptes(kind, 1, tuple(bits)))]
-        for sptes in product(entries, repeat=4):
+    """Two neighbouring entries in each of two roots, the other one for L2, or for L1: each absent, or a leaf with any
+    of W and D."""
+    for kind, arrangement in product(TABLE_KINDS, ROOTS):
+        other = kind._replace(guest_mode=not kind.guest_mode)
+        benches = [RootsRig(Rig(sem, kind), other, arrangement) for sem in sides]
+        first, second = [dirty_entries(each, benches[1].m.masks) for each in (kind, other)]
+        for sptes in product(first, first, second, second):
             before, after = [cleared(rig, sptes) for rig in benches]
-            yield InputCase((kind, *sptes), before, after)
+            yield InputCase((kind, arrangement, *sptes), before, after)
 
 
-def cleared(rig: Rig, sptes: tuple[int, ...]) -> tuple[object, ...]:
-    for index, spte in enumerate(sptes):
-        rig.put(1, spte, index)
+ROOTS: Final = ("two", "an invalid one first", "an invalid one last", "both invalid")
+
+
+class RootsRig(Rig):
+    """A machine with two roots of the TDP MMU: the vCPU's, and one of another kind, which is the first or the last."""
+
+    def __init__(self, rig: Rig, other: TableKind, arrangement: str) -> None:
+        self.m, self.kind, self.tables = rig.m, rig.kind, rig.tables
+        (root,) = self.m.tdp_mmu_roots
+        self.other = rig.another_root(other.guest_mode)
+        top = self.other[int(self.m.levels)]
+        if arrangement == "an invalid one first":
+            self.m.tdp_mmu_roots = [top, root]
+        top.invalid = arrangement != "two"
+        root.invalid = arrangement == "both invalid"
+
+
+def dirty_entries(kind: TableKind, masks: SpteMasks) -> list[int]:
+    bits = tuple(bit for bit in leaf_bits(masks) if bit.name in ("W", "D"))
+    present = leaf_base(kind, 1) | VMX_EPT_READABLE_MASK
+    return [SHADOW_NONPRESENT_VALUE, *(present | spte for spte in leaf_sptes(kind, 1, bits))]
+
+
+def cleared(rig: RootsRig, sptes: tuple[int, ...]) -> tuple[object, ...]:
+    tables = rig.tables[1], rig.other[1]
+    for at, spte in enumerate(sptes):
+        tables[at // 2].spt[at % 2] = spte
     done = run(kvm_mmu_slot_leaf_clear_dirty(rig.m, rig.slot))[0]
-    return done, [int(spte) for spte in rig.tables[1].spt], rig.taken()
+    held = [(int(root.root_count), root.invalid) for root in rig.m.tdp_mmu_roots]
+    return done, [int(spte) for sp in tables for spte in sp.spt], held, rig.taken()
 
 
 def enable_log_cases(sides: SemanticsPair) -> Iterator[InputCase]:
@@ -275,16 +280,21 @@ def log_enabled(rig: Rig, spte: int) -> tuple[object, ...]:
     return run(enable_dirty_log(rig.m, 0)), int(rig.tables[1].spt[0]), rig.taken()
 
 
+HOST_PAGES: Final = (int(PG_LEVEL_4K), int(PG_LEVEL_2M), int(PG_LEVEL_1G))
+
+
 def mapping_level_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """Every slot of up to 8 pages of a 16-page guest with tables of two entries, so that 2M is 2 pages and 1G is 4."""
-    host_pages: tuple[Backing, ...] = ("anon", "thp")
-    for backing, base, npages, hva in product(host_pages, range(9), range(1, 9), range(4)):
+    for host_pages, base, npages, hva in product(HOST_PAGES, range(9), range(1, 9), range(4)):
         slot = SlotConfig(base, npages, hva)
+        backing: Backing = "anon" if host_pages == PG_LEVEL_4K else "thp"
         config = Config(bits=1, levels=4, vcpus=1, slots=(slot,), backing=(backing,) * 6)
         machines = [X86(config, sem, 1, 1, Oracle()) for sem in sides]
+        for m in machines:
+            m.host.huge_level = host_pages
         for tracked, gfn in product((None, *range(base, base + npages)), range(base, base + npages)):
             before, after = [mapping_level(m, tracked, gfn) for m in machines]
-            yield InputCase((backing, base, npages, hva, tracked, gfn), before, after)
+            yield InputCase((host_pages, base, npages, hva, tracked, gfn), before, after)
 
 
 def mapping_level(m: Machine, tracked: int | None, gfn: int) -> int:
@@ -374,15 +384,6 @@ _SPTE_FUNCTIONS: Final = Sweep(
 )
 
 
-def _make_spte(kinds: tuple[TableKind, ...], which: str) -> Sweep:
-    return Sweep(
-        f"make_spte(): SPTE, wrprot, WARNs, dirty bitmap and calls of mmu_try_to_unsync_pages(), for {which}, 4K and"
-        " 2M, slot logging or not, gfn tracked or not, access, old SPTE, prefetch, synchronizing, host_writable",
-        (_AD_TYPE, "level", "slot logs", "tracked", "access", "old SPTE", "prefetch", "synchronizing", "host_writable"),
-        partial(make_spte_cases, kinds),
-    )
-
-
 def _ept_mask(name: str) -> tuple[Sweep, ...]:
     """The mask is the same but without A/D bits; there, nothing that uses it may notice."""
     noad = tuple(kind for kind in TABLE_KINDS if kind.paging == "ept-noad")
@@ -393,19 +394,23 @@ def _ept_mask(name: str) -> tuple[Sweep, ...]:
             partial(mask_cases, name),
         ),
         _SPTE_FUNCTIONS,
-        _make_spte(noad, "EPT without A/D bits"),
+        make_spte_sweep(noad, "EPT without A/D bits"),
         lockstep("mixed", ("ept-noad",)),
     )
 
 
 SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
-    "fold-make-spte-writable": (_make_spte(TABLE_KINDS, "every A/D type"),),
+    "fold-make-spte-writable": (
+        make_spte_sweep(TABLE_KINDS, "every A/D type"),
+        lockstep("guest-tables"),
+    ),
     "drop-clear-dirty-slot-ret": (
         Sweep("the one caller ignores the result: source of the model", ("call",), ignored_result_cases),
         Sweep(
-            "kvm_mmu_slot_leaf_clear_dirty(): points, SPTEs, events, for every A/D type and every four neighbours,"
-            " each absent or with any of W and D",
-            (_AD_TYPE, "SPTE 0", "SPTE 1", "SPTE 2", "SPTE 3"),
+            "kvm_mmu_slot_leaf_clear_dirty(): points, SPTEs, references to roots, events, for every A/D type, two roots"
+            " of which none, either or both are invalid, and every two neighbours in each, absent or with any of W and"
+            " D",
+            (_AD_TYPE, "roots", "SPTE 0", "SPTE 1", "SPTE 0 of the other", "SPTE 1 of the other"),
             clear_dirty_cases,
         ),
         Sweep(
@@ -449,6 +454,8 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
             (_AD_TYPE, "level", "slot logs", "old SPTE", "write", "prefetch", "map_writable", "tracked"),
             target_level_cases,
         ),
+        lockstep("mixed"),
+        lockstep("shadow"),
     ),
     "age-flush-elision-kconfig": (
         Sweep(
@@ -473,10 +480,11 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
         Sweep("callers pass PG_LEVEL_NUM: source of the model", ("call",), max_level_argument_cases),
         Sweep(
             "kvm_mmu_max_mapping_level(): every slot of up to 8 pages, every gfn, every write-tracked gfn, host pages"
-            " of 4K and 2M",
-            ("host pages", "base", "npages", "hva", "tracked gfn", "gfn"),
+            " of 4K, 2M and 1G",
+            ("level of host pages", "base", "npages", "hva", "tracked gfn", "gfn"),
             mapping_level_cases,
         ),
+        lockstep("mixed"),
     ),
 }
 """By patch, what `prove` has to find equal on both sides."""

@@ -14,7 +14,7 @@ from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.observed import COUNT_CHANGES, Observed
 from reference_mmu.oracle import Oracle
 from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.roots import kvm_mmu_load
+from reference_mmu.x86.roots import kvm_mmu_load, kvm_tdp_mmu_alloc_root
 from reference_mmu.x86.shadow_mmu.rmap import rmap_add
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_get_shadow_page, mmu_page_add_parent_pte
 from reference_mmu.x86.spte import (
@@ -147,21 +147,30 @@ class Rig:
     """
 
     def __init__(
-        self, semantics: Semantics, kind: TableKind, mmu: Literal["tdp", "shadow"] = "tdp", logging: bool = False
+        self,
+        semantics: Semantics,
+        kind: TableKind,
+        mmu: Literal["tdp", "shadow"] = "tdp",
+        logging: bool = False,
+        levels: int = 3,
     ) -> None:
         slot = SlotConfig(base=0, npages=8, hva=0, logging=logging)
-        config = Config(mmu=mmu, paging=kind.paging, vcpus=1, slots=(slot,), backing=("thp", "thp"))
+        config = Config(mmu=mmu, paging=kind.paging, vcpus=1, levels=levels, slots=(slot,), backing=("thp", "thp"))
         self.m = X86(config, semantics, 1, 1, Oracle())
         self.kind = kind
         self.m.x86_vcpus[0].guest_mode = kind.guest_mode
         kvm_mmu_load(self.m, self.m.x86_vcpus[0])
-        self.tables = self.make_tables()
+        root = self.m.x86_vcpus[0].root
+        assert root is not None
+        self.tables = self.make_tables(root)
 
-    def make_tables(self) -> dict[int, KvmMmuPage]:
+    def another_root(self, guest_mode: bool) -> dict[int, KvmMmuPage]:
+        """The last root of the TDP MMU, and the tables below it."""
+        return self.make_tables(kvm_tdp_mmu_alloc_root(self.m, guest_mode))
+
+    def make_tables(self, root: KvmMmuPage) -> dict[int, KvmMmuPage]:
         """The root and one table below the other, by level."""
         m = self.m
-        root = m.x86_vcpus[0].root
-        assert root is not None
         root.ad_disabled = self.kind.ad_disabled
         tables = {int(root.level): root}
         sp = root

@@ -20,6 +20,7 @@ from reference_mmu.kvm.faultin import Faultin, best_look_up, gfn_to_page
 from reference_mmu.kvm.follow_pfn import KvmFollowPfn, hva_to_pfn_fast, kvm_follow_pfn
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.kvm.pfn import KVM_PFN_ERR_NEEDS_IO, NO_PAGE, is_error_noslot_pfn
+from reference_mmu.kvm.release import kvm_pfn_to_refcounted_page
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.errno import EFAULT, EINTR
 from reference_mmu.mm.gup import FOLL_INTERRUPTIBLE, FOLL_NOWAIT, FOLL_WRITE
@@ -285,8 +286,13 @@ def faulted_in(
     fault = KvmPageFault(PAGE, write, False, False, upgrade_fails)
     memslot = rig.slot(slot)
     assert memslot is not None
-    points, _ = rig.run(x86_faultin(rig.m, memslot, fault))
-    return points, outcome(fault.pfn, fault.pfn == KVM_PFN_ERR_NEEDS_IO, fault.map_writable), rig.left_behind()
+    m = rig.m
+    points, _ = rig.run(x86_faultin(m, memslot, fault))
+    page = int(fault.refcounted_page)
+    if not m.sem.x86_convert_to_faultin_pfn and not is_error_noslot_pfn(fault.pfn):
+        page = int(kvm_pfn_to_refcounted_page(m, fault.pfn))  # nobody names it yet: who releases the pfn guesses
+    told = outcome(fault.pfn, fault.pfn == KVM_PFN_ERR_NEEDS_IO, fault.map_writable)
+    return points, told, page, rig.left_behind()
 
 
 def entry_cases(sides: SemanticsPair) -> Iterator[InputCase]:
@@ -426,7 +432,7 @@ def follow(variables: tuple[bool | None, ...], which: str) -> Sweep:
 FOLLOW_SET: Final = follow((None, False), "callers that have set their variable to false, have none, or pin")
 FOLLOW_ANY: Final = follow((None, False, True), "whatever the caller's variable held, or none, or a pin")
 FAULT: Final = Sweep(
-    f"both tries of an x86 fault: points, pfn or error, map_writable, references, GUP, for {_EVERYWHERE}",
+    f"both tries of an x86 fault: points, pfn or error, map_writable, page, references, GUP, for {_EVERYWHERE}",
     (*_PLACE, "write", "upgrade fails", "mishap"),
     x86_cases,
 )

@@ -3,26 +3,124 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Any, Final, get_args
 
+from fuzzer.prove.callers import NO_SLOT, STATES
 from fuzzer.prove.equivalences import lockstep
 from fuzzer.prove.inputs import run
-from fuzzer.prove.sweep import Sweep
+from fuzzer.prove.look_up import MISHAPS, PAGE, MemoryRig, PteState, places, two_pages
+from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.semantics import Semantics
-from reference_mmu.config import Config
-from reference_mmu.kvm.vcpu_map import KvmHostMap, kvm_vcpu_map, kvm_vcpu_unmap
+from reference_mmu.config import Backing, Config
+from reference_mmu.kvm.vcpu_map import KvmHostMap, kvm_vcpu_map, kvm_vcpu_map_readonly, kvm_vcpu_unmap
+from reference_mmu.mm.memory import zap_contents
 from reference_mmu.oracle import Oracle
+from reference_mmu.x86.vmx.nested import run_l2
 from reference_mmu.x86.x86 import X86
 
-_MAPS: Final = (lockstep("vcpu-map"),)
+MEANWHILE: Final = ("nothing", "thrown away, memslot deleted")
+
+
+class MapRig(MemoryRig):
+    """A machine of x86 with one memslot, or none."""
+
+    def __init__(self, semantics: Semantics, kind: Backing) -> None:
+        super().__init__(X86(two_pages(kind), semantics, 1, 1, Oracle()), kind)
+
+    def start(self, which: str, state: PteState, logs: bool, mishap: str) -> None:
+        m = self.m
+        self.begin(state, mishap)
+        slot = self.slot(which)
+        m.memslots = [] if slot is None else [slot]
+        if slot is not None and logs:
+            slot.log_dirty_pages = True
+            slot.dirty_bitmap = m.alloc_bitmap(slot)
+
+    def logged(self) -> list[bool]:
+        m = self.m
+        return [m.is_dirty(slot, gfn) for slot in m.memslots if slot.log_dirty_pages for gfn in (0, 1)]
+
+
+def on_both(sides: SemanticsPair, inputs: Iterable[tuple[Any, ...]], ask: Any) -> Iterator[InputCase]:
+    """Each input, (kind, ...), asked of a machine of either side."""
+    rigs: dict[Backing, tuple[MapRig, MapRig]] = {}
+    for kind, *rest in inputs:
+        if kind not in rigs:
+            rigs[kind] = MapRig(sides.before, kind), MapRig(sides.after, kind)
+        before, after = rigs[kind]
+        yield InputCase((kind, *rest), ask(before, *rest), ask(after, *rest))
+
+
+def map_cases(sides: SemanticsPair) -> Iterator[InputCase]:
+    inputs = ((*place, *rest) for place in places() for rest in product(BOTH, MISHAPS, BOTH, MEANWHILE))
+    return on_both(sides, inputs, mapped)
+
+
+def mapped(
+    rig: MapRig, which: str, state: PteState, logs: bool, mishap: str, write: bool, meanwhile: str
+) -> tuple[object, ...]:
+    """kvm_vcpu_map() or kvm_vcpu_map_readonly(), and kvm_vcpu_unmap() of what came of it; then once more with the same
+    map."""
+    m = rig.m
+    rig.start(which, state, logs, mishap)
+    host_map = KvmHostMap()
+    done = []
+    m.srcu.lock(m.actor)
+    for _ in range(2):
+        flow = (kvm_vcpu_map if write else kvm_vcpu_map_readonly)(m, PAGE, host_map)
+        points, r = rig.run(flow)
+        held = [(int(page.refcount), int(page.kvm_refs), int(page.kvm_pins)) for page in m.host.pages]
+        at = (int(host_map.hva), int(host_map.gfn)) if r == 0 else None
+        if meanwhile != "nothing":
+            zap_contents(m, PAGE)
+            m.memslots = []
+        kvm_vcpu_unmap(m, host_map, write)
+        done.append((points, int(r), at, held, int(host_map.hva), rig.logged()))
+    m.srcu.unlock(m.actor)
+    return done, rig.left_behind()
+
+
+def nested_cases(sides: SemanticsPair) -> Iterator[InputCase]:
+    gfns = list(product((PAGE, PAGE + 1, NO_SLOT), repeat=3))
+    inputs = product(get_args(Backing), ("writable", "read-only"), STATES, BOTH, gfns)
+    return on_both(sides, inputs, ran_l2)
+
+
+def ran_l2(rig: MapRig, which: str, state: PteState, logs: bool, gfns: tuple[int, int, int]) -> tuple[object, ...]:
+    """run_l2(), which maps its pages, enters L2 if it may, and unmaps them."""
+    rig.start(which, state, logs, "nothing")
+    m = rig.m
+    assert isinstance(m, X86)
+    points, _ = rig.run(run_l2(m, *gfns))
+    return points, rig.logged(), [int(page.data) for page in m.host.pages], rig.left_behind()
+
+
+MAP: Final = Sweep(
+    "kvm_vcpu_map(), kvm_vcpu_map_readonly() and kvm_vcpu_unmap(), twice: points, result, references, PG_dirty,"
+    " accessed, dirty bitmap, GUP, for every kind of memory, state of the host PTE and slot, logging or not, what goes"
+    " wrong, writing or not, and what becomes of the page meanwhile",
+    ("memory", "slot", "host PTE", "slot logs", "mishap", "write", "meanwhile"),
+    map_cases,
+)
+NESTED: Final = Sweep(
+    "a run of L2: points, references, PG_dirty, accessed, dirty bitmap, memory, GUP, for every kind of memory, states"
+    " of the host PTE, a memslot that may be written or not, logging or not, and each of the three pages in that state,"
+    " another one, or outside of memslots",
+    ("memory", "slot", "host PTE", "slot logs", "pages"),
+    nested_cases,
+)
+_MAPS: Final = (MAP, lockstep("vcpu-map"))
+_NESTED: Final = (NESTED, lockstep("vcpu-map"))
 
 MAP_SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     "vcpu-map-drop-null-map-check": _MAPS,
     "vcpu-map-null-page-for-memremap": _MAPS,
     "vcpu-map-follow-pfn": _MAPS,
     "vcpu-map-writable-at-map-time": _MAPS,
-    "nvmx-vmcs12-maps": _MAPS,
-    "nvmx-evmcs-unmap-unconditional": _MAPS,
+    "nvmx-vmcs12-maps": _NESTED,
+    "nvmx-evmcs-unmap-unconditional": _NESTED,
 }
 """By patch, as SWEEPS in equivalences.py."""
 

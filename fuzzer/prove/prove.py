@@ -27,8 +27,9 @@ SWEEPS: Final = {**equivalences.SWEEPS, **MAP_SWEEPS, **VSIE_SWEEPS, **CALLER_SW
 
 
 class Proof(Record):
-    """`cases`: inputs compared, all bases together; `domain`: what was compared, with the number of cases of each part;
-    `counterexample`: the first input on which the sides differ, None if they never do.
+    """`cases`: what was compared, all bases together, of which `programs` are random programs and the rest every
+    input of `exhaustive`; `domain`: the same in words, with the number of cases of each part; `counterexample`: the
+    first input on which the sides differ, None if they never do.
 
     `together`: a patch that is not equivalent alone, but with these, its other half first: then cases and domain are
     those of that proof, and `why` says what is wrong with it alone.  `reproducer`: a program that shows the
@@ -43,6 +44,8 @@ class Proof(Record):
     together: tuple[str, ...] = ()
     why: str = ""
     reproducer: bytes | None = None
+    programs: int = 0
+    exhaustive: tuple[str, ...] = ()
 
 
 class NoEquivalence(ValueError):
@@ -57,12 +60,7 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
     `bases` are the pairs to compare, by default those of `bases_of`. Raises UnknownPatch, and NoEquivalence for a patch
     of another kind and for one that is not modelled.
     """
-    if patch_id not in PATCHES:
-        raise unknown_patch(patch_id)
-    if not PATCHES[patch_id].modelled:
-        raise NoEquivalence(not_modelled(patch_id))
-    if patch_id not in SWEEPS:
-        raise NoEquivalence(f"'{patch_id}' is a {PATCHES[patch_id].kind} patch: 'mmufuzz expose' shows what it changes")
+    check_equivalence(patch_id)
     alone = compared(patch_id, SWEEPS[patch_id], list(bases_of(patch_id) if bases is None else bases))
     if alone.proven or bases is not None:
         return alone
@@ -72,18 +70,41 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
     return alone
 
 
+def check_equivalence(patch_id: str) -> None:
+    """Raises UnknownPatch, and NoEquivalence."""
+    if patch_id not in PATCHES:
+        raise unknown_patch(patch_id)
+    if not PATCHES[patch_id].modelled:
+        raise NoEquivalence(not_modelled(patch_id))
+    if patch_id not in SWEEPS:
+        raise NoEquivalence(f"'{patch_id}' is a {PATCHES[patch_id].kind} patch: 'mmufuzz expose' shows what it changes")
+
+
+def claims_of(patch_id: str) -> tuple[list[Sweep], list[SemanticsPair]]:
+    """What has to be found equal, and on which sides, for the patch to be proven: half an equivalence, together with
+    its other half."""
+    for halves in HALVES:
+        both = halves.breaks, halves.mends
+        if patch_id in both:
+            own_first = sorted(both, key=lambda patch: patch != patch_id)
+            sweeps = {sweep.claim: sweep for patch in own_first for sweep in SWEEPS[patch]}
+            return list(sweeps.values()), bases_of(*both)
+    return list(SWEEPS[patch_id]), bases_of(patch_id)
+
+
 def as_a_pair(alone: Proof, halves: Halves) -> Proof:
     """The proof of both halves of an equivalence, which says what one of them does alone; `alone` if there is none."""
     both = halves.breaks, halves.mends
-    sweeps = {sweep.claim: sweep for patch in both for sweep in SWEEPS[patch]}
-    pairs = bases_of(*both)
-    proof = compared(alone.patch, list(sweeps.values()), pairs)
+    sweeps, pairs = claims_of(alone.patch)
+    proof = compared(alone.patch, sweeps, pairs)
     if not proof.proven:
         return alone
     others = pairs[0].after.patches - pairs[0].before.patches - set(both)
     return msgspec.structs.replace(
         alone,
         cases=proof.cases,
+        programs=proof.programs,
+        exhaustive=proof.exhaustive,
         domain=proof.domain,
         together=(*(half for half in both if half != alone.patch), *(patch for patch in PATCHES if patch in others)),
         why=halves.why,
@@ -92,8 +113,9 @@ def as_a_pair(alone: Proof, halves: Halves) -> Proof:
 
 def compared(patch_id: str, sweeps: Sequence[Sweep], pairs: list[SemanticsPair]) -> Proof:
     """Every sweep over every pair, up to the first difference."""
-    cases = 0
-    parts = []
+    exhaustive = tuple(sweep.over for sweep in sweeps if sweep.profile is None)
+    proof = Proof(patch_id, False, 0, "", exhaustive=exhaustive)
+    parts: list[str] = []
     for sweep in sweeps:
         seen = 0
         for sides in pairs:
@@ -101,15 +123,23 @@ def compared(patch_id: str, sweeps: Sequence[Sweep], pairs: list[SemanticsPair])
                 seen += 1
                 if case.before != case.after:
                     parts.append(f"{sweep.claim} ({seen} cases, then a difference)")
-                    shown = counterexample(sweep, sides, case)
-                    program = reproducer(sweep, sides, case)
-                    return Proof(patch_id, False, cases + seen, "; ".join(parts), shown, reproducer=program)
+                    return msgspec.structs.replace(
+                        with_more(proof, sweep, seen, parts),
+                        counterexample=counterexample(sweep, sides, case),
+                        reproducer=reproducer(sweep, sides, case),
+                    )
         if seen == 0:
-            return Proof(patch_id, False, cases, "; ".join(parts), f"nothing was compared: {sweep.claim}")
-        cases += seen
+            return msgspec.structs.replace(proof, counterexample=f"nothing was compared: {sweep.claim}")
         parts.append(f"{sweep.claim} ({seen} cases)")
+        proof = with_more(proof, sweep, seen, parts)
     where = ", ".join(f"{sides.before.spec()} and {sides.after.spec()}" for sides in pairs)
-    return Proof(patch_id, True, cases, f"{'; '.join(parts)}; sides compared: {where}")
+    return msgspec.structs.replace(proof, proven=True, domain=f"{proof.domain}; sides compared: {where}")
+
+
+def with_more(proof: Proof, sweep: Sweep, seen: int, parts: list[str]) -> Proof:
+    """The proof after so many cases of a sweep."""
+    programs = proof.programs + (seen if sweep.profile is not None else 0)
+    return msgspec.structs.replace(proof, cases=proof.cases + seen, programs=programs, domain="; ".join(parts))
 
 
 def bases_of(*patches: str) -> list[SemanticsPair]:

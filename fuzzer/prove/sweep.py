@@ -35,3 +35,8 @@ class Sweep(NamedTuple):
     inputs: tuple[str, ...]
     cases: Callable[[SemanticsPair], Iterator[InputCase]]
     profile: Profile | None = None
+
+    @property
+    def over(self) -> str:
+        """What it is exhaustive over: the subject of the claim, and the inputs, each combination of which is a case."""
+        return f"{self.claim.partition(':')[0]}: {' × '.join(self.inputs)}"

@@ -48,6 +48,7 @@ class Host:
         self.pte: vec[i64] = vec[i64]([PTE_NONE] * n)
         self.flags: vec[i64] = vec[i64]([0] * n)
         self.huge: list[bool] = [False] * len(backing)
+        self.huge_level: i64 = 2  # of a huge host PTE; no flow of the host makes one of 1G, only proofs ask for it
         self.pmd_none: list[bool] = [False] * len(backing)  # there is no page table: the next fault may map a huge page
         self.vm_flags: vec[i64] = vec[i64]([0] * len(backing))
         self.swap: vec[i64] = vec[i64]([0] * n)
@@ -308,8 +309,8 @@ class Host:
     # --- the host page table ----------------------------------------------------------------------------------
 
     def mapping_level(self, hva: i64) -> i64:
-        """host_pfn_mapping_level(): 2 under a huge host PTE, else 1."""
-        return 2 if self.huge[hva // self.block] else 1
+        """host_pfn_mapping_level(): that of a huge host PTE, else 1."""
+        return self.huge_level if self.huge[hva // self.block] else 1
 
     def span(self, hva: i64) -> tuple[i64, i64]:
         """What one host PTE covers: a notifier for it invalidates that much."""

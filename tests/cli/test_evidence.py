@@ -2,6 +2,7 @@
 """`prove`, `expose` and `headline` as a user calls them."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from cli.commands import prove as prove_module
 from cli.commands.expose import expose
 from cli.commands.headline import headline
 from cli.commands.prove import prove
+from fuzzer.prove.mutants import Mutant, Noticed
 from fuzzer.prove.prove import Proof
 from fuzzer.reproducer import decode_reproducer
 from reference_mmu.changelog.patches import PATCHES, changes_nothing
+from tests.cli.shell import mmufuzz, report_in
 
 
 def call(command: click.Command, *words: str) -> Result:
@@ -44,6 +47,16 @@ def test_prove_all_is_every_equivalence_and_merge(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(prove_module, "prove_patch", lambda patch: Proof(patch, True, 1, "all"))
     equivalences = [patch.id for patch in PATCHES.values() if changes_nothing(patch) and patch.modelled]
     assert [row["patch"] for row in document(call(prove, "--all", "--json", "-"))["results"]] == equivalences
+
+
+@pytest.mark.slow
+def test_a_proof_notices_mutants_of_its_patch(tmp_path: Path) -> None:
+    run = mmufuzz("prove dedicated-ad-enabled-flag series-kvm-no-struct-page --mutate --json report.json", tmp_path)
+    assert run.returncode == 0, run.stderr
+    first, second = report_in(tmp_path)["results"]
+    assert (first["mutants"], first["by_input"], first["survivors"]) == (1, 1, [])
+    assert second["mutants"] == 0
+    assert "not noticed" in run.stdout
 
 
 def test_expose_leaves_a_reproducer(tmp_path: Path) -> None:
@@ -119,6 +132,23 @@ def test_ctrl_c_keeps_the_results_so_far(monkeypatch: pytest.MonkeyPatch) -> Non
     result = call(prove, "drop-max-level-param", "dedup-leaf-flush-rule", "--json", "-")
     assert result.exit_code == 130
     assert [proof["patch"] for proof in document(result)["results"]] == ["drop-max-level-param"]
+
+
+@pytest.mark.parametrize(("reason", "code"), [("nobody can see it", 0), ("", 1)])
+def test_a_mutant_that_lives_is_a_hole_unless_a_reason_is_known(
+    monkeypatch: pytest.MonkeyPatch, reason: str, code: int
+) -> None:
+    mutant = Mutant("drop-max-level-param", "x86/hugepage.py:f:1", 33, "`gfn` is 0")
+    monkeypatch.setattr(prove_module, "require_interpreted", lambda: None)
+    monkeypatch.setattr(prove_module, "breakers", lambda jobs: nullcontext())
+    monkeypatch.setattr(prove_module, "tried", lambda pool, patch: iter([(mutant, Noticed("nothing"))]))
+    monkeypatch.setattr(prove_module, "explanations", lambda: {(mutant.patch, mutant.id): reason})
+    result = call(prove, "drop-max-level-param", "--mutate", "--json", "-")
+    assert result.exit_code == code
+    (tried,) = document(result)["results"]
+    (survivor,) = tried["survivors"]
+    assert (survivor["place"], survivor["reason"]) == ("x86/hugepage.py:33", reason)
+    assert "x86/hugepage.py:33: `gfn` is 0" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,18 @@ import ast
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
+from fuzzer.change.edits import Change, Edit, apply_edits
+from fuzzer.change.edits import delete as _delete
+from fuzzer.change.edits import deletion as _deletion
+from fuzzer.change.edits import expressions_of as _expressions
+from fuzzer.change.edits import functions_of as _functions
+from fuzzer.change.edits import replaced as _false
+from fuzzer.change.edits import statements_of as _statements
+from fuzzer.change.edits import words as _words
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.arm64.points import FAULT_LOCK
 from reference_mmu.points import GUP_FAULT
@@ -209,18 +217,6 @@ class Mutant(Record):
         return "".join(difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"))
 
 
-class Edit(NamedTuple):
-    """Replace what `node` spans."""
-
-    node: ast.stmt | ast.expr
-    text: str
-
-
-class Change(NamedTuple):
-    about: str
-    edits: list[Edit]
-
-
 Functions = Mapping[str, ast.FunctionDef]
 """Those of a module, by name."""
 Operator = Callable[[ast.FunctionDef], Iterator[Change]]
@@ -277,47 +273,7 @@ def _for_read(file: str) -> str:
     return str(FAULT_LOCK) if room in ("arm64", "stage2") else ""
 
 
-def apply_edits(text: str, edits: list[Edit]) -> str:
-    """Columns of the AST count bytes, so edits are made in bytes; the last one first, so that positions hold."""
-    data = text.encode()
-    starts = [0]
-    for line in data.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    for node, replacement in sorted(edits, key=lambda edit: -starts[edit.node.lineno - 1] - edit.node.col_offset):
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        start = starts[node.lineno - 1] + node.col_offset
-        end = starts[node.end_lineno - 1] + node.end_col_offset
-        data = data[:start] + replacement.encode() + data[end:]
-    return data.decode()
-
-
-def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            yield node.name, node
-        elif isinstance(node, ast.ClassDef):
-            for method in node.body:
-                if isinstance(method, ast.FunctionDef):
-                    yield f"{node.name}.{method.name}", method
-
-
 # --- reading the tree --------------------------------------------------------------------------------------------
-
-
-# Every operator reads the function that is being changed.
-@lru_cache(maxsize=1)
-def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
-    """Every statement below the function, in source order."""
-    found = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
-    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
-
-
-@lru_cache(maxsize=1)
-def _expressions(function: ast.FunctionDef) -> list[ast.expr]:
-    """Every expression of the function's body, in source order; annotations are none."""
-    found = [node for stmt in function.body for node in ast.walk(stmt) if isinstance(node, ast.expr)]
-    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
 
 
 def _called(node: ast.AST) -> str:
@@ -362,29 +318,10 @@ def _names(node: ast.AST) -> set[str]:
     return {_last_name(child) for child in ast.walk(node)} - {""}
 
 
-def _delete(stmt: ast.stmt) -> Edit:
-    """A generator must stay one without its only `yield from`."""
-    generator = any(isinstance(node, ast.YieldFrom) for node in ast.walk(stmt))
-    return Edit(stmt, "yield from ()" if generator else "pass")
-
-
-def _deletion(stmt: ast.stmt) -> Change:
-    return Change(f"without `{_words(stmt)}`", [_delete(stmt)])
-
-
-def _false(node: ast.expr, text: str = "False") -> Change:
-    return Change(f"`{_words(node)}` is {text}", [Edit(node, text)])
-
-
 def _moved(stmt: ast.stmt, after: ast.stmt, between: str = "pass") -> Change:
     """`stmt` comes after the later statement `after` of the same block, with `between` between the two."""
     later = f"\n{' ' * after.col_offset}".join((ast.unparse(after), between, ast.unparse(stmt)))
     return Change(f"`{_words(stmt)}` after `{_words(after)}`", [_delete(stmt), Edit(after, later)])
-
-
-def _words(node: ast.AST) -> str:
-    words = ast.unparse(node).replace("\n", " ")
-    return words if len(words) <= 60 else words[:57] + "..."
 
 
 # --- flushes -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Proofs are tried on patches that are wrong: the side with the patch is broken at one place, and the proof of the
+patch has to find a case on which the sides differ.
+
+A mutant is put under the model that is there: the code of one function is exchanged, so that whoever has imported the
+function gets it, and nothing has to be loaded again.  That works only interpreted.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module, resources
+from types import CodeType, FunctionType
+from typing import Final
+
+import msgspec
+import yaml
+
+from fuzzer.change.edits import apply_edits, functions_of
+from fuzzer.prove.after import AfterSide, after_sides, shipped_line
+from fuzzer.prove.breaks import breaks
+from fuzzer.prove.prove import check_equivalence, claims_of, counterexample
+from reference_mmu.changelog.patches import dependents
+from reference_mmu.record import Record
+
+_EXPLAINED: Final = "survivors.yaml"
+
+
+class Mutant(Record):
+    """`id` is "file:function:n", n counting the breaks of that function from 1; `line` that of the shipped source."""
+
+    patch: str
+    id: str
+    line: int
+    about: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.id.partition(':')[0]}:{self.line}"
+
+
+class Noticed(Record):
+    """How a proof saw that a patch is broken. `how`: by a case of a sweep over all inputs, by a random program, or
+    because the model broke down on one; "nothing": it did not. `what`: the case, or what was raised."""
+
+    how: str
+    what: str = ""
+
+
+class Survivors(Record, forbid_unknown_fields=True):
+    """Mutants, by patch and id, that no proof can notice, and why: `reason` is about the kernel."""
+
+    reason: str
+    mutants: dict[str, tuple[str, ...]]
+
+
+@cache
+def mutants_of(patch_id: str) -> tuple[Mutant, ...]:
+    """In the order of the source. Raises UnknownPatch and NoEquivalence."""
+    return tuple(mutant for mutant, _, _ in _made(patch_id))
+
+
+@cache
+def parts_of(patch_id: str) -> tuple[AfterSide, ...]:
+    """The code that runs only on the side with the patch. Raises UnknownPatch and NoEquivalence."""
+    check_equivalence(patch_id)
+    _, pairs = claims_of(patch_id)
+    together = pairs[0].after.patches - pairs[0].before.patches
+    return after_sides(patch_id, together, frozenset(dependents(together)) - pairs[1].after.patches)
+
+
+@cache
+def _made(patch_id: str) -> list[tuple[Mutant, AfterSide, str]]:
+    made = []
+    for part in parts_of(patch_id):
+        seen = {part.text}
+        for change in breaks(part.tree(), part.lines):
+            text = apply_edits(part.text, change.edits)
+            if text in seen:
+                continue
+            seen.add(text)
+            line = min(edit.node.lineno for edit in change.edits)
+            name = f"{part.path}:{part.function}:{len(seen) - 1}"
+            made.append((Mutant(patch_id, name, shipped_line(part, line), change.about), part, text))
+    return made
+
+
+@cache
+def explanations() -> dict[tuple[str, str], str]:
+    """Why mutants live that nobody can notice, by patch and id."""
+    text = resources.files(__package__).joinpath(_EXPLAINED).read_text(encoding="utf-8")
+    entries = msgspec.convert(yaml.safe_load(text), list[Survivors])
+    return {
+        (patch, name): " ".join(entry.reason.split())
+        for entry in entries
+        for patch, names in entry.mutants.items()
+        for name in names
+    }
+
+
+def notice(mutant: Mutant, began: Callable[[], None]) -> Noticed:
+    """Go through the proof of the patch with the mutant in place, the sweeps over all inputs first, up to the first
+    difference. `began` is called before every case: it may make a case that never ends raise."""
+    sweeps, pairs = claims_of(mutant.patch)
+    with planted(mutant):
+        for sweep in sorted(sweeps, key=lambda sweep: sweep.profile is not None):
+            how = "input" if sweep.profile is None else "program"
+            try:
+                for sides in pairs:
+                    began()
+                    for case in sweep.cases(sides):
+                        if case.before != case.after:
+                            return Noticed(how, counterexample(sweep, sides, case))
+                        began()
+            except Exception as error:  # a break may raise whatever it likes
+                return Noticed("error", f"{type(error).__name__}: {error}")
+    return Noticed("nothing")
+
+
+# --- the mutant in place -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """The model with the mutant, wherever the patch is on. Raises RuntimeError if the model is compiled."""
+    _, part, text = next(each for each in _made(mutant.patch) if each[0] == mutant)
+    function = function_of(part)
+    before = function.__code__
+    function.__code__ = code_of(part, text)
+    try:
+        yield
+    finally:
+        function.__code__ = before
+
+
+def function_of(part: AfterSide) -> FunctionType:
+    found: object = import_module(part.module.removesuffix(".py").replace("/", "."))
+    for name in part.function.split("."):
+        found = inspect.getattr_static(found, name)
+    if not isinstance(found, FunctionType):
+        raise RuntimeError("the code of a compiled function cannot be exchanged: set MMUFUZZ_CORE=interpreted")
+    return found
+
+
+def code_of(part: AfterSide, text: str) -> CodeType:
+    """The function as it is without the patch, and as `text` has it with the patch."""
+    function = dict(functions_of(ast.parse(text)))[part.function]
+    if part.before is not None:
+        switch = ast.parse(part.switch, mode="eval").body
+        function.body = [ast.If(test=switch, body=function.body, orelse=part.before.body)]
+    return compiled_function(ast.fix_missing_locations(ast.Module(body=[function], type_ignores=[])), function.name)
+
+
+def compiled_function(module: ast.Module, name: str) -> CodeType:
+    code = compile(module, f"<{name}, broken>", "exec", dont_inherit=True)
+    return next(const for const in code.co_consts if isinstance(const, CodeType) and const.co_name == name)
