@@ -136,6 +136,9 @@ class Oracle:
     def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         """An INVALID slot has been zapped: nothing may map it any more."""
 
+    def range_zapped(self, m: Observable, first: i64, end: i64) -> None:
+        """Gfns [first, end) have been zapped and flushed; mmu_lock is still held."""
+
     def slot_removed(self, m: Observable, slot: KvmMemorySlot) -> None:
         """The slot is gone, and what it logged with it."""
 
@@ -156,6 +159,9 @@ class Oracle:
 
     def gpte_write_emulated(self, m: Observable, gfn: i64, index: i64) -> None:
         """They have followed: to the guest, the store is complete."""
+
+    def guest_walk_taken(self, m: Observable) -> None:
+        """A fault of an indirect MMU has mmu_lock: what it links from now on is no older than that."""
 
     def guest_flush_begun(self, m: Observable, vcpu: KvmVcpu) -> None:
         """The guest executes INVLPG or loads CR3: what was stored before must count afterwards."""

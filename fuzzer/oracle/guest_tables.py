@@ -19,11 +19,16 @@ from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.shadow_mmu.gpte import gpte_access, gpte_to_gfn, is_present_gpte
 from reference_mmu.x86.shadow_mmu.read_gpte import guest_has_ad, protect_clean_gpte
 from reference_mmu.x86.spte import (
+    ACC_EXEC_MASK,
+    ACC_USER_MASK,
     ACC_WRITE_MASK,
+    PG_LEVEL_4K,
     PT_ACCESSED_MASK,
+    is_access_track_spte,
     is_last_spte,
     is_mmu_writable_spte,
     is_shadow_present_pte,
+    restore_acc_track_spte,
     spte_to_pfn,
 )
 
@@ -39,6 +44,7 @@ class GuestTables:
         self.emulating: vec[i64] = vec[i64]([])
         self.foreign: vec[i64] = vec[i64]([])
         self.flush_begun: vec[i64] = vec[i64]([])  # by vCPU: the turn
+        self.taken: i64 = 0  # the turn in which whoever maps something took mmu_lock
 
     def attach(self, m: ObservedMmu) -> None:
         words = len(m.host.words)
@@ -69,6 +75,27 @@ class GuestTables:
         if not m.root_role_direct:
             for word in range(hva * m.entries, (hva + 1) * m.entries):
                 self.foreign[word] = 1
+
+    def walk_taken(self) -> None:
+        self.taken = self.reports.turns
+
+    def linked(self, m: ObservedMmu, sp: KvmMmuPage, index: i64) -> None:
+        """A shadow page has come below an entry. No flush of the guest is needed before it counts, since nothing was
+        there: so it, and what is below it, has to be what the guest's tables were when the fault got mmu_lock
+        (kvm_mmu_find_shadow_page(), FNAME(fetch)())."""
+        stack = [m.page_tables[spte_to_pfn(sp.spt[index])]]
+        while stack:
+            child = stack.pop()
+            first = first_word(m, child.gfn)
+            for at in range(m.entries if first >= 0 and not child.direct else 0):
+                if not is_shadow_present_pte(child.spt[at]) or self.foreign[first + at] != 0:
+                    continue
+                if not is_last_spte(child.spt[at], child.level):
+                    stack.append(m.page_tables[spte_to_pfn(child.spt[at])])
+                if agrees(m, child, at, m.host.words[first + at]) or self.emulating[first + at] != 0:
+                    continue
+                if self.stored[first + at] < self.taken:
+                    self.reports.report("stale-link")
 
     def flush_begins(self, vcpu: KvmVcpu) -> None:
         self.flush_begun[vcpu.number] = self.reports.turns
@@ -102,7 +129,10 @@ class GuestTables:
     def mmu_unlocking(self, m: ObservedMmu) -> None:
         """Whoever holds mmu_lock next takes a shadow page that is not unsync for the guest's table."""
         for sp in m.active_mmu_pages:
-            if sp.direct or sp.unsync or is_obsolete_sp(m, sp):
+            if sp.direct or is_obsolete_sp(m, sp):
+                continue
+            self.judge_marks(m, sp)
+            if sp.unsync:
                 continue
             self.judge_protection(m, sp)
             first = first_word(m, sp.gfn)
@@ -115,9 +145,25 @@ class GuestTables:
                 if self.emulating[word] == 0 and not agrees(m, sp, index, m.host.words[word]):
                     self.reports.report("shadow-page-differs")
 
+    def judge_marks(self, m: ObservedMmu, sp: KvmMmuPage) -> None:
+        """Whoever synchronizes finds an unsync page by the marks above it (kvm_mmu_mark_parents_unsync())."""
+        count: i64 = 0
+        for marked in sp.unsync_child_bitmap:
+            count += marked
+        if count != sp.unsync_children:
+            self.reports.report("unsync-differs")
+        if sp.unsync or count != 0:
+            for parent, index in sp.parents:
+                if parent.unsync_child_bitmap[index] == 0:
+                    self.reports.report("unsync-differs")
+
     def judge_protection(self, m: ObservedMmu, sp: KvmMmuPage) -> None:
+        """Neither a TLB nor an SPTE lets the guest write the table: mmu_try_to_unsync_pages() was not asked."""
         for vcpu in m.vcpus:
             if m.can_use(vcpu, sp.gfn, sp.gfn + 1, TLB_W):
+                self.reports.report("writable-guest-table")
+        for page, index in m.rmap.get(m.tlb_key(sp.gfn, PG_LEVEL_4K), []):
+            if is_mmu_writable_spte(m.masks, page.spt[index]) and not is_obsolete_sp(m, page):
                 self.reports.report("writable-guest-table")
 
 
@@ -140,5 +186,12 @@ def agrees(m: ObservedMmu, sp: KvmMmuPage, index: i64, gpte: i64) -> bool:
         return child.gfn == gpte_to_gfn(gpte) and child.access == access
     if m.gfn_of_hva(m.host.pages[spte_to_pfn(spte)].hva) != gpte_to_gfn(gpte):
         return False
+    masks = m.masks
+    tracked = is_access_track_spte(masks, spte)
+    kept = restore_acc_track_spte(masks, spte) if tracked else spte
+    if (access & ACC_EXEC_MASK) == 0 and (kept & masks.shadow_x_mask) != 0:
+        return False
+    if (access & ACC_USER_MASK) == 0 and (kept & masks.shadow_user_mask) != 0:
+        return False
     may_write = (protect_clean_gpte(m, access, gpte) & ACC_WRITE_MASK) != 0
-    return may_write or not is_mmu_writable_spte(m.masks, spte)
+    return may_write or not is_mmu_writable_spte(masks, spte)

@@ -70,6 +70,12 @@ class Judge(Oracle):
         self.accesses.spte_changed(m, sp, index, old_spte, was, now)
         self.page_marks.spte_changed(m, sp, old_spte, new_spte, was, now)
         self.host_rights.spte_changed(m, sp, index, old_spte, new_spte, was, now)
+        self.entry_changed(m, sp, index, old_spte, new_spte, was, now)
+
+    def entry_changed(
+        self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
+    ) -> None:
+        """spte_changed() for the oracles of one architecture, with what the entry was and is: PTE_*."""
 
     def table_unlinked(self, m: Observable, sp: PageTable) -> None:
         self.translations.table_unlinked(m, sp)
@@ -190,6 +196,9 @@ class Judge(Oracle):
 
     def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.mappings.slot_zapped(m, slot)
+
+    def range_zapped(self, m: Observable, first: i64, end: i64) -> None:
+        self.mappings.range_zapped(m, first, end)
 
     def slot_removed(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.dirty.stop(slot)

@@ -39,7 +39,8 @@ class Mappings:
         self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
     ) -> None:
         """The locks. No new leaf for a range that is being invalidated; no obsolete table below one that is not."""
-        self.judge_locks(m, sp)
+        if not m.locks_allow_store(sp, self.reports.here):
+            self.judge_lockless(m, sp, old_spte, new_spte, was, now)
         if now == PTE_LEAF:
             self.judge_leaf(m, sp, index, new_spte, was)
         # kvm_zap_obsolete_pages() flushes so late because nobody uses them.
@@ -56,9 +57,11 @@ class Mappings:
                 if first < gfn_range.end and gfn_range.start < stop and not is_cut_later(m, gfn_range, first, stop):
                     self.reports.report("mapped-during-invalidation")
 
-    def judge_locks(self, m: Observable, sp: PageTable) -> None:
-        """Every store to a page table needs the locks that the architecture says."""
-        if not m.locks_allow_store(sp, self.reports.here):
+    def judge_lockless(self, m: Observable, sp: PageTable, old_spte: i64, new_spte: i64, was: i64, now: i64) -> None:
+        """Without the locks that the architecture wants for a store, bits of a leaf may change and no more: it maps the
+        same page, and neither what proves that nobody can write it nor what is mapped comes or goes."""
+        same = was == PTE_LEAF and now == PTE_LEAF and m.pte_pfn(old_spte) == m.pte_pfn(new_spte)
+        if not same or m.pte_may_write(old_spte) != m.pte_may_write(new_spte) or not m.may_change_bits(sp):
             self.reports.report("unlocked-store")
 
     def judge_slot(self, m: Observable, gfn: i64) -> None:
@@ -116,6 +119,15 @@ class Mappings:
         for vcpu in m.vcpus:
             if m.can_use(vcpu, slot.base_gfn, slot.end_gfn()):
                 self.reports.report("slot-still-mapped")
+
+    def range_zapped(self, m: Observable, first: i64, end: i64) -> None:
+        """Nothing of the range is older than the zap, and nothing newer yet: mmu_lock is held still."""
+        for root in m.roots():
+            if not m.obsolete(root) and m.maps_gfn(root, first, end):
+                self.reports.report("older-than-zap")
+        for vcpu in m.vcpus:
+            if m.can_use(vcpu, first, end):
+                self.reports.report("older-than-zap")
 
     def finish(self, m: Observable) -> None:
         """Counts at rest, and SPTEs no flow may leave behind."""

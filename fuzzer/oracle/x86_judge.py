@@ -11,8 +11,13 @@ from mypy_extensions import i64
 from fuzzer.oracle.apic_page import ApicPage
 from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.judge import Judge
-from reference_mmu.kvm.observer import Observable
+from fuzzer.oracle.reverse_maps import ReverseMaps
+from fuzzer.oracle.table_entries import TableEntries
+from fuzzer.oracle.write_tracking import WriteTracking
+from reference_mmu.kvm.observer import PTE_TABLE, Observable
+from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import KvmVcpu
+from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.vcpu_arch import Vcpu
 from reference_mmu.x86.x86 import X86
 
@@ -27,14 +32,31 @@ class X86Judge(Judge):
         super().__init__()
         self.guest_tables = GuestTables(self.reports)
         self.apic_page = ApicPage(self.reports, self.mappings)
+        self.table_entries = TableEntries(self.reports)
+        self.reverse_maps = ReverseMaps(self.reports)
+        self.write_tracking = WriteTracking(self.reports)
 
     def attach(self, m: Observable) -> None:
         self.guest_tables.attach(cast(X86, m))
         super().attach(m)
 
+    def entry_changed(
+        self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
+    ) -> None:
+        x86, page = cast(X86, m), cast(KvmMmuPage, sp)
+        self.table_entries.entry_changed(x86, page, index, old_spte, new_spte, was, now)
+        if x86.tracked_gfns:
+            self.write_tracking.entry_changed(x86, page, index, old_spte, new_spte, was, now)
+        if not page.tdp_mmu_page:
+            self.reverse_maps.entry_changed(x86, page, index, old_spte, new_spte, was, now)
+            if now == PTE_TABLE and not page.direct:
+                self.guest_tables.linked(x86, page, index)
+
     def mmu_unlocking(self, m: Observable) -> None:
         super().mmu_unlocking(m)
         x86 = cast(X86, m)
+        if self.reverse_maps.changes:
+            self.reverse_maps.mmu_unlocking(x86)
         if x86.indirect_shadow_pages:
             self.guest_tables.mmu_unlocking(x86)
 
@@ -45,6 +67,7 @@ class X86Judge(Judge):
     def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         super().invalidate_started(m, hva_start, hva_end)
         self.apic_page.invalidate_started(cast(X86, m), hva_start, hva_end)
+        self.reverse_maps.invalidate_started(cast(X86, m), hva_start, hva_end)
 
     def apic_page_used(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.apic_page.used(cast(X86, m), cast(Vcpu, vcpu))
@@ -57,6 +80,9 @@ class X86Judge(Judge):
 
     def gpte_write_emulated(self, m: Observable, gfn: i64, index: i64) -> None:
         self.guest_tables.write_emulated(cast(X86, m), gfn, index)
+
+    def guest_walk_taken(self, m: Observable) -> None:
+        self.guest_tables.walk_taken()
 
     def guest_flush_begun(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.guest_tables.flush_begins(vcpu)

@@ -254,6 +254,8 @@ class Pair:
         leader, follower = self.leader, self.follower
         if self.stuck:
             leader.judge.report("no-progress")
+        if follower.steps >= MAX_STEPS:
+            follower.judge.report("no-progress")
         drained = False
         if not self.stuck and not self.truncated:
             try:

@@ -217,6 +217,10 @@ class Observable(Mm):
         """Does the running actor hold what a store to the table needs? `here`: the point where it last stood."""
         return self.mmu_lock.held[self.actor] != 0
 
+    def may_change_bits(self, sp: PageTable) -> bool:
+        """May the running actor, without those locks, set or clear bits of a leaf of the table?"""
+        return False
+
     def flushes_later(self) -> bool:
         """Is the running flow one that owes no flush for what it takes away at the moment?"""
         return False

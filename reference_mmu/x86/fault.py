@@ -116,7 +116,6 @@ def kvm_mmu_faultin_pfn(m: Machine, fault: KvmPageFault) -> Generator[int, None,
             return kvm_handle_error_pfn(fault)
 
     # Purely to avoid mmu_lock when the fault is known to be stale.
-    yield FAULT_PFN
     if mmu_invalidate_retry_gfn(m, fault.mmu_seq, fault.gfn):
         kvm_mmu_finish_page_fault(m, fault, RET_PF_RETRY)
         return RET_PF_RETRY
@@ -141,6 +140,8 @@ def __kvm_mmu_faultin_pfn(m: Machine, slot: KvmMemorySlot, fault: KvmPageFault) 
         foll = asked | FOLL_INTERRUPTIBLE | FOLL_TRIED
         if m.sem.gup_no_wait_error_code and not converted:
             foll |= FOLL_NOWAIT  # as committed, mended by the conversion: the second try does not wait either
+    if not is_error_pfn(fault.pfn):
+        yield FAULT_PFN  # before anything else is read: the page may be gone by then
     fault.map_writable = out.writable
 
 
@@ -152,6 +153,7 @@ def kvm_mmu_faultin_pfn_private(m: Machine, slot: KvmMemorySlot, fault: KvmPageF
     r = yield from kvm_gmem_get_pfn(m, slot, fault.gfn, out)
     if r != 0:
         return kvm_mmu_prepare_memory_fault_exit(m, -r)
+    yield FAULT_PFN
     fault.pfn = out.pfn
     fault.refcounted_page = out.page
     fault.map_writable = not slot.readonly

@@ -25,7 +25,6 @@ from .machine import Machine
 from .obsolete import is_obsolete_sp
 from .page_table import KvmMmuPage
 from .picture import leaf_words, pending_words, state_words
-from .points import FPF_READ
 from .spte import (
     PT_WRITABLE_MASK,
     is_access_track_spte,
@@ -161,12 +160,15 @@ class ObservedMmu(Machine):
         return cast(Vcpu, vcpu).free_obsolete_roots
 
     def locks_allow_store(self, sp: PageTable, here: i64) -> bool:
-        """mmu_lock, for write in the shadow MMU, and in the TDP MMU an RCU section as well; fast_page_fault() has RCU
-        alone."""
+        """mmu_lock, for write in the shadow MMU, and in the TDP MMU an RCU section as well."""
         held = self.mmu_lock.held[self.actor]
         if cast(KvmMmuPage, sp).tdp_mmu_page:
-            return (held != 0 or here == FPF_READ) and self.rcu.inside[self.actor] != 0
-        return held < 0 or here == FPF_READ
+            return held != 0 and self.rcu.inside[self.actor] != 0
+        return held < 0
+
+    def may_change_bits(self, sp: PageTable) -> bool:
+        """fast_page_fault() and its like: the RCU section keeps the table, a compare-and-swap the value."""
+        return self.rcu.inside[self.actor] != 0
 
     def flushes_later(self) -> bool:
         """A harvest takes MMU_WRITABLE from huge pages and flushes only after mmu_lock is released."""

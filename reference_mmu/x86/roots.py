@@ -32,12 +32,13 @@ def kvm_mmu_load(m: Machine, vcpu: Vcpu) -> None:
     no remote flush. mmu_lock free for what the MMU needs."""
     if m.tdp_mmu_enabled:
         m.read_lock()
-        vcpu.root = kvm_tdp_mmu_alloc_root(m, vcpu.guest_mode)
+        root = kvm_tdp_mmu_alloc_root(m, vcpu.guest_mode)
         m.read_unlock()
     else:
         m.write_lock()
-        vcpu.root = mmu_alloc_root(m)
+        root = mmu_alloc_root(m)
         m.write_unlock()
+    vcpu.root = root
     vcpu.flush()
 
 
@@ -47,11 +48,13 @@ def kvm_mmu_load_shadow(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     m.srcu.lock(m.actor)
     m.write_lock()
     if gfn_to_hva_prot(m, vcpu.cr3) < 0:
-        vcpu.root = m.dummy_root
+        root = m.dummy_root
     else:
-        vcpu.root = yield from mmu_alloc_shadow_root(m, vcpu.cr3)
+        root = yield from mmu_alloc_shadow_root(m, vcpu.cr3)
     m.write_unlock()
-    yield from kvm_mmu_sync_roots(m, vcpu)
+    yield from kvm_mmu_sync_roots(m, root)
+    # Only now is it loaded (kvm_mmu_load_pgd()): what the vCPU has cached of the root before is of no use any more.
+    vcpu.root = root
     vcpu.flush()
     m.srcu.unlock(m.actor)
 
@@ -81,12 +84,12 @@ def kvm_mmu_free_obsolete_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, 
 
 
 def kvm_mmu_free_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
-    """Drop the vCPU's reference to its root; its cached translations cannot be used any more."""
+    """Drop the vCPU's reference to its root. Without a flush: what it has cached stays until kvm_mmu_load(), and it
+    does not enter the guest before."""
     root = vcpu.root
     assert root is not None
     yield VCPU_UNLOAD
     vcpu.root = None
-    vcpu.flush()
     if root.tdp_mmu_page:
         m.read_lock()
         kvm_tdp_mmu_put_root(m, root)

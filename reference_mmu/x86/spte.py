@@ -212,9 +212,8 @@ def leaf_spte_change_needs_tlb_flush(masks: SpteMasks, old_spte: i64, new_spte: 
 
 
 def hw_present(masks: SpteMasks, spte: i64) -> bool:
-    """Would the page walker use this entry? EPT: any of R, W, X; else P. Frozen, MMIO and non-present are not."""
-    if (spte & SPTE_MMU_PRESENT_MASK) == 0:
-        return False
+    """Would the page walker use this entry? EPT: any of R, W, X; else P; KVM's own bit is nothing to it. Frozen, MMIO
+    and non-present are not."""
     return (spte & (VMX_EPT_RWX_MASK if masks.ept else PT_PRESENT_MASK)) != 0
 
 

@@ -5,7 +5,8 @@ A missed flush is visible only here: the oracles look at these entries, never at
 Rules (Intel SDM vol. 3, "Caching Translation Information"; AMD APM vol. 2, "TLB Management"):
 
 T1  Entries are made from present entries only, one table at a time: each level is a separate read, and a walk may
-    start from a cached table pointer instead of the root.
+    start from a cached table pointer instead of the root. What an upper level forbids no leaf allows; a pointer that
+    was reached without W is not cached.
 T2  A fill sets A in the leaf. Non-present, frozen, MMIO and access-tracked entries are never cached.
 T3  A write needs W in the entry. With D=0 in the entry the walker goes back, the leaf must still be writable, and
     sets D there (logging the gfn when PML is on). With D=1 nothing in memory is touched.
@@ -31,7 +32,7 @@ from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W
 from .machine import Machine
 from .page_table import KvmMmuPage
 from .points import WALK_DIRTY, WALK_FILL, WALK_LEAF, WALK_TABLE
-from .spte import PG_LEVEL_4K, hw_present, is_last_spte, is_writable_pte, spte_to_pfn
+from .spte import PG_LEVEL_4K, PT_WRITABLE_MASK, hw_present, is_last_spte, spte_to_pfn
 from .vcpu_arch import Vcpu
 
 # How a guest access, or one walk of it, ended.
@@ -71,6 +72,7 @@ def walk(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, 
     exits = vcpu.exits
     table = walk_start(m, vcpu, gfn)
     level = table.level
+    writable: i64 = PT_WRITABLE_MASK
     while True:
         yield WALK_LEAF if level == PG_LEVEL_4K else WALK_TABLE
         if vcpu.exits != exits:
@@ -82,15 +84,17 @@ def walk(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[int, None, 
         if not hw_present(m.masks, spte):
             vcpu.fault_present = False
             return VIOLATION
+        writable &= spte
         if is_last_spte(spte, level):
             break
         table = m.page_tables[spte_to_pfn(spte)]
         level -= 1
-        vcpu.structure_cache.put(m.table_key(gfn, level), table.pt)
-    if write and not is_writable_pte(spte):
+        if writable != 0:
+            vcpu.structure_cache.put(m.table_key(gfn, level), table.pt)
+    if write and writable == 0:
         vcpu.fault_present = True
         return VIOLATION
-    return fill(m, vcpu, table, gfn, write)
+    return fill(m, vcpu, table, gfn, write, writable != 0)
 
 
 def walk_start(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage:
@@ -105,7 +109,7 @@ def walk_start(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage:
     return root
 
 
-def fill(m: Machine, vcpu: Vcpu, table: KvmMmuPage, gfn: i64, write: bool) -> int:
+def fill(m: Machine, vcpu: Vcpu, table: KvmMmuPage, gfn: i64, write: bool, writable: bool) -> int:
     """Set A, for a write D, in the leaf and cache it: one atomic read-modify-write."""
     masks = m.masks
     level = table.level
@@ -127,7 +131,7 @@ def fill(m: Machine, vcpu: Vcpu, table: KvmMmuPage, gfn: i64, write: bool) -> in
             entry |= TLB_D
     else:
         entry |= TLB_D
-    if is_writable_pte(spte):
+    if writable:
         entry |= TLB_W
     vcpu.tlb.put(m.tlb_key(gfn, level), entry | (spte_to_pfn(spte) << TLB_PFN_SHIFT))
     return FILLED

@@ -226,7 +226,7 @@ def load_cr3(m: Machine, vcpu: Vcpu, cr3: i64) -> Generator[int, None, None]:
     root = vcpu.root
     if root is not None and vcpu.cr3 == cr3 and not vcpu.guest_mode:
         m.srcu.lock(m.actor)
-        yield from kvm_mmu_sync_roots(m, vcpu)
+        yield from kvm_mmu_sync_roots(m, root)
         m.srcu.unlock(m.actor)
         vcpu.flush()
     else:

@@ -33,4 +33,5 @@ def kvm_zap_gfn_range(m: Machine, start: i64, end: i64) -> Generator[int, None, 
     if flush:
         yield from kvm_flush_remote_tlbs(m, RANGE_FLUSH)
     kvm_mmu_invalidate_end(m)
+    m.oracle.range_zapped(m, start, end)
     m.write_unlock()

@@ -103,6 +103,7 @@ def fetch(m: Machine, vcpu: Vcpu, fault: KvmPageFault, walker: GuestWalker) -> G
     sp = vcpu.root
     assert slot is not None
     assert sp is not None
+    m.oracle.guest_walk_taken(m)
     # The root is shadowed already, so its entry cannot change any more.
     if gpte_changed(m, walker, fault.addr, m.levels):
         return RET_PF_RETRY

@@ -126,9 +126,8 @@ def is_unsync_root(root: KvmMmuPage) -> bool:
     return root.unsync or root.unsync_children != 0
 
 
-def kvm_mmu_sync_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
+def kvm_mmu_sync_roots(m: Machine, root: KvmMmuPage | None) -> Generator[int, None, None]:
     """The guest flushes everything: what it wrote to its page tables before must count from now on."""
-    root = vcpu.root
     if root is None or not is_unsync_root(root):
         return
     yield SYNC_LOCK

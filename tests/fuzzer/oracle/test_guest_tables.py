@@ -100,7 +100,85 @@ def test_rejects_a_flush_that_synchronizes_nothing() -> None:
     stage.root().unsync_children = 0
     stage.root().unsync_child_bitmap = vec[i64]([0] * 4)
     stage.invlpg(0, DATA)
-    assert stage.violations == ["stale-after-guest-flush"]
+    assert "stale-after-guest-flush" in stage.violations
+
+
+@pytest.mark.reaches("unsync-differs")
+def test_rejects_an_unsync_page_without_a_mark_above_it() -> None:
+    stage = GuestStage()
+    stage.read(0, DATA)
+    stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
+    assert stage.root().unsync_children == 1
+    stage.root().unsync_child_bitmap[0] = 0
+    stage.root().unsync_children = 0
+    unlock_by_somebody(stage)
+    assert stage.violations == ["unsync-differs"]
+
+
+def test_rejects_a_count_that_is_not_that_of_the_marks() -> None:
+    stage = GuestStage()
+    stage.read(0, DATA)
+    stage.root().unsync_children += 1
+    unlock_by_somebody(stage)
+    assert stage.violations == ["unsync-differs"]
+
+
+def test_rejects_a_writable_spte_of_a_table_in_sync_that_no_tlb_has() -> None:
+    stage = GuestStage()
+    stage.read(0, LEAF_PAGE)
+    stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
+    stage.read(0, DATA)
+    stage.load_cr3(0)
+    assert stage.violations == []
+    assert not stage.shadow_page(LEAF).unsync
+    sp, index = stage.entry(LEAF_PAGE)
+    sp.spt[index] |= stage.m.masks.shadow_mmu_writable_mask
+    unlock_by_somebody(stage)
+    assert stage.violations == ["writable-guest-table"]
+
+
+def test_rejects_an_spte_that_executes_what_the_guest_may_not() -> None:
+    stage = GuestStage()
+    stage.set_word(LEAF, DATA, gpte(4, executable=False))
+    stage.read(0, DATA)
+    unlock_by_somebody(stage)
+    assert stage.violations == []
+    stage.set_word(LEAF, OTHER, gpte(5))
+    stage.read(0, OTHER)
+    stage.set_word(LEAF, OTHER, gpte(5, executable=False))
+    unlock_by_somebody(stage)
+    assert stage.violations == (["shadow-page-differs"] if stage.m.masks.shadow_x_mask else [])
+
+
+@pytest.mark.reaches("stale-link")
+def test_rejects_a_stale_table_that_is_linked() -> None:
+    stage = GuestStage()
+    stage.read(0, DATA)
+    stage.store_gpte(0, LEAF_PAGE, DATA, gpte(7))
+    child = stage.shadow_page(LEAF)
+    assert child.unsync
+    parent, at = child.parents[0]
+    stage.m.actor = 0
+    stage.m.write_lock()
+    stage.judge.reports.begin_turn(0, 0, 0)
+    stage.m.oracle.guest_walk_taken(stage.m)
+    stage.m.spte_changed(parent, at, parent.spt[at], parent.spt[at])
+    assert stage.violations == ["stale-link"]
+
+
+def test_a_table_that_the_guest_changes_while_a_fault_is_linking_it_may_be_behind() -> None:
+    """The walk of the fault came before the store, so that the guest cannot tell."""
+    stage = GuestStage()
+    stage.read(0, DATA)
+    stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
+    child = stage.shadow_page(LEAF)
+    parent, at = child.parents[0]
+    stage.m.oracle.guest_walk_taken(stage.m)
+    stage.store_gpte(0, LEAF_PAGE, DATA, gpte(7))
+    stage.m.actor = 0
+    stage.m.write_lock()
+    stage.m.spte_changed(parent, at, parent.spt[at], parent.spt[at])
+    assert stage.violations == []
 
 
 def test_rejects_a_flush_that_leaves_the_own_tlb_alone() -> None:

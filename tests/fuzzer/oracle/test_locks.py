@@ -11,7 +11,7 @@ from reference_mmu.points import SLOTS_SWAP, USER_COPY
 from reference_mmu.x86.points import FRONT_REQUEST, VCPU_UNLOAD
 from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
-from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE
+from reference_mmu.x86.spte import PAGE_SHIFT, PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
@@ -139,6 +139,34 @@ def test_rejects_a_store_without_any_lock(mmu: str) -> None:
     sp, index = stage.entry(1)
     stage.m.spte_changed(sp, index, sp.spt[index], sp.spt[index])
     assert stage.violations == ["unlocked-store"]
+
+
+@pytest.mark.parametrize("spte", ["zapped", "fresh", "mmu-writable", "another"])
+def test_rejects_more_than_bits_changed_under_rcu_alone(spte: str) -> None:
+    stage = Stage()
+    stage.read(0, 1)
+    sp, index = stage.entry(1)
+    old = int(sp.spt[index])
+    new = {
+        "zapped": int(SHADOW_NONPRESENT_VALUE),
+        "fresh": old,
+        "mmu-writable": old & ~int(stage.m.masks.shadow_mmu_writable_mask | PT_WRITABLE_MASK),
+        "another": old + (1 << PAGE_SHIFT),
+    }[spte]
+    stage.m.rcu.lock(stage.m.actor)
+    stage.m.spte_changed(sp, index, SHADOW_NONPRESENT_VALUE if spte == "fresh" else old, new)
+    assert "unlocked-store" in stage.violations
+
+
+@EVERY_MMU
+def test_legal_bits_of_a_leaf_changed_under_rcu_alone(mmu: str) -> None:
+    """Whatever flow it is: it is how it stores that counts."""
+    stage = Stage(mmu=mmu)
+    stage.write(0, 1)
+    sp, index = stage.entry(1)
+    stage.m.rcu.lock(stage.m.actor)
+    stage.m.spte_changed(sp, index, sp.spt[index], sp.spt[index] & ~PT_WRITABLE_MASK)
+    assert stage.violations == []
 
 
 @pytest.mark.reaches("bug")

@@ -18,9 +18,10 @@ from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.mm.vmscan import shrink_folio
 from reference_mmu.points import INV_CLEAN, INV_FLUSH, INV_PRIMARY
 from reference_mmu.x86.page_table import KvmMmuPage
-from reference_mmu.x86.points import FAULT_PFN, FRONT_FLUSH
+from reference_mmu.x86.points import BACK_ZAP, FAULT_PFN, FRONT_FLUSH
 from reference_mmu.x86.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
-from tests.by_hand import IOCTL, MM, Stage
+from reference_mmu.x86.zap_range import kvm_zap_gfn_range
+from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
 from tests.parameters import BOTH, EVERY_MMU
 
@@ -107,6 +108,42 @@ def test_rejects_a_page_freed_under_a_tlb_entry() -> None:
     sp.spt[index] = SHADOW_NONPRESENT_VALUE
     stage.m.put_page(int(stage.m.host.pte[1]))
     assert stage.violations == ["mapped-freed-page"]
+
+
+@EVERY_MMU
+def test_accepts_a_range_that_is_zapped(mmu: str) -> None:
+    stage = Stage(mmu=mmu, backing=("thp", "anon"))
+    stage.write(0, 1)
+    stage.write(1, 5)
+    stage.run(DEVICE, kvm_zap_gfn_range(stage.m, 1, 6))
+    stage.read(1, 5)
+    assert stage.final_violations() == []
+
+
+@pytest.mark.reaches("older-than-zap")
+def test_rejects_a_mapping_older_than_the_zap() -> None:
+    stage = Stage()
+    stage.write(0, 2)
+    stage.m.oracle.range_zapped(stage.m, 2, 3)
+    assert stage.violations == ["older-than-zap"]
+
+
+def test_rejects_a_tlb_entry_older_than_the_zap() -> None:
+    stage = Stage()
+    stage.write(0, 2)
+    sp, index = stage.entry(2)
+    sp.spt[index] = SHADOW_NONPRESENT_VALUE
+    stage.m.oracle.range_zapped(stage.m, 2, 3)
+    assert stage.violations == ["older-than-zap"]
+
+
+def test_legal_an_obsolete_root_that_still_maps_what_was_zapped() -> None:
+    """Valid roots only: its users have been asked to leave it."""
+    stage = Stage(NEW)
+    stage.write(0, 2)
+    stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(BACK_ZAP)
+    stage.m.oracle.range_zapped(stage.m, 2, 3)
+    assert stage.violations == []
 
 
 @pytest.mark.reaches("mapped-during-invalidation", "mapped-freed-page")
