@@ -40,11 +40,11 @@ class Plan(Record):
 
 
 @contextmanager
-def planned(diff: str, seconds: int) -> Iterator[Plan]:
+def planned(diff: str, base: str, seconds: int) -> Iterator[Plan]:
     """The plan for a search of so many seconds, 0 if it is one by programs. Such a search is to be repeated exactly;
     with a new core other processes would go on, and what is found depends on what a process has seen."""
     with ExitStack() as files:
-        yield _plan_of_change(diff, seconds, files) if diff else _plan_of_sources(seconds)
+        yield _plan_of_change(diff, base, seconds, files) if diff else _plan_of_sources(seconds)
 
 
 def _plan_of_sources(seconds: int) -> Plan:
@@ -53,12 +53,12 @@ def _plan_of_sources(seconds: int) -> Plan:
     return Plan(core=core, line=said) if core else Plan()
 
 
-def _plan_of_change(diff: str, seconds: int, files: ExitStack) -> Plan:
+def _plan_of_change(diff: str, base: str, seconds: int, files: ExitStack) -> Plan:
     why_not = why_not_compile()
     if why_not:
         return Plan(line=f"core interpreted: {why_not}")
     try:
-        packages = files.enter_context(merged_copy(diff))
+        packages = files.enter_context(merged_copy(diff, base))
     except (Unmergeable, OSError) as error:
         return Plan(line=f"core interpreted: the change cannot be compiled, {error}")
     core = core_of_copy(packages)

@@ -84,7 +84,8 @@ class Hunter:
         self.is_merged = bool(order.diff) and use_compiled_core().compiled
         models = Models()
         if order.diff:
-            models = merged_models(order.diff) if self.is_merged else changed_models(order.diff)
+            made = merged_models if self.is_merged else changed_models
+            models = made(order.diff, order.base)
             models = msgspec.structs.replace(models, allowed=frozenset(order.allowed))
         self.search = Hunt(runner_of(order.search, models), patience=PATIENCE, begins=begins)
         self.stopped = False

@@ -30,6 +30,8 @@ class Order(Record):
     jobs: int
     diff: str = ""
     """The user's change that NEW's model has; see fuzzer/change/variant.py."""
+    base: str = ""
+    """What both models have, and `diff` applies to."""
     allowed: tuple[str, ...] = ()
     """Effects that the user says her change may have."""
 

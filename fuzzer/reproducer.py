@@ -6,6 +6,7 @@
      "switches": [[uid, point name, occurrence, actor], ...],
      "finding": {...}, "signature": "...", "digest": <of the whole trace>, "steps": [...],
      "diff": <the user's own change to the model, which NEW ran with; only if there is one>,
+     "base": <the diff that both ran with, and that "diff" applies to; only if there is one>,
      "profile": <the profile that a search drew the program from; only if one did>}
 
 `steps` are the leader's turns; with another model version they tell where the two first differ. Formats 1 (never a
@@ -65,6 +66,7 @@ class Reproducer(Record, forbid_unknown_fields=True):
     steps: tuple[str, ...]
     complete: bool = True
     diff: str | msgspec.UnsetType = msgspec.UNSET
+    base: str | msgspec.UnsetType = msgspec.UNSET
     profile: Annotated[str, msgspec.Meta(max_length=100)] | msgspec.UnsetType = msgspec.UNSET
 
     def comparison(self, models: Models | None = None) -> Comparison:
@@ -72,7 +74,7 @@ class Reproducer(Record, forbid_unknown_fields=True):
         semantics this version does not know, and for a diff that does not fit its model."""
         try:
             old, new = parse_semantics(self.old), parse_semantics(self.new)
-            models = models or (changed_models(self.diff) if self.diff else Models())
+            models = models or (changed_models(self.diff, self.base or "") if self.diff else Models())
         except VariantError as error:
             raise ReproducerError(f"{error} (made with model {self.model}, this is {model_version()})") from error
         except (UnknownPatch, ValueError) as error:
@@ -114,6 +116,7 @@ def make_reproducer(
         steps=trace_steps(outcome),
         complete=complete,
         diff=comparison.models.diff or msgspec.UNSET,
+        base=comparison.models.base or msgspec.UNSET,
         profile=profile or msgspec.UNSET,
     )
 
@@ -163,6 +166,8 @@ def decode_reproducer(data: bytes) -> Reproducer:
         raise ReproducerError(f"corrupt reproducer: {error}") from error
     if reproducer.diff == "" or bool(reproducer.diff) not in _MAY_HAVE_DIFF[reproducer.format]:
         raise ReproducerError("corrupt reproducer: its diff is empty, or is none of its format: 1 has none, 2 has one")
+    if reproducer.base is not msgspec.UNSET and not (reproducer.base and reproducer.diff):
+        raise ReproducerError("corrupt reproducer: its base is empty, or there is no diff on top of it")
     if reproducer.program.config.hva_pages > MAX_HVA_PAGES:
         raise ReproducerError(f"corrupt reproducer: {reproducer.program.config.hva_pages} host pages")
     if len(reproducer.switches) > 4096:

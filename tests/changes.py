@@ -41,6 +41,9 @@ def unified(file: str, before: str, after: str) -> str:
 _OWED: Final = "        if flush:\n            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)\n"
 ALWAYS_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, _OWED.replace("if flush:", "if True:")))
 NO_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, ""))
+FLUSH_AGAIN: Final = taken_back(changed("kvm/mmu_notifier.py", _OWED, ""))
+"""What goes on top of NO_FLUSH."""
+METHOD: Final = as_diff(changed("kvm/kvm.py", "page.data = self.uid + 1\n", "page.data = self.uid + 2\n"))
 HANGS: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, "        while flush:\n            pass\n"))
 _SEQ: Final = "    yield FAULT_SEQ\n    mmu_seq = m.mmu_invalidate_seq\n    yield FAULT_GUP\n"
 NO_PATH: Final = as_diff(

@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from cli.allowing import advice, allow_option, unannounced
-from cli.change import Exercise, OwnChange, apply_option, digest
+from cli.change import Exercise, OwnChange, change_options, own_change
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
 from cli.interrupts import Interrupts
@@ -81,7 +81,7 @@ class Request(Record):
 @click.option("--old", type=SpecType(), help="Semantics to compare from (default: old; with --apply what --new is).")
 @click.option("--new", type=SpecType(), default="new", show_default=True, help="Semantics to compare to.")
 @strategy_option
-@apply_option
+@change_options
 @allow_option
 @click.option("--db", "database", metavar="URL", default=DEFAULT_URL, show_default=True, help="Findings database.")
 @out_option("signature")
@@ -97,7 +97,8 @@ def run(
     old: Semantics | None,
     new: Semantics,
     strategies: tuple[str, ...] | None,
-    change: OwnChange | None,
+    change: str | None,
+    bases: tuple[str, ...],
     allowed: tuple[str, ...],
     database: str,
     folder: Path,
@@ -120,6 +121,7 @@ def run(
       mmufuzz run --arch all --until-regression --seconds 3600
       mmufuzz run --profile mixed*3,arm64   three of four for x86, one for arm64
       mmufuzz run --apply my-change.patch   the model with your change to it
+      mmufuzz run --base 0001.patch --base 0002.patch --apply 0003.patch
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
@@ -130,11 +132,10 @@ def run(
     """
     if seconds is not None and programs is not None:
         raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
-    if allowed and change is None:
-        raise BadInput("--allow says what a change of --apply may do; a commit's effects are in 'mmufuzz patches show'")
-    old = old or (new if change else OLD)
+    own = own_change(change, bases, allowed)
+    old = old or (new if own else OLD)
     require_superset(old, new)
-    reach = searched_profile(profile, arch, old, new, change.files() if change else ())
+    reach = searched_profile(profile, arch, old, new, own.files() if own else ())
     order = Order(
         search=SearchSpec(
             old=old.spec(),
@@ -146,12 +147,13 @@ def run(
         programs=programs or 0,
         batch_programs=batch_size(programs or 0, jobs),
         jobs=jobs,
-        diff=change.diff if change else "",
+        diff=own.diff if own else "",
+        base=own.base if own else "",
         allowed=allowed,
     )
     check_directory(folder, "--out")
     budget = Budget(seconds or DEFAULT_SECONDS, programs or 0)
-    request = Request(order, budget, database, folder, reach.words(), change, until_regression)
+    request = Request(order, budget, database, folder, reach.words(), own, until_regression)
     raise click.exceptions.Exit(search_and_report(request, document))
 
 
@@ -171,7 +173,7 @@ def search_and_report(request: Request, document: Document) -> int:
     with (
         Interrupts() as interrupts,
         refuse(StoreError, OSError, advice=lost),
-        planned(order.diff, compiled_seconds) as plan,
+        planned(order.diff, order.base, compiled_seconds) as plan,
     ):
         if plan.line:
             console.print(plan.line)
@@ -290,7 +292,7 @@ def make_report(tally: Tally, request: Request, elapsed: float, core: str, exerc
         jobs=order.jobs,
         campaign=tally.campaign,
         database=database_name(request.database),
-        change=digest(order.diff) if order.diff else "",
+        change=request.change.digest() if request.change else "",
         profiles=request.profiles,
         exercise=exercise,
     )

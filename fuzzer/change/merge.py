@@ -48,12 +48,13 @@ class _Split(NamedTuple):
 
 def merge(model: Path, fuzzer: Path, old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     """The module files of one model for both sides: `old` and `new` are the files (path below reference_mmu -> text) in
-    which they differ, `model` and `fuzzer` the folders of the packages. Raises Unmergeable."""
-    definitions = _definitions(model)
+    which they differ, or differ from the shipped ones, `model` and `fuzzer` the folders of the packages. Raises
+    Unmergeable."""
+    definitions = _definitions(model, old)
     asked = _asked(definitions, fuzzer)
     merged = {}
     for path, text in new.items():
-        if path not in old:
+        if path not in old or old[path] == text:
             merged[path] = text
             continue
         try:
@@ -65,12 +66,12 @@ def merge(model: Path, fuzzer: Path, old: Mapping[str, str], new: Mapping[str, s
     return merged
 
 
-def _definitions(model: Path) -> dict[_Function, list[ast.FunctionDef]]:
-    """Every function of the model by its name."""
+def _definitions(model: Path, old: Mapping[str, str]) -> dict[_Function, list[ast.FunctionDef]]:
+    """Every function of the model by its name, of OLD where the shipped files are not OLD's."""
     found: dict[_Function, list[ast.FunctionDef]] = {}
-    for file in sorted(model.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in tree.body:
+    texts = {file.relative_to(model).as_posix(): file.read_text(encoding="utf-8") for file in model.rglob("*.py")}
+    for _, text in sorted((texts | dict(old)).items()):
+        for node in ast.parse(text).body:
             members = node.body if isinstance(node, ast.ClassDef) else [node]
             for member in members:
                 if isinstance(member, ast.FunctionDef):

@@ -16,18 +16,19 @@ from fuzzer.run.compare import Models
 
 
 @contextmanager
-def merged_copy(diff: str) -> Iterator[Path]:
-    """A folder that holds the two packages with OLD and NEW of the diff as one model, for as long as the block lasts.
+def merged_copy(diff: str, base: str = "") -> Iterator[Path]:
+    """A folder that holds the two packages with OLD and NEW of the diff, both with `base`, as one model, for as long as
+    the block lasts.
 
     Raises Unmergeable, what sides_of() refuses, and OSError where cores cannot be kept.
     """
-    sides = sides_of(diff)
+    sides = sides_of(diff, base)
     model, searching = (Path(package.__path__[0]) for package in (reference_mmu, fuzzer))
     merged = merge(model, searching, sides.old, with_notes(sides.old, sides.new))
     with copied_packages({f"{model.name}/{path}": text for path, text in merged.items()}) as folder:
         yield folder
 
 
-def merged_models(diff: str) -> Models:
+def merged_models(diff: str, base: str = "") -> Models:
     """OLD and NEW in a process that has imported such a copy."""
-    return Models(MergedModel(changed=False), MergedModel(changed=True), diff)
+    return Models(MergedModel(changed=False), MergedModel(changed=True), diff, base)

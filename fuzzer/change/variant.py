@@ -18,7 +18,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -54,16 +54,19 @@ class Mismatch(VariantError):
 
 
 @lru_cache(maxsize=4)
-def changed_models(diff: str) -> Models:
+def changed_models(diff: str, base: str = "") -> Models:
     """The shipped model as OLD's, and as NEW's the same with a user's diff. Sources that have the change already, as a
-    checkout has whose `git diff` this is, are NEW's, and OLD's are those without it.
+    checkout has whose `git diff` this is, are NEW's, and OLD's are those without it. Both have the diff `base`, if
+    there is one, which `diff` goes on top of: the patches before it in its series, or a feature that the model lacks.
 
     Raises VariantError: too long, and what apply_diff() and load_variant() refuse.
     """
-    sides = sides_of(diff)
+    sides = sides_of(diff, base)
     new = load_variant(with_notes(sides.old, sides.new))
     # Where the shipped sources are NEW's, they are a copy as well: nothing guards them against what the change raises.
-    return Models(old=load_variant(sides.old), new=new, diff=diff) if sides.inside else Models(new=new, diff=diff)
+    if sides.inside or base:
+        return Models(old=load_variant(sides.old), new=new, diff=diff, base=base)
+    return Models(new=new, diff=diff)
 
 
 class Sides(NamedTuple):
@@ -75,10 +78,12 @@ class Sides(NamedTuple):
     inside: bool
 
 
-def sides_of(diff: str) -> Sides:
+def sides_of(diff: str, base: str = "") -> Sides:
     """What OLD and NEW are made of. Raises VariantError: too long, and what apply_diff() refuses."""
-    if len(msgspec.json.encode(diff)) > DIFF_BYTES_MAX:
+    if len(msgspec.json.encode(base + diff)) > DIFF_BYTES_MAX:
         raise VariantError(f"the diff has more than {DIFF_BYTES_MAX >> 10} KiB")
+    if base:
+        return _on_top_of(base, diff)
     try:
         new, inside = apply_diff(diff), False
     except Mismatch as mismatch:
@@ -90,6 +95,15 @@ def sides_of(diff: str) -> Sides:
         return Sides(old, {name: (_ORIGINAL / name).read_text(encoding="utf-8") for name in old}, inside)
     shipped = {name: _ORIGINAL / name for name in new}
     return Sides({name: f.read_text(encoding="utf-8") for name, f in shipped.items() if f.exists()}, new, inside)
+
+
+def _on_top_of(base: str, diff: str) -> Sides:
+    """The same where both have `base`. What only that changes is in both, too."""
+    before = apply_diff(base)
+    after = before | apply_diff(diff, before)
+    shipped = {name: _ORIGINAL / name for name in after.keys() - before.keys()}
+    old = {name: file.read_text(encoding="utf-8") for name, file in shipped.items() if file.exists()}
+    return Sides(before | old, after, inside=False)
 
 
 class _LoadedCopy(ChangedModel):
@@ -116,10 +130,7 @@ def load_variant(sources: Mapping[str, str]) -> Model:
         raise VariantError("a changed model runs only interpreted: set MMUFUZZ_CORE=interpreted")
     with TemporaryDirectory(prefix="mmufuzz-") as folder:
         copy = Path(folder, _COPY)
-        _copy_original(copy)
-        for name, text in sources.items():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_text(text, encoding="utf-8")
+        _copy_original(copy, sources)
         try:
             _import_copy(copy)
             return _LoadedCopy()
@@ -131,8 +142,11 @@ def load_variant(sources: Mapping[str, str]) -> Model:
                 del sys.modules[module]
 
 
-def _copy_original(target: Path) -> None:
+def _copy_original(target: Path, sources: Mapping[str, str]) -> None:
     shutil.copytree(_ORIGINAL, target, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in sources.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(text, encoding="utf-8")
 
 
 def _import_copy(copy: Path) -> None:
@@ -157,14 +171,14 @@ def _numbers(module: ModuleType) -> dict[str, int]:
     return {name: int(value) for name, value in vars(module).items() if name.isupper() and isinstance(value, int)}
 
 
-def apply_diff(diff: str) -> dict[str, str]:
+def apply_diff(diff: str, sources: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """The module files that a unified diff (paths a/reference_mmu/..., as `git diff` writes them) changes: path below
-    reference_mmu -> new text, for load_variant().
+    reference_mmu -> new text, for load_variant(). `sources` are in place of the shipped ones.
 
-    Raises Mismatch if the diff does not apply to the shipped sources, VariantError: git is missing; the diff changes
-    nothing; it touches anything but Python files of reference_mmu, or deletes one.
+    Raises Mismatch if the diff does not apply to the sources, VariantError: git is missing; the diff changes nothing;
+    it touches anything but Python files of reference_mmu, or deletes one.
     """
-    before, after = _patched(diff)
+    before, after = _patched(diff, sources)
     changed = _changed(before, after)
     return {path.removeprefix("reference_mmu/"): after[path] for path in changed}
 
@@ -172,20 +186,20 @@ def apply_diff(diff: str) -> dict[str, str]:
 def revert_diff(diff: str) -> dict[str, str]:
     """The module files as they were before the diff, which the shipped sources have: apply_diff() the other way round.
     A file that the diff added stays, since nothing else asks for it. Raises what apply_diff() raises."""
-    after, before = _patched(diff, "--reverse")
+    after, before = _patched(diff, {}, "--reverse")
     changed = _changed(before, after)
     return {path.removeprefix("reference_mmu/"): before[path] for path in changed if path in before}
 
 
-def _patched(diff: str, *options: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Every file of the package before and after `git apply`, by path."""
+def _patched(diff: str, sources: Mapping[str, str], *options: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Every file of the package, with `sources` in place of the shipped ones, before and after `git apply`, by path."""
     git = shutil.which("git")
     if git is None:
         raise VariantError("git is needed to apply a diff, and there is none")
     with TemporaryDirectory(prefix="mmufuzz-") as name:
         folder = Path(name).resolve()
         copy = folder / "reference_mmu"
-        _copy_original(copy)
+        _copy_original(copy, sources)
         before = _texts(folder)
         # Inside somebody's work tree git would silently leave out all paths but those below the current directory.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
@@ -196,7 +210,8 @@ def _patched(diff: str, *options: str) -> tuple[dict[str, str], dict[str, str]]:
         )
         if run.returncode:
             reason = run.stderr.decode(errors="replace").strip().partition("\n")[0].removeprefix("error: ")
-            raise Mismatch(f"the diff does not apply to the shipped model: {reason}{moved_advice(diff)}")
+            which = "the model with its base" if sources else "the shipped model"
+            raise Mismatch(f"the diff does not apply to {which}: {reason}{moved_advice(diff)}")
         return before, _texts(folder)
 
 

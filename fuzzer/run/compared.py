@@ -11,11 +11,13 @@ from reference_mmu.record import Record
 
 class Models(Record):
     """The copies of the model that the two sides run on; they differ when a user's change is tried: `diff`, which new
-    has and old has not, else empty; `allowed`, the effects that the user says it may have."""
+    has and old has not, else empty; `base`, a diff that both have; `allowed`, the effects that the user says the change
+    may have."""
 
     old: Model = SHIPPED
     new: Model = SHIPPED
     diff: str = ""
+    base: str = ""
     allowed: frozenset[str] = frozenset()
 
 

@@ -40,6 +40,8 @@ def header_lines(reproducer: Reproducer, comparison: Comparison) -> list[str]:
     told = list(_finding_words(reproducer.finding))
     specs = f"OLD = {side_words(reproducer, comparison, 'old')}, NEW = {side_words(reproducer, comparison, 'new')}"
     told.append(("compared", f"{specs}; {comparison.leader.upper()} leads"))
+    if reproducer.base:
+        told.append(("base", f'both have a diff of {len(reproducer.base.splitlines())} lines: see "base" in the file'))
     told.extend(("change", line) for line in diff_words(reproducer.diff or ""))
     if reproducer.profile:
         told.append(("drawn", f"from the profile {reproducer.profile}"))

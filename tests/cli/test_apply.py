@@ -12,7 +12,7 @@ import pytest
 
 from fuzzer.change.merged_copy import merged_copy
 from fuzzer.reproducer import decode_reproducer
-from tests.changes import ALWAYS_FLUSH, HANGS, NO_FLUSH, NO_PATH
+from tests.changes import ALWAYS_FLUSH, FLUSH_AGAIN, HANGS, NO_FLUSH, NO_PATH
 from tests.cli.shell import ROOT, Searched, changed_sources, mmufuzz, report_in, store_in
 
 WORDS = "run --apply my.patch --profile tdp --programs 4 --seed 1 --jobs 1 --json report.json"
@@ -62,6 +62,17 @@ def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:
     assert report_in(told)["verdicts"]["unexplained"] > 0
     assert mmufuzz(f"{WORDS} --allow cost", folder=allowed).returncode == 0
     assert report_in(allowed)["verdicts"]["documented"] > 0
+
+
+def test_a_fix_on_top_of_the_patch_that_it_mends_is_a_fix(tmp_path: Path) -> None:
+    """The patch before it in its series takes the flush away, and this one brings it back."""
+    (tmp_path / "1.patch").write_text(NO_FLUSH, encoding="utf-8")
+    (tmp_path / "2.patch").write_text(FLUSH_AGAIN, encoding="utf-8")
+    run = mmufuzz(f"{WORDS.replace('my.patch', '2.patch')} --base 1.patch --allow cost --allow timing", folder=tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "own change 2.patch" in run.stdout
+    assert "on top of 1.patch, which both models have" in run.stdout.replace("\n", " ")
+    assert report_in(tmp_path)["verdicts"]["fixed-silently"] > 0
 
 
 def test_what_of_a_change_was_run_is_told(applied: Searched) -> None:

@@ -50,6 +50,7 @@ RUN: list[tuple[str, str]] = [
     ("--json missing/report.json", "No such file or directory; name another file"),
     ("--json .", "is a directory; name a file in it"),
     ("--allow fewer-flushes", "--allow says what a change of --apply may do; a commit's effects are in"),
+    ("--base missing.patch", "--base is what a change of --apply goes on top of"),
     (
         "--allow fewer-flush --apply missing.patch",
         "no effect and no group of 'mmufuzz effects'; did you mean fewer-flushes?",

@@ -92,7 +92,7 @@ def merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a merged copy would be, and its core in there."""
 
     @contextmanager
-    def copy(diff: str) -> Iterator[Path]:
+    def copy(diff: str, base: str) -> Iterator[Path]:
         yield tmp_path
 
     monkeypatch.setattr(cli.compilation, "merged_copy", copy)
@@ -102,30 +102,30 @@ def merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_change_is_compiled_beside_a_search_that_lasts(merged: Path) -> None:
-    with planned("diff", 60) as plan:
+    with planned("diff", "", 60) as plan:
         assert (plan.packages, plan.ready, plan.core) == (merged, "", merged / "c0de")
         assert plan.line.startswith("core interpreted: the change is compiled meanwhile")
     for seconds in (0, 19):
-        with planned("diff", seconds) as plan:
+        with planned("diff", "", seconds) as plan:
             assert plan == Plan(line="core interpreted: a change that is new is compiled beside --seconds 20 or more")
 
 
 def test_a_change_that_was_compiled_before_is_there_at_once(merged: Path) -> None:
     (merged / "c0de").mkdir()
     for seconds in (0, 60):
-        with planned("diff", seconds) as plan:
+        with planned("diff", "", seconds) as plan:
             assert plan == Plan(merged, ready="c0de", line="core compiled: core c0de, with the change")
 
 
 def test_why_a_change_is_not_compiled_is_said(merged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(diff: str) -> Path:
+    def refuse(diff: str, base: str) -> Path:
         raise Unmergeable("x86/spte.py has another 'for'")
 
     monkeypatch.setattr(cli.compilation, "merged_copy", refuse)
-    with planned("diff", 60) as plan:
+    with planned("diff", "", 60) as plan:
         assert plan == Plan(line="core interpreted: the change cannot be compiled, x86/spte.py has another 'for'")
     monkeypatch.setattr(cli.compilation, "why_not_compile", lambda: "there is no C compiler (cc)")
-    with planned("diff", 60) as plan:
+    with planned("diff", "", 60) as plan:
         assert plan == Plan(line="core interpreted: there is no C compiler (cc)")
 
 

@@ -26,7 +26,7 @@ from fuzzer.seed_runner import SeedRunner
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.observed import COUNT_GUP, COUNT_PML, Observed
 from reference_mmu.version import model_version
-from tests.changes import NO_FLUSH
+from tests.changes import METHOD, NO_FLUSH
 from tests.hunted import all_found, reproducer_of
 
 
@@ -163,6 +163,20 @@ def test_the_diff_comes_along() -> None:
     assert recheck(reproducer, reproducer.run()).reproduced()
     without = reproducer.run(Models())
     assert not recheck(reproducer, without).finding_shows
+
+
+def test_the_base_comes_along() -> None:
+    models = changed_models(NO_FLUSH, METHOD)
+    hunt = Hunt(SeedRunner(NEW, NEW, PROFILES["tdp"], models))
+    found = next(found for seed in range(40) for found in hunt.one(seed) if found.reproducer is not None)
+    reproducer = reproducer_of(found)
+    assert (reproducer.base, reproducer.diff) == (METHOD, NO_FLUSH)
+    assert recheck(reproducer, reproducer.run()).reproduced()
+
+
+def test_a_base_without_a_diff_on_top_is_refused() -> None:
+    with pytest.raises(ReproducerError, match="no diff on top of it"):
+        decode_reproducer(changed(base=METHOD))
 
 
 def test_a_diff_of_another_model_is_refused_in_one_line() -> None:

@@ -11,12 +11,11 @@ import pytest
 from fuzzer.change.merged_copy import merged_copy
 from fuzzer.change.variant import changed_models
 from fuzzer.run.compare import Models
-from tests.changes import NO_FLUSH, as_diff, changed, taken_back
+from tests.changes import METHOD, NO_FLUSH, as_diff, changed, taken_back
 from tests.many_programs import digests
 
 ROOT = Path(__file__).parents[3]
 CRASH = as_diff(changed("kvm/flush.py", "    kvm.record(EV_FLUSH, i64(0))\n", "    kvm.uid // 0\n"))
-METHOD = as_diff(changed("kvm/kvm.py", "page.data = self.uid + 1\n", "page.data = self.uid + 2\n"))
 IN_PLACE = taken_back(changed("kvm/mmu_notifier.py", "        if flush:\n", "        if False:\n"))
 # What a process prints that has imported such a copy. Of the tests it imports only what reads no sources.
 SCRIPT = """

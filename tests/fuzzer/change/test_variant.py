@@ -15,6 +15,7 @@ from fuzzer.change.variant import (
     changed_models,
     load_variant,
     revert_diff,
+    sides_of,
 )
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
@@ -153,6 +154,30 @@ def test_new_is_the_model_with_the_diff() -> None:
     assert models.old is SHIPPED
     assert models.diff == diff
     assert "stale-translation" in broken(models, "new", 40)
+
+
+def test_both_have_the_base_and_new_alone_the_diff_on_top() -> None:
+    """Somebody before has taken the flush away; the change brings it back, which is a fix, and seen from the shipped
+    model nothing at all."""
+    shipped = changed("kvm/mmu_notifier.py", FLUSH, "            yield from ()\n")
+    base = as_diff(shipped)
+    models = changed_models(taken_back(shipped), base)
+    assert (models.base, models.diff) == (base, taken_back(shipped))
+    assert "stale-translation" in broken(models, "old", 40)
+    assert "stale-translation" not in broken(models, "new", 40)
+
+
+def test_what_only_the_base_changes_is_in_both() -> None:
+    base = as_diff(changed("kvm/mmu_notifier.py", FLUSH, "            yield from ()\n"))
+    sides = sides_of(as_diff(changed("kvm/kvm.py", "page.data = self.uid + 1\n", "page.data = self.uid + 2\n")), base)
+    assert sides.old.keys() == sides.new.keys() == {"kvm/mmu_notifier.py", "kvm/kvm.py"}
+    assert sides.old["kvm/mmu_notifier.py"] == sides.new["kvm/mmu_notifier.py"]
+
+
+def test_a_diff_that_does_not_go_on_top_of_the_base_is_refused() -> None:
+    base = as_diff(changed("kvm/mmu_notifier.py", FLUSH, "            yield from ()\n"))
+    with pytest.raises(Mismatch, match="does not apply to the model with its base"):
+        changed_models(base, base)
 
 
 def test_sources_that_have_the_diff_are_new_and_old_is_without_it() -> None:
