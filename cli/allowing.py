@@ -66,3 +66,22 @@ def advice(effects: list[str]) -> Iterator[str]:
         yield f"  {effect}: {EFFECTS[effect]}"
     if len(effects) > _MEANINGS_TOLD:
         yield f"  and {len(effects) - _MEANINGS_TOLD} more: mmufuzz effects"
+
+
+def assessment(findings: Iterable[Finding]) -> str:
+    """A change in a sentence; "" where its findings need to be read one by one, or there are none."""
+    whats: dict[Verdict, set[str]] = {}
+    for finding in findings:
+        whats.setdefault(finding.verdict, set()).add(finding.what)
+    repaired = sorted(whats.get(Verdict.FIXED_SILENTLY, set()) | whats.get(Verdict.FIXED, set()))
+    announced = sorted(whats.get(Verdict.DOCUMENTED, ()))
+    unannounced = whats.get(Verdict.UNEXPLAINED, set())
+    if Verdict.REGRESSION in whats or not whats.keys() - {Verdict.BASELINE}:
+        return ""
+    if unannounced:
+        saves = unannounced <= GROUPS["cost"].effects and all(effect.startswith("fewer-") for effect in unannounced)
+        return "nothing breaks, and less is done: an optimisation, if that is what it is meant to be" if saves else ""
+    also = f"; and it does what you announced: {', '.join(announced)}" if announced else ", and changes nothing else"
+    if repaired:
+        return f"a fix: OLD shows {', '.join(repaired)} and NEW does not{also}"
+    return f"nothing breaks, and it does what you announced and no more: {', '.join(announced)}"

@@ -10,7 +10,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from cli.allowing import advice, allow_option, unannounced
+from cli.allowing import advice, allow_option, assessment, unannounced
 from cli.change import Exercise, OwnChange, change_options, own_change
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
@@ -259,8 +259,10 @@ def print_summary(console: Console, tally: Tally, request: Request, elapsed: flo
     console.print(verdict_words(tally.verdicts()))
     if exercise.line():
         console.print(exercise.line())
-    for line in advice(unannounced(tallied.finding for tallied in tally.findings.values())):
-        console.print(line)
+    if request.change:
+        found = [tallied.finding for tallied in tally.findings.values()]
+        for line in filter(None, (assessment(found), *advice(unannounced(found)))):
+            console.print(line)
     console.print(f"database:   {database_name(request.database)}")
     if tally.findings:
         console.print(f"directory:  {request.folder}")

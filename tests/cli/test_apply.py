@@ -73,6 +73,7 @@ def test_a_fix_on_top_of_the_patch_that_it_mends_is_a_fix(tmp_path: Path) -> Non
     assert "own change 2.patch" in run.stdout
     assert "on top of 1.patch, which both models have" in run.stdout.replace("\n", " ")
     assert report_in(tmp_path)["verdicts"]["fixed-silently"] > 0
+    assert "\na fix: OLD shows " in run.stdout
 
 
 def test_what_of_a_change_was_run_is_told(applied: Searched) -> None:

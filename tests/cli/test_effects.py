@@ -3,11 +3,15 @@
 
 import json
 
+import msgspec
+import pytest
 from click.testing import CliRunner
 
-from cli.allowing import advice
+from cli.allowing import advice, assessment
 from cli.main import cli
+from fuzzer.judge.finding import Finding, Verdict
 from reference_mmu.changelog.effects import EFFECTS, GROUPS
+from tests.golden import golden
 
 
 def test_every_effect_is_listed_with_its_groups() -> None:
@@ -33,3 +37,37 @@ def test_no_group_is_named_where_only_all_has_them() -> None:
     lines = list(advice(["fewer-checks", "raw-dirty-bit"]))
     assert lines[1] == "  --allow fewer-checks --allow raw-dirty-bit"
     assert list(advice([])) == []
+
+
+def found(verdict: Verdict, what: str) -> Finding:
+    kind, effects = ("divergence", (what,)) if what in EFFECTS else ("violation", ())
+    finding = golden("collapsible-fewer-flushes").finding
+    return msgspec.structs.replace(finding, verdict=verdict, what=what, kind=kind, effects=effects)
+
+
+REPAIRED = found(Verdict.FIXED_SILENTLY, "stale-translation")
+SAVED = found(Verdict.DOCUMENTED, "fewer-flushes")
+BOTH = found(Verdict.BASELINE, "lost-dirty-page")
+
+
+@pytest.mark.parametrize(
+    ("findings", "said"),
+    [
+        ([REPAIRED, BOTH], "a fix: OLD shows stale-translation and NEW does not, and changes nothing else"),
+        (
+            [REPAIRED, SAVED],
+            "a fix: OLD shows stale-translation and NEW does not; and it does what you announced: fewer-flushes",
+        ),
+        ([SAVED], "nothing breaks, and it does what you announced and no more: fewer-flushes"),
+        (
+            [found(Verdict.UNEXPLAINED, "fewer-flushes"), found(Verdict.UNEXPLAINED, "fewer-checks")],
+            "nothing breaks, and less is done: an optimisation, if that is what it is meant to be",
+        ),
+        ([found(Verdict.UNEXPLAINED, "more-flushes")], ""),
+        ([SAVED, found(Verdict.REGRESSION, "lost-write")], ""),
+        ([BOTH], ""),
+        ([], ""),
+    ],
+)
+def test_a_change_that_needs_no_study_is_told_in_a_sentence(findings: list[Finding], said: str) -> None:
+    assert assessment(findings) == said
