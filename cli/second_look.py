@@ -8,7 +8,8 @@ import msgspec
 
 from cli.order import Gain, Part
 from cli.watchdog import Hung, watchdog
-from fuzzer.judge.finding import signature
+from fuzzer.judge.finding import Finding, signature
+from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.reproducer import Reproducer, decode_reproducer, encode_reproducer, trace_digest
 from fuzzer.run.compare import Models
 from reference_mmu.version import model_version
@@ -39,17 +40,25 @@ class SecondLook:
                 yield gain
                 continue
             reproducer = decode_reproducer(gain.reproducer)
-            if self._does_the_same(reproducer):
-                reproducer = msgspec.structs.replace(reproducer, model=model_version())
-                yield msgspec.structs.replace(gain, reproducer=encode_reproducer(reproducer))
+            finding = self._seen_again(reproducer)
+            if finding is not None:
+                reproducer = msgspec.structs.replace(reproducer, model=model_version(), finding=finding)
+                yield msgspec.structs.replace(gain, reproducer=encode_reproducer(reproducer), finding=finding)
             else:
                 self._doubts.append(
                     f"the compiled change shows {signature(gain.finding)} in the program of seed {gain.first_seed}, "
                     "interpreted it does not, please report that: the search goes on interpreted"
                 )
 
-    def _does_the_same(self, reproducer: Reproducer) -> bool:
-        """Do both copies do, event by event, what the merged one did?"""
+    def _seen_again(self, reproducer: Reproducer) -> Finding | None:
+        """The finding, if both copies do, event by event, what the merged one did. Where a flow raises an exception,
+        the line is that of the user's sources, and not that of the merged ones."""
         with suppress(Hung), watchdog():
-            return trace_digest(reproducer.run(self.models)) == reproducer.digest
-        return False
+            outcome, finding = reproducer.run(self.models), reproducer.finding
+            if trace_digest(outcome) != reproducer.digest:
+                return None
+            if finding.what != "exception" or finding.side == "both":
+                return finding
+            said = outcome.violations(finding.side)["exception"].detail
+            return msgspec.structs.replace(finding, story=f"{INVARIANTS['exception']}: {said}")
+        return None

@@ -15,6 +15,10 @@ class ModelBug(Exception):
     """A flow broke a rule of the model itself (not of KVM): the run means nothing."""
 
 
+class Raised(ModelBug):
+    """A flow of a changed model raised something else."""
+
+
 @mypyc_attr(acyclic=True, free_list_len=1)
 class RwLock:
     """`state` is -1 for a writer, else the number of readers; `held` the same of each actor: -1, 0 or 1."""

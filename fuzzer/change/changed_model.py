@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from traceback import extract_tb
+
 from mypy_extensions import i64
 
 from fuzzer.change.applied import APPLIED
@@ -14,12 +17,12 @@ from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import Call
 from reference_mmu.points import END, N_POINTS
-from reference_mmu.rwlock import ModelBug
+from reference_mmu.rwlock import ModelBug, Raised
 
 
 class ChangedModel(Model):
-    """Whatever else than ModelBug a flow raises becomes one, and so does a `yield` of anything but a point: a change
-    that crashes the model has broken it."""
+    """Whatever else than ModelBug a flow raises becomes one, which says where, and so does a `yield` of anything but a
+    point: a change that crashes the model has broken it."""
 
     def start(self, m: Vm, actor: i64, call: Call) -> Flow:
         try:
@@ -59,4 +62,18 @@ def is_point(m: Vm, point: object) -> bool:
 
 def as_bug(error: BaseException) -> ModelBug:
     """What a flow raised, as a broken rule of the model."""
-    return error if isinstance(error, ModelBug) else ModelBug(f"{type(error).__name__}: {error}")
+    if isinstance(error, ModelBug):
+        return error
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Raised(f"{said}, at {place_of(error)}")
+
+
+def place_of(error: BaseException) -> str:
+    """FILE:LINE of the model where it was raised, or where what raised it was called."""
+    place = "no line of the model"
+    for frame in extract_tb(error.__traceback__):
+        parts = Path(frame.filename).parts
+        folders = [at for at, part in enumerate(parts) if part.startswith("reference_mmu")]
+        if folders:
+            place = f"reference_mmu/{'/'.join(parts[folders[-1] + 1 :])}:{frame.lineno}"
+    return place

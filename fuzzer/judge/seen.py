@@ -8,6 +8,7 @@ from typing import Annotated, Final, assert_never
 import msgspec
 
 from fuzzer.judge.finding import Kind, Sides
+from fuzzer.oracle.invariants import TORN
 from fuzzer.program.script import Script
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
@@ -47,10 +48,14 @@ class Trace(Record, forbid_unknown_fields=True):
 
 
 def seen_in(outcome: Outcome) -> list[Seen]:
-    """What a program shows: effects, the first of each at every kind of operation, and broken invariants."""
+    """What a program shows: effects, the first of each at every kind of operation, and broken invariants. Of a run that
+    a flow tore, that alone."""
     old, new = outcome.violations("old"), outcome.violations("new")
     if not (outcome.divergences or old or new):
         return []
+    torn = sorted(TORN & {*old, *new})
+    if torn:
+        return [breach_of(outcome, invariant) for invariant in torn]
     script = outcome.pair.script
     first: dict[tuple[str, str], Seen] = {}
     for divergence in outcome.divergences:

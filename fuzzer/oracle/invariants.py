@@ -60,6 +60,7 @@ Invariant = Literal[
     "lockdep",
     "warn",
     "bug",
+    "exception",
     "model-bug",
 ]
 
@@ -120,8 +121,12 @@ _SENTENCES: Final[dict[Invariant, str]] = {
     "lockdep": "a lock that the modelled code needs is not held, or one is held where the code may sleep",
     "warn": "a WARN of the modelled code fired that no patch announces",
     "bug": "a BUG_ON of the modelled code fired",
+    "exception": "a flow of the changed model raised an exception; what else the run would have shown is not told",
     "model-bug": "a flow broke a rule of the model (lock taken twice, section left twice)",
 }
 
 INVARIANTS: Final[dict[str, str]] = {str(name): sentence for name, sentence in _SENTENCES.items()}
 """Every invariant with its sentence. A name that is misspelt where an oracle reports it is an error of mypy's."""
+
+TORN: Final[frozenset[Invariant]] = frozenset({"exception", "model-bug"})
+"""What leaves a run in pieces: a flow that is no more holds locks and references. Nothing else is told of it."""

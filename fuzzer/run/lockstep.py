@@ -27,7 +27,7 @@ from fuzzer.schedule.scheduler import Scheduler
 from fuzzer.schedule.turns import Turns
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.points import END, FAULT_ENTER, FAULT_RETRY
-from reference_mmu.rwlock import ModelBug
+from reference_mmu.rwlock import ModelBug, Raised
 
 MAX_STEPS: Final = 6000  # per model; the longest sensible program takes a tenth of it
 MAX_LONE_RETRIES: Final = 40  # fault retries in a row while nobody else moves
@@ -78,7 +78,7 @@ class Pair:
         try:
             self.follow(leader, follower, place)
         except ModelBug as bug:
-            self.follower.judge.report("model-bug", str(bug))
+            blame(self.follower, bug)
             self.follower.give_up()
         if self.drift_turn < 0 and not self.leader_private.has(point):
             if self.differed[uid] < 0 and self.differs(uid):
@@ -241,7 +241,7 @@ class Pair:
         try:
             self.turn(actor)
         except ModelBug as bug:
-            self.leader.judge.report("model-bug", str(bug))
+            blame(self.leader, bug)
             self.truncated = True
             went_on = False
         observer = self.observer
@@ -261,7 +261,7 @@ class Pair:
             try:
                 drained = follower.drain(MAX_STEPS)
             except ModelBug as bug:
-                follower.judge.report("model-bug", str(bug))
+                blame(follower, bug)
             leader.finish()
             if drained:
                 follower.finish()
@@ -271,3 +271,8 @@ class Pair:
             for calls in self.script.calls:
                 for call in calls:
                     self.comparable[call.uid] = 1
+
+
+def blame(side: Execution, bug: ModelBug) -> None:
+    """Report what tore the run of one side."""
+    side.judge.report("exception" if isinstance(bug, Raised) else "model-bug", str(bug))

@@ -124,7 +124,7 @@ PROFILE_OF: Final = {
 PROGRAM_SECONDS: Final = 10
 """Of CPU time: a program takes milliseconds; a mutant may loop for ever between two points."""
 # No schedule of the shipped model shows these, and the neighbour runs of a mutant that loops take minutes.
-NEVER_SHIPPED: Final = ("model-bug", "no-progress")
+NEVER_SHIPPED: Final = ("exception", "model-bug", "no-progress")
 
 _JUDGED_MAX: Final = 12  # neighbour runs cost as much as a hundred programs: look at the first few cases only
 

@@ -17,6 +17,7 @@ from fuzzer.change.variant import (
     revert_diff,
     sides_of,
 )
+from fuzzer.judge.seen import Breach, seen_in
 from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import trace_digest
@@ -92,14 +93,25 @@ def test_a_missing_flush_is_seen_in_the_copy_alone() -> None:
 )
 def test_a_copy_that_crashes_has_broken_the_rules_of_the_model(line: str) -> None:
     models = Models(new=load_variant(changed("kvm/flush.py", BEGIN, f"{BEGIN}    {line}\n")))
-    assert "model-bug" in broken(models, "new", 12)
+    assert broken(models, "new", 12) & {"model-bug", "exception"}
     assert broken(models, "old", 12) == set()
 
 
-def test_what_crashed_is_said() -> None:
-    models = Models(new=load_variant(changed("kvm/flush.py", BEGIN, f"{BEGIN}    kvm.uid // 0\n")))
-    said = {o.violations("new")["model-bug"].detail for o in outcomes(models, 12) if "model-bug" in o.violations("new")}
-    assert said == {"ZeroDivisionError: integer division or modulo by zero"}
+def test_what_crashed_is_said_and_where() -> None:
+    sources = changed("kvm/flush.py", BEGIN, f"{BEGIN}    kvm.uid // 0\n")
+    line = sources["kvm/flush.py"].split("\n").index("    kvm.uid // 0") + 1
+    models = Models(new=load_variant(sources))
+    said = {o.violations("new")["exception"].detail for o in outcomes(models, 12) if "exception" in o.violations("new")}
+    assert said == {f"ZeroDivisionError: integer division or modulo by zero, at reference_mmu/kvm/flush.py:{line}"}
+
+
+@pytest.mark.reaches("exception")
+def test_a_torn_run_is_told_of_by_what_tore_it_alone() -> None:
+    """An exception under mmu_lock: whoever comes next waits for ever, and the invalidation never ends."""
+    models = Models(new=load_variant(changed("kvm/mmu_notifier.py", FLUSH, "            [][kvm.uid]\n")))
+    torn = [outcome for outcome in outcomes(models, 12) if "exception" in outcome.violations("new")]
+    assert torn
+    assert {seen for outcome in torn for seen in seen_in(outcome)} == {Breach("exception", "new")}
 
 
 def test_a_change_may_add_a_switch_and_a_module() -> None:
