@@ -188,6 +188,13 @@ class Config(Record, forbid_unknown_fields=True):
         return self
 
 
+def words_fit(slot: SlotConfig, word_gfns: int, bits: int) -> bool:
+    """Does each word of a slot's dirty bitmap span two huge pages at most? In the kernel a word has 64 gfns, and a huge
+    page 512."""
+    words = range(slot.base, slot.base + slot.npages, word_gfns)
+    return all((word + word_gfns - 1 >> bits) - (word >> bits) <= 1 for word in words)
+
+
 def _require(condition: bool, rule: str) -> None:
     if not condition:
         raise ConfigError(f"impossible configuration: {rule}")
@@ -226,6 +233,10 @@ def _check_slots(config: Config) -> None:
         _require(
             not slot.readonly or config.architecture != "s390",
             f"memslot at gfn {slot.base}: s390 has no read-only slots",
+        )
+        _require(
+            words_fit(slot, config.word_gfns, config.bits),
+            f"memslot at gfn {slot.base}: a word of its dirty bitmap spans three huge pages",
         )
         end = slot.base + slot.npages
     by_hva = sorted(config.slots, key=lambda s: s.hva)

@@ -21,7 +21,7 @@ from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
 from reference_mmu.architectures import architecture_name
 from reference_mmu.bits import bit_ull
-from reference_mmu.config import Backing, Config, GuestPaging, GuestPte, SlotConfig
+from reference_mmu.config import Backing, Config, GuestPaging, GuestPte, SlotConfig, words_fit
 from reference_mmu.operations import (
     ACCESS_APIC,
     CLEAR_FLUSH_YOUNG,
@@ -71,6 +71,7 @@ _TRACKING_OF: Final = 4  # programs, which have a device
 # Memory is two or three huge pages: one to work on, one beside it that shares a table with it, and perhaps another.
 # A huge page is of so many pages, Config.bits being what it is unless somebody says otherwise.
 _BLOCK_PAGES: Final = 4
+_BITS: Final = 2  # so many pages has a huge page
 _BLOCKS_MIN: Final = 2
 _BLOCKS_MAX: Final = 3
 _BASE_BLOCKS: Final = 3  # where the first slot begins, in huge pages,
@@ -229,21 +230,30 @@ class _Builder:
             for _ in range(blocks)
         )
         manual = rng.chance(odds.manual, _MANUAL_OF)
+        paging = profile.paging[rng.below(len(profile.paging))]
+        vcpus = 2 + int(rng.chance(odds.third_vcpu, _THIRD_VCPU_OF))
+        slots = self.with_gmem(self.make_slots(blocks * _BLOCK_PAGES))
         return Config(
             mmu=mmu,
-            paging=profile.paging[rng.below(len(profile.paging))],
-            vcpus=2 + int(rng.chance(odds.third_vcpu, _THIRD_VCPU_OF)),
-            slots=self.with_gmem(self.make_slots(blocks * _BLOCK_PAGES)),
+            paging=paging,
+            vcpus=vcpus,
+            slots=slots,
             backing=backing,
             eager_split=self.coin(),
             manual_protect=manual,
             initially_set=manual and self.coin(),
             zap_all_quirk=rng.chance(odds.quirk, _QUIRK_OF),
             prove_mmu=rng.chance(1, _PROVE_ONE_OF),
-            word_gfns=profile.word_gfns[rng.below(len(profile.word_gfns))],
+            word_gfns=self.word_gfns(slots),
             pml_entries=1 + rng.below(_PML_ENTRIES_MAX),
             nested=mmu == "tdp" and rng.chance(odds.nested, _NESTED_OF),
         )
+
+    def word_gfns(self, slots: tuple[SlotConfig, ...]) -> int:
+        """Pages of a word of the dirty bitmap: fewer where the slots would have words over three huge pages."""
+        choice = self.profile.word_gfns
+        drawn = choice[self.rng.below(len(choice))]
+        return drawn if all(words_fit(slot, drawn, _BITS) for slot in slots) else min(choice)
 
     def make_slots(self, pages: int) -> tuple[SlotConfig, ...]:
         """One slot over everything, or two, with a base that need not be aligned."""

@@ -36,7 +36,6 @@ def kvm_delete_memslot(kvm: Kvm, number: i64) -> Generator[int, None, None]:
     if slot is not None:
         yield from kvm_invalidate_memslot(kvm, slot)
         yield from kvm_swap_active_memslots(kvm, number, None)
-        kvm.kvm_arch_free_memslot(slot)
         kvm.oracle.slot_removed(kvm, slot)
         yield from kvm.kvm_arch_commit_memory_region(slot, None)
         if slot.kvm_slot_can_be_private():
@@ -55,7 +54,6 @@ def kvm_move_memslot(kvm: Kvm, number: i64, base_gfn: i64) -> Generator[int, Non
         moved = slot.copy()
         moved.base_gfn = base_gfn
         kvm.kvm_arch_prepare_memory_region(moved)
-        kvm.kvm_arch_free_memslot(slot)
         yield from kvm_swap_active_memslots(kvm, number, moved)
     kvm.slots_lock = False
 
@@ -86,9 +84,16 @@ def overlaps(kvm: Kvm, number: i64, base_gfn: i64, npages: i64) -> bool:
 
 
 def kvm_swap_active_memslots(kvm: Kvm, number: i64, slot: KvmMemorySlot | None) -> Generator[int, None, None]:
-    """The swap waits until no notifier is between start and end, so that both ends see the same slots; then SRCU."""
+    """The swap waits until no notifier is between start and end, so that both ends see the same slots; then SRCU.
+
+    What the architecture kept in the old slot is freed after the grace period. Here it is kept by gfn, so it goes when
+    nobody finds the slot any more: the new one begins without.
+    """
     yield SLOTS_SWAP
+    old = id_to_memslot(kvm, number)
     replace_slot(kvm, number, slot)
+    if old is not None:
+        kvm.kvm_arch_free_memslot(old)
     kvm.synchronize_srcu()
     yield SLOTS_SRCU_END
 

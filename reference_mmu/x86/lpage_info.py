@@ -8,6 +8,7 @@ from mypy_extensions import i64
 
 from ..kvm.memslots import KvmMemorySlot
 from .machine import Machine
+from .spte import PG_LEVEL_1G, PG_LEVEL_2M
 
 
 def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
@@ -15,7 +16,7 @@ def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
     and hva are not aligned to each other. In a slot with a guest_memfd none is here, so that it does not matter
     whether gfns of one region are private and others shared (hugepage_set_mixed())."""
     slot.disallow_lpage = []
-    for level in range(2, m.max_huge_level + 1):
+    for level in range(PG_LEVEL_2M, PG_LEVEL_1G + 1):
         pages = m.pages_per_hpage(level)
         first = slot.base_gfn // pages
         regions = (slot.end_gfn() - 1) // pages - first + 1
@@ -31,12 +32,21 @@ def alloc_lpage_info(m: Machine, slot: KvmMemorySlot) -> None:
 
 def lpage_disallowed(m: Machine, slot: KvmMemorySlot, gfn: i64, level: i64) -> bool:
     """lpage_info_slot(gfn, slot, level)->disallow_lpage"""
-    region = gfn // m.pages_per_hpage(level) - slot.base_gfn // m.pages_per_hpage(level)
-    return slot.disallow_lpage[level - 2][region] != 0
+    region = lpage_region(m, slot, gfn, level)
+    return region < 0 or slot.disallow_lpage[level - 2][region] != 0
 
 
 def update_gfn_disallow_lpage_count(m: Machine, slot: KvmMemorySlot, gfn: i64, count: i64) -> None:
     """A write-tracked gfn keeps every large page around it away."""
-    for level in range(2, m.max_huge_level + 1):
-        region = gfn // m.pages_per_hpage(level) - slot.base_gfn // m.pages_per_hpage(level)
-        slot.disallow_lpage[level - 2][region] += count
+    for level in range(PG_LEVEL_2M, PG_LEVEL_1G + 1):
+        region = lpage_region(m, slot, gfn, level)
+        if region >= 0:
+            slot.disallow_lpage[level - 2][region] += count
+
+
+def lpage_region(m: Machine, slot: KvmMemorySlot, gfn: i64, level: i64) -> i64:
+    """gfn_to_index(), -1 if that is not in the array: there the kernel would use whatever memory is beside it."""
+    region = gfn // m.pages_per_hpage(level) - slot.base_gfn // m.pages_per_hpage(level)
+    outside = region < 0 or region >= len(slot.disallow_lpage[level - 2])
+    m.bug_on(outside, "KASAN: lpage_info_slot: out of bounds")
+    return -1 if outside else region

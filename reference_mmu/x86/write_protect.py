@@ -55,16 +55,25 @@ def write_protect_gfn(m: Machine, root: KvmMmuPage, gfn: i64, min_level: i64) ->
 
 
 def kvm_write_track_add_gfn(m: Machine, gfn: i64) -> Generator[int, None, None]:
-    """From now on no vCPU can write the gfn without KVM seeing it."""
+    """From now on no vCPU can write the gfn without KVM seeing it. A slot that was deleted or moved meanwhile takes the
+    count with it, as the kernel's user is told by track_remove_region()."""
     m.srcu.lock(m.actor)
     slot = m.gfn_to_memslot(gfn)
     if slot is not None:
         yield TRACK_LOCK
+    if slot is not None and is_kept(m, slot, gfn):
         m.write_lock()
         m.gfns_tracked_for_device[gfn] = m.gfns_tracked_for_device.get(gfn, 0) + 1
         yield from __kvm_write_track_add_gfn(m, slot, gfn)
         m.write_unlock()
     m.srcu.unlock(m.actor)
+
+
+def is_kept(m: Machine, slot: KvmMemorySlot, gfn: i64) -> bool:
+    """Has the gfn's slot still what it had when it was looked up? New flags, and KVM_MEMSLOT_INVALID, are a new struct
+    with the old arrays."""
+    now = m.gfn_to_memslot(gfn)
+    return now is not None and now.number == slot.number and now.base_gfn == slot.base_gfn
 
 
 def __kvm_write_track_add_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> Generator[int, None, None]:

@@ -37,6 +37,10 @@ def test_real_machines_are_possible(change: dict[str, Any]) -> None:
         ({"vcpus": 0}, "vcpus is 0, must be 1..64"),
         ({"bits": 10}, "bits is 10, must be 1..9"),
         ({"levels": 1}, "levels is 1, must be 2..5"),
+        (
+            {"word_gfns": 8, "slots": (SlotConfig(base=3, npages=8, hva=0),)},
+            "memslot at gfn 3: a word of its dirty bitmap spans three huge pages",
+        ),
         ({"word_gfns": 33}, "word_gfns is 33, must be 1..32"),
         ({"pml_entries": 0}, "pml_entries is 0, must be 1..512"),
         ({"backing": ()}, "backing is empty"),

@@ -8,6 +8,8 @@ is stored: a CPU that wrote through it will find the marks when it flushes, with
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mypy_extensions import i64
 
 from ..machine import Machine
@@ -19,9 +21,12 @@ from ..spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
 UnsyncPath = list[tuple[KvmMmuPage, int]]
 
 
-def valid_sps_with_gptes(m: Machine, gfn: i64) -> list[KvmMmuPage]:
-    """for_each_gfn_valid_sp_with_gptes(): the shadow pages of the guest's table at gfn, one per level and access."""
-    return [sp for sp in m.active_mmu_pages if sp.gfn == gfn and not sp.direct and not is_obsolete_sp(m, sp)]
+def valid_sps_with_gptes(m: Machine, gfn: i64) -> Iterator[KvmMmuPage]:
+    """for_each_gfn_valid_sp_with_gptes(): the shadow pages of the guest's table at gfn, one per level and access. Asked
+    at each step: what is done with one page may zap the next."""
+    for sp in list(m.active_mmu_pages):
+        if sp.gfn == gfn and not sp.direct and not is_obsolete_sp(m, sp):
+            yield sp
 
 
 def mmu_try_to_unsync_pages(m: Machine, gfn: i64, synchronizing: bool, prefetch: bool) -> bool:

@@ -3,14 +3,15 @@
 
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.kvm.memslots import find_slot
 from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_end,
     kvm_mmu_notifier_invalidate_range_start,
 )
-from reference_mmu.points import FAULT_ENTER, SLOTS_LOCK, SLOTS_PREPARE, SLOTS_SRCU, SLOTS_SWAP
-from reference_mmu.x86.points import BACK_LOCK, FRONT_FLUSH, FRONT_REQUEST
+from reference_mmu.points import FAULT_ENTER, SLOTS_LOCK, SLOTS_PREPARE, SLOTS_SRCU, SLOTS_SRCU_END, SLOTS_SWAP
+from reference_mmu.x86.points import BACK_LOCK, FRONT_FLUSH, FRONT_REQUEST, TRACK_LOCK
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.parameters import BOTH
@@ -96,6 +97,32 @@ def test_write_tracking_goes_with_the_slot(semantics: Semantics) -> None:
     assert not stage.m.kvm_gfn_is_write_tracked(1)
     stage.write(0, 1)
     assert stage.violations == []
+
+
+@BOTH
+def test_write_tracking_that_comes_while_its_slot_moves_goes_with_it(semantics: Semantics) -> None:
+    """Both before and after the swap: the count is in the old slot, and gfn 5 is now another slot's."""
+    for point in (SLOTS_SRCU, SLOTS_SWAP, SLOTS_SRCU_END):
+        stage = Stage(semantics, slots=(SlotConfig(base=4, npages=8, hva=0),))
+        move = stage.thread(IOCTL, kvm_move_memslot(stage.m, 0, 8)).to(SLOTS_PREPARE)
+        track = stage.thread(DEVICE, kvm_write_track_add_gfn(stage.m, 9)).to(TRACK_LOCK)
+        while move.can_run() and move.at != point:
+            move.step()
+        track.finish()
+        move.finish()
+        assert not stage.m.kvm_gfn_is_write_tracked(9)
+        stage.write(0, 9)
+        assert stage.final_violations() == []
+
+
+@BOTH
+def test_write_tracking_that_comes_while_its_slot_gets_new_flags_stays(semantics: Semantics) -> None:
+    stage = Stage(semantics)
+    track = stage.thread(DEVICE, kvm_write_track_add_gfn(stage.m, 1)).to(TRACK_LOCK)
+    log = stage.thread(IOCTL, enable_dirty_log(stage.m, 0)).to(SLOTS_SRCU)
+    track.finish()
+    log.finish()
+    assert stage.m.kvm_gfn_is_write_tracked(1)
 
 
 @BOTH

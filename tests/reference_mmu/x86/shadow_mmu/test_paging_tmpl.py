@@ -35,7 +35,7 @@ def test_a_fault_shadows_the_tables_on_its_way(paging: str, semantics: Semantics
     assert kvm_mmu_page_get_gfn(stage.m, sp, DATA) == 4
     assert kvm_mmu_page_get_access(sp, DATA) == ACC_ALL
     assert stage.shadow_page(ROOT) is stage.root()
-    assert valid_sps_with_gptes(stage.m, TABLES) == []
+    assert list(valid_sps_with_gptes(stage.m, TABLES)) == []
     assert stage.m.indirect_shadow_pages == 2
     assert stage.m.kvm_gfn_is_write_tracked(ROOT)
     assert not stage.m.kvm_gfn_is_write_tracked(LEAF)
