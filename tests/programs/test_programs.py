@@ -43,6 +43,7 @@ EXPECTED = {
     "hole-apic-page-gone": ("stale-apic-page", Verdict.BASELINE, ""),
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
+    "hole-pml-enable-then-split": ("writable-after-dirty-log", Verdict.BASELINE, ""),
     "hole-relax-a-block": ("lost-dirty-page", Verdict.BASELINE, ""),
     "invalid-root-aging": ("young-false-negative", Verdict.DOCUMENTED, "age-valid-roots-only"),
     "pr-stale-fault-marks-dirty": ("dirty-after-clean", Verdict.REGRESSION, "ppc-pr-dirty-accessed-after-pte"),

@@ -5,7 +5,8 @@ import pytest
 
 from reference_mmu.config import SlotConfig
 from reference_mmu.x86.lpage_info import lpage_disallowed, update_gfn_disallow_lpage_count
-from tests.by_hand import Stage
+from reference_mmu.x86.shadow_mmu.rmap import kvm_rmap_zap_collapsible_sptes
+from tests.by_hand import IOCTL, Stage
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4])
@@ -28,3 +29,19 @@ def test_what_is_beside_the_array_is_an_error(gfn: int) -> None:
     assert stage.violations == ["bug"]
     update_gfn_disallow_lpage_count(stage.m, slot, gfn, 1)
     assert list(slot.disallow_lpage[0]) == [0, 0]
+
+
+def test_a_table_of_huge_pages_that_begins_before_its_memslot_leads_beside_the_array() -> None:
+    """When logging ends the shadow MMU asks which tables a larger page could replace, each by its own first gfn: here
+    gfn 0, and the memslot begins at 2."""
+    slots = (SlotConfig(base=2, npages=6, hva=2, logging=False),)
+    stage = Stage(mmu="shadow", bits=1, levels=4, word_gfns=2, slots=slots, backing=("thp",) * 4)
+    stage.write(0, 3)
+    assert stage.level(3) == 2
+    table, _ = stage.entry(3)
+    assert table.gfn == 0
+    stage.m.actor = IOCTL
+    stage.m.srcu.lock(IOCTL)
+    stage.m.write_lock()
+    assert list(kvm_rmap_zap_collapsible_sptes(stage.m, stage.m.memslots[0])) == []
+    assert stage.violations == ["bug"]
