@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from fuzzer.change.edits import Edit, apply_edits, expressions_of, functions_of, statements_of
 from fuzzer.change.fold import MODEL, flag_name, fold, model_sources
+from fuzzer.prove.breaks import is_switch
 
 Function = ast.FunctionDef
 _DEFINED: Final = re.compile(r"^def (\w+)\(", re.MULTILINE)
@@ -89,8 +90,8 @@ def selected_parts(flags: Flags) -> Iterator[AfterSide]:
         for name, function in functions_of(ast.parse(with_others)):
             if not any(isinstance(node, ast.Attribute) and node.attr == flag for node in ast.walk(function)):
                 continue
-            body = body_lines(after[name])
-            yield AfterSide(module, name, on, body & added or body, before[name], switch_of(function, flag))
+            lines = body_lines(after[name]) & added or own_lines(after[name])
+            yield AfterSide(module, name, on, lines, before[name], switch_of(function, flag))
 
 
 def folded(text: str, flags: Iterable[str], value: bool) -> str:
@@ -124,12 +125,26 @@ def lines_added(off: str, on: str) -> frozenset[int]:
 
 def body_lines(function: Function) -> frozenset[int]:
     """The lines of a function's statements; what documents it is none."""
-    return frozenset(
-        line
-        for stmt in statements_of(function)
-        if not (isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant))
-        for line in range(stmt.lineno, (stmt.end_lineno or stmt.lineno) + 1)
-    )
+    return frozenset(line for stmt in statements_of(function) if not is_text(stmt) for line in lines_of(stmt))
+
+
+def own_lines(function: Function) -> frozenset[int]:
+    """The same without what other commits select."""
+    selected = [stmt for stmt in statements_of(function) if isinstance(stmt, ast.If) and is_switch(stmt.test)]
+    inside = {
+        line for stmt in selected for node in ast.walk(stmt) if isinstance(node, ast.stmt) for line in lines_of(node)
+    }
+    return body_lines(function) - inside
+
+
+def is_text(stmt: ast.stmt) -> bool:
+    return isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant)
+
+
+def lines_of(stmt: ast.stmt) -> range:
+    """Of a statement with a body, its head."""
+    body: list[ast.stmt] = getattr(stmt, "body", [])
+    return range(stmt.lineno, max(body[0].lineno, stmt.lineno + 1) if body else (stmt.end_lineno or stmt.lineno) + 1)
 
 
 def switch_of(function: Function, flag: str) -> str:
@@ -168,7 +183,7 @@ def only_called_by(flags: Flags, selected: Iterable[AfterSide]) -> Iterator[Afte
             text = folded(dict(model_sources())[module], flags.never, False)
             text = folded(text, flags.others | {flags.own}, True)
             function = dict(functions_of(ast.parse(text)))[name]
-            found[module, name] = AfterSide(module, name, text, body_lines(function))
+            found[module, name] = AfterSide(module, name, text, own_lines(function))
             wanted |= names_in(function)
     yield from (found[where] for where in sorted(found))
 

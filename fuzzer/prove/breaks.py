@@ -34,8 +34,8 @@ _VALUES: Final = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 
 
 def breaks(function: ast.FunctionDef, lines: frozenset[int]) -> Iterator[Change]:
-    """All of them in the function's code that begins on one of the lines; assertions for the type checker and texts
-    for people are left alone."""
+    """All of them in the function's code that begins on one of the lines. Assertions for the type checker and texts for
+    people are left alone, and so are switches of the model: what another commit does is not asked."""
     asserted = {id(node) for stmt in statements_of(function) if isinstance(stmt, ast.Assert) for node in ast.walk(stmt)}
     for stmt in statements_of(function):
         if stmt.lineno in lines and id(stmt) not in asserted:
@@ -51,7 +51,7 @@ def broken_statement(stmt: ast.stmt) -> Iterator[Change]:
             pass
         case ast.Return(value=None):
             yield deletion(stmt)
-        case ast.If(test=test):
+        case ast.If(test=test) if not is_switch(test):
             yield replaced(test, "True")
             yield replaced(test, "False")
         case ast.While(test=test) if not isinstance(test, ast.Constant):
@@ -68,7 +68,7 @@ def broken_expression(node: ast.expr) -> Iterator[Change]:
             yield replaced(node, str(not value))
         case ast.Constant(value=int() as value):
             yield replaced(node, str(value + 1))
-        case ast.UnaryOp(operand=operand):
+        case ast.UnaryOp(operand=operand) if not is_switch(node):
             yield replaced(node, in_brackets(operand))
         case ast.IfExp(test=test, body=body, orelse=orelse):
             yield replaced(node, in_brackets(body))
@@ -79,7 +79,7 @@ def broken_expression(node: ast.expr) -> Iterator[Change]:
         case ast.BoolOp(op=operator, values=values):
             other = " or " if isinstance(operator, ast.And) else " and "
             yield replaced(node, f"({other.join(map(in_brackets, values))})")
-            for left_out in values:
+            for left_out in [value for value in values if not is_switch(value)]:
                 kept = [in_brackets(value) for value in values if value is not left_out]
                 yield replaced(node, f"({(' and ' if isinstance(operator, ast.And) else ' or ').join(kept)})")
         case ast.Compare(left=left, ops=[operator], comparators=[right]):
@@ -95,9 +95,16 @@ def broken_expression(node: ast.expr) -> Iterator[Change]:
                 yield from zeroed(argument)
 
 
+def is_switch(node: ast.expr) -> bool:
+    """Is that `sem.patch`, or the negation of it?"""
+    if isinstance(node, ast.UnaryOp):
+        return is_switch(node.operand)
+    return isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] == "sem"
+
+
 def zeroed(value: ast.expr | None) -> Iterator[Change]:
     """0, which is False, in place of a value; what a flow does before it has the value is still done."""
-    if isinstance(value, _VALUES):
+    if isinstance(value, _VALUES) and not is_switch(value):
         yield replaced(value, "0")
     elif isinstance(value, ast.YieldFrom):
         yield Change(f"`{words(value)}` is 0", [Edit(value, f"0 * bool({ast.unparse(value)})")])

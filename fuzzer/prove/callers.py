@@ -17,7 +17,7 @@ from fuzzer.program.ops import ARGUMENTS, KINDS, Operation, tag
 from fuzzer.program.script import Script, call_with
 from fuzzer.prove import look_up
 from fuzzer.prove.equivalences import everything, lockstep
-from fuzzer.prove.look_up import PAGE, PTE_STATES, PteState, set_state
+from fuzzer.prove.look_up import GFN, PAGE, PTE_STATES, PteState, set_state
 from fuzzer.prove.sweep import InputCase, SemanticsPair, Sweep
 from fuzzer.run.execute import Execution
 from fuzzer.run.model import SHIPPED
@@ -46,7 +46,7 @@ MACHINES: Final[dict[str, dict[str, Any]]] = {
 
 def machine(name: str, kind: Backing, slot: str) -> Config:
     """Two pages of one kind of memory."""
-    slots = (SlotConfig(base=0, npages=2, hva=0, readonly=slot == "read-only"),)
+    slots = (SlotConfig(base=GFN, npages=2, hva=PAGE, readonly=slot == "read-only"),)
     return Config(bits=1, vcpus=1, slots=slots, backing=(kind, kind), **MACHINES[name]).check()
 
 
@@ -85,7 +85,7 @@ def caller_cases(names: Iterable[str], sides: SemanticsPair) -> Iterator[InputCa
         if name == "s390" and slot == "read-only":
             continue  # it has none
         config = machine(name, kind, slot)
-        calls = list(operations(config, NO_SLOT if slot == "none" else PAGE))
+        calls = list(operations(config, NO_SLOT if slot == "none" else GFN))
         for state in STATES if slot != "none" else STATES[:1]:
             for actor, told, call in calls:
                 before, after = [ran(config, semantics, state, actor, call) for semantics in sides]

@@ -468,7 +468,7 @@ SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     ),
     "x86-indirect-prefetch-via-page-api": (look_up.PREFETCH, lockstep("guest-tables"), lockstep("pages")),
     "rename-kvm-prefetch-pages": (look_up.PREFETCH, lockstep("guest-tables"), lockstep("shadow")),
-    "gup-drop-atomic-param": (look_up.PREFETCH, look_up.FOLLOW_ANY, lockstep("guest-tables"), lockstep("pages")),
+    "gup-drop-atomic-param": (look_up.FOLLOW_ANY, look_up.PREFETCH, lockstep("guest-tables"), lockstep("pages")),
     "gup-no-wait-error-code": (look_up.FOLLOW_ANY, lockstep("pages"), look_up.FAULT),
     "introduce-kvm-follow-pfn": (look_up.FAULT, look_up.FOLLOW_SET, lockstep("pages"), look_up.FOLLOW_ANY),
     "follow-pfn-refcounted-page-output": (look_up.FAULT, look_up.FOLLOW_SET, lockstep("pages"), look_up.FOLLOW_ANY),

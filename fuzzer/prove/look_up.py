@@ -63,7 +63,8 @@ MISHAPS: Final = {
 }
 PTE_BITS: Final = {HOST_W: "W", HOST_D: "D", HOST_PROTNONE: "PROTNONE", HOST_SHARED: "shared"}
 SLOTS: Final = ("writable", "read-only", "invalid", "none")
-PAGE: Final = 0  # the address that is looked up, and its gfn
+PAGE: Final = 0  # the address that is looked up
+GFN: Final = 2  # of that address, the first of the memslot: 0 would hide that it was forgotten
 
 
 class PteState(NamedTuple):
@@ -92,7 +93,7 @@ PTE_STATES: Final = (
 
 def two_pages(kind: Backing, **fields: Any) -> Config:
     """A machine with one memslot, of two pages of one kind of memory."""
-    slot = SlotConfig(base=0, npages=2, hva=0)
+    slot = SlotConfig(base=GFN, npages=2, hva=PAGE)
     return Config(bits=1, vcpus=1, slots=(slot,), backing=(kind, kind), **fields)
 
 
@@ -114,7 +115,7 @@ class MemoryRig:
     def slot(self, which: str) -> KvmMemorySlot | None:
         if which == "none":
             return None
-        slot = KvmMemorySlot(0, 0, 2, 0, which == "read-only")
+        slot = KvmMemorySlot(0, GFN, 2, PAGE, which == "read-only")
         slot.invalid = which == "invalid"
         return slot
 
@@ -253,7 +254,7 @@ def followed(rig: LookUpRig, slot: str, state: PteState, asked: Asked, mishap: s
 
 
 def follow_pfn_as(asked: Asked, slot: KvmMemorySlot | None) -> KvmFollowPfn:
-    kfp = KvmFollowPfn(slot, PAGE, asked.foll())
+    kfp = KvmFollowPfn(slot, GFN, asked.foll())
     kfp.pin = asked.pin
     kfp.offers = asked.variable is not None
     kfp.map_writable = bool(asked.variable)
@@ -283,7 +284,7 @@ def faulted_in(
     rig: LookUpRig, slot: str, state: PteState, write: bool, upgrade_fails: bool, mishap: str
 ) -> tuple[object, ...]:
     rig.begin(state, mishap)
-    fault = KvmPageFault(PAGE, write, False, False, upgrade_fails)
+    fault = KvmPageFault(GFN, write, False, False, upgrade_fails)
     memslot = rig.slot(slot)
     assert memslot is not None
     m = rig.m
@@ -304,7 +305,7 @@ def entry_cases(sides: SemanticsPair) -> Iterator[InputCase]:
 def entered(rig: LookUpRig, slot: str, state: PteState, asked: Asked, mishap: str) -> tuple[object, ...]:
     rig.begin(state, mishap)
     out = Faultin(False, asked.upgrade_fails)
-    points, pfn = rig.run(best_look_up(rig.m, rig.slot(slot), PAGE, asked.foll(), out))
+    points, pfn = rig.run(best_look_up(rig.m, rig.slot(slot), GFN, asked.foll(), out))
     return points, outcome(pfn, out.needs_io, out.writable), int(out.page), rig.left_behind()
 
 
@@ -315,7 +316,7 @@ def page_cases(sides: SemanticsPair) -> Iterator[InputCase]:
 
 def page_found(rig: LookUpRig, slot: str, state: PteState, mishap: str) -> tuple[object, ...]:
     rig.begin(state, mishap)
-    points, page = rig.run(gfn_to_page(rig.m, rig.slot(slot), PAGE, True))
+    points, page = rig.run(gfn_to_page(rig.m, rig.slot(slot), GFN, True))
     return points, int(page), rig.left_behind()
 
 
@@ -342,7 +343,7 @@ def apic_page_reloaded(
         slot.number = APIC_ACCESS_PAGE_PRIVATE_MEMSLOT
         m.memslots.append(slot)
     m.mmu_invalidate_in_progress = int(stale)
-    m.mmu_invalidate_range_start, m.mmu_invalidate_range_end = PAGE, PAGE + 1
+    m.mmu_invalidate_range_start, m.mmu_invalidate_range_end = GFN, GFN + 1
     vcpu = m.x86_vcpus[0]
     vcpu.virtualizes_apic_accesses = vcpu.apic_page_reload = True
     vcpu.apic_access_addr = 0 if was_set else NO_PAGE
@@ -368,7 +369,7 @@ def prefetched(rig: LookUpRig, state: PteState, which: str, logs: bool, writable
         slot.log_dirty_pages = logs
     sp = m.alloc_table(1, 0, None)
     m.write_lock()
-    done = [rig.run(prefetch_gpte(m, sp, 0, make_gpte(PAGE, writable, True, True, True))) for _ in range(2)]
+    done = [rig.run(prefetch_gpte(m, sp, 0, make_gpte(GFN, writable, True, True, True))) for _ in range(2)]
     m.write_unlock()
     m.rmap.clear()
     return done, [int(spte) for spte in sp.spt], rig.left_behind()
@@ -401,7 +402,7 @@ def release_cases(sides: SemanticsPair) -> Iterator[InputCase]:
 def finished(rig: LookUpRig, r: int, map_writable: bool, has_page: bool, locked: bool) -> tuple[object, ...]:
     m = rig.m
     host = rig.begin(PteState("mapped", HOST_W))
-    fault = KvmPageFault(PAGE, True, False, False, False)
+    fault = KvmPageFault(GFN, True, False, False, False)
     fault.pfn, fault.map_writable = host.pte[PAGE], map_writable
     if has_page:
         host.get(fault.pfn)

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from fuzzer.prove.callers import NO_SLOT, STATES
 from fuzzer.prove.equivalences import lockstep
 from fuzzer.prove.inputs import run
-from fuzzer.prove.look_up import MISHAPS, PAGE, MemoryRig, PteState, places, two_pages
+from fuzzer.prove.look_up import GFN, MISHAPS, PAGE, MemoryRig, PteState, places, two_pages
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config
@@ -40,7 +40,7 @@ class MapRig(MemoryRig):
 
     def logged(self) -> list[bool]:
         m = self.m
-        return [m.is_dirty(slot, gfn) for slot in m.memslots if slot.log_dirty_pages for gfn in (0, 1)]
+        return [m.is_dirty(slot, gfn) for slot in m.memslots if slot.log_dirty_pages for gfn in (GFN, GFN + 1)]
 
 
 def on_both(sides: SemanticsPair, inputs: Iterable[tuple[Any, ...]], ask: Any) -> Iterator[InputCase]:
@@ -69,7 +69,7 @@ def mapped(
     done = []
     m.srcu.lock(m.actor)
     for _ in range(2):
-        flow = (kvm_vcpu_map if write else kvm_vcpu_map_readonly)(m, PAGE, host_map)
+        flow = (kvm_vcpu_map if write else kvm_vcpu_map_readonly)(m, GFN, host_map)
         points, r = rig.run(flow)
         held = [(int(page.refcount), int(page.kvm_refs), int(page.kvm_pins)) for page in m.host.pages]
         at = (int(host_map.hva), int(host_map.gfn)) if r == 0 else None
@@ -83,7 +83,7 @@ def mapped(
 
 
 def nested_cases(sides: SemanticsPair) -> Iterator[InputCase]:
-    gfns = list(product((PAGE, PAGE + 1, NO_SLOT), repeat=3))
+    gfns = list(product((GFN, GFN + 1, NO_SLOT), repeat=3))
     inputs = product(get_args(Backing), ("writable", "read-only"), STATES, BOTH, gfns)
     return on_both(sides, inputs, ran_l2)
 

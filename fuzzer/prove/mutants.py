@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -31,7 +32,8 @@ _EXPLAINED: Final = "survivors.yaml"
 
 
 class Mutant(Record):
-    """`id` is "file:function:n", n counting the breaks of that function from 1; `line` that of the shipped source."""
+    """`id` is "file:function:about", and "#2" and so on for what is said of more than one place; `line` that of the
+    shipped source."""
 
     patch: str
     id: str
@@ -76,6 +78,7 @@ def parts_of(patch_id: str) -> tuple[AfterSide, ...]:
 @cache
 def _made(patch_id: str) -> list[tuple[Mutant, AfterSide, str]]:
     made = []
+    named: Counter[str] = Counter()
     for part in parts_of(patch_id):
         seen = {part.text}
         for change in breaks(part.tree(), part.lines):
@@ -84,7 +87,10 @@ def _made(patch_id: str) -> list[tuple[Mutant, AfterSide, str]]:
                 continue
             seen.add(text)
             line = min(edit.node.lineno for edit in change.edits)
-            name = f"{part.path}:{part.function}:{len(seen) - 1}"
+            name = f"{part.path}:{part.function}:{change.about}"
+            named[name] += 1
+            if named[name] > 1:
+                name += f" #{named[name]}"
             made.append((Mutant(patch_id, name, shipped_line(part, line), change.about), part, text))
     return made
 
@@ -103,21 +109,40 @@ def explanations() -> dict[tuple[str, str], str]:
 
 
 def notice(mutant: Mutant, began: Callable[[], None]) -> Noticed:
-    """Go through the proof of the patch with the mutant in place, the sweeps over all inputs first, up to the first
-    difference. `began` is called before every case: it may make a case that never ends raise."""
-    sweeps, pairs = claims_of(mutant.patch)
-    with planted(mutant):
-        for sweep in sorted(sweeps, key=lambda sweep: sweep.profile is not None):
-            how = "input" if sweep.profile is None else "program"
-            try:
-                for sides in pairs:
+    """Go through the proof of the patch with the mutant in place, up to the first difference. `began` is called before
+    every case: it may make a case that never ends raise."""
+    _, part, text = next(each for each in _made(mutant.patch) if each[0] == mutant)
+    if not _is_run(mutant.patch, part.path, part.function, began):
+        return Noticed("nothing")
+    with in_place(part, dict(functions_of(ast.parse(text)))[part.function]):
+        return _first_difference(mutant.patch, began)
+
+
+@cache
+def _is_run(patch_id: str, path: str, name: str, began: Callable[[], None]) -> bool:
+    """Does the proof run that function on the side with the patch at all? Else it is the same whatever stands there."""
+    part = next(part for part in parts_of(patch_id) if (part.path, part.function) == (path, name))
+    function = part.tree()
+    kept = "\n    yield 0" if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function)) else ""
+    function.body = ast.parse(f"if True:\n    raise NotImplementedError{kept}").body
+    with in_place(part, function):
+        return _first_difference(patch_id, began).how != "nothing"
+
+
+def _first_difference(patch_id: str, began: Callable[[], None]) -> Noticed:
+    """Of the model as it is now; the sweeps over all inputs first."""
+    sweeps, pairs = claims_of(patch_id)
+    for sweep in sorted(sweeps, key=lambda sweep: sweep.profile is not None):
+        how = "input" if sweep.profile is None else "program"
+        try:
+            for sides in pairs:
+                began()
+                for case in sweep.cases(sides):
+                    if case.before != case.after:
+                        return Noticed(how, counterexample(sweep, sides, case))
                     began()
-                    for case in sweep.cases(sides):
-                        if case.before != case.after:
-                            return Noticed(how, counterexample(sweep, sides, case))
-                        began()
-            except Exception as error:  # a break may raise whatever it likes
-                return Noticed("error", f"{type(error).__name__}: {error}")
+        except Exception as error:  # a break may raise whatever it likes
+            return Noticed("error", f"{type(error).__name__}: {error}")
     return Noticed("nothing")
 
 
@@ -125,12 +150,12 @@ def notice(mutant: Mutant, began: Callable[[], None]) -> Noticed:
 
 
 @contextmanager
-def planted(mutant: Mutant) -> Iterator[None]:
-    """The model with the mutant, wherever the patch is on. Raises RuntimeError if the model is compiled."""
-    _, part, text = next(each for each in _made(mutant.patch) if each[0] == mutant)
+def in_place(part: AfterSide, broken: ast.FunctionDef) -> Iterator[None]:
+    """The model with `broken` in place of the function wherever the patch is on. Raises RuntimeError if the model is
+    compiled."""
     function = function_of(part)
     before = function.__code__
-    function.__code__ = code_of(part, text)
+    function.__code__ = code_of(part, broken)
     try:
         yield
     finally:
@@ -146,13 +171,12 @@ def function_of(part: AfterSide) -> FunctionType:
     return found
 
 
-def code_of(part: AfterSide, text: str) -> CodeType:
-    """The function as it is without the patch, and as `text` has it with the patch."""
-    function = dict(functions_of(ast.parse(text)))[part.function]
+def code_of(part: AfterSide, broken: ast.FunctionDef) -> CodeType:
+    """The function as it is without the patch, and `broken` with it."""
     if part.before is not None:
         switch = ast.parse(part.switch, mode="eval").body
-        function.body = [ast.If(test=switch, body=function.body, orelse=part.before.body)]
-    return compiled_function(ast.fix_missing_locations(ast.Module(body=[function], type_ignores=[])), function.name)
+        broken.body = [ast.If(test=switch, body=broken.body, orelse=part.before.body)]
+    return compiled_function(ast.fix_missing_locations(ast.Module(body=[broken], type_ignores=[])), broken.name)
 
 
 def compiled_function(module: ast.Module, name: str) -> CodeType:

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Final
 
 from fuzzer.prove.equivalences import lockstep
-from fuzzer.prove.look_up import MISHAPS, MemoryRig, PteState, places, two_pages
+from fuzzer.prove.look_up import GFN, MISHAPS, PAGE, MemoryRig, PteState, places, two_pages
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing
@@ -19,7 +19,6 @@ from reference_mmu.s390.s390 import S390
 from reference_mmu.s390.vsie import pin_guest_page, unpin_guest_page
 
 MEANWHILE: Final = ("nothing", "written out", "thrown away", "memslot deleted")
-PAGE: Final = 0  # the gfn that is pinned, and its address
 
 
 class VsieRig(MemoryRig):
@@ -50,7 +49,7 @@ def pinned(rig: VsieRig, which: str, state: PteState, logs: bool, mishap: str, m
         slot.log_dirty_pages = True
         slot.dirty_bitmap = m.alloc_bitmap(slot)
     m.srcu.lock(m.actor)
-    points, hpa = rig.run(pin_guest_page(m, PAGE))
+    points, hpa = rig.run(pin_guest_page(m, GFN))
     held = [(int(page.refcount), int(page.kvm_refs), int(page.kvm_pins)) for page in host.pages]
     if hpa >= 0:
         if meanwhile == "written out":
@@ -59,9 +58,9 @@ def pinned(rig: VsieRig, which: str, state: PteState, logs: bool, mishap: str, m
             zap_contents(m, PAGE)
         elif meanwhile == "memslot deleted":
             m.memslots = []
-        unpin_guest_page(m, PAGE, hpa)
+        unpin_guest_page(m, GFN, hpa)
     m.srcu.unlock(m.actor)
-    logged = [m.is_dirty(slot, gfn) for gfn in (0, 1)] if slot is not None and logs else []
+    logged = [m.is_dirty(slot, gfn) for gfn in (GFN, GFN + 1)] if slot is not None and logs else []
     return points, int(hpa), held, logged, rig.left_behind()
 
 

@@ -8,7 +8,7 @@ import pytest
 from fuzzer.change.edits import apply_edits, functions_of
 from fuzzer.prove.after import asked_in_place, switch_of
 from fuzzer.prove.breaks import breaks
-from fuzzer.prove.mutants import explanations, function_of, mutants_of, notice, parts_of, planted
+from fuzzer.prove.mutants import explanations, function_of, in_place, mutants_of, notice, parts_of
 from fuzzer.prove.prove import SWEEPS
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.x86.spte import SpteMasks
@@ -112,14 +112,16 @@ def test_ids_are_unique_and_places_are_in_the_shipped_source() -> None:
         mutants = mutants_of(patch)
         assert len({mutant.id for mutant in mutants}) == len(mutants)
         for mutant in mutants:
-            file, _, _ = mutant.id.split(":")
+            file = mutant.id.partition(":")[0]
             assert 0 < mutant.line <= shipped_source(file).count("\n")
 
 
 def test_a_mutant_breaks_the_side_with_the_patch_alone() -> None:
-    (mutant,) = mutants_of("dedicated-ad-enabled-flag")
+    (part,) = parts_of("dedicated-ad-enabled-flag")
     with_patch, without = SpteMasks("ept-ad", NEW), SpteMasks("ept-ad", OLD)
-    with planted(mutant):
+    (broken,) = ast.parse("def kvm_ad_enabled(self):\n    return 0").body
+    assert isinstance(broken, ast.FunctionDef)
+    with in_place(part, broken):
         assert (with_patch.kvm_ad_enabled(), without.kvm_ad_enabled()) == (0, True)
     assert (with_patch.kvm_ad_enabled(), without.kvm_ad_enabled()) == (True, True)
 
