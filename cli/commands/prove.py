@@ -19,7 +19,7 @@ from cli.one_line_errors import INTERRUPTED
 from cli.options import out_option
 from cli.progress import spaced
 from cli.summary import replay_command
-from fuzzer.prove.mutants import explanations
+from fuzzer.prove.mutants import reason_of
 from fuzzer.prove.prove import Proof
 from fuzzer.prove.prove import prove as prove_patch
 from reference_mmu.record import Record
@@ -166,7 +166,6 @@ def tried_patch(pool: ProcessPoolExecutor, patch: str) -> TriedPatch:
     started = time.monotonic()
     outcomes = list(tried(pool, patch))
     ways = Counter(noticed.how for _, noticed in outcomes)
-    reasons = explanations()
     return TriedPatch(
         patch=patch,
         mutants=len(outcomes),
@@ -174,7 +173,7 @@ def tried_patch(pool: ProcessPoolExecutor, patch: str) -> TriedPatch:
         by_program=ways["program"],
         by_error=ways["error"],
         survivors=tuple(
-            Survivor(mutant.id, mutant.place, mutant.about, reasons.get((patch, mutant.id), ""))
+            Survivor(mutant.id, mutant.place, mutant.about, reason_of(mutant))
             for mutant, noticed in outcomes
             if noticed.how == "nothing"
         ),

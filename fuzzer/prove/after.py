@@ -62,8 +62,8 @@ class Flags(NamedTuple):
 
 
 def after_sides(patch_id: str, together: frozenset[str], never: frozenset[str]) -> tuple[AfterSide, ...]:
-    """All of them, those that read the switch first, in the order of modules and functions. `together`: patches that
-    are on and off with this one; `never`: patches that are off."""
+    """What runs only with the patch: what reads the switch first, in the order of modules and functions. `together`:
+    patches that are on and off with this one; `never`: patches that are off."""
     flags = Flags(
         flag_name(patch_id), frozenset(map(flag_name, together - {patch_id})), frozenset(map(flag_name, never))
     )
@@ -129,7 +129,7 @@ def body_lines(function: Function) -> frozenset[int]:
 
 
 def own_lines(function: Function) -> frozenset[int]:
-    """The same without what other commits select."""
+    """The lines of a function without what other commits select."""
     selected = [stmt for stmt in statements_of(function) if isinstance(stmt, ast.If) and is_switch(stmt.test)]
     inside = {
         line for stmt in selected for node in ast.walk(stmt) if isinstance(node, ast.stmt) for line in lines_of(node)
@@ -142,7 +142,7 @@ def is_text(stmt: ast.stmt) -> bool:
 
 
 def lines_of(stmt: ast.stmt) -> range:
-    """Of a statement with a body, its head."""
+    """The lines of a statement; of one with a body, those of its head."""
     body: list[ast.stmt] = getattr(stmt, "body", [])
     return range(stmt.lineno, max(body[0].lineno, stmt.lineno + 1) if body else (stmt.end_lineno or stmt.lineno) + 1)
 

@@ -34,7 +34,7 @@ _VALUES: Final = (ast.Name, ast.Attribute, ast.Subscript, ast.Call)
 
 
 def breaks(function: ast.FunctionDef, lines: frozenset[int]) -> Iterator[Change]:
-    """All of them in the function's code that begins on one of the lines. Assertions for the type checker and texts for
+    """Every break of the function's code that begins on one of the lines. Assertions for the type checker and texts for
     people are left alone, and so are switches of the model: what another commit does is not asked."""
     asserted = {id(node) for stmt in statements_of(function) if isinstance(stmt, ast.Assert) for node in ast.walk(stmt)}
     for stmt in statements_of(function):

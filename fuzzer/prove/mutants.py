@@ -54,7 +54,8 @@ class Noticed(Record):
 
 
 class Survivors(Record, forbid_unknown_fields=True):
-    """Mutants, by patch and id, that no proof can notice, and why: `reason` is about the kernel."""
+    """Mutants, by patch and id, that no proof can notice, and why: `reason` is about the kernel. "file:function:*" is
+    all of a function."""
 
     reason: str
     mutants: dict[str, tuple[str, ...]]
@@ -96,16 +97,19 @@ def _made(patch_id: str) -> list[tuple[Mutant, AfterSide, str]]:
 
 
 @cache
-def explanations() -> dict[tuple[str, str], str]:
-    """Why mutants live that nobody can notice, by patch and id."""
+def survivors() -> list[Survivors]:
+    """What lives, and why."""
     text = resources.files(__package__).joinpath(_EXPLAINED).read_text(encoding="utf-8")
-    entries = msgspec.convert(yaml.safe_load(text), list[Survivors])
-    return {
-        (patch, name): " ".join(entry.reason.split())
-        for entry in entries
-        for patch, names in entry.mutants.items()
-        for name in names
-    }
+    return msgspec.convert(yaml.safe_load(text), list[Survivors])
+
+
+def reason_of(mutant: Mutant) -> str:
+    """Why nobody can notice it, "" if none is known."""
+    file, function, _ = mutant.id.split(":", 2)
+    for entry in survivors():
+        if {mutant.id, f"{file}:{function}:*"} & set(entry.mutants.get(mutant.patch, ())):
+            return " ".join(entry.reason.split())
+    return ""
 
 
 def notice(mutant: Mutant, began: Callable[[], None]) -> Noticed:
@@ -130,7 +134,7 @@ def _is_run(patch_id: str, path: str, name: str, began: Callable[[], None]) -> b
 
 
 def _first_difference(patch_id: str, began: Callable[[], None]) -> Noticed:
-    """Of the model as it is now; the sweeps over all inputs first."""
+    """What the proof says of the model as it is now; the sweeps over all inputs come first."""
     sweeps, pairs = claims_of(patch_id)
     for sweep in sorted(sweeps, key=lambda sweep: sweep.profile is not None):
         how = "input" if sweep.profile is None else "program"

@@ -142,7 +142,7 @@ def test_a_mutant_that_lives_is_a_hole_unless_a_reason_is_known(
     monkeypatch.setattr(prove_module, "require_interpreted", lambda: None)
     monkeypatch.setattr(prove_module, "breakers", lambda jobs: nullcontext())
     monkeypatch.setattr(prove_module, "tried", lambda pool, patch: iter([(mutant, Noticed("nothing"))]))
-    monkeypatch.setattr(prove_module, "explanations", lambda: {(mutant.patch, mutant.id): reason})
+    monkeypatch.setattr(prove_module, "reason_of", lambda mutant: reason)
     result = call(prove, "drop-max-level-param", "--mutate", "--json", "-")
     assert result.exit_code == code
     (tried,) = document(result)["results"]

@@ -8,8 +8,7 @@ import pytest
 from fuzzer.change.edits import apply_edits, functions_of
 from fuzzer.prove.after import asked_in_place, switch_of
 from fuzzer.prove.breaks import breaks
-from fuzzer.prove.mutants import explanations, function_of, in_place, mutants_of, notice, parts_of
-from fuzzer.prove.prove import SWEEPS
+from fuzzer.prove.mutants import Mutant, function_of, in_place, mutants_of, notice, parts_of, reason_of, survivors
 from reference_mmu.changelog.semantics import NEW, OLD
 from reference_mmu.x86.spte import SpteMasks
 from tests.changes import shipped_source
@@ -155,6 +154,18 @@ def test_a_compiled_function_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.slow
 def test_every_reason_is_of_a_mutant_that_there_is() -> None:
-    known = {(mutant.patch, mutant.id) for patch in SWEEPS for mutant in mutants_of(patch)}
-    assert set(explanations()) <= known
-    assert all(len(reason) > 20 for reason in explanations().values())
+    for entry in survivors():
+        assert len(entry.reason) > 20
+        for patch, names in entry.mutants.items():
+            known = {mutant.id for mutant in mutants_of(patch)}
+            known |= {":".join([*name.split(":")[:2], "*"]) for name in known}
+            assert set(names) <= known
+
+
+def test_a_reason_is_that_of_a_mutant_or_of_its_whole_function() -> None:
+    name = (
+        "kvm/release.py:kvm_release_faultin_page:without `kvm.lockdep_assert(unused or kvm.mmu_lock.held[kvm.actor]...`"
+    )
+    assert "lockdep" in reason_of(Mutant("release-faultin-page-common", name, 1, ""))
+    assert "gfn_to_pfn" in reason_of(Mutant("drop-gfn-to-pfn", "kvm/faultin.py:follow_without_page:`a:b` is 0", 1, ""))
+    assert reason_of(Mutant("drop-gfn-to-pfn", name, 1, "")) == ""
