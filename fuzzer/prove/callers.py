@@ -131,7 +131,7 @@ EVERYWHERE: Final = ("pages", "arm64-pages", "powerpc", "riscv", "loongarch", "m
 CALLER_SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
     "gup-fast-single-page-pointer": (look_up.FAST, lockstep("pages")),
     "add-kvm-faultin-pfn": (look_up.ENTRY, lockstep("pages")),
-    "gfn-to-page-read-only": (look_up.PAGE_TO_WRITE, PAGE_CALLERS),
+    "gfn-to-page-read-only": (look_up.PAGE_TO_WRITE, PAGE_CALLERS, lockstep("powerpc"), lockstep("s390")),
     "drop-gfn-to-pfn": (CALLERS, *map(lockstep, EVERYWHERE)),
     "follow-pfn-refcounted-page-required": (CALLERS, *map(lockstep, EVERYWHERE)),
 }

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from cli.commands.prove import MutateReport, ProvedPatch, ProveReport, TriedPatch
+from cli.commands.prove import MutateReport, ProvedPatch, ProveReport, Survivor, TriedPatch
+from cli.progress import spaced
+from fuzzer.prove.mutants import Mutant, reason_of
 
 HEAD = """# Proofs of equivalences
 
@@ -36,39 +38,48 @@ def report(proofs: Iterable[ProvedPatch], mutants: dict[str, TriedPatch]) -> str
     lines = [HEAD, "", "| commit | exhaustive over | inputs | programs | mutants | noticed | explained | not noticed |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|")
     for proof in proofs:
-        tried = mutants[proof.patch]
-        noticed = tried.mutants - len(tried.survivors)
-        counts = (
-            *(proof.cases - proof.programs, proof.programs, tried.mutants, noticed),
-            *(len(tried.survivors) - tried.unexplained, tried.unexplained),
-        )
         name = f"{proof.patch} (with {proof.together[0]})" if proof.together else proof.patch
-        told = "".join(f" {count:,} |".replace(",", " ") for count in counts)
-        lines.append(f"| {name} | {'<br>'.join(proof.exhaustive)} |{told}")
-    lines += ["", "## Mutants that nobody can notice, and why", "", *survivors(mutants.values())]
+        counts = [proof.cases - proof.programs, proof.programs, *counts_of(mutants.get(proof.patch))]
+        told = " | ".join("not tried" if count is None else spaced(count) for count in counts)
+        lines.append(f"| {name} | {'<br>'.join(proof.exhaustive)} | {told} |")
+    lines += ["", "## Mutants that are not noticed, and why", "", *survivors(mutants.values())]
     return "\n".join(lines) + "\n"
 
 
+def counts_of(tried: TriedPatch | None) -> tuple[int | None, ...]:
+    """Mutants, and how many were noticed, explained and neither."""
+    if tried is None:
+        return (None,) * 4
+    explained = sum(reason(tried.patch, survivor) != "" for survivor in tried.survivors)
+    lived = len(tried.survivors)
+    return tried.mutants, tried.mutants - lived, explained, lived - explained
+
+
+def reason(patch: str, survivor: Survivor) -> str:
+    return reason_of(Mutant(patch, survivor.id, 0, survivor.about))
+
+
 def survivors(tried: Iterable[TriedPatch]) -> Iterator[str]:
-    """Those with a reason, by reason; then those without."""
+    """Those without a reason, then the others by reason."""
     by_reason: dict[str, list[str]] = {}
     for row in tried:
         for survivor in row.survivors:
-            by_reason.setdefault(survivor.reason, []).append(f"{survivor.place}: {survivor.about} ({row.patch})")
-    for reason, places in sorted(by_reason.items(), key=lambda item: not item[0]):
-        yield f"- {reason or '**not noticed, and no reason is known**'}"
+            place = f"`{survivor.place}`: {survivor.about} ({row.patch})"
+            by_reason.setdefault(reason(row.patch, survivor), []).append(place)
+    for why, places in sorted(by_reason.items(), key=lambda item: item[0] != ""):
+        yield f"- {why or '**No reason is known:**'}"
         yield from (f"  - {place}" for place in places)
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.quality.proofs", description="Write docs/proofs.md.")
     parser.add_argument("proofs", type=Path, help="the JSON of 'mmufuzz prove --all'")
-    parser.add_argument("mutants", type=Path, help="the JSON of 'mmufuzz prove --mutate --all'")
+    parser.add_argument("mutants", type=Path, nargs="+", help="the JSON of 'mmufuzz prove --mutate --all'")
     parser.add_argument("--report", type=Path, required=True, help="the page")
     options = parser.parse_args(arguments)
     proofs = msgspec.json.decode(options.proofs.read_bytes(), type=ProveReport)
-    mutants = msgspec.json.decode(options.mutants.read_bytes(), type=MutateReport)
-    text = report(proofs.results, {row.patch: row for row in mutants.results})
+    mutants = [msgspec.json.decode(file.read_bytes(), type=MutateReport) for file in options.mutants]
+    text = report(proofs.results, {row.patch: row for each in mutants for row in each.results})
     options.report.write_text(text, encoding="utf-8")
     return 0
 
