@@ -297,6 +297,9 @@ class Kvm(Observable):
     def mark_page_dirty_in_slot(self, slot: KvmMemorySlot, gfn: i64) -> None:
         if slot.log_dirty_pages and len(slot.dirty_bitmap) != 0:
             offset = gfn - slot.base_gfn
+            if offset < 0 or offset >= slot.npages:
+                self.bug_on(True, "KASAN: mark_page_dirty_in_slot: out of bounds")
+                return
             slot.dirty_bitmap[offset // self.word_gfns] |= bit_ull(offset % self.word_gfns)
 
     # --- guest and host pages ---------------------------------------------------------------------------------

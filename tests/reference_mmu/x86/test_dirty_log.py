@@ -339,3 +339,13 @@ def test_a_mask_over_two_huge_pages_protects_both(semantics: Semantics) -> None:
 
 def test_a_gfn_is_rounded_up() -> None:
     assert [align_up(gfn, 4) for gfn in (0, 1, 4, 5)] == [0, 4, 4, 8]
+
+
+@pytest.mark.parametrize("gfn", [7, 16])
+def test_a_gfn_beside_the_bitmap_is_an_error(gfn: int) -> None:
+    """Python would take the last word for one before the first."""
+    stage = Stage(slots=(SlotConfig(base=8, npages=8, hva=0, logging=True),))
+    slot = stage.m.memslots[0]
+    stage.m.mark_page_dirty_in_slot(slot, gfn)
+    assert stage.violations == ["bug"]
+    assert list(slot.dirty_bitmap) == [0, 0]
