@@ -14,7 +14,7 @@ from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.reverse_maps import ReverseMaps
 from fuzzer.oracle.table_entries import TableEntries
 from fuzzer.oracle.write_tracking import WriteTracking
-from reference_mmu.kvm.observer import PTE_TABLE, Observable
+from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE, Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import KvmVcpu
 from reference_mmu.x86.page_table import KvmMmuPage
@@ -44,7 +44,8 @@ class X86Judge(Judge):
         self, m: Observable, sp: PageTable, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
     ) -> None:
         x86, page = cast(X86, m), cast(KvmMmuPage, sp)
-        self.table_entries.entry_changed(x86, page, index, old_spte, new_spte, was, now)
+        if was == PTE_FROZEN or now != PTE_LEAF:
+            self.table_entries.entry_changed(x86, page, index, old_spte, new_spte, was, now)
         if x86.tracked_gfns:
             self.write_tracking.entry_changed(x86, page, index, old_spte, new_spte, was, now)
         if not page.tdp_mmu_page:
