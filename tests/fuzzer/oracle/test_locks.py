@@ -158,6 +158,16 @@ def test_rejects_more_than_bits_changed_under_rcu_alone(spte: str) -> None:
     assert "unlocked-store" in stage.violations
 
 
+def test_legal_a_bit_cleared_under_rcu_alone_that_was_clear() -> None:
+    """The entry was zapped after somebody had read it."""
+    stage = Stage()
+    stage.read(0, 1)
+    sp, index = stage.entry(1)
+    stage.m.rcu.lock(stage.m.actor)
+    stage.m.spte_changed(sp, index, SHADOW_NONPRESENT_VALUE, SHADOW_NONPRESENT_VALUE)
+    assert stage.violations == []
+
+
 @EVERY_MMU
 def test_legal_bits_of_a_leaf_changed_under_rcu_alone(mmu: str) -> None:
     """Whatever flow it is: it is how it stores that counts."""
