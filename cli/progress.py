@@ -139,4 +139,5 @@ def finding_line(tallied: Tallied) -> str:
     finding = tallied.finding
     by = f" by {', '.join(finding.patches)}" if finding.patches else ""
     where = f" -> {tallied.reproducer}" if tallied.reproducer else " (no reproducer: minimization lost it)"
-    return f"{finding.verdict}: {finding.what}{by}{where}"
+    known = f", known as {tallied.known}" if tallied.known else ""
+    return f"{finding.verdict}: {finding.what}{by}{known}{where}"

@@ -8,7 +8,7 @@ import msgspec
 
 from cli.document import Document
 from cli.parameters import require_superset
-from cli.summary import FAILURES
+from cli.tally import FAILURES
 from cli.telling import print_columns
 from cli.watchdog import watchdog
 from fuzzer.judge.finding import Finding

@@ -12,12 +12,11 @@ from typing import Final
 from cli.change import Exercise
 from cli.tally import Tallied, Tally
 from fuzzer.judge.finding import Verdict
+from fuzzer.known_holes import HOLES
 from fuzzer.program.blend import member, profile_named
 from fuzzer.search_spec import SearchSpec
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.record import Record
-
-FAILURES: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
 
 # Most interesting first: what may be a bug of new, then what new repairs, then what both suffer from.
 _INTEREST: Final = (
@@ -49,6 +48,8 @@ class ReportedFinding(Record):
     preemptions: int
     minimized: bool
     """Is its story the smallest there is?"""
+    known: str
+    """The known hole that it is, "" if it is none."""
 
 
 class RunReport(SearchSpec, kw_only=True):
@@ -92,29 +93,34 @@ def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
             operations=tallied.operations,
             preemptions=tallied.preemptions,
             minimized=tallied.minimized,
+            known=tallied.known,
         )
         for tallied in by_interest(tally.findings.values())
     )
 
 
 def by_interest(findings: Iterable[Tallied]) -> list[Tallied]:
-    """The findings, sorted for a reader: by verdict, then catalogue order of the patches, then what."""
+    """The findings, sorted for a reader: by verdict, then catalogue order of the patches, then what.  What is known
+    already comes with what both models have."""
     order = {patch: index for index, patch in enumerate(PATCHES)}
 
     def key(tallied: Tallied) -> tuple[object, ...]:
         finding = tallied.finding
         places = [order.get(patch, len(order)) for patch in finding.patches]
         size = (tallied.operations, tallied.preemptions, tallied.size)
-        return _INTEREST.index(finding.verdict), len(places), places, finding.what, size, finding.sites
+        verdict = Verdict.BASELINE if tallied.known else finding.verdict
+        return _INTEREST.index(verdict), bool(tallied.known), len(places), places, finding.what, size, finding.sites
 
     return sorted(findings, key=key)
 
 
 def summary_lines(tally: Tally) -> list[str]:
-    """One line per patch and verdict; a violation has one of its own, since its sentence matters."""
+    """One line per patch and verdict; a violation has one of its own, since its sentence matters; and one for each
+    known hole."""
     lines = []
+    unknown = [tallied for tallied in by_interest(tally.findings.values()) if not tallied.known]
     for (verdict, patches), group in groupby(
-        by_interest(tally.findings.values()), key=lambda tallied: (tallied.finding.verdict, tallied.finding.patches)
+        unknown, key=lambda tallied: (tallied.finding.verdict, tallied.finding.patches)
     ):
         members = [tallied.finding for tallied in group]
         name = " + ".join(patches) or "no patch"
@@ -123,7 +129,16 @@ def summary_lines(tally: Tally) -> list[str]:
         if effects:
             lines.append(f"{name}: {verdict} ({', '.join(effects)})")
         lines.extend(f"{name}: {verdict}: {story}" for story in stories)
-    return lines
+    return lines + known_lines(tally)
+
+
+def known_lines(tally: Tally) -> list[str]:
+    """E.g. "e500-writable-null: known (new-warning, warn), see docs/findings.md#e500-writable-null"."""
+    shown: dict[str, set[str]] = {}
+    for tallied in by_interest(tally.findings.values()):
+        if tallied.known:
+            shown.setdefault(tallied.known, set()).add(tallied.finding.what)
+    return [f"{hole}: known ({', '.join(sorted(what))}), see {HOLES[hole].page}" for hole, what in shown.items()]
 
 
 def unminimized(tally: Tally) -> int:

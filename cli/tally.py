@@ -4,6 +4,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -12,7 +13,10 @@ from cli.order import Gain, Order, Part
 from db.schema import SEVERITY
 from db.store import Store
 from fuzzer.judge.finding import BatchResult, Finding, Verdict, signature
+from fuzzer.known_holes import hole_of_file
 from fuzzer.reproducer import decode_reproducer
+
+FAILURES: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
 
 
 class Tallied(msgspec.Struct):
@@ -28,6 +32,12 @@ class Tallied(msgspec.Struct):
     """Size of the reproducer in bytes."""
     minimized: bool = True
     """Is it the smallest story?"""
+    known: str = ""
+    """The known hole that it is, "" if it is none: see fuzzer/known_holes.py."""
+
+    def fails(self) -> bool:
+        """Is it what a search is to fail for: a regression or something unexplained that nobody knows yet?"""
+        return self.finding.verdict in FAILURES and not self.known
 
     def rank(self) -> tuple[int, ...]:
         """Sort key where several show the same: the more severe verdict comes first, then the smaller reproducer."""
@@ -76,6 +86,10 @@ class Tally:
             counts[str(tallied.finding.verdict)] += 1
         return counts
 
+    def has_new_regression(self) -> bool:
+        """Is there one that nobody knows yet?"""
+        return any(one.fails() and one.finding.verdict is Verdict.REGRESSION for one in self.findings.values())
+
     def _gain(self, gain: Gain) -> Iterator[Tallied]:
         """Merge one finding; yields it if it is new. A reproducer is written before anything else is done with it."""
         name, body = signature(gain.finding), gain.reproducer
@@ -89,6 +103,7 @@ class Tally:
             gain.preemptions,
             len(body or b""),
             gain.minimized,
+            "" if body is None else hole_of_file(body, smallest=gain.minimized),
         )
         known = self.findings.get(name)
         shown = offered if known is None else min(known, offered, key=Tallied.rank)

@@ -25,6 +25,7 @@ from db.store import FindingRow, Totals
 from db.tokens import Token
 from fuzzer.change.listed_patch import ListedPatch
 from fuzzer.judge.finding import Occurrence
+from fuzzer.known_holes import hole_of_file
 from fuzzer.tell.export.forms import FORMS
 from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.inevitable import Chances
@@ -72,6 +73,8 @@ class FindingAnswer(Record):
     reasons: tuple[Reason, ...]
     occurrences: tuple[Occurrence, ...]
     exports: tuple[str, ...]
+    known: str
+    """The known hole that it is, "" if it is none."""
 
 
 class Names(Record):
@@ -243,7 +246,8 @@ def finding(
     row = service.finding(campaign, signature)
     seen = (msgspec.structs.replace(one, reproducer=None) for one in service.store.occurrences(signature, campaign))
     forms = tuple(FORMS) if row.reproducer else ()
-    return json_answer(request, FindingAnswer(row, tuple(reasons(row.finding)), tuple(seen), forms))
+    known = hole_of_file(service.reproducer(row), smallest=row.reproducer.minimized) if row.reproducer else ""
+    return json_answer(request, FindingAnswer(row, tuple(reasons(row.finding)), tuple(seen), forms, known))
 
 
 @api.get("/findings/{campaign}/{signature}/trace", responses=shows(ReplayDocument))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pages. Each is whole without JavaScript; htmx and the picture make it quicker to use."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -32,6 +33,7 @@ from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt
 from db.pace import pace
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.change.listed_patch import whereabouts
+from fuzzer.known_holes import HOLES, hole_of, hole_of_file
 from fuzzer.one_program import Searched
 from fuzzer.program.words import program_words
 from fuzzer.tell.export.forms import FORMS
@@ -64,6 +66,11 @@ def _grouped(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
 
 
+def _plain(text: str) -> str:
+    """Markdown without its marks, for a sentence."""
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text).replace("`", "")
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("dashboard"),
@@ -75,6 +82,7 @@ def _environment() -> Environment:
     environment.filters["ago"] = _ago
     environment.filters["grouped"] = _grouped
     environment.filters["lasting"] = _lasting
+    environment.filters["plain"] = _plain
     environment.filters["query"] = urlencode
     environment.globals["PATCHES"] = PATCHES
     environment.globals["whereabouts"] = whereabouts
@@ -175,6 +183,7 @@ def finding(
         after=told["reproducer"].finding.after if told["reproducer"] else row.finding.after,
         headline=headline(row.finding),
         meaning=MEANING[row.finding.verdict],
+        hole=HOLES.get(hole_of_file(body, smallest=row.reproducer.minimized)) if row.reproducer else None,
         reasons=reasons(row.finding),
         occurrences=service.store.occurrences(signature, campaign),
         forms=FORMS if row.reproducer else {},
@@ -296,6 +305,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         reasons=reasons(told) if told else [],
         after=told.after if told else "",
         meaning=MEANING[told.verdict] if told else "",
+        hole=HOLES.get(hole_of(trace.reproducer)) if trace else None,
         api=f"/api/v1/replays/{receipt}",
         report=report,
         **shown,

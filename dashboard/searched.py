@@ -14,6 +14,7 @@ from dashboard.pages import render
 from dashboard.reasons import MEANING, reasons
 from dashboard.replayed import replayed
 from dashboard.service import NotFound, Receipt, Service, Services
+from fuzzer.known_holes import HOLES, hole_of
 from fuzzer.one_program import Searched, ShownBug
 from fuzzer.reproducer import Reproducer, encode_reproducer
 from fuzzer.tell.export.forms import FORMS
@@ -79,6 +80,7 @@ def shown_page(request: Request, service: Services, visitor: Reader, receipt: Re
         headline=headline(shown.finding),
         reasons=reasons(shown.finding),
         meaning=MEANING[shown.finding.verdict],
+        hole=HOLES.get(hole_of(reproducer)),
         forms=FORMS,
         api=f"{PREFIX}/replays/{receipt}/findings/{place}",
         **replayed(service, encode_reproducer(reproducer)),

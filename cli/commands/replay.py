@@ -15,6 +15,7 @@ from cli.single_run import Asked, tell_program, tell_seed
 from cli.telling import print_telling
 from cli.watchdog import watchdog
 from fuzzer.judge.finding import Verdict
+from fuzzer.known_holes import HOLES, hole_of
 from fuzzer.program.profile import PROFILES
 from fuzzer.program.rng import SEED_MAX
 from fuzzer.recheck import Recheck, recheck
@@ -45,6 +46,8 @@ class ReplayReport(Record):
     first_difference: int
     rows: tuple[Row, ...]
     chances: Chances | None
+    known: str
+    """The known hole that it is, "" if it is none."""
 
 
 @click.command()
@@ -152,6 +155,9 @@ def tell_reproducer(file: str, reproducer: Reproducer, alone: bool, walks: int |
     console = document.console()
     print_telling(console, reproducer, comparison, rows)
     console.print()
+    known = hole_of(reproducer)
+    if known:
+        console.print(f"a known hole, {known}: see {HOLES[known].page}")
     for line in check_lines(reproducer, check):
         console.print(line)
     if told is not None:
@@ -203,4 +209,5 @@ def report(file: str, reproducer: Reproducer, check: Recheck, rows: list[Row], t
         first_difference=first_difference(rows),
         rows=tuple(rows),
         chances=told,
+        known=hole_of(reproducer),
     )

@@ -28,7 +28,7 @@ from cli.parameters import SpecType, database_name, open_store, read_reproducer,
 from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from cli.search import Search
 from cli.second_look import SecondLook
-from cli.summary import FAILURES, RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
+from cli.summary import RunReport, first_reproducer, replay_command, reported, summary_lines, unminimized
 from cli.tally import Tally
 from cli.telling import print_telling
 from db.campaigns import new_campaign
@@ -74,7 +74,7 @@ class Request(Record):
     "--seconds", metavar="N", type=click.IntRange(1, 10**8), help=f"Stop after N seconds (default {DEFAULT_SECONDS})."
 )
 @click.option("--programs", metavar="N", type=click.IntRange(1, 10**12), help="Stop after N programs instead.")
-@click.option("--until-regression", is_flag=True, help="Stop at the first finding with that verdict.")
+@click.option("--until-regression", is_flag=True, help="Stop at the first one that is not known.")
 @seed_option(default=None)
 @processes_option("--jobs", JOBS_MAX)
 @profile_option
@@ -127,8 +127,8 @@ def run(
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
     what still waits to be judged or minimized is given some seconds more.
 
-    Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding, 2 bad input,
-    4 no program came by the change of --apply, 130 stopped by Ctrl-C.
+    Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding that is not known by name
+    (docs/findings.md), 2 bad input, 4 no program came by the change of --apply, 130 stopped by Ctrl-C.
     """
     if seconds is not None and programs is not None:
         raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
@@ -190,7 +190,7 @@ def search_and_report(request: Request, document: Document) -> int:
     for failure in failures:
         click.echo(f"mmufuzz: {failure}", err=True)
     document.write(make_report(tally, request, elapsed, core, exercise))
-    failed = failures or any(tallied.finding.verdict in FAILURES for tallied in tally.findings.values())
+    failed = failures or any(tallied.fails() for tallied in tally.findings.values())
     return interrupts.exit_code() or int(bool(failed)) or (NOT_EXERCISED if exercise.in_vain() else 0)
 
 
@@ -234,7 +234,7 @@ def drive_search(
                 search.renew("")
             now = time.monotonic()
             progress.show(tally, now - started)
-            if request.until_regression and tally.verdicts()[str(Verdict.REGRESSION)]:
+            if request.until_regression and tally.has_new_regression():
                 stop_at = now
             if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
                 search.stop()
