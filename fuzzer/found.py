@@ -7,10 +7,11 @@ from functools import partial
 
 import msgspec
 
-from fuzzer.judge.finding import Finding
+from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import Minimized, Minimizer, PassCount
 from fuzzer.reproducer import encode_reproducer, make_reproducer
+from fuzzer.run.compare import by_turns
 
 
 class Found(msgspec.Struct):
@@ -36,7 +37,8 @@ def cause_of(finding: Finding) -> tuple[object, ...]:
 
 
 def minimized(trial: Trial, finding: Finding, budget: int, seed: int) -> Found:
-    """The smallest story of a finding as a reproducer, and the finding as that story shows it."""
+    """The smallest story of a finding as a reproducer, and the finding as that story shows it: a violation that the
+    other side turns out to have, too, where all is gone that saved it, is baseline."""
     minimizer = Minimizer(trial.comparison, partial(trial.shows, finding), budget)
     result = minimizer.minimize(trial.program, trial.outcome.turns)
     if result is None:
@@ -45,6 +47,9 @@ def minimized(trial: Trial, finding: Finding, budget: int, seed: int) -> Found:
         old, new = result.outcome.violations("old"), result.outcome.violations("new")
         violation = new[finding.what] if finding.side == "new" or finding.what not in old else old[finding.what]
         finding = msgspec.structs.replace(finding, sites=trial.sites(violation))
+        anew = Trial(trial.comparison, by_turns(result.outcome.turns), result.outcome).violation(finding.what)
+        if anew.verdict == Verdict.BASELINE:
+            finding = msgspec.structs.replace(anew, sites=finding.sites)
     return found_in(trial, finding, result, seed)
 
 

@@ -12,14 +12,14 @@ from typing import Final
 import pytest
 
 from fuzzer.change.variant import changed_models
-from tests.changes import NO_FLUSH
+from tests.changes import METHOD, NO_FLUSH
 from tests.cli.shell import mmufuzz
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES: Final = sorted((ROOT / "docs" / "examples").glob("*.patch"))
 SHOWN: Final = {
-    "README.md": "patches patches run findings replay expose prove headline run export",
+    "README.md": "patches patches run findings replay expose prove headline run run export",
     "docs/tour.md": "patches patches run findings replay expose run",
     "docs/contributing.md": "replay replay replay replay",
 }
@@ -27,6 +27,7 @@ SHOWN: Final = {
 SMALLER: Final = {
     "run --seconds 20": "run --programs 40 --seed 3 --jobs 1",
     "run --apply my-change.patch": "run --apply my-change.patch --programs 12 --seed 1 --jobs 1",
+    "--apply 2.patch": "--apply 2.patch --programs 12 --seed 1 --jobs 1",
     "flush.patch --seconds 20": "flush.patch --programs 12 --seed 1 --jobs 1",
     "prove --all": "prove drop-max-level-param",
     "expose --all": "expose always-dirty-if-writable",
@@ -44,7 +45,8 @@ def commands(file: str) -> list[str]:
 @pytest.mark.parametrize("file", SHOWN)
 def test_every_command_shown_works(file: str, tmp_path: Path) -> None:
     ran = []
-    (tmp_path / "my-change.patch").write_text(NO_FLUSH, encoding="utf-8")
+    for name, diff in (("my-change", NO_FLUSH), ("1", METHOD), ("2", NO_FLUSH)):
+        (tmp_path / f"{name}.patch").write_text(diff, encoding="utf-8")
     for folder in ("docs", "tests"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     for command in [c for c in commands(file) if c.startswith("mmufuzz")]:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""In what state two models differed in the middle of a run."""
+"""How two models differed in the middle of a run."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from fuzzer.run.compare import Comparison, Outcome
 from fuzzer.run.differential import compare_final
@@ -10,21 +12,32 @@ from fuzzer.run.lockstep import Pair
 from reference_mmu.changelog.effects import Effect
 
 
-def standing_effects(outcome: Outcome, turn: int) -> list[Effect]:
-    """What compare_final() would have said when the turn of that number began, or rather after the last turn before it
-    that took its actor to the same point in both models: else one may only be late. Nothing after a drift.
+class Standing(NamedTuple):
+    """`effects`: what compare_final() says of the state. `private`: points that the leader alone has, at which somebody
+    stands: the follower may have gone on, and who comes in between comes later there."""
+
+    effects: list[Effect]
+    private: list[str]
+
+
+def standing(outcome: Outcome, turn: int) -> Standing:
+    """How the two differed when the turn of that number began. The state is that after the last turn before it that
+    took its actor to the same point in both: else one may only be late. None is told after a drift.
 
     Costs another run.
     """
     compared = outcome.comparison
-    found: list[Effect] = []
+    effects: list[Effect] = []
+    private: list[str] = []
 
     def watched(pair: Pair) -> None:
         old, new = (pair.leader, pair.follower) if compared.leader == "old" else (pair.follower, pair.leader)
+        names = pair.leader.points.names
 
         def look(actor: int) -> None:
+            private[:] = [names[one.at] for one in pair.leader.actors if pair.leader_private.has(one.at)]
             if pair.drift_turn < 0 and pair.leader.actors[actor].is_abreast(pair.follower.actors[actor]):
-                found[:] = compare_final(old, new)
+                effects[:] = compare_final(old, new)
 
         pair.observer = look
         turn_by_turn(outcome.turns[:turn])(pair)
@@ -32,4 +45,4 @@ def standing_effects(outcome: Outcome, turn: int) -> list[Effect]:
 
     again = Comparison(compared.old, compared.new, compared.leader, compared.models)
     again.run_script(outcome.pair.script, watched)
-    return found
+    return Standing(effects, private)

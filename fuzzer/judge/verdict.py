@@ -15,7 +15,7 @@ from fuzzer.judge.bystanders import without_bystanders
 from fuzzer.judge.finding import Finding, Sides, Verdict
 from fuzzer.judge.seen import Breach, Seen, operation_tag
 from fuzzer.judge.shows import Rerun, shows
-from fuzzer.judge.standing import standing_effects
+from fuzzer.judge.standing import standing
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
@@ -291,8 +291,9 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
 
     A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
     is gone, meets everything that comes later in another order. So in the run with only these patches between the two
-    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn. What
-    comes after one that they forbid is a part of that regression.
+    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn, or was
+    there in the state; or if somebody stood at a point that the leader has because of them, so that others came in
+    between. What comes after one that they forbid is a part of that regression.
     """
     unexplained = Verdict.UNEXPLAINED, ""
     times = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == effect]
@@ -305,13 +306,15 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
         (d for d in alone.divergences if alone.pair.since(d.uid) < min(times)), key=lambda d: alone.pair.since(d.uid)
     )
     told = [(d.effect, f"{d.effect} ({operation_tag(alone.pair.script, d.uid)})") for d in earlier]
+    private: list[str] = []
     if not any(cause in allowed or cause in forbidden for cause, _ in told) and effect not in NEVER_CONSEQUENCES:
-        told = [(state, f"{state} (before it)") for state in standing_effects(alone, min(times))]
+        effects, private = standing(alone, min(times))
+        told = [(state, f"{state} (before it)") for state in effects]
     for verdict, listed in (Verdict.REGRESSION, forbidden), (Verdict.DOCUMENTED, allowed):
         first = next((words for cause, words in told if cause in listed), "")
         if first and (verdict == Verdict.REGRESSION or effect not in NEVER_CONSEQUENCES):
             return verdict, first
-    return unexplained
+    return (Verdict.DOCUMENTED, f"a step that one side has alone ({private[0]})") if private else unexplained
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

@@ -8,7 +8,7 @@ import pytest
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.seen import operation_tag
-from fuzzer.judge.standing import standing_effects
+from fuzzer.judge.standing import standing
 from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
@@ -142,8 +142,8 @@ def test_what_follows_from_a_state_that_may_differ_is_a_consequence() -> None:
     assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "host-flags-differ (before it)")
     alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
     (turn,) = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == "spurious-instead-of-fixed"]
-    assert "host-pages-differ" in standing_effects(alone, turn)
-    assert standing_effects(alone, 5) == [], "nobody had a page yet"
+    assert "host-pages-differ" in standing(alone, turn).effects
+    assert standing(alone, 5) == ([], []), "nobody had a page yet"
 
 
 def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:
