@@ -136,6 +136,9 @@ class Oracle:
     def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         """An INVALID slot has been zapped: nothing may map it any more."""
 
+    def range_zap_begun(self, m: Observable) -> None:
+        """kvm_zap_gfn_range() has mmu_lock; it may drop it now and then."""
+
     def range_zapped(self, m: Observable, first: i64, end: i64) -> None:
         """Gfns [first, end) have been zapped and flushed; mmu_lock is still held."""
 

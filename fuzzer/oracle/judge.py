@@ -197,6 +197,9 @@ class Judge(Oracle):
     def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
         self.mappings.slot_zapped(m, slot)
 
+    def range_zap_begun(self, m: Observable) -> None:
+        self.mappings.range_zap_begun()
+
     def range_zapped(self, m: Observable, first: i64, end: i64) -> None:
         self.mappings.range_zapped(m, first, end)
 

@@ -20,6 +20,8 @@ class Mappings:
         self.reports = reports
         self.invalidating: list[tuple[int, int]] = []
         self.zapped: list[KvmMemorySlot] = []  # INVALID ones whose zap is complete
+        self.zapping: i64 = 0  # ranges that are being zapped
+        self.mapped_since: list[tuple[int, int]] = []  # gfns that were mapped meanwhile
 
     def invalidate_started(self, m: Observable, hva_start: i64, hva_end: i64) -> None:
         """When invalidate_range_start returns, nothing maps the range any more, in no root at all."""
@@ -50,6 +52,8 @@ class Mappings:
     def judge_leaf(self, m: Observable, sp: PageTable, index: i64, new_spte: i64, was: i64) -> None:
         first, stop = m.leaf_gfns(sp, index, new_spte)
         fresh = was != PTE_TABLE and was != PTE_LEAF
+        if self.zapping != 0 and fresh:
+            self.mapped_since.append((int(first), int(stop)))
         if self.zapped and fresh and not m.invalid(m.top(sp)):
             self.judge_slot(m, first)
         for hva_start, hva_end in self.invalidating:
@@ -122,14 +126,25 @@ class Mappings:
             if m.can_use(vcpu, slot.base_gfn, slot.end_gfn()):
                 self.reports.report("slot-still-mapped")
 
+    def range_zap_begun(self) -> None:
+        self.zapping += 1
+
     def range_zapped(self, m: Observable, first: i64, end: i64) -> None:
-        """Nothing of the range is older than the zap, and nothing newer yet: mmu_lock is held still."""
-        for root in m.roots():
-            if not m.obsolete(root) and m.maps_gfn(root, first, end):
-                self.reports.report("older-than-zap")
-        for vcpu in m.vcpus:
-            if m.can_use(vcpu, first, end):
-                self.reports.report("older-than-zap")
+        """Nothing of the range is older than the zap. A fault beside the range may have mapped a huge page that reaches
+        into it, while mmu_lock was dropped."""
+        for gfn in range(first, end):
+            if any(start <= gfn < stop for start, stop in self.mapped_since):
+                continue
+            for root in m.roots():
+                if not m.obsolete(root) and m.maps_gfn(root, gfn, gfn + 1):
+                    self.reports.report("older-than-zap")
+            for vcpu in m.vcpus:
+                if m.can_use(vcpu, gfn, gfn + 1):
+                    self.reports.report("older-than-zap")
+        self.zapping -= 1
+        if self.zapping <= 0:
+            self.zapping = 0
+            self.mapped_since = []
 
     def finish(self, m: Observable) -> None:
         """Counts at rest, and SPTEs no flow may leave behind."""

@@ -20,6 +20,7 @@ def kvm_zap_gfn_range(m: Machine, start: i64, end: i64) -> Generator[int, None, 
     """Zap [start, end) in the valid roots. A fault in flight is made stale, as by a notifier."""
     yield RANGE_LOCK
     m.write_lock()
+    m.oracle.range_zap_begun(m)
     kvm_mmu_invalidate_begin(m)
     kvm_mmu_invalidate_range_add(m, start, end)
     flush = False

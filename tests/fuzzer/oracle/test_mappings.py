@@ -146,6 +146,19 @@ def test_legal_an_obsolete_root_that_still_maps_what_was_zapped() -> None:
     assert stage.violations == []
 
 
+def test_legal_a_huge_page_that_was_mapped_beside_the_range_meanwhile() -> None:
+    """mmu_lock was dropped, the fault is for a gfn that nobody zaps, and its page is not older than the zap."""
+    stage = Stage(backing=("thp", "anon"))
+    stage.m.oracle.range_zap_begun(stage.m)
+    stage.write(0, 1)
+    assert stage.level(3) == 2
+    stage.m.oracle.range_zapped(stage.m, 3, 5)
+    assert stage.violations == []
+    stage.m.oracle.range_zap_begun(stage.m)
+    stage.m.oracle.range_zapped(stage.m, 3, 5)
+    assert stage.violations == ["older-than-zap"]
+
+
 @pytest.mark.reaches("mapped-during-invalidation", "mapped-freed-page")
 def test_rejects_a_migration_whose_flush_a_vcpu_missed() -> None:
     stage = Stage()
