@@ -4,14 +4,12 @@
 from collections.abc import Generator
 from typing import Any
 
-import pytest
-
-from tests.by_hand import Stage
+from tests.by_hand import MM, Stage
 
 Notified = list[tuple[str, int, int]]
 
 
-def record_notifiers(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Notified:
+def record_notifiers(stage: Stage) -> Notified:
     """Every call from now on, as it is made: ("start", first hva, end), "end" or "young"."""
     calls: Notified = []
     names = {
@@ -20,7 +18,7 @@ def record_notifiers(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Notified:
         "young": "mmu_notifier_clear_flush_young",
     }
     for short, name in names.items():
-        monkeypatch.setattr(stage.m, name, _recorded(calls, short, getattr(stage.m, name)))
+        setattr(stage.m, name, _recorded(calls, short, getattr(stage.m, name)))
     return calls
 
 
@@ -30,6 +28,13 @@ def _recorded(calls: Notified, short: str, method: Any) -> Any:
         return (yield from method(start, end))
 
     return called
+
+
+def told_of(stage: Stage, flow: Generator[int, None, Any], actor: int = MM) -> Notified:
+    """What they are told of a whole operation that nobody interferes with."""
+    calls = record_notifiers(stage)
+    stage.run(actor, flow)
+    return calls
 
 
 def pair(first: int, end: int) -> Notified:

@@ -5,20 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import (
-    COPYING,
-    FAULT_ENTER,
-    FAULT_RETRY,
-    HARVEST_END,
-    HARVEST_START,
-    INVALIDATION_END,
-    WANT_READ,
-    WANT_SLOTS_LOCK,
-    WANT_WRITE,
-    Point,
-    PointTable,
-)
-from ..stage2.points import AGING_AND_SLOTS, FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, LOOK_UP, WRITE_PROTECTION
+from .. import points as common
+from ..points import WANT_READ, WANT_SLOTS_LOCK, WANT_WRITE, Point, PointTable
+from ..stage2 import points as stage2
 
 # --- page fault --------------------------------------------------------------------------------------------------
 ACCESS_LOCK: Final = 32
@@ -55,29 +44,25 @@ _MARKS_EARLY: Final = "arm64-accessed-dirty-before-unlock"
 
 POINTS: Final = PointTable(
     (
-        *HARDWARE_WALK,
-        Point(FAULT_ENTER, "fault.enter", "kvm_handle_guest_abort", "the guest has faulted, SRCU held"),
+        *stage2.HARDWARE_WALK,
+        Point(common.FAULT_ENTER, "fault.enter", "kvm_handle_guest_abort", "the guest has faulted, SRCU held"),
         Point(ACCESS_LOCK, "access.lock", "handle_access_fault", "the leaf was not young", wants=WANT_READ),
         Point(ACCESS_SET, "access.set", "kvm_pgtable_stage2_mkyoung", "the leaf was read, before the cmpxchg"),
-        Point(
+        stage2.only_before(
+            "arm64-mkyoung-no-mark-accessed",
             ACCESS_MARK,
             "access.mark",
             "handle_access_fault",
             "mmu_lock is released, whatever the leaf mapped is marked accessed next",
-            patch="arm64-mkyoung-no-mark-accessed",
-            with_patch=False,
         ),
         Point(
-            FAULT_SEQ,
-            "fault.seq",
-            "user_mem_abort",
-            "caches topped up, the snapshot of mmu_invalidate_seq comes next",
+            FAULT_SEQ, "fault.seq", "user_mem_abort", "caches topped up, the snapshot of mmu_invalidate_seq comes next"
         ),
         Point(FAULT_GUP, "fault.gup", "user_mem_abort", "snapshot taken, the primary MMU is asked next"),
         Point(
             TAGS_LOCK, "tags.lock", "kvm_vm_ioctl_mte_copy_tags", "an ioctl about tags begins", wants=WANT_SLOTS_LOCK
         ),
-        *LOOK_UP,
+        *stage2.LOOK_UP,
         Point(UNMAP_TLBI, "unmap.tlbi", "stage2_unmap_walker", "an entry was cleared, the TLBI for it is under way"),
         Point(
             UNMAP_TABLE, "unmap.table", "stage2_unmap_walker", "a table is empty, the entry that leads to it goes next"
@@ -90,7 +75,7 @@ POINTS: Final = PointTable(
             wants=WANT_WRITE,
             is_break=True,
         ),
-        *INVALIDATION_END,
+        *common.INVALIDATION_END,
         Point(TAGS_COPY, "tags.copy", "kvm_vm_ioctl_mte_copy_tags", "the page is in hand, its tags are copied next"),
         Point(FAULT_LOCK, "fault.lock", "user_mem_abort", "the page is in hand, mmu_lock comes next", wants=WANT_READ),
         Point(RELAX_SET, "relax.set", "stage2_attr_walker", "the leaf was read, before the cmpxchg that adds rights"),
@@ -103,32 +88,26 @@ POINTS: Final = PointTable(
         Point(MAP_BREAK, "map.break", "stage2_try_break_pte", "the entry was read, before the cmpxchg that locks it"),
         Point(MAP_TLBI, "map.tlbi", "stage2_try_break_pte", "the entry is locked, the TLBI for it is under way"),
         Point(MAP_MAKE, "map.make", "stage2_make_pte", "the entry is locked, its new value is stored next"),
-        Point(
-            FAULT_MARK,
-            "fault.mark",
-            "user_mem_abort",
-            "mmu_lock is released, the page is marked next",
-            patch=_MARKS_EARLY,
-            with_patch=False,
+        stage2.only_before(
+            _MARKS_EARLY, FAULT_MARK, "fault.mark", "user_mem_abort", "mmu_lock is released, the page is marked next"
         ),
         Point(FAULT_LOG, "fault.log", "user_mem_abort", "mmu_lock is released, the gfn is not yet in the bitmap"),
-        Point(
+        stage2.only_before(
+            _MARKS_EARLY,
             FAULT_PUT,
             "fault.put",
             "user_mem_abort",
             "mmu_lock is released, the page is marked accessed and put next",
-            patch=_MARKS_EARLY,
-            with_patch=False,
         ),
-        *FAULT_ENDS,
+        *stage2.FAULT_ENDS,
         Point(
-            FAULT_RETRY,
+            common.FAULT_RETRY,
             "fault.retry",
             "kvm_handle_guest_abort",
             "the fault ends with -EAGAIN, the guest repeats the access",
         ),
-        *AGING_AND_SLOTS,
-        *LOGGING_STARTS,
+        *stage2.AGING_AND_SLOTS,
+        *stage2.LOGGING_STARTS,
         Point(
             SPLIT_LOCK,
             "split.lock",
@@ -136,8 +115,8 @@ POINTS: Final = PointTable(
             "the slot is write-protected and flushed, its blocks are split next",
             wants=WANT_WRITE,
         ),
-        *HARVEST_START,
-        *WRITE_PROTECTION,
+        *common.HARVEST_START,
+        *stage2.WRITE_PROTECTION,
         Point(
             SPLIT_RELOCK,
             "split.relock",
@@ -146,7 +125,7 @@ POINTS: Final = PointTable(
             wants=WANT_WRITE,
             is_break=True,
         ),
-        *HARVEST_END,
-        *COPYING,
+        *common.HARVEST_END,
+        *common.COPYING,
     )
 )

@@ -26,10 +26,11 @@ from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_memory_cache_alloc, kvm_mmu_topup_memory_cache
 from ..stage2.memslot import memslot_of_fault, supports_huge_mapping
+from ..stage2.points import FAULT_GUP, FAULT_LOCK, FAULT_SEQ, FAULT_STALE
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, make_leaf
 from ..stage2.table import find, split, walk_to
 from .fast_fault import kvm_map_page_fast
-from .points import FAULT_GUP, FAULT_LOCK, FAULT_LOG, FAULT_MARK, FAULT_PUT, FAULT_SEQ, FAULT_STALE
+from .points import FAULT_LOG, FAULT_MARK, FAULT_PUT
 
 
 def kvm_handle_mm_fault(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:

@@ -26,10 +26,11 @@ from ..stage2.fault import Fault
 from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_topup_memory_cache
+from ..stage2.points import FAULT_GUP, FAULT_LOCK, FAULT_SEQ, FAULT_STALE
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, make_leaf
 from ..stage2.table import walk_to
 from .fast_fault import kvm_mips_map_page_fast, log_dirtied
-from .points import FAULT_GUP, FAULT_LOCK, FAULT_MARK, FAULT_PUT, FAULT_SEQ, FAULT_STALE
+from .points import FAULT_MARK, FAULT_PUT
 
 
 def kvm_mips_handle_vz_root_tlb_fault(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:

@@ -5,18 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import (
-    COPYING,
-    FAULT_ENTER,
-    FAULT_RETRY,
-    HARVEST_END,
-    HARVEST_START,
-    INVALIDATION_END,
-    WANT_WRITE,
-    Point,
-    PointTable,
-)
-from ..stage2.points import AGING_AND_SLOTS, FAULT_ENDS, HARDWARE_WALK, LOGGING_STARTS, LOOK_UP
+from .. import points as common
+from ..points import WANT_WRITE, Point, PointTable
+from ..stage2 import points as stage2
 
 # --- e500 ------------------------------------------------------------------------------------------------------------
 E500_SEQ: Final = 32
@@ -32,13 +23,12 @@ _E500_BEGINS: Final = (
 )
 _E500_MAPS: Final = (
     Point(E500_LOCK, "e500.lock", _E500, "the page is in hand, mmu_lock comes next", wants=WANT_WRITE),
-    Point(
+    stage2.only_before(
+        "e500-accessed-before-unlock",
         E500_PUT,
         "e500.put",
         _E500,
         "mmu_lock is released, the page is marked accessed and put next",
-        patch="e500-accessed-before-unlock",
-        with_patch=False,
     ),
     Point(E500_WRITE, "e500.write", "write_stlbe", "mmu_lock is released, the entry is written to the TLB next"),
 )
@@ -127,13 +117,12 @@ _PR_BEGINS: Final = (
 )
 _PR_MAPS: Final = (
     Point(PR_LOCK, "pr.lock", _PR, "the page is in hand, mmu_lock comes next", wants=WANT_WRITE),
-    Point(
+    stage2.only_before(
+        "ppc-pr-dirty-accessed-after-pte",
         PR_PUT,
         "pr.put",
         _PR,
         "mmu_lock is released, the page is marked accessed and put next",
-        patch="ppc-pr-dirty-accessed-after-pte",
-        with_patch=False,
     ),
     Point(PR32_INSERT, "pr32.insert", _PR, "the page is in hand, the entry is inserted next, without mmu_lock"),
     Point(PR32_PUT, "pr32.put", _PR, "the entry is inserted, the page is put next"),
@@ -143,26 +132,28 @@ _PR_MAPS: Final = (
 
 POINTS: Final = PointTable(
     (
-        *HARDWARE_WALK,
-        Point(FAULT_ENTER, "fault.enter", "kvmppc_handle_exit", "the guest has faulted, SRCU held"),
+        *stage2.HARDWARE_WALK,
+        Point(common.FAULT_ENTER, "fault.enter", "kvmppc_handle_exit", "the guest has faulted, SRCU held"),
         *_E500_BEGINS,
         *_HV_BEGINS,
         *_PR_BEGINS,
-        *LOOK_UP,
+        *stage2.LOOK_UP,
         *_HV_MAPS,
         Point(PR_PFLUSH, "pr.pflush", "do_kvm_unmap_gfn", "the entries of one vCPU are dropped next"),
         Point(HV_TLBIE, "hv.tlbie", "kvmppc_unmap_pte", "an entry was cleared, its tlbie is under way"),
-        *INVALIDATION_END,
+        *common.INVALIDATION_END,
         *_E500_MAPS,
         *_HV_MAPPED,
         *_PR_MAPS,
-        *FAULT_ENDS,
-        Point(FAULT_RETRY, "fault.retry", "kvmppc_handle_exit", "the page was stale, the guest repeats the access"),
-        *AGING_AND_SLOTS,
-        *LOGGING_STARTS,
+        *stage2.FAULT_ENDS,
+        Point(
+            common.FAULT_RETRY, "fault.retry", "kvmppc_handle_exit", "the page was stale, the guest repeats the access"
+        ),
+        *stage2.AGING_AND_SLOTS,
+        *stage2.LOGGING_STARTS,
         *_HV_LOG,
-        *HARVEST_START,
-        *HARVEST_END,
-        *COPYING,
+        *common.HARVEST_START,
+        *common.HARVEST_END,
+        *common.COPYING,
     )
 )

@@ -30,9 +30,10 @@ from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from ..stage2.machine import Stage2Machine
 from ..stage2.memory_cache import kvm_mmu_topup_memory_cache
 from ..stage2.memslot import memslot_is_logging, memslot_of_fault, supports_huge_mapping
+from ..stage2.points import FAULT_GUP, FAULT_LOCK, FAULT_SEQ
 from ..stage2.pte import S2_DIRTY, S2_MAY_WRITE, S2_WRITE, S2_YOUNG, make_leaf
 from .gstage import gstage_set_pte
-from .points import FAULT_GUP, FAULT_LOCK, FAULT_MARK, FAULT_PUT, FAULT_SEQ
+from .points import FAULT_MARK, FAULT_PUT
 
 
 def gstage_page_fault(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:

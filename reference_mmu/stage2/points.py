@@ -6,19 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..points import (
-    AGING_ENDS_FLUSHED,
-    AGING_START,
-    COPYING,
-    GUP,
-    HARVEST_END,
-    HARVEST_START,
-    INVALIDATION_START,
-    MEMSLOTS,
-    MM,
-    WANT_WRITE,
-    Point,
-)
+from .. import points as common
+from ..points import WANT_WRITE, Point
 
 # --- the hardware walk -------------------------------------------------------------------------------------------
 WALK_TABLE: Final = 4
@@ -31,8 +20,33 @@ HARDWARE_WALK: Final = (
     Point(WALK_FILL, "walk.fill", "page walker", "the entry is cached, the access not yet done"),
 )
 
-LOOK_UP: Final = (*GUP, *MM, *INVALIDATION_START)
+LOOK_UP: Final = (*common.GUP, *common.MM, *common.INVALIDATION_START)
 """A fault asks the primary MMU for its page, which may make that invalidate what it replaces."""
+
+# --- a fault looks its page up ------------------------------------------------------------------------------------
+FAULT_SEQ: Final = 35
+FAULT_GUP: Final = 36
+FAULT_LOCK: Final = 40
+FAULT_STALE: Final = 41
+
+
+def asks(function: str, before: str = "the snapshot of mmu_invalidate_seq comes next") -> tuple[Point, Point]:
+    """What `function` passes before it asks the primary MMU; `before` tells of the first of these."""
+    return (
+        Point(FAULT_SEQ, "fault.seq", function, before),
+        Point(FAULT_GUP, "fault.gup", function, "snapshot taken, the primary MMU is asked next"),
+    )
+
+
+def answered(function: str) -> Point:
+    """`function` has its page."""
+    return Point(FAULT_LOCK, "fault.lock", function, "the page is in hand, mmu_lock comes next", wants=WANT_WRITE)
+
+
+def only_before(patch: str, number: int, name: str, function: str, about: str) -> Point:
+    """A point that exists without the patch alone."""
+    return Point(number, name, function, about, patch=patch, with_patch=False)
+
 
 # --- the end of a fault ------------------------------------------------------------------------------------------
 PLACEBO_EXIT: Final = 9
@@ -57,9 +71,9 @@ WP_SET: Final = 105
 WP_FLUSH: Final = 112
 
 AGING_AND_SLOTS: Final = (
-    *AGING_START,
-    *AGING_ENDS_FLUSHED,
-    *MEMSLOTS,
+    *common.AGING_START,
+    *common.AGING_ENDS_FLUSHED,
+    *common.MEMSLOTS,
     Point(
         SLOT_LOCK,
         "slot.lock",
@@ -81,15 +95,10 @@ LOGGING_STARTS: Final = (
         "the slot logs from now on, mmu_lock comes next",
         wants=WANT_WRITE,
     ),
-    Point(
-        WP_FLUSH,
-        "wp.flush",
-        "kvm_arch_commit_memory_region",
-        "the slot is write-protected, flush requests posted",
-    ),
+    Point(WP_FLUSH, "wp.flush", "kvm_arch_commit_memory_region", "the slot is write-protected, flush requests posted"),
 )
 WRITE_PROTECTION: Final = (
     Point(WP_SET, "wp.set", "write protection of a range", "a writable leaf was read, it loses its right next"),
 )
-HARVEST: Final = (*HARVEST_START, *WRITE_PROTECTION, *HARVEST_END, *COPYING)
+HARVEST: Final = (*common.HARVEST_START, *WRITE_PROTECTION, *common.HARVEST_END, *common.COPYING)
 """Where the harvest has no points but these."""

@@ -14,10 +14,11 @@ from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_invalidate_range_start,
 )
 from reference_mmu.kvm.vcpu import TLB_W
-from reference_mmu.loongarch.points import FAST_MARK, FAULT_LOCK, FAULT_LOG, FAULT_MARK, FAULT_PUT, FAULT_SEQ
+from reference_mmu.loongarch.points import FAST_MARK, FAULT_LOG, FAULT_MARK, FAULT_PUT
 from reference_mmu.mm.page import Page
 from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.observed import PF_EMULATE, PF_FAST, PF_FIXED
+from reference_mmu.stage2.points import FAULT_LOCK, FAULT_SEQ
 from reference_mmu.stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, pfn_of
 from tests.by_hand import IOCTL, MM
 from tests.stage2_by_hand import HUGE, OLD_AND_NEW, Stage2Stage

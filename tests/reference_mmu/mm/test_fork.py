@@ -9,17 +9,12 @@ from reference_mmu.mm.host import HOST_SHARED, HOST_W, PTE_SWAP
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.points import INV_CLEAN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, told_of
 
 
-@BOTH
-def test_every_private_vma_is_write_protected(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_every_private_vma_is_write_protected(stage: Stage) -> None:
     stage.write(0, 1)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, dup_mmap(stage.m))
-    assert calls == [*pair(0, 4), *pair(4, 8)]
+    assert told_of(stage, dup_mmap(stage.m)) == [*pair(0, 4), *pair(4, 8)]
     assert all(flags & (HOST_W | HOST_SHARED) == HOST_SHARED for flags in stage.m.host.flags)
     assert {int(stage.m.host.pages[pfn].refcount) for pfn in stage.m.host.pte} == {2}
     shared = int(stage.m.host.pte[1])
@@ -31,20 +26,15 @@ def test_every_private_vma_is_write_protected(monkeypatch: pytest.MonkeyPatch, s
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["file", "shmem", "hugetlb", "pfnmap-refcounted", "readonly"])
-def test_shared_memory_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics) -> None:
+def test_shared_memory_stays_as_it_is(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, kind))
     flags = [int(flag) for flag in stage.m.host.flags]
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, dup_mmap(stage.m))
-    assert calls == []
+    assert told_of(stage, dup_mmap(stage.m)) == []
     assert [int(flag) for flag in stage.m.host.flags] == flags
 
 
-@BOTH
-def test_of_a_page_that_may_be_pinned_the_child_gets_a_copy(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_of_a_page_that_may_be_pinned_the_child_gets_a_copy(stage: Stage) -> None:
     pfn = int(stage.m.host.pte[1])
     stage.m.host.pin(pfn)
     stage.run(MM, dup_mmap(stage.m))
@@ -52,7 +42,6 @@ def test_of_a_page_that_may_be_pinned_the_child_gets_a_copy(semantics: Semantics
     assert stage.m.host.flags[2] & (HOST_W | HOST_SHARED) == HOST_SHARED
 
 
-@BOTH
 def test_what_is_swapped_out_or_zero_needs_no_reference(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("swapped", "untouched"))
     stage.read(0, 5)
@@ -63,9 +52,7 @@ def test_what_is_swapped_out_or_zero_needs_no_reference(semantics: Semantics) ->
     assert int(zero.refcount) == before
 
 
-@BOTH
-def test_a_page_that_migrates_meanwhile_comes_back_shared(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_migrates_meanwhile_comes_back_shared(stage: Stage) -> None:
     stage.write(0, 1)
     pfn = int(stage.m.host.pte[1])
     migration = stage.thread(MM, migrate_page(stage.m, 1)).to(INV_CLEAN)

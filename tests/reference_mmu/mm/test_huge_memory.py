@@ -11,7 +11,6 @@ from reference_mmu.points import GUP_WAIT, SPLIT_FREEZE
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage, Thread
 from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
 
 
 def split(stage: Stage, hva: int) -> Thread:
@@ -19,17 +18,15 @@ def split(stage: Stage, hva: int) -> Thread:
     return stage.thread(MM, split_huge_page(stage.m, folio_trylock(stage.m, hva)))
 
 
-@BOTH
-def test_a_split_pte_leaves_the_pages_in_one_folio(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_split_pte_leaves_the_pages_in_one_folio(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     stage.run(MM, split_huge_pmd(stage.m, 2))
     stage.run(MM, split_huge_pmd(stage.m, 2))
     assert calls == pair(0, 4)
     assert stage.m.host.folio(stage.m.host.pte[3]).large
 
 
-@BOTH
 def test_a_split_page_is_mapped_nowhere_until_it_is_frozen(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     writers = [stage.write(0, gfn) for gfn in range(4)]
@@ -47,7 +44,6 @@ def test_a_split_page_is_mapped_nowhere_until_it_is_frozen(semantics: Semantics)
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("late", [False, True])
 def test_a_page_that_is_held_is_not_split(late: bool, semantics: Semantics) -> None:
     """Nor is its PTE, unless it is found out only when the count is frozen."""
@@ -64,7 +60,6 @@ def test_a_page_that_is_held_is_not_split(late: bool, semantics: Semantics) -> N
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_pages_that_are_thrown_away_meanwhile_are_freed(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     pages = [int(pfn) for pfn in stage.m.host.pte[:4]]

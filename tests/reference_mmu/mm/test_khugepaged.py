@@ -11,16 +11,13 @@ from reference_mmu.mm.vmscan import shrink_folio_list
 from reference_mmu.points import INV_CLEAN, KHUGEPAGED_COPY, KHUGEPAGED_ISOLATE, MMAP_READ
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, record_notifiers, told_of
 
 
-@BOTH
-def test_pages_are_copied_after_the_invalidation(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_pages_are_copied_after_the_invalidation(stage: Stage) -> None:
     writers = [stage.write(0, gfn) for gfn in range(4)]
     old = [stage.m.host.pages[int(pfn)] for pfn in stage.m.host.pte[:4]]
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     collapse = stage.thread(MM, collapse_huge_page(stage.m, 1)).to(KHUGEPAGED_ISOLATE)
     assert calls == pair(0, 4)
     collapse.to(KHUGEPAGED_COPY)
@@ -35,9 +32,7 @@ def test_pages_are_copied_after_the_invalidation(monkeypatch: pytest.MonkeyPatch
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_fault_waits_for_the_huge_page(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_fault_waits_for_the_huge_page(stage: Stage) -> None:
     collapse = stage.thread(MM, collapse_huge_page(stage.m, 1)).to(KHUGEPAGED_COPY)
     writer = stage.access(0, 1, write=True).to(MMAP_READ)
     assert not writer.can_run()
@@ -47,9 +42,7 @@ def test_a_fault_waits_for_the_huge_page(semantics: Semantics) -> None:
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_page_that_kvm_holds_brings_the_page_table_back(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_kvm_holds_brings_the_page_table_back(stage: Stage) -> None:
     before = [int(pfn) for pfn in stage.m.host.pte]
     holder = stage.access(0, 2).to(FAULT_PFN)
     stage.run(MM, collapse_huge_page(stage.m, 1))
@@ -59,7 +52,6 @@ def test_a_page_that_kvm_holds_brings_the_page_table_back(semantics: Semantics) 
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["cow", "untouched", "swapped"])
 def test_a_page_that_is_shared_or_missing_does_so_too(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
@@ -71,20 +63,13 @@ def test_a_page_that_is_shared_or_missing_does_so_too(kind: str, semantics: Sema
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["thp", "file", "hugetlb", "readonly", "pfnmap-reserved"])
-def test_what_is_huge_or_not_anonymous_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_what_is_huge_or_not_anonymous_is_left_alone(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, collapse_huge_page(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, collapse_huge_page(stage.m, 1)) == []
 
 
-@BOTH
-def test_others_at_work_on_a_page_and_khugepaged_leave_each_other_alone(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_others_at_work_on_a_page_and_khugepaged_leave_each_other_alone(stage: Stage) -> None:
     writers = [stage.write(0, gfn) for gfn in range(4)]
     migration = stage.thread(MM, migrate_page(stage.m, 1)).to(INV_CLEAN)
     collapse = stage.thread(DEVICE, collapse_huge_page(stage.m, 1)).to(KHUGEPAGED_ISOLATE)

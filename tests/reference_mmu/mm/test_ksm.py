@@ -11,16 +11,13 @@ from reference_mmu.mm.mmap import munmap
 from reference_mmu.points import INV_PRIMARY, KSM_COMPARE
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, record_notifiers, told_of
 
 
-@BOTH
-def test_a_page_is_protected_compared_and_replaced(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_is_protected_compared_and_replaced(stage: Stage) -> None:
     writer = stage.write(0, 1)
     before = int(stage.m.host.pte[1])
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     merge = stage.run(MM, try_to_merge_with_ksm_page(stage.m, 1))
     assert calls == [*pair(1, 2), *pair(1, 2)]
     assert merge.points.count(KSM_COMPARE) == 1
@@ -35,36 +32,28 @@ def test_a_page_is_protected_compared_and_replaced(monkeypatch: pytest.MonkeyPat
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_page_that_somebody_holds_is_not_merged(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_somebody_holds_is_not_merged(stage: Stage) -> None:
     before = int(stage.m.host.pte[1])
     holder = stage.access(0, 1).to(FAULT_PFN)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, try_to_merge_with_ksm_page(stage.m, 1))
-    assert calls == pair(1, 2)
+    assert told_of(stage, try_to_merge_with_ksm_page(stage.m, 1)) == pair(1, 2)
     assert (int(stage.m.host.pte[1]), int(stage.m.host.flags[1])) == (before, HOST_W | HOST_D)
     holder.finish()
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_write_before_it_is_protected_spoils_the_merge(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_write_before_it_is_protected_spoils_the_merge(stage: Stage) -> None:
     stage.write(0, 1)
     merge = stage.thread(MM, try_to_merge_with_ksm_page(stage.m, 1))
     merge.step()
     writer = stage.write(0, 1)
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     merge.finish()
     assert [kind for kind, _, _ in calls] == ["end"]
     assert int(stage.m.host.contents(1)) == writer.uid + 1
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_write_after_that_copies_the_page_since_it_is_locked(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_write_after_that_copies_the_page_since_it_is_locked(stage: Stage) -> None:
     stage.write(0, 1)
     before = int(stage.m.host.pte[1])
     merge = stage.thread(MM, try_to_merge_with_ksm_page(stage.m, 1)).to(KSM_COMPARE)
@@ -78,10 +67,8 @@ def test_a_write_after_that_copies_the_page_since_it_is_locked(semantics: Semant
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_once_it_is_unlocked_the_next_write_reuses_a_page_that_was_not_merged(semantics: Semantics) -> None:
+def test_once_it_is_unlocked_the_next_write_reuses_a_page_that_was_not_merged(stage: Stage) -> None:
     """It was protected, and something else came of comparing it."""
-    stage = Stage(semantics)
     merge = stage.thread(MM, try_to_merge_with_ksm_page(stage.m, 1)).to(KSM_COMPARE)
     before = int(stage.m.host.pte[1])
     stage.m.host.pages[before].data = stage.m.host.reference[1] = 77
@@ -92,36 +79,26 @@ def test_once_it_is_unlocked_the_next_write_reuses_a_page_that_was_not_merged(se
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["file", "untouched", "hugetlb", "pfnmap-reserved"])
-def test_only_anonymous_pages_are_merged(monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics) -> None:
+def test_only_anonymous_pages_are_merged(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
     stage.run(DEVICE, madvise_populate(stage.m, 1, False))
     before = int(stage.m.host.pte[1])
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, try_to_merge_with_ksm_page(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, try_to_merge_with_ksm_page(stage.m, 1)) == []
     assert int(stage.m.host.pte[1]) == before
 
 
-@BOTH
-def test_ksmd_finds_no_vma_once_it_is_detached(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_ksmd_finds_no_vma_once_it_is_detached(stage: Stage) -> None:
     unmap = stage.thread(DEVICE, munmap(stage.m, 1)).to(INV_PRIMARY)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, try_to_merge_with_ksm_page(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, try_to_merge_with_ksm_page(stage.m, 1)) == []
     unmap.finish()
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_huge_page_is_split_first(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_huge_page_is_split_first(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     writers = [stage.write(0, gfn) for gfn in range(4)]
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, try_to_merge_with_ksm_page(stage.m, 1))
-    assert calls == [*pair(0, 4), *pair(1, 2), *pair(1, 2)]
+    assert told_of(stage, try_to_merge_with_ksm_page(stage.m, 1)) == [*pair(0, 4), *pair(1, 2), *pair(1, 2)]
     assert [bool(flags & HOST_SHARED) for flags in stage.m.host.flags[:4]] == [False, True, False, False]
     assert [int(stage.m.host.contents(hva)) for hva in range(4)] == [writer.uid + 1 for writer in writers]
     assert stage.final_violations() == []

@@ -23,7 +23,6 @@ from reference_mmu.points import (
 from tests.by_hand import DEVICE, MM, Stage
 from tests.host_memory import Memory
 from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,6 @@ def test_of_two_who_copy_the_second_finds_it_done() -> None:
 # --- as vCPUs meet with it -------------------------------------------------------------------------------------------
 
 
-@BOTH
 def test_a_read_of_untouched_memory_maps_the_zero_page(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("untouched", "anon"))
     host = stage.m.host
@@ -135,14 +133,11 @@ def test_a_read_of_untouched_memory_maps_the_zero_page(semantics: Semantics) -> 
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_write_replaces_the_zero_page_and_makes_itself_stale(
-    monkeypatch: pytest.MonkeyPatch, semantics: Semantics
-) -> None:
+def test_a_write_replaces_the_zero_page_and_makes_itself_stale(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("untouched", "anon"))
     stage.read(0, 1)
     zero = int(stage.m.host.pte[1])
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     writer = stage.write(0, 1)
     assert calls == pair(1, 2)
     assert FAULT_RETRY in writer.points
@@ -153,16 +148,14 @@ def test_a_write_replaces_the_zero_page_and_makes_itself_stale(
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_write_to_untouched_memory_needs_no_copy(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_write_to_untouched_memory_needs_no_copy(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("untouched", "anon"))
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     stage.write(0, 1)
     assert calls == []
     assert int(stage.m.host.flags[1]) == HOST_W | HOST_D
 
 
-@BOTH
 def test_a_read_of_an_exclusive_page_in_swap_maps_it_writable(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("swapped", "anon"))
     stage.run(MM, madvise_populate(stage.m, 1, False))
@@ -170,7 +163,6 @@ def test_a_read_of_an_exclusive_page_in_swap_maps_it_writable(semantics: Semanti
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_a_page_in_swap_that_a_child_has_stays_read_only(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("swapped", "anon"))
     stage.run(MM, dup_mmap(stage.m))
@@ -183,27 +175,22 @@ def test_a_page_in_swap_that_a_child_has_stays_read_only(semantics: Semantics) -
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_page_that_turns_out_to_be_exclusive_is_not_copied(
-    monkeypatch: pytest.MonkeyPatch, semantics: Semantics
-) -> None:
+def test_a_page_that_turns_out_to_be_exclusive_is_not_copied(stage: Stage) -> None:
     """As after KSM has given up, or the child has ended."""
-    stage = Stage(semantics)
     host = stage.m.host
     before = int(host.pte[1])
     host.flags[1] = HOST_SHARED
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     stage.write(0, 1)
     assert calls == []
     assert (int(host.pte[1]), int(host.flags[1])) == (before, HOST_W | HOST_D)
 
 
-@BOTH
-def test_a_shared_huge_page_is_split_and_one_page_copied(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_shared_huge_page_is_split_and_one_page_copied(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     stage.run(MM, dup_mmap(stage.m))
     before = [int(pfn) for pfn in stage.m.host.pte]
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     stage.write(0, 1)
     assert calls == [*pair(0, 4), *pair(1, 2)]
     assert [hva for hva in range(8) if stage.m.host.pte[hva] != before[hva]] == [1]
@@ -211,7 +198,6 @@ def test_a_shared_huge_page_is_split_and_one_page_copied(monkeypatch: pytest.Mon
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_nothing_is_copied_into_a_huge_page_that_has_come_meanwhile(semantics: Semantics) -> None:
     """The page that a write wanted to copy is thrown away with its block, and a read maps the huge zero page."""
     stage = Stage(semantics, backing=("thp", "anon"))
@@ -226,7 +212,6 @@ def test_nothing_is_copied_into_a_huge_page_that_has_come_meanwhile(semantics: S
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_a_fault_waits_for_the_lock_of_a_page_in_the_swap_cache(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("shmem", "anon"))
     before = int(stage.m.host.pte[1])
@@ -239,7 +224,6 @@ def test_a_fault_waits_for_the_lock_of_a_page_in_the_swap_cache(semantics: Seman
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_a_fault_waits_for_whoever_changes_vmas(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("untouched", "anon"))
     reader = stage.access(0, 1).to(GUP_FAULT)
@@ -251,9 +235,7 @@ def test_a_fault_waits_for_whoever_changes_vmas(semantics: Semantics) -> None:
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_who_changes_vmas_waits_for_readers_of_the_lock(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_who_changes_vmas_waits_for_readers_of_the_lock(stage: Stage) -> None:
     zap = stage.thread(MM, madvise_dontneed(stage.m, 1, 2)).to(INV_PRIMARY)
     fork = stage.thread(DEVICE, dup_mmap(stage.m)).to(MMAP_WRITE)
     assert not fork.can_run()
@@ -262,7 +244,6 @@ def test_who_changes_vmas_waits_for_readers_of_the_lock(semantics: Semantics) ->
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("mmu", ["tdp", "shadow"])
 def test_a_poisoned_page_ends_the_access_with_a_signal(mmu: str, semantics: Semantics) -> None:
     """Nothing would come of repeating it."""

@@ -11,20 +11,14 @@ from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.points import FAULT_RETRY, POISON_DROP
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, told_of
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["anon", "file", "cow"])
-def test_contents_that_are_nowhere_else_are_lost(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_contents_that_are_nowhere_else_are_lost(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
     stage.write(0, 1)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, memory_failure(stage.m, 1))
-    assert calls == pair(1, 2)
+    assert told_of(stage, memory_failure(stage.m, 1)) == pair(1, 2)
     assert int(stage.m.host.pte[1]) == PTE_HWPOISON
     reader = stage.read(0, 1)
     assert FAULT_RETRY not in reader.points
@@ -32,7 +26,6 @@ def test_contents_that_are_nowhere_else_are_lost(
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_a_clean_page_of_a_file_is_read_again(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("file", "anon"))
     writer = stage.write(0, 1)
@@ -46,7 +39,6 @@ def test_a_clean_page_of_a_file_is_read_again(semantics: Semantics) -> None:
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_of_a_huge_page_one_page_is_lost(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     writers = [stage.write(0, gfn) for gfn in range(4)]
@@ -56,21 +48,16 @@ def test_of_a_huge_page_one_page_is_lost(semantics: Semantics) -> None:
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_huge_page_that_somebody_holds_stays(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_huge_page_that_somebody_holds_stays(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     holder = stage.access(0, 2).to(FAULT_PFN)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, memory_failure(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, memory_failure(stage.m, 1)) == []
     holder.finish()
     assert stage.m.host.huge == [True, False]
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_what_is_thrown_away_meanwhile_is_lost_once(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_what_is_thrown_away_meanwhile_is_lost_once(stage: Stage) -> None:
     stage.write(0, 1)
     page = stage.m.host.pages[int(stage.m.host.pte[1])]
     failure = stage.thread(MM, memory_failure(stage.m, 1)).to(POISON_DROP)
@@ -81,12 +68,7 @@ def test_what_is_thrown_away_meanwhile_is_lost_once(semantics: Semantics) -> Non
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["swapped", "untouched", "hugetlb", "fsdax", "pfnmap-nostruct"])
-def test_nothing_happens_to_what_is_not_mapped_or_has_ways_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_nothing_happens_to_what_is_not_mapped_or_has_ways_of_its_own(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, memory_failure(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, memory_failure(stage.m, 1)) == []

@@ -13,20 +13,16 @@ from reference_mmu.observed import PF_ERROR
 from reference_mmu.points import INV_ACTIVE, INV_PRIMARY, MMAP_READ, MMAP_WRITE
 from reference_mmu.x86.points import FAULT_GUP, FAULT_PFN
 from tests.by_hand import MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, told_of
 
 
-@BOTH
 @pytest.mark.parametrize("kind", get_args(Backing))
-def test_everything_goes_in_one_invalidation(monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics) -> None:
+def test_everything_goes_in_one_invalidation(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
     stage.read(0, 1)
     pages = [stage.m.host.pages[int(pfn)] for pfn in stage.m.host.pte[:4] if pfn >= 0]
     kept = [page for page in pages if (stage.m.host.folio(page.head).refcount > 1 and not page.large) or page.zero]
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, munmap(stage.m, 2))
-    assert calls == pair(0, 4)
+    assert told_of(stage, munmap(stage.m, 2)) == pair(0, 4)
     assert {int(pte) for pte in stage.m.host.pte[:4]} == {PTE_EMPTY}
     assert stage.m.host.huge == [False, False]
     reader = stage.read(0, 1)
@@ -39,7 +35,6 @@ def test_everything_goes_in_one_invalidation(monkeypatch: pytest.MonkeyPatch, ki
         assert not any(page.freed for page in pages)
 
 
-@BOTH
 def test_a_fault_that_comes_before_the_pages_go_finds_no_vma(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("untouched", "anon"))
     reader = stage.access(0, 1).to(FAULT_GUP)
@@ -49,9 +44,7 @@ def test_a_fault_that_comes_before_the_pages_go_finds_no_vma(semantics: Semantic
     assert stage.m.host.pte[1] < 0
 
 
-@BOTH
-def test_gup_fast_still_finds_the_page_which_the_invalidation_takes_away(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_gup_fast_still_finds_the_page_which_the_invalidation_takes_away(stage: Stage) -> None:
     reader = stage.access(0, 1).to(FAULT_GUP)
     unmap = stage.thread(MM, munmap(stage.m, 1)).to(INV_ACTIVE)
     reader.finish()
@@ -61,7 +54,6 @@ def test_gup_fast_still_finds_the_page_which_the_invalidation_takes_away(semanti
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_memory_of_a_driver_stays_special_without_its_vma(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("pfnmap-nostruct", "anon"))
     reader = stage.access(0, 1).to(FAULT_GUP)
@@ -71,9 +63,7 @@ def test_memory_of_a_driver_stays_special_without_its_vma(semantics: Semantics) 
     assert stage.violations == []
 
 
-@BOTH
-def test_a_reference_outlives_the_mapping(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_reference_outlives_the_mapping(stage: Stage) -> None:
     pfn = int(stage.m.host.pte[1])
     holder = stage.access(0, 1, write=True).to(FAULT_PFN)
     stage.run(MM, munmap(stage.m, 1))
@@ -83,7 +73,6 @@ def test_a_reference_outlives_the_mapping(semantics: Semantics) -> None:
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("unmapped", [False, True])
 @pytest.mark.parametrize("kind", ["anon", "thp", "file", "hugetlb", "pfnmap-refcounted", "hwpoison"])
 def test_a_new_mapping_is_memory_that_nobody_has_touched(kind: str, unmapped: bool, semantics: Semantics) -> None:
@@ -101,9 +90,7 @@ def test_a_new_mapping_is_memory_that_nobody_has_touched(kind: str, unmapped: bo
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_munmap_lets_readers_in_while_pages_go_and_mmap_does_not(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_munmap_lets_readers_in_while_pages_go_and_mmap_does_not(stage: Stage) -> None:
     unmap = stage.thread(MM, munmap(stage.m, 1)).to(MMAP_WRITE).to(INV_PRIMARY)
     assert stage.m.mmap_lock.can_read()
     unmap.finish()

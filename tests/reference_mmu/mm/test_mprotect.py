@@ -12,21 +12,15 @@ from reference_mmu.observed import PF_ERROR
 from reference_mmu.points import INV_CLEAN
 from reference_mmu.rwlock import ModelBug
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, told_of
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["anon", "thp", "file", "shmem", "hugetlb", "pfnmap-reserved"])
-def test_a_vma_becomes_read_only_and_writable_again(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_a_vma_becomes_read_only_and_writable_again(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
     stage.write(0, 1)
     before = int(stage.m.host.contents(1))
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, mprotect(stage.m, 1, False))
-    assert calls == pair(0, 4)
+    assert told_of(stage, mprotect(stage.m, 1, False)) == pair(0, 4)
     assert not any(flags & HOST_W for flags in stage.m.host.flags[:4])
     refused = stage.write(0, 1)
     assert PF_ERROR in refused.faults or kind == "pfnmap-reserved"
@@ -39,7 +33,6 @@ def test_a_vma_becomes_read_only_and_writable_again(
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize(("kind", "flags"), [("cow", HOST_SHARED), ("ksm", HOST_SHARED), ("file", 0)])
 def test_what_a_write_would_have_to_deal_with_stays_read_only(kind: str, flags: int, semantics: Semantics) -> None:
     """Copy-on-write, or a filesystem that wants to know."""
@@ -53,20 +46,13 @@ def test_what_a_write_would_have_to_deal_with_stays_read_only(kind: str, flags: 
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_what_may_never_be_written_does_not_become_writable(
-    monkeypatch: pytest.MonkeyPatch, semantics: Semantics
-) -> None:
+def test_what_may_never_be_written_does_not_become_writable(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("readonly", "anon"))
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, mprotect(stage.m, 1, True))
-    assert calls == []
+    assert told_of(stage, mprotect(stage.m, 1, True)) == []
     assert stage.write(0, 1).faults == [PF_ERROR]
 
 
-@BOTH
-def test_a_page_that_migrates_meanwhile_comes_back_read_only(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_migrates_meanwhile_comes_back_read_only(stage: Stage) -> None:
     stage.write(0, 1)
     migration = stage.thread(MM, migrate_page(stage.m, 1)).to(INV_CLEAN)
     stage.run(DEVICE, mprotect(stage.m, 1, False))
@@ -84,9 +70,7 @@ def test_no_pte_allows_more_than_its_vma(vm_flags: int) -> None:
         host.set_pte(1, host.pte[1], HOST_W)
 
 
-@BOTH
-def test_a_numa_hint_ends_with_the_next_change(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_numa_hint_ends_with_the_next_change(stage: Stage) -> None:
     stage.run(MM, change_protection_numa(stage.m, 1, 2))
     assert stage.m.host.flags[1] & HOST_PROTNONE
     stage.run(MM, mprotect(stage.m, 1, True))

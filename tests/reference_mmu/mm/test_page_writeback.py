@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writeback: the page stays mapped, read-only and clean, unless it is not there any more once it is locked."""
 
-import pytest
-
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.mm.host import HOST_D, HOST_W
 from reference_mmu.mm.khugepaged import collapse_huge_page
@@ -11,14 +9,12 @@ from reference_mmu.mm.truncate import truncate_pagecache_range
 from reference_mmu.points import INV_IO, KHUGEPAGED_COPY, MM_WAIT, TRUNCATE_FOLIO
 from tests.by_hand import DEVICE, MM, Stage
 from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
 
 
-@BOTH
-def test_it_is_protected_first_and_written_afterwards(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_it_is_protected_first_and_written_afterwards(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("file", "anon"))
     writer = stage.write(0, 1)
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     thread = stage.thread(MM, writeback(stage.m, 1)).to(INV_IO)
     assert calls == pair(1, 2)
     assert stage.m.host.flags[1] & (HOST_W | HOST_D) == 0
@@ -29,30 +25,25 @@ def test_it_is_protected_first_and_written_afterwards(monkeypatch: pytest.Monkey
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_page_that_is_dropped_meanwhile_is_not_written(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_page_that_is_dropped_meanwhile_is_not_written(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("file", "anon"))
     stage.write(0, 1)
     truncation = stage.thread(DEVICE, truncate_pagecache_range(stage.m, 1, 2)).to(TRUNCATE_FOLIO)
     thread = stage.thread(MM, writeback(stage.m, 1)).to(MM_WAIT)
     assert not thread.can_run()
     truncation.finish()
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     thread.finish()
     assert calls == []
     assert int(stage.m.host.swap[1]) == 0
 
 
-@BOTH
-def test_a_page_that_has_become_part_of_a_huge_one_is_left_alone(
-    monkeypatch: pytest.MonkeyPatch, semantics: Semantics
-) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_has_become_part_of_a_huge_one_is_left_alone(stage: Stage) -> None:
     stage.write(0, 1)
     collapse = stage.thread(DEVICE, collapse_huge_page(stage.m, 1)).to(KHUGEPAGED_COPY)
     thread = stage.thread(MM, writeback(stage.m, 1)).to(MM_WAIT)
     collapse.finish()
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     thread.finish()
     assert calls == []
     assert all(flags == HOST_W | HOST_D for flags in stage.m.host.flags)

@@ -14,7 +14,6 @@ from reference_mmu.mm.vmscan import shrink_folio
 from reference_mmu.points import INV_CLEAN, INV_IO, MM_WAIT
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.parameters import BOTH
 
 
 def make_old(stage: Stage, hva: int) -> None:
@@ -22,9 +21,7 @@ def make_old(stage: Stage, hva: int) -> None:
     stage.run(MM, kvm_mmu_notifier_clear_young(stage.m, hva, hva + 1))
 
 
-@BOTH
-def test_migration_moves_the_contents_to_another_page(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_migration_moves_the_contents_to_another_page(stage: Stage) -> None:
     stage.write(0, 1)
     before = int(stage.m.host.pte[1])
     stage.run(MM, migrate_page(stage.m, 1))
@@ -33,9 +30,7 @@ def test_migration_moves_the_contents_to_another_page(semantics: Semantics) -> N
     assert stage.m.host.contents(1) == stage.m.host.reference[1] == 1
 
 
-@BOTH
-def test_migration_gives_up_on_a_page_that_somebody_holds(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_migration_gives_up_on_a_page_that_somebody_holds(stage: Stage) -> None:
     before = int(stage.m.host.pte[1])
     holder = stage.access(0, 1).to(FAULT_PFN)
     stage.run(MM, migrate_page(stage.m, 1))
@@ -43,9 +38,7 @@ def test_migration_gives_up_on_a_page_that_somebody_holds(semantics: Semantics) 
     holder.finish()
 
 
-@BOTH
-def test_reclaim_writes_out_what_is_dirty_and_reads_it_back(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_reclaim_writes_out_what_is_dirty_and_reads_it_back(stage: Stage) -> None:
     stage.write(0, 1)
     make_old(stage, 1)
     reclaim = stage.run(MM, shrink_folio(stage.m, 1))
@@ -57,9 +50,7 @@ def test_reclaim_writes_out_what_is_dirty_and_reads_it_back(semantics: Semantics
     assert stage.violations == []
 
 
-@BOTH
-def test_a_second_operation_waits_for_a_page_that_is_locked(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_second_operation_waits_for_a_page_that_is_locked(stage: Stage) -> None:
     stage.write(0, 1)
     make_old(stage, 1)
     reclaim = stage.thread(MM, shrink_folio(stage.m, 1)).to(INV_IO)
@@ -70,7 +61,6 @@ def test_a_second_operation_waits_for_a_page_that_is_locked(semantics: Semantics
     assert stage.violations == []
 
 
-@BOTH
 def test_writeback_leaves_the_page_mapped_read_only_and_clean(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("file", "anon"))
     stage.write(0, 1)
@@ -82,9 +72,7 @@ def test_writeback_leaves_the_page_mapped_read_only_and_clean(semantics: Semanti
     assert page.dirty
 
 
-@BOTH
-def test_a_shared_page_is_copied_by_the_next_write(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_shared_page_is_copied_by_the_next_write(stage: Stage) -> None:
     stage.write(0, 1)
     stage.run(MM, share_page(stage.m, 1))
     shared = int(stage.m.host.pte[1])
@@ -97,7 +85,6 @@ def test_a_shared_page_is_copied_by_the_next_write(semantics: Semantics) -> None
     assert stage.final_violations() == []
 
 
-@BOTH
 def test_numa_hinting_changes_no_page(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     pages = [int(pfn) for pfn in stage.m.host.pte]
@@ -107,9 +94,7 @@ def test_numa_hinting_changes_no_page(semantics: Semantics) -> None:
     assert [int(pfn) for pfn in stage.m.host.pte] == pages
 
 
-@BOTH
-def test_a_huge_page_is_made_and_split(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_huge_page_is_made_and_split(stage: Stage) -> None:
     for gfn in range(4):
         stage.write(0, gfn)
     stage.run(MM, collapse_block(stage.m, 1))

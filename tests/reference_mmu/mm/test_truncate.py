@@ -10,22 +10,18 @@ from reference_mmu.mm.truncate import truncate_pagecache_range
 from reference_mmu.points import GUP_WAIT, INV_END_LOCK, TRUNCATE_FOLIO
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, record_notifiers, told_of
 
 EVERY_FILE = pytest.mark.parametrize("kind", ["file", "shmem"])
 
 
-@BOTH
 @EVERY_FILE
-def test_pages_are_unmapped_cleaned_and_freed(monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics) -> None:
+def test_pages_are_unmapped_cleaned_and_freed(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, kind))
     for gfn in range(8):
         stage.write(0, gfn)
     pages = [stage.m.host.pages[int(stage.m.host.pte[hva])] for hva in range(8)]
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, truncate_pagecache_range(stage.m, 3, 5))
-    assert calls == [*pair(3, 4), *pair(4, 5)]
+    assert told_of(stage, truncate_pagecache_range(stage.m, 3, 5)) == [*pair(3, 4), *pair(4, 5)]
     assert [page.freed for page in pages] == [False] * 3 + [True] * 2 + [False] * 3
     assert not any(page.dirty for page in pages[3:5])
     assert [int(stage.m.host.contents(hva)) for hva in range(2, 6)] == [3, 0, 0, 6]
@@ -34,14 +30,11 @@ def test_pages_are_unmapped_cleaned_and_freed(monkeypatch: pytest.MonkeyPatch, k
     assert stage.final_violations() == []
 
 
-@BOTH
 @EVERY_FILE
-def test_a_page_that_was_mapped_again_is_unmapped_once_more(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_a_page_that_was_mapped_again_is_unmapped_once_more(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
     stage.write(0, 1)
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     truncation = stage.thread(MM, truncate_pagecache_range(stage.m, 1, 3)).to(TRUNCATE_FOLIO)
     stage.write(0, 2)
     truncation.finish()
@@ -50,7 +43,6 @@ def test_a_page_that_was_mapped_again_is_unmapped_once_more(
     assert stage.final_violations() == []
 
 
-@BOTH
 @EVERY_FILE
 def test_a_fault_waits_for_the_page_and_finds_the_hole(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
@@ -64,7 +56,6 @@ def test_a_fault_waits_for_the_page_and_finds_the_hole(kind: str, semantics: Sem
     assert stage.final_violations() == []
 
 
-@BOTH
 @EVERY_FILE
 def test_a_page_that_kvm_holds_goes_all_the_same(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
@@ -79,18 +70,12 @@ def test_a_page_that_kvm_holds_goes_all_the_same(kind: str, semantics: Semantics
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["anon", "thp", "hugetlb", "fsdax", "readonly"])
-def test_nothing_else_is_a_file_that_can_have_holes(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_nothing_else_is_a_file_that_can_have_holes(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, truncate_pagecache_range(stage.m, 0, 4))
-    assert calls == []
+    assert told_of(stage, truncate_pagecache_range(stage.m, 0, 4)) == []
 
 
-@BOTH
 def test_a_mapping_that_goes_meanwhile_takes_the_page_along(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("shmem", "anon"))
     page = stage.m.host.pages[int(stage.m.host.pte[1])]

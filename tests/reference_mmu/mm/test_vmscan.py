@@ -12,24 +12,20 @@ from reference_mmu.mm.vmscan import shrink_folio_list
 from reference_mmu.points import INV_CLEAN, INV_PRIMARY, MM_WAIT, RECLAIM_FREE, RECLAIM_WRITE
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import DEVICE, MM, Stage
-from tests.notified import pair, record_notifiers
-from tests.parameters import BOTH
+from tests.notified import pair, record_notifiers, told_of
 
 
 def make_old(stage: Stage, first: int, end: int) -> None:
     stage.run(MM, kvm_mmu_notifier_clear_young(stage.m, first, end))
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["anon", "file", "shmem", "untouched"])
-def test_a_dirty_page_is_asked_unmapped_written_and_freed(
-    monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics
-) -> None:
+def test_a_dirty_page_is_asked_unmapped_written_and_freed(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
     writer = stage.write(0, 1)
     make_old(stage, 1, 2)
     pfn = int(stage.m.host.pte[1])
-    calls = record_notifiers(monkeypatch, stage)
+    calls = record_notifiers(stage)
     reclaim = stage.run(MM, shrink_folio_list(stage.m, 1))
     assert calls == [("young", 1, 2), *pair(1, 2)]
     assert reclaim.points.index(INV_PRIMARY) < reclaim.points.index(RECLAIM_WRITE) < reclaim.points.index(RECLAIM_FREE)
@@ -40,20 +36,14 @@ def test_a_dirty_page_is_asked_unmapped_written_and_freed(
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_young_page_stays(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_young_page_stays(stage: Stage) -> None:
     stage.write(0, 1)
     pfn = int(stage.m.host.pte[1])
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, shrink_folio_list(stage.m, 1))
-    assert calls == [("young", 1, 2)]
+    assert told_of(stage, shrink_folio_list(stage.m, 1)) == [("young", 1, 2)]
     assert (int(stage.m.host.pte[1]), int(stage.m.host.pages[pfn].locked_by)) == (pfn, -1)
 
 
-@BOTH
-def test_a_page_that_kvm_holds_stays_in_the_swap_cache(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_kvm_holds_stays_in_the_swap_cache(stage: Stage) -> None:
     pfn = int(stage.m.host.pte[1])
     holder = stage.access(0, 1).to(FAULT_PFN)
     stage.run(MM, shrink_folio_list(stage.m, 1))
@@ -64,18 +54,13 @@ def test_a_page_that_kvm_holds_stays_in_the_swap_cache(semantics: Semantics) -> 
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_page_that_may_be_pinned_is_not_even_unmapped(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_may_be_pinned_is_not_even_unmapped(stage: Stage) -> None:
     pfn = int(stage.m.host.pte[1])
     stage.m.host.pin(pfn)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, shrink_folio_list(stage.m, 1))
-    assert calls == [("young", 1, 2)]
+    assert told_of(stage, shrink_folio_list(stage.m, 1)) == [("young", 1, 2)]
     assert int(stage.m.host.pte[1]) == pfn
 
 
-@BOTH
 def test_a_page_that_another_process_maps_is_unmapped_here_and_found_again(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("cow", "anon"))
     pfn = int(stage.m.host.pte[1])
@@ -86,14 +71,11 @@ def test_a_page_that_another_process_maps_is_unmapped_here_and_found_again(seman
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_huge_page_is_asked_as_a_whole_and_split(monkeypatch: pytest.MonkeyPatch, semantics: Semantics) -> None:
+def test_a_huge_page_is_asked_as_a_whole_and_split(semantics: Semantics) -> None:
     stage = Stage(semantics, backing=("thp", "anon"))
     writers = [stage.write(0, gfn) for gfn in range(4)]
     make_old(stage, 0, 4)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, shrink_folio_list(stage.m, 1))
-    assert calls == [("young", 0, 4), *pair(0, 4), *pair(1, 2)]
+    assert told_of(stage, shrink_folio_list(stage.m, 1)) == [("young", 0, 4), *pair(0, 4), *pair(1, 2)]
     assert [int(pte) == PTE_SWAP for pte in stage.m.host.pte][:4] == [False, True, False, False]
     assert [int(stage.m.host.contents(hva)) for hva in range(4)] == [writer.uid + 1 for writer in writers]
     for gfn in range(4):
@@ -101,18 +83,13 @@ def test_a_huge_page_is_asked_as_a_whole_and_split(monkeypatch: pytest.MonkeyPat
     assert stage.final_violations() == []
 
 
-@BOTH
 @pytest.mark.parametrize("kind", ["hugetlb", "devdax", "pfnmap-reserved", "readonly"])
-def test_what_is_on_no_lru_list_is_left_alone(monkeypatch: pytest.MonkeyPatch, kind: str, semantics: Semantics) -> None:
+def test_what_is_on_no_lru_list_is_left_alone(kind: str, semantics: Semantics) -> None:
     stage = Stage(semantics, backing=(kind, "anon"))
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(MM, shrink_folio_list(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, shrink_folio_list(stage.m, 1)) == []
 
 
-@BOTH
-def test_a_page_thrown_away_while_it_is_written_out_is_freed_and_not_written(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_a_page_thrown_away_while_it_is_written_out_is_freed_and_not_written(stage: Stage) -> None:
     stage.write(0, 1)
     make_old(stage, 1, 2)
     pfn = int(stage.m.host.pte[1])
@@ -126,15 +103,9 @@ def test_a_page_thrown_away_while_it_is_written_out_is_freed_and_not_written(sem
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_a_page_that_somebody_has_locked_is_passed_over_or_waited_for(
-    monkeypatch: pytest.MonkeyPatch, semantics: Semantics
-) -> None:
-    stage = Stage(semantics)
+def test_a_page_that_somebody_has_locked_is_passed_over_or_waited_for(stage: Stage) -> None:
     migration = stage.thread(MM, migrate_page(stage.m, 1)).to(INV_CLEAN)
-    calls = record_notifiers(monkeypatch, stage)
-    stage.run(DEVICE, shrink_folio_list(stage.m, 1))
-    assert calls == []
+    assert told_of(stage, shrink_folio_list(stage.m, 1), DEVICE) == []
     other = stage.thread(DEVICE, migrate_page(stage.m, 1)).to(MM_WAIT)
     assert not other.can_run()
     migration.finish()
@@ -142,9 +113,7 @@ def test_a_page_that_somebody_has_locked_is_passed_over_or_waited_for(
     assert stage.final_violations() == []
 
 
-@BOTH
-def test_migration_of_a_page_thrown_away_meanwhile_brings_nothing_back(semantics: Semantics) -> None:
-    stage = Stage(semantics)
+def test_migration_of_a_page_thrown_away_meanwhile_brings_nothing_back(stage: Stage) -> None:
     stage.write(0, 1)
     pfn = int(stage.m.host.pte[1])
     migration = stage.thread(MM, migrate_page(stage.m, 1)).to(INV_CLEAN)

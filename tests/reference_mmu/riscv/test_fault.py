@@ -17,7 +17,8 @@ from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.mm.page import Page
 from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
 from reference_mmu.operations import MISHAP_NO_MEMORY
-from reference_mmu.riscv.points import FAULT_GUP, FAULT_LOCK, FAULT_MARK, FAULT_PUT, FAULT_SEQ, MAP_FENCE
+from reference_mmu.riscv.points import FAULT_MARK, FAULT_PUT, MAP_FENCE
+from reference_mmu.stage2.points import FAULT_GUP, FAULT_LOCK, FAULT_SEQ
 from reference_mmu.stage2.pte import S2_DIRTY, S2_WRITE, S2_YOUNG, is_table, is_writable, pfn_of
 from tests.by_hand import IOCTL, MM
 from tests.stage2_by_hand import OLD_AND_NEW, Stage2Stage

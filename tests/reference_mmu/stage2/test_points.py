@@ -32,7 +32,7 @@ def test_every_point_of_its_own_has_a_row_and_is_named_as_its_constant(arch: str
     constants = {name: number for name, number in vars(TABLES[arch]).items() if isinstance(number, int)}
     own = {name: number for name, number in constants.items() if name.isupper() and not name.startswith("WANT_")}
     assert {table_of(arch).numbers[name.lower().replace("_", ".", 1)] for name in own} == set(own.values())
-    assert len(own) >= 8
+    assert len(own) >= 4  # beside those of points.py above the rooms and of stage2
 
 
 @ARCH
