@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Campaigns of a fleet, as people steer and see them."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select, update
 
 from db.campaigns import CampaignRow, NewCampaign, find_campaign, insert_campaign, lock_fleet
 from db.dispatch import end_fleet, ran_seconds
 from db.liveness import live_workers
+from db.repository import Repository
 from db.schema import (
     SEVERITY,
     BatchTable,
@@ -22,7 +22,7 @@ from db.schema import (
     TaskTable,
     TraceTable,
 )
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from db.traces import is_explained
 from db.upsert import upsert
 from fuzzer.judge.finding import Verdict
@@ -78,12 +78,8 @@ class FleetStatus(Record):
     """Model versions of the other live workers."""
 
 
-class Fleets:
+class Fleets(Repository):
     """The campaigns of fleets in the database behind `engine`.  Every method is one transaction, raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def create(self, plan: FleetPlan, searched: NewCampaign, request: str | None = None) -> int:
         """Store a campaign, which workers begin at once, and return its number; for a `request` that has one already,

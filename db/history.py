@@ -5,15 +5,15 @@ A recheck moves a finding by what it sees, a person by what he knows.  A finding
 whatever a recheck sees: it said nothing about whether the finding shows, but about what it means.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from db.campaigns import one_line_texts
+from db.repository import Repository
 from db.schema import FindingState, FindingTable, HistoryEvent, HistoryTable, RecheckTable
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from reference_mmu.record import Record
 
 
@@ -42,13 +42,9 @@ class RecheckRow(Record):
     why: str | None
 
 
-class Histories:
+class Histories(Repository):
     """What people say about findings, in the database behind `engine`; of a signature that several campaigns have, the
     newest counts unless one is named.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def comment(self, signature: str, who: str, text: str, campaign: int | None = None) -> None:
         """Say something about a finding."""

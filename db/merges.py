@@ -5,17 +5,17 @@ Programs go on to be counted for the signature that they show; lists show the si
 split than taking a merge back: docs/decisions/0011.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 from sqlalchemy.orm import aliased
 
 from db.campaigns import one_line_texts
 from db.history import find_finding, note
+from db.repository import Repository
 from db.schema import FindingTable, HistoryEvent, MergeTable
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from reference_mmu.record import Record
 
 
@@ -29,12 +29,8 @@ class MergeRow(Record):
     why: str
 
 
-class Merges:
+class Merges(Repository):
     """The merges in the database behind `engine`.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def merge(self, signature: str, target: str, who: str, why: str) -> None:
         """Say that a signature is the same bug as `target`, in every campaign."""

@@ -6,16 +6,17 @@ whatever campaign finds it again.  A try is noted before it is made: a worker th
 again later, with the same row number, by which the receiver knows it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from db.merges import merged_into
+from db.repository import Repository
 from db.schema import NotificationState, NotificationTable
-from db.session import transaction, utc_now
+from db.session import transaction
 from db.upsert import upsert
 from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
 from reference_mmu.record import Record
@@ -57,12 +58,8 @@ class Waiting(Record):
     given_up: int
 
 
-class Notifications:
+class Notifications(Repository):
     """The notifications in the database behind `engine`.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def is_due(self) -> bool:
         """Is there one to be sent now, were it not for the rate?"""

@@ -5,15 +5,15 @@ The newest are kept, enough to look at, not an archive.
 """
 
 import hashlib
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Engine, Select, delete, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 
+from db.repository import Repository
 from db.schema import ReplayState, ReplayTable, UploadKind
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from reference_mmu.record import Record
 
 KEPT_MAX: Final = 500
@@ -37,12 +37,8 @@ class ReplayRow(Record):
     kind: UploadKind = UploadKind.REPRODUCER
 
 
-class Replays:
+class Replays(Repository):
     """The uploads in the database behind `engine`.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def submit(self, body: bytes, uploaded_by: str, kind: UploadKind = UploadKind.REPRODUCER) -> ReplayRow:
         """Store an upload that waits to be run.  One that is stored already stays as it is."""

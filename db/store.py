@@ -4,18 +4,19 @@
 Every query is in this package; what goes in and comes out are frozen Structs, never table rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVarTuple
 
 import msgspec
-from sqlalchemy import Engine, Select, func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.engine import RowMapping
 
 from db.batches import insert_batch
 from db.campaigns import CampaignRow, NewCampaign, check_campaign, find_campaign, insert_campaign
 from db.findings import FINDING_FIELDS, check_size, count_findings, keep_better
 from db.merges import is_shown_by_another
+from db.repository import Repository
 from db.schema import (
     SEVERITY,
     BatchTable,
@@ -26,7 +27,7 @@ from db.schema import (
     OccurrenceTable,
     ReproducerTable,
 )
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from db.traces import TraceRow, unjudged_traces
 from fuzzer.judge.finding import BatchResult, Finding, Occurrence, Verdict, signature
 from reference_mmu.record import Record
@@ -85,12 +86,8 @@ class Totals(Record):
     """One for every verdict, from the mildest to the most severe."""
 
 
-class Store:
+class Store(Repository):
     """The findings database behind `engine`.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def create_campaign(self, campaign: NewCampaign) -> int:
         """Store a running campaign and return its number."""

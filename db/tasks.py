@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tasks: what a worker is asked to do.  A message only names one; everything else is looked up when it begins."""
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, select, update
 
 from db.campaigns import CampaignRow, check_campaign, find_campaign, lock_fleet
 from db.groups import members, split
 from db.handout import TaskName, is_task
+from db.repository import Repository
 from db.schema import CampaignState, FleetTable, JudgementTable, TaskKind, TaskState, TaskTable, TraceTable
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from fuzzer.judge.finding import Finding
 from fuzzer.judge.seen import Trace
 from reference_mmu.record import Record
@@ -84,12 +83,8 @@ class OtherModel(StoreError):
     """The campaign belongs to another version of the model than this worker's."""
 
 
-class Tasks:
+class Tasks(Repository):
     """The tasks in the database behind `engine`.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def begin(self, name: TaskName, worker: str, model_version: str, *, redelivered: bool = False) -> Work | None:
         """Note that `worker` begins a task, and say what it is; None if there is nothing to do any more.

@@ -3,15 +3,15 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 
+from db.repository import Repository
 from db.schema import Level, TokenTable
-from db.session import StoreError, transaction, utc_now
+from db.session import StoreError, transaction
 from reference_mmu.record import Record
 
 _BYTES: Final = 32
@@ -37,12 +37,8 @@ class Token(Record):
     revoked_at: datetime | None
 
 
-class Tokens:
+class Tokens(Repository):
     """The tokens in the database behind `engine`.  Every method is one transaction and raises StoreError."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
-        self._now = now
 
     def create(self, name: str, level: Level) -> str:
         """A new token, told this once."""

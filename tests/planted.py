@@ -11,36 +11,12 @@ from fuzzer.run.compare import Comparison, Models, by_switches
 from fuzzer.run.model import SHIPPED, LoadedModel
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.running_actor import Flow
+from reference_mmu import observed
 from reference_mmu.changelog.effects import OUTCOMES
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.mm.host import HOST_D
-from reference_mmu.observed import (
-    COUNT_ACCESSED_MARKS,
-    COUNT_CHANGES,
-    COUNT_CHECKS,
-    COUNT_DIRTY_MARKS,
-    COUNT_GUP,
-    COUNT_PAGE_LOOKUPS,
-    COUNT_PAGE_REFERENCES,
-    COUNT_PML,
-    COUNT_VISITS,
-    EV_ERRNO,
-    EV_FLUSH,
-    EV_HARVEST,
-    EV_MAP,
-    EV_PF,
-    EV_READ,
-    EV_WARN,
-    EV_YOUNG,
-    MAP_PINNED,
-    MAP_REFUSED,
-    MAP_UNPINNED,
-    PF_FIXED,
-    PF_READ_ONLY,
-    PF_SPURIOUS,
-)
 from reference_mmu.operations import Call
 from reference_mmu.x86.x86 import X86
 
@@ -63,7 +39,7 @@ def cost(counter: int) -> Deed:
 
 def fault(outcome: str) -> Deed:
     """One more fault, with an outcome of OUTCOMES."""
-    return event(EV_PF, OUTCOMES.index(outcome)) if outcome != OUTCOMES[0] else nothing
+    return event(observed.EV_PF, OUTCOMES.index(outcome)) if outcome != OUTCOMES[0] else nothing
 
 
 def dirty_host_pte(m: Vm) -> None:
@@ -104,48 +80,53 @@ def with_deed(deed: Deed) -> LoadedModel:
     return LoadedModel(X86, start)
 
 
-READ_ONLY_FIXED: Final = event(EV_PF, int(PF_FIXED | PF_READ_ONLY))
-READ_ONLY_SPURIOUS: Final = event(EV_PF, int(PF_SPURIOUS | PF_READ_ONLY))
+READ_ONLY_FIXED: Final = event(observed.EV_PF, int(observed.PF_FIXED | observed.PF_READ_ONLY))
+READ_ONLY_SPURIOUS: Final = event(observed.EV_PF, int(observed.PF_SPURIOUS | observed.PF_READ_ONLY))
+
+_COUNTED: Final = {
+    "pml-entries": observed.COUNT_PML,
+    "checks": observed.COUNT_CHECKS,
+    "visits": observed.COUNT_VISITS,
+    "spte-changes": observed.COUNT_CHANGES,
+    "accessed-marks": observed.COUNT_ACCESSED_MARKS,
+    "dirty-marks": observed.COUNT_DIRTY_MARKS,
+    "gup-calls": observed.COUNT_GUP,
+    "page-references": observed.COUNT_PAGE_REFERENCES,
+    "page-lookups": observed.COUNT_PAGE_LOOKUPS,
+}
 
 PLANTED: Final[dict[str, tuple[Deed, Deed]]] = {
-    "fewer-flushes": (event(EV_FLUSH), nothing),
-    "more-flushes": (nothing, event(EV_FLUSH)),
-    "fewer-pml-entries": (cost(COUNT_PML), nothing),
-    "more-pml-entries": (nothing, cost(COUNT_PML)),
-    "fewer-dirty-reports": (event(EV_HARVEST, 0b11), event(EV_HARVEST, 0b01)),
-    "more-dirty-reports": (event(EV_HARVEST, 0b01), event(EV_HARVEST, 0b11)),
-    "fewer-checks": (cost(COUNT_CHECKS), nothing),
-    "more-checks": (nothing, cost(COUNT_CHECKS)),
-    "fewer-visits": (cost(COUNT_VISITS), nothing),
-    "more-visits": (nothing, cost(COUNT_VISITS)),
-    "fewer-spte-changes": (cost(COUNT_CHANGES), nothing),
-    "more-spte-changes": (nothing, cost(COUNT_CHANGES)),
-    "fewer-accessed-marks": (cost(COUNT_ACCESSED_MARKS), nothing),
-    "more-accessed-marks": (nothing, cost(COUNT_ACCESSED_MARKS)),
-    "fewer-dirty-marks": (cost(COUNT_DIRTY_MARKS), nothing),
-    "more-dirty-marks": (nothing, cost(COUNT_DIRTY_MARKS)),
-    "fewer-gup-calls": (cost(COUNT_GUP), nothing),
-    "more-gup-calls": (nothing, cost(COUNT_GUP)),
-    "fewer-page-references": (cost(COUNT_PAGE_REFERENCES), nothing),
-    "more-page-references": (nothing, cost(COUNT_PAGE_REFERENCES)),
-    "fewer-page-lookups": (cost(COUNT_PAGE_LOOKUPS), nothing),
-    "more-page-lookups": (nothing, cost(COUNT_PAGE_LOOKUPS)),
-    "young-false-negative": (event(EV_YOUNG, 1), event(EV_YOUNG, 0)),
-    "young-false-positive": (event(EV_YOUNG, 0), event(EV_YOUNG, 1)),
-    "new-warning": (nothing, event(EV_WARN)),
-    "warning-gone": (event(EV_WARN), nothing),
+    "fewer-flushes": (event(observed.EV_FLUSH), nothing),
+    "more-flushes": (nothing, event(observed.EV_FLUSH)),
+    "fewer-dirty-reports": (event(observed.EV_HARVEST, 0b11), event(observed.EV_HARVEST, 0b01)),
+    "more-dirty-reports": (event(observed.EV_HARVEST, 0b01), event(observed.EV_HARVEST, 0b11)),
+    **{f"fewer-{what}": (cost(counter), nothing) for what, counter in _COUNTED.items()},
+    **{f"more-{what}": (nothing, cost(counter)) for what, counter in _COUNTED.items()},
+    "young-false-negative": (event(observed.EV_YOUNG, 1), event(observed.EV_YOUNG, 0)),
+    "young-false-positive": (event(observed.EV_YOUNG, 0), event(observed.EV_YOUNG, 1)),
+    "new-warning": (nothing, event(observed.EV_WARN)),
+    "warning-gone": (event(observed.EV_WARN), nothing),
     "read-only-rewritten": (READ_ONLY_SPURIOUS, READ_ONLY_FIXED),
     "read-only-kept": (READ_ONLY_FIXED, READ_ONLY_SPURIOUS),
-    "read-differs": (event(EV_READ, 1), event(EV_READ, 2)),
+    "read-differs": (event(observed.EV_READ, 1), event(observed.EV_READ, 2)),
     "memory-differs": (nothing, other_contents),
-    "mapping-differs": (event(EV_PF, int(PF_FIXED)), READ_ONLY_FIXED),
+    "mapping-differs": (event(observed.EV_PF, int(observed.PF_FIXED)), READ_ONLY_FIXED),
     "host-flags-differ": (nothing, dirty_host_pte),
     "host-pages-differ": (nothing, other_page),
     "page-references-differ": (nothing, keep_reference),
-    "errno-differs": (event(EV_ERRNO, EFAULT), event(EV_ERRNO, EINTR)),
-    "map-refused": (event(EV_MAP, int(MAP_UNPINNED)), event(EV_MAP, int(MAP_REFUSED))),
-    "map-granted": (event(EV_MAP, int(MAP_REFUSED)), event(EV_MAP, int(MAP_PINNED))),
-    "pinned-map": (event(EV_MAP, int(MAP_UNPINNED)), event(EV_MAP, int(MAP_PINNED))),
+    "errno-differs": (event(observed.EV_ERRNO, EFAULT), event(observed.EV_ERRNO, EINTR)),
+    "map-refused": (
+        event(observed.EV_MAP, int(observed.MAP_UNPINNED)),
+        event(observed.EV_MAP, int(observed.MAP_REFUSED)),
+    ),
+    "map-granted": (
+        event(observed.EV_MAP, int(observed.MAP_REFUSED)),
+        event(observed.EV_MAP, int(observed.MAP_PINNED)),
+    ),
+    "pinned-map": (
+        event(observed.EV_MAP, int(observed.MAP_UNPINNED)),
+        event(observed.EV_MAP, int(observed.MAP_PINNED)),
+    ),
     **{f"{new}-instead-of-{old}": (fault(old), fault(new)) for old in OUTCOMES for new in OUTCOMES if new != old},
 }
 """Effect -> what OLD does, and what NEW does instead."""

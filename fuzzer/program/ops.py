@@ -190,6 +190,21 @@ class AccessApic(Operation):
     needs = (APIC_PAGE,)
 
 
+class AtAddress(Operation):
+    """Base of what the primary MMU does with the page at `hva`, or the block around it."""
+
+    hva: Hva
+    resched: Resched = 0
+
+
+class OfAddresses(Operation):
+    """Base of what it does with a range of addresses."""
+
+    hva: Hva
+    npages: Pages
+    resched: Resched = 0
+
+
 class ClearFlushYoung(Operation):
     hva: Hva
     npages: Pages
@@ -204,58 +219,36 @@ class TestYoung(Operation):
     hva: Hva
 
 
-class NumaHint(Operation):
+class NumaHint(OfAddresses):
     """Invalidate without changing the pages."""
 
-    hva: Hva
-    npages: Pages
-    resched: Resched = 0
+
+class Migrate(AtAddress):
+    """The page moves to another place."""
 
 
-class Migrate(Operation):
-    hva: Hva
-    resched: Resched = 0
-
-
-class Reclaim(Operation):
+class Reclaim(AtAddress):
     """In short: nobody waits for a page that is read back."""
 
-    hva: Hva
-    resched: Resched = 0
+
+class Writeback(AtAddress):
+    """A dirty page goes to its file."""
 
 
-class Writeback(Operation):
-    hva: Hva
-    resched: Resched = 0
-
-
-class Share(Operation):
+class Share(AtAddress):
     """fork() or KSM, in short: copy-on-write from now on."""
 
-    hva: Hva
-    resched: Resched = 0
 
-
-class Discard(Operation):
+class Discard(OfAddresses):
     """Throw pages away, in short: the same of every kind of memory."""
 
-    hva: Hva
-    npages: Pages
-    resched: Resched = 0
 
-
-class CollapseHuge(Operation):
+class CollapseHuge(AtAddress):
     """A huge page is made of the block around hva, in short: in one go."""
 
-    hva: Hva
-    resched: Resched = 0
 
-
-class PageOut(Operation):
+class PageOut(AtAddress):
     """Reclaim: a page that is not young goes to swap, or back to its file, and is freed if nobody else holds it."""
-
-    hva: Hva
-    resched: Resched = 0
 
 
 class Populate(Operation):
@@ -266,12 +259,8 @@ class Populate(Operation):
     resched: Resched = 0
 
 
-class Truncate(Operation):
+class Truncate(OfAddresses):
     """A hole is punched into a file; nothing happens to other memory."""
-
-    hva: Hva
-    npages: Pages
-    resched: Resched = 0
 
 
 class Fork(Operation):
@@ -280,32 +269,20 @@ class Fork(Operation):
     resched: Resched = 0
 
 
-class KsmMerge(Operation):
+class KsmMerge(AtAddress):
     """ksmd finds the contents of an anonymous page in another process, too."""
 
-    hva: Hva
-    resched: Resched = 0
 
-
-class Poison(Operation):
+class Poison(AtAddress):
     """Hardware reports a memory error."""
 
-    hva: Hva
-    resched: Resched = 0
 
-
-class Munmap(Operation):
+class Munmap(AtAddress):
     """The VMA around hva goes, which is a block."""
 
-    hva: Hva
-    resched: Resched = 0
 
-
-class Mmap(Operation):
+class Mmap(AtAddress):
     """New anonymous memory in place of the VMA around hva, or where there is none."""
-
-    hva: Hva
-    resched: Resched = 0
 
 
 class Mprotect(Operation):
@@ -316,19 +293,12 @@ class Mprotect(Operation):
     resched: Resched = 0
 
 
-class DontNeed(Operation):
+class DontNeed(OfAddresses):
     """MADV_DONTNEED."""
 
-    hva: Hva
-    npages: Pages
-    resched: Resched = 0
 
-
-class Collapse(Operation):
+class Collapse(AtAddress):
     """khugepaged makes a huge page of the block around hva."""
-
-    hva: Hva
-    resched: Resched = 0
 
 
 class PunchHole(Operation):
@@ -339,16 +309,20 @@ class PunchHole(Operation):
     npages: Pages
 
 
-class EnableLog(Operation):
+class OfLog(Operation):
+    """Base of what is done with all of a memslot's dirty log."""
+
     needs = (DIRTY_LOG,)
     slot: SlotNumber
     resched: Resched = 0
 
 
-class GetLog(Operation):
-    needs = (DIRTY_LOG,)
-    slot: SlotNumber
-    resched: Resched = 0
+class EnableLog(OfLog):
+    """KVM_MEM_LOG_DIRTY_PAGES on."""
+
+
+class GetLog(OfLog):
+    """KVM_GET_DIRTY_LOG."""
 
 
 class ClearLog(Operation):
@@ -361,10 +335,8 @@ class ClearLog(Operation):
     resched: Resched = 0
 
 
-class DisableLog(Operation):
-    needs = (DIRTY_LOG,)
-    slot: SlotNumber
-    resched: Resched = 0
+class DisableLog(OfLog):
+    """KVM_MEM_LOG_DIRTY_PAGES off."""
 
 
 class DeleteSlot(Operation):

@@ -13,29 +13,50 @@ from ..stage2 import points as stage2
 FAST_LOCK: Final = 32
 FAST_MARK: Final = 33
 FAST_LOG: Final = 34
+_FAST: Final = (
+    Point(FAST_LOCK, "fast.lock", "kvm_map_page_fast", "before anything is asked for", wants=WANT_WRITE),
+    stage2.only_before(
+        "loongarch-accessed-slow-path-only",
+        FAST_MARK,
+        "fast.mark",
+        "kvm_map_page_fast",
+        "the entry has changed and mmu_lock is released, the page is marked and put next",
+    ),
+    Point(
+        FAST_LOG,
+        "fast.log",
+        "kvm_map_page_fast",
+        "the entry is dirty and mmu_lock released, the gfn is not yet in the bitmap",
+        patch="loongarch-dirty-slow-path-only",
+    ),
+)
+
 FAULT_LOG: Final = 46
 FAULT_MARK: Final = 47
 FAULT_PUT: Final = 48
+_ENDS: Final = (
+    Point(FAULT_LOG, "fault.log", "kvm_map_page", "mmu_lock is released, the gfn is not yet in the bitmap"),
+    stage2.only_before(
+        "loongarch-dirty-slow-path-only",
+        FAULT_MARK,
+        "fault.mark",
+        "kvm_map_page",
+        "the gfn is logged, the page is marked dirty next",
+    ),
+    stage2.only_before(
+        "loongarch-accessed-before-unlock",
+        FAULT_PUT,
+        "fault.put",
+        "kvm_map_page",
+        "mmu_lock is released, the page is marked accessed and put next",
+    ),
+)
 
 POINTS: Final = PointTable(
     (
         *stage2.HARDWARE_WALK,
         Point(common.FAULT_ENTER, "fault.enter", "kvm_handle_mm_fault", "the guest has faulted, SRCU held"),
-        Point(FAST_LOCK, "fast.lock", "kvm_map_page_fast", "before anything is asked for", wants=WANT_WRITE),
-        stage2.only_before(
-            "loongarch-accessed-slow-path-only",
-            FAST_MARK,
-            "fast.mark",
-            "kvm_map_page_fast",
-            "the entry has changed and mmu_lock is released, the page is marked and put next",
-        ),
-        Point(
-            FAST_LOG,
-            "fast.log",
-            "kvm_map_page_fast",
-            "the entry is dirty and mmu_lock released, the gfn is not yet in the bitmap",
-            patch="loongarch-dirty-slow-path-only",
-        ),
+        *_FAST,
         *stage2.asks("kvm_map_page"),
         *stage2.LOOK_UP,
         *common.INVALIDATION_END,
@@ -47,21 +68,7 @@ POINTS: Final = PointTable(
             "kvm_map_page",
             "the page was possibly gone, mmu_lock is released, it is marked accessed and put next",
         ),
-        Point(FAULT_LOG, "fault.log", "kvm_map_page", "mmu_lock is released, the gfn is not yet in the bitmap"),
-        stage2.only_before(
-            "loongarch-dirty-slow-path-only",
-            FAULT_MARK,
-            "fault.mark",
-            "kvm_map_page",
-            "the gfn is logged, the page is marked dirty next",
-        ),
-        stage2.only_before(
-            "loongarch-accessed-before-unlock",
-            FAULT_PUT,
-            "fault.put",
-            "kvm_map_page",
-            "mmu_lock is released, the page is marked accessed and put next",
-        ),
+        *_ENDS,
         *stage2.FAULT_ENDS,
         Point(
             common.FAULT_RETRY,

@@ -12,6 +12,17 @@ from ..stage2 import points as stage2
 # --- page fault --------------------------------------------------------------------------------------------------
 FAST_LOCK: Final = 32
 FAST_MARK: Final = 33
+_FAST: Final = (
+    Point(FAST_LOCK, "fast.lock", "_kvm_mips_map_page_fast", "before anything is asked for", wants=WANT_WRITE),
+    stage2.only_before(
+        "mips-accessed-slow-path-only",
+        FAST_MARK,
+        "fast.mark",
+        "_kvm_mips_map_page_fast",
+        "the entry was old, mmu_lock is released, the page is marked accessed next",
+    ),
+)
+
 FAULT_PUT: Final = 47
 FAULT_MARK: Final = 48
 
@@ -24,14 +35,7 @@ POINTS: Final = PointTable(
         Point(
             common.FAULT_ENTER, "fault.enter", "kvm_mips_handle_vz_root_tlb_fault", "the guest has faulted, SRCU held"
         ),
-        Point(FAST_LOCK, "fast.lock", "_kvm_mips_map_page_fast", "before anything is asked for", wants=WANT_WRITE),
-        stage2.only_before(
-            "mips-accessed-slow-path-only",
-            FAST_MARK,
-            "fast.mark",
-            "_kvm_mips_map_page_fast",
-            "the entry was old, mmu_lock is released, the page is marked accessed next",
-        ),
+        *_FAST,
         *stage2.asks(_SLOW),
         *stage2.LOOK_UP,
         *common.INVALIDATION_END,

@@ -4,11 +4,10 @@
 import sqlalchemy as sa
 from alembic import op
 
+from db.migrations.columns import INTEGER, TEXT, TIME, columns, create_index, key, nullable, reference, unique
+
 revision = "0001"
 down_revision = None
-
-_INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
@@ -27,99 +26,78 @@ def downgrade() -> None:
 def _create_campaigns() -> None:
     op.create_table(
         "campaigns",
-        sa.Column("id", _INT, nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("created_at", _TIME, nullable=False),
-        sa.Column("old_spec", sa.Text(), nullable=False),
-        sa.Column("new_spec", sa.Text(), nullable=False),
-        sa.Column("profile", sa.Text(), nullable=False),
-        sa.Column("seed_first", _INT, nullable=False),
-        sa.Column("budget_seconds", sa.Double(), nullable=True),
-        sa.Column("budget_programs", _INT, nullable=True),
-        sa.Column("model_version", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_campaigns"),
+        *columns(INTEGER, "id"),
+        *columns(TEXT, "name"),
+        *columns(TIME, "created_at"),
+        *columns(TEXT, "old_spec", "new_spec", "profile"),
+        *columns(INTEGER, "seed_first"),
+        *nullable(sa.Double(), "budget_seconds"),
+        *nullable(INTEGER, "budget_programs"),
+        *columns(TEXT, "model_version", "state"),
+        key("campaigns", "id"),
     )
 
 
 def _create_batches() -> None:
     op.create_table(
         "batches",
-        sa.Column("id", _INT, nullable=False),
-        sa.Column("campaign_id", _INT, nullable=False),
-        sa.Column("number", _INT, nullable=False),
-        sa.Column("seed_first", _INT, nullable=False),
-        sa.Column("programs", _INT, nullable=False),
-        sa.Column("steps", _INT, nullable=False),
-        sa.Column("seconds", sa.Double(), nullable=False),
-        sa.Column("coverage", _INT, nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("stored_at", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_batches"),
-        sa.UniqueConstraint("campaign_id", "number", name="uq_batches_campaign_id_number"),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], "fk_batches_campaign_id", ondelete="CASCADE"),
+        *columns(INTEGER, "id", "campaign_id", "number", "seed_first", "programs", "steps"),
+        *columns(sa.Double(), "seconds"),
+        *columns(INTEGER, "coverage"),
+        *columns(TEXT, "state"),
+        *columns(TIME, "stored_at"),
+        key("batches", "id"),
+        unique("batches", "campaign_id", "number"),
+        reference("batches", "campaign_id", "campaigns"),
     )
 
 
 def _create_findings() -> None:
     op.create_table(
         "findings",
-        sa.Column("id", _INT, nullable=False),
-        sa.Column("campaign_id", _INT, nullable=False),
-        sa.Column("signature", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("what", sa.Text(), nullable=False),
-        sa.Column("effects", sa.JSON(), nullable=False),
-        sa.Column("side", sa.Text(), nullable=False),
-        sa.Column("leader", sa.Text(), nullable=False),
-        sa.Column("patches", sa.JSON(), nullable=False),
-        sa.Column("direction", sa.Text(), nullable=False),
-        sa.Column("verdict", sa.Text(), nullable=False),
-        sa.Column("sites", sa.JSON(), nullable=False),
-        sa.Column("story", sa.Text(), nullable=False),
-        sa.Column("severity", _INT, nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("count", _INT, nullable=False),
-        sa.Column("batches", _INT, nullable=False),
-        sa.Column("first_seen", _TIME, nullable=False),
-        sa.Column("last_seen", _TIME, nullable=False),
-        sa.Column("first_seed", _INT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_findings"),
-        sa.UniqueConstraint("campaign_id", "signature", name="uq_findings_campaign_id_signature"),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], "fk_findings_campaign_id", ondelete="CASCADE"),
+        *columns(INTEGER, "id", "campaign_id"),
+        *columns(TEXT, "signature", "kind", "what"),
+        *columns(sa.JSON(), "effects"),
+        *columns(TEXT, "side", "leader"),
+        *columns(sa.JSON(), "patches"),
+        *columns(TEXT, "direction", "verdict"),
+        *columns(sa.JSON(), "sites"),
+        *columns(TEXT, "story"),
+        *columns(INTEGER, "severity"),
+        *columns(TEXT, "state"),
+        *columns(INTEGER, "count", "batches"),
+        *columns(TIME, "first_seen", "last_seen"),
+        *columns(INTEGER, "first_seed"),
+        key("findings", "id"),
+        unique("findings", "campaign_id", "signature"),
+        reference("findings", "campaign_id", "campaigns"),
     )
-    for columns in (["signature"], ["campaign_id", "severity", "last_seen"], ["severity", "last_seen"]):
-        op.create_index("_".join(["ix_findings", *columns]), "findings", columns)
+    for names in (["signature"], ["campaign_id", "severity", "last_seen"], ["severity", "last_seen"]):
+        create_index("findings", *names)
 
 
 def _create_occurrences() -> None:
     op.create_table(
         "occurrences",
-        sa.Column("id", _INT, nullable=False),
-        sa.Column("finding_id", _INT, nullable=False),
-        sa.Column("batch_id", _INT, nullable=False),
-        sa.Column("program_seed", _INT, nullable=False),
-        sa.Column("count", _INT, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_occurrences"),
-        sa.UniqueConstraint("finding_id", "batch_id", name="uq_occurrences_finding_id_batch_id"),
-        sa.ForeignKeyConstraint(["finding_id"], ["findings.id"], "fk_occurrences_finding_id", ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], "fk_occurrences_batch_id", ondelete="CASCADE"),
+        *columns(INTEGER, "id", "finding_id", "batch_id", "program_seed", "count"),
+        key("occurrences", "id"),
+        unique("occurrences", "finding_id", "batch_id"),
+        reference("occurrences", "finding_id", "findings"),
+        reference("occurrences", "batch_id", "batches"),
     )
-    op.create_index("ix_occurrences_batch_id", "occurrences", ["batch_id"])
+    create_index("occurrences", "batch_id")
 
 
 def _create_reproducers() -> None:
     op.create_table(
         "reproducers",
-        sa.Column("finding_id", _INT, autoincrement=False, nullable=False),
-        sa.Column("program_seed", _INT, nullable=False),
-        sa.Column("severity", _INT, nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("minimized", sa.Boolean(), nullable=False),
-        sa.Column("operations", _INT, nullable=True),
-        sa.Column("preemptions", _INT, nullable=True),
-        sa.Column("digest", sa.Text(), nullable=True),
-        sa.Column("stored_at", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("finding_id", name="pk_reproducers"),
-        sa.ForeignKeyConstraint(["finding_id"], ["findings.id"], "fk_reproducers_finding_id", ondelete="CASCADE"),
+        sa.Column("finding_id", INTEGER, autoincrement=False, nullable=False),
+        *columns(INTEGER, "program_seed", "severity"),
+        *columns(sa.LargeBinary(), "body"),
+        *columns(sa.Boolean(), "minimized"),
+        *nullable(INTEGER, "operations", "preemptions"),
+        *nullable(TEXT, "digest"),
+        *columns(TIME, "stored_at"),
+        key("reproducers", "finding_id"),
+        reference("reproducers", "finding_id", "findings"),
     )

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What becomes of a finding: history, rechecks, merges, notifications."""
 
-import sqlalchemy as sa
 from alembic import op
+
+from db.migrations.columns import INTEGER, TEXT, TIME, columns, create_index, key, nullable, reference, unique
 
 revision = "0003"
 down_revision = "0002"
-
-_INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
@@ -25,67 +23,53 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _references_finding(table: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(["finding_id"], ["findings.id"], f"fk_{table}_finding_id", ondelete="CASCADE")
-
-
 def _create_history() -> None:
     op.create_table(
         "history",
-        sa.Column("id", _INT, nullable=False),
-        sa.Column("finding_id", _INT, nullable=False),
-        sa.Column("at", _TIME, nullable=False),
-        sa.Column("who", sa.Text(), nullable=False),
-        sa.Column("event", sa.Text(), nullable=False),
-        sa.Column("from_state", sa.Text(), nullable=False),
-        sa.Column("to_state", sa.Text(), nullable=False),
-        sa.Column("why", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_history"),
-        _references_finding("history"),
+        *columns(INTEGER, "id", "finding_id"),
+        *columns(TIME, "at"),
+        *columns(TEXT, "who", "event", "from_state", "to_state", "why"),
+        key("history", "id"),
+        reference("history", "finding_id", "findings"),
     )
-    op.create_index("ix_history_finding_id", "history", ["finding_id"])
+    create_index("history", "finding_id")
 
 
 def _create_rechecks() -> None:
     op.create_table(
         "rechecks",
-        sa.Column("finding_id", _INT, nullable=False),
-        sa.Column("model_version", sa.Text(), nullable=False),
-        sa.Column("asked_at", _TIME, nullable=False),
-        sa.Column("asks", _INT, nullable=False),
-        sa.Column("checked_at", _TIME, nullable=True),
-        sa.Column("why", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("finding_id", "model_version", name="pk_rechecks"),
-        _references_finding("rechecks"),
+        *columns(INTEGER, "finding_id"),
+        *columns(TEXT, "model_version"),
+        *columns(TIME, "asked_at"),
+        *columns(INTEGER, "asks"),
+        *nullable(TIME, "checked_at"),
+        *nullable(TEXT, "why"),
+        key("rechecks", "finding_id", "model_version"),
+        reference("rechecks", "finding_id", "findings"),
     )
 
 
 def _create_merges() -> None:
     op.create_table(
         "merges",
-        sa.Column("signature", sa.Text(), nullable=False),
-        sa.Column("target", sa.Text(), nullable=False),
-        sa.Column("at", _TIME, nullable=False),
-        sa.Column("who", sa.Text(), nullable=False),
-        sa.Column("why", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("signature", name="pk_merges"),
+        *columns(TEXT, "signature", "target"),
+        *columns(TIME, "at"),
+        *columns(TEXT, "who", "why"),
+        key("merges", "signature"),
     )
-    op.create_index("ix_merges_target", "merges", ["target"])
+    create_index("merges", "target")
 
 
 def _create_notifications() -> None:
     op.create_table(
         "notifications",
-        sa.Column("id", _INT, nullable=False),
-        sa.Column("signature", sa.Text(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("created_at", _TIME, nullable=False),
-        sa.Column("next_try_at", _TIME, nullable=False),
-        sa.Column("last_try_at", _TIME, nullable=True),
-        sa.Column("tries", _INT, nullable=False),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_notifications"),
-        sa.UniqueConstraint("signature", name="uq_notifications_signature"),
+        *columns(INTEGER, "id"),
+        *columns(TEXT, "signature", "body", "state"),
+        *columns(TIME, "created_at", "next_try_at"),
+        *nullable(TIME, "last_try_at"),
+        *columns(INTEGER, "tries"),
+        *nullable(TEXT, "error"),
+        key("notifications", "id"),
+        unique("notifications", "signature"),
     )
-    op.create_index("ix_notifications_state_next_try_at", "notifications", ["state", "next_try_at"])
+    create_index("notifications", "state", "next_try_at")
