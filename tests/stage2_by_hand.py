@@ -8,16 +8,25 @@ import pytest
 from fuzzer.oracle.judges import make_judge
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
-from reference_mmu.config import Config
+from reference_mmu.config import Config, SlotConfig
+from reference_mmu.kvm.mmu_notifier import (
+    kvm_mmu_notifier_clear_young,
+    kvm_mmu_notifier_invalidate_range_end,
+    kvm_mmu_notifier_invalidate_range_start,
+)
 from reference_mmu.kvm.page_table import PageTable
+from reference_mmu.mm.page import Page
 from reference_mmu.operations import READ, WRITE, Call
 from reference_mmu.stage2.stage2 import Stage2
 from reference_mmu.stage2.table import find
-from tests.by_hand import ACTORS, OPERATIONS, AnyStage, Thread
+from tests.by_hand import ACTORS, MM, OPERATIONS, AnyStage, Thread
 
 OLD_AND_NEW = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 HUGE: Final[dict[str, Any]] = {"backing": ("thp", "thp")}
 """A machine whose first slot is two huge pages, gfns 0 to 3 and 4 to 7."""
+
+LOGGING: Final[dict[str, Any]] = {"slots": (SlotConfig(base=0, npages=8, hva=0, logging=True),)}
+"""A machine whose only slot logs from the start."""
 
 
 class Stage2Stage(AnyStage):
@@ -52,3 +61,26 @@ class Stage2Stage(AnyStage):
     def level(self, gfn: int) -> int:
         """1 for a page, 2 for a block, 0 for nothing."""
         return int(self.m.leaf_of(self.m.root, gfn)[1])
+
+    def page(self, hva: int) -> Page:
+        """The folio that the process has there."""
+        return self.m.host.folio(self.m.host.pte[hva])
+
+    # --- what the primary MMU tells KVM ---------------------------------------------------------------------------
+
+    def begin_invalidation(self, first: int, end: int) -> None:
+        self.run(MM, kvm_mmu_notifier_invalidate_range_start(self.m, first, end))
+
+    def end_invalidation(self, first: int, end: int) -> None:
+        self.run(MM, kvm_mmu_notifier_invalidate_range_end(self.m, first, end))
+
+    def clear_young(self, first: int, end: int) -> None:
+        self.run(MM, kvm_mmu_notifier_clear_young(self.m, first, end))
+
+    def forget(self) -> None:
+        """gfn 1 is old, and in no TLB; its page has no marks, and nothing was ever wrong."""
+        self.clear_young(1, 2)
+        self.m.flush_all()
+        self.page(1).accessed = 0
+        self.page(1).dirty = False
+        self.judge.violations.clear()

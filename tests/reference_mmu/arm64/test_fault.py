@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The data abort of arm64: what each step of it does to table, page and log, before the series and after it."""
 
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -20,11 +20,7 @@ from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log, kvm_get_dirty_log_protect
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
-from reference_mmu.kvm.mmu_notifier import (
-    kvm_mmu_notifier_clear_young,
-    kvm_mmu_notifier_invalidate_range_end,
-    kvm_mmu_notifier_invalidate_range_start,
-)
+from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_invalidate_range_start
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.mm.vmscan import shrink_folio
@@ -32,9 +28,7 @@ from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_R
 from reference_mmu.operations import MISHAP_NO_MEMORY
 from reference_mmu.stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_writable, pfn_of
 from tests.by_hand import IOCTL, MM
-from tests.stage2_by_hand import HUGE, OLD_AND_NEW, Stage2Stage
-
-LOGGING: Final[dict[str, Any]] = {"slots": (SlotConfig(base=0, npages=8, hva=0, logging=True),)}
+from tests.stage2_by_hand import HUGE, LOGGING, OLD_AND_NEW, Stage2Stage
 
 
 def stage(semantics: Semantics = NEW, **config: Any) -> Stage2Stage:
@@ -191,7 +185,7 @@ def aged(semantics: Semantics, **config: Any) -> Stage2Stage:
     """gfn 1 is mapped, and old; the page walker sets no access flag."""
     arm = stage(semantics, hardware_young=False, **config)
     arm.read(0, 1)
-    arm.run(MM, kvm_mmu_notifier_clear_young(arm.m, 0, 8))
+    arm.clear_young(0, 8)
     arm.m.flush_all()
     return arm
 
@@ -248,7 +242,7 @@ def test_a_page_that_went_away_meanwhile_is_not_mapped(semantics: Semantics, mar
     assert arm.leaf(1) == 0
     assert arm.m.host.folio(arm.m.host.pte[1]).accessed == before + marks
     assert arm.m.host.folio(arm.m.host.pte[1]).kvm_refs == 0
-    arm.run(MM, kvm_mmu_notifier_invalidate_range_end(arm.m, 1, 2))
+    arm.end_invalidation(1, 2)
     store.finish()
     assert invalidation.ended
     assert arm.final_violations() == (["late-page-mark"] if semantics == OLD else [])

@@ -8,22 +8,15 @@ import pytest
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
-from reference_mmu.kvm.mmu_notifier import (
-    kvm_mmu_notifier_clear_young,
-    kvm_mmu_notifier_invalidate_range_end,
-    kvm_mmu_notifier_invalidate_range_start,
-)
 from reference_mmu.mm.mprotect import change_protection_numa
-from reference_mmu.mm.page import Page
 from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
 from reference_mmu.operations import MISHAP_NO_MEMORY
 from reference_mmu.riscv.points import FAULT_MARK, FAULT_PUT, MAP_FENCE
 from reference_mmu.stage2.points import FAULT_GUP, FAULT_LOCK, FAULT_SEQ
 from reference_mmu.stage2.pte import S2_DIRTY, S2_WRITE, S2_YOUNG, is_table, is_writable, pfn_of
 from tests.by_hand import IOCTL, MM
-from tests.stage2_by_hand import OLD_AND_NEW, Stage2Stage
+from tests.stage2_by_hand import LOGGING, OLD_AND_NEW, Stage2Stage
 
-LOGGING: Final[dict[str, Any]] = {"slots": (SlotConfig(base=0, npages=8, hva=0, logging=True),)}
 HUGETLB: Final[dict[str, Any]] = {"backing": ("hugetlb", "hugetlb")}
 BEFORE_FAULTIN: Final = parse_semantics("no-struct-page-riscv-faultin-pfn")
 
@@ -32,18 +25,14 @@ def stage(semantics: Semantics = NEW, **config: Any) -> Stage2Stage:
     return Stage2Stage("riscv", semantics, **config)
 
 
-def page(riscv: Stage2Stage, hva: int) -> Page:
-    return riscv.m.host.folio(riscv.m.host.pte[hva])
-
-
 @OLD_AND_NEW
 def test_a_leaf_is_young_and_dirty_from_the_start(semantics: Semantics) -> None:
     riscv = stage(semantics)
     assert riscv.read(0, 1).faults == [PF_FIXED]
     bits = S2_WRITE | S2_YOUNG | S2_DIRTY
     assert riscv.leaf(1) & bits == bits
-    assert page(riscv, 1).dirty
-    assert page(riscv, 1).kvm_refs == 0
+    assert riscv.page(1).dirty
+    assert riscv.page(1).kvm_refs == 0
 
 
 def test_what_no_slot_has_is_mmio_and_so_is_a_store_to_a_read_only_slot() -> None:
@@ -55,7 +44,7 @@ def test_what_no_slot_has_is_mmio_and_so_is_a_store_to_a_read_only_slot() -> Non
 def test_an_old_leaf_is_mapped_anew_where_software_sets_its_bit() -> None:
     riscv = stage(hardware_young=False)
     riscv.read(0, 1)
-    riscv.run(MM, kvm_mmu_notifier_clear_young(riscv.m, 1, 2))
+    riscv.clear_young(1, 2)
     riscv.m.flush_all()
     assert FAULT_GUP in riscv.read(0, 1).points
     assert riscv.leaf(1) & S2_YOUNG
@@ -85,9 +74,9 @@ def test_a_huge_leaf_that_logs_is_in_the_way(semantics: Semantics) -> None:
     riscv.read(0, 5)
     riscv.run(IOCTL, enable_dirty_log(riscv.m, 0))
     assert not is_writable(riscv.leaf(5))
-    page(riscv, 5).dirty = False
+    riscv.page(5).dirty = False
     assert riscv.write(0, 5).faults == [PF_ERROR]
-    assert page(riscv, 5).dirty
+    assert riscv.page(5).dirty
     assert riscv.dirty(5)
 
 
@@ -111,11 +100,11 @@ def failed_map(semantics: Semantics) -> Stage2Stage:
     """A store for which no table can be made, of a vCPU that has topped up its cache before."""
     riscv = stage(semantics)
     riscv.read(0, 1)
-    page(riscv, 5).accessed = 0
+    riscv.page(5).accessed = 0
     riscv.m.mishaps = MISHAP_NO_MEMORY
     assert riscv.write(0, 5).faults == [PF_ERROR]
     assert riscv.leaf(5) == 0
-    assert page(riscv, 5).kvm_refs == 0
+    assert riscv.page(5).kvm_refs == 0
     return riscv
 
 
@@ -126,17 +115,17 @@ def failed_map(semantics: Semantics) -> Stage2Stage:
 )
 def test_a_page_that_could_not_be_mapped(semantics: Semantics, dirty: bool, accessed: int) -> None:
     riscv = failed_map(semantics)
-    assert (page(riscv, 5).dirty, page(riscv, 5).accessed) == (dirty, accessed)
+    assert (riscv.page(5).dirty, riscv.page(5).accessed) == (dirty, accessed)
 
 
 def test_before_the_series_a_page_is_marked_twice_when_mmu_lock_is_released() -> None:
     riscv = stage(OLD)
     store = riscv.access(0, 1, write=True).to(FAULT_MARK)
-    assert (page(riscv, 1).accessed, page(riscv, 1).kvm_refs, riscv.violations) == (0, 1, [])
+    assert (riscv.page(1).accessed, riscv.page(1).kvm_refs, riscv.violations) == (0, 1, [])
     store.to(FAULT_PUT)
-    assert page(riscv, 1).accessed == 1
+    assert riscv.page(1).accessed == 1
     store.finish()
-    assert (page(riscv, 1).accessed, page(riscv, 1).kvm_refs) == (2, 0)
+    assert (riscv.page(1).accessed, riscv.page(1).kvm_refs) == (2, 0)
     assert riscv.violations == ["late-page-mark"]
 
 
@@ -144,9 +133,9 @@ def test_since_the_series_marks_come_under_mmu_lock() -> None:
     riscv = stage(NEW, **LOGGING)
     store = riscv.access(0, 1, write=True).to(MAP_FENCE)
     assert riscv.dirty(1)
-    assert not page(riscv, 1).dirty
+    assert not riscv.page(1).dirty
     store.finish()
-    assert (page(riscv, 1).dirty, page(riscv, 1).accessed) == (True, 1)
+    assert (riscv.page(1).dirty, riscv.page(1).accessed) == (True, 1)
     assert not {FAULT_MARK, FAULT_PUT} & set(store.points)
     assert riscv.final_violations() == []
 
@@ -156,15 +145,15 @@ def test_a_stale_attempt_counts_as_one_that_has_mapped(semantics: Semantics, dir
     """It ends with ret == 0, so since riscv-dirty-iff-pte-installed it marks a page dirty that it has not mapped."""
     riscv = stage(semantics)
     store = riscv.access(0, 1, write=True).to(FAULT_LOCK)
-    riscv.run(MM, kvm_mmu_notifier_invalidate_range_start(riscv.m, 1, 2))
+    riscv.begin_invalidation(1, 2)
     store.to(FAULT_SEQ)  # once more
     assert store.faults == [PF_RETRY]
     assert riscv.leaf(1) == 0
-    assert page(riscv, 1).dirty == dirty
-    assert page(riscv, 1).accessed > 0
-    riscv.run(MM, kvm_mmu_notifier_invalidate_range_end(riscv.m, 1, 2))
+    assert riscv.page(1).dirty == dirty
+    assert riscv.page(1).accessed > 0
+    riscv.end_invalidation(1, 2)
     store.finish()
-    assert page(riscv, 1).kvm_refs == 0
+    assert riscv.page(1).kvm_refs == 0
 
 
 def test_an_invalidation_of_any_range_makes_a_fault_stale() -> None:
