@@ -45,6 +45,13 @@ def seed_option(default: int | None) -> Callable[[_Command], _Command]:
     return click.option("--seed", metavar="S", type=kind, default=default, show_default=default is not None, help=words)
 
 
+def number_option(
+    name: str, metavar: str, kind: click.ParamType[Any], default: float, words: str
+) -> Callable[[_Command], _Command]:
+    """Adds an option that is a number, and tells its default."""
+    return click.option(name, metavar=metavar, type=kind, default=default, show_default=True, help=words)
+
+
 def profile_option(command: _Command) -> _Command:
     """Adds --profile and --arch to a command, which gets them as `profile` and `arch`, None where they are not given:
     see searched_profile()."""

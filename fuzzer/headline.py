@@ -85,17 +85,25 @@ def resched_every(tables: int, yields: int = YIELDS) -> int:
     return max(1, (tables - 1) // yields) if yields else 0
 
 
-def zap_collapsible(semantics: Semantics, tables: int, every: int) -> ZapCounts:
-    """Build the workload and switch dirty logging off: need_resched() is true after every `every` page tables (0:
-    never). Memory: 5 KiB per page table."""
+def split_machine(semantics: Semantics, tables: int, *, own_pages: bool = False) -> X86:
+    """A machine whose huge pages were split for dirty logging, with counters at zero; each gfn has a page of its own if
+    asked for."""
     m = make_machine(semantics, tables)
+    if own_pages:
+        give_pages(m, tables)
     map_huge(m, tables)
     m.read_lock()
     run(kvm_tdp_mmu_try_split_huge_pages(m, 0, tables << BITS))
     m.read_unlock()
     start_logging(m)
-
     m.observed = Observed(1)
+    return m
+
+
+def zap_collapsible(semantics: Semantics, tables: int, every: int) -> ZapCounts:
+    """Build the workload and switch dirty logging off: need_resched() is true after every `every` page tables (0:
+    never). Memory: 5 KiB per page table."""
+    m = split_machine(semantics, tables)
     m.resched_every = every
     yields = count_point(disable_dirty_log(m, 0), COLLAPSE_RELOCK)
     flushes = m.observed.events(0).count(int(EV_FLUSH << EV_SHIFT))
@@ -194,14 +202,7 @@ def count_marks(semantics: Semantics, workload: Workload, tables: int) -> MarkCo
     """The two workloads of the series' cover letter, of 2 MiB pages that are split into 4 KiB SPTEs, all of them dirty
     and accessed: clear their dirty bits, as KVM_GET_DIRTY_LOG does with every bit set; or zap them, as switching dirty
     logging off does."""
-    m = make_machine(semantics, tables)
-    give_pages(m, tables)
-    map_huge(m, tables)
-    m.read_lock()
-    run(kvm_tdp_mmu_try_split_huge_pages(m, 0, tables << BITS))
-    m.read_unlock()
-    start_logging(m)
-    m.observed = Observed(1)
+    m = split_machine(semantics, tables, own_pages=True)
     if workload == "clear dirty bits":
         slot = m.memslots[0]
         slot.dirty_bitmap = m.alloc_bitmap(slot)

@@ -22,7 +22,7 @@ from cli.bench.shares import Shares, stages
 from cli.bench.speed import Runner, Sample, hunting, speeds, take_turns
 from cli.document import Document, json_option
 from cli.interrupts import Interrupts
-from cli.options import FilledPath, seed_option
+from cli.options import FilledPath, number_option, seed_option
 from fuzzer.compiled import use_compiled_core
 from fuzzer.program.profile import PROFILES
 from reference_mmu.record import Record
@@ -86,29 +86,20 @@ class Measured(msgspec.Struct):
 @click.option(
     "--repetitions", metavar="N", type=click.IntRange(0, 1000), default=3, show_default=True, help="Of each speed."
 )
-@click.option(
-    "--seconds",
-    metavar="S",
-    type=click.FloatRange(0.01, 3600),
-    default=1.0,
-    show_default=True,
-    help="Processor time of each.",
-)
-@click.option(
+@number_option("--seconds", "S", click.FloatRange(0.01, 3600), 1.0, "Processor time of each.")
+@number_option(
     "--seeds",
-    metavar="N",
-    type=click.IntRange(0, 10_000),
-    default=2,
-    show_default=True,
-    help="Searches of each arm for each planted bug; 30 for figures to rely on, 0 for none.",
+    "N",
+    click.IntRange(0, 10_000),
+    2,
+    "Searches of each arm for each planted bug; 30 for figures to rely on, 0 for none.",
 )
-@click.option(
+@number_option(
     "--limit",
-    metavar="S",
-    type=click.FloatRange(0.01, 3600),
-    default=0.5,
-    show_default=True,
-    help="Processor time after which a search that has not found its bug is cut off.",
+    "S",
+    click.FloatRange(0.01, 3600),
+    0.5,
+    "Processor time after which a search that has not found its bug is cut off.",
 )
 @click.option(
     "--bug",

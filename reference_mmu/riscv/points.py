@@ -17,9 +17,6 @@ FAULT_PUT: Final = 48
 # --- ranges --------------------------------------------------------------------------------------------------------
 UNMAP_FENCE: Final = 37
 UNMAP_RELOCK: Final = 38
-WP_FENCE: Final = 39
-
-_MARKS_EARLY: Final = "riscv-accessed-before-unlock"
 
 UNMAPPING: Final = (
     Point(UNMAP_FENCE, "unmap.fence", "gstage_op_pte", "a leaf was cleared, vCPUs leave the guest to drop it"),
@@ -32,6 +29,10 @@ UNMAPPING: Final = (
         is_break=True,
     ),
 )
+
+WP_FENCE: Final = 39
+
+_MARKS_EARLY: Final = "riscv-accessed-before-unlock"
 
 POINTS: Final = PointTable(
     (

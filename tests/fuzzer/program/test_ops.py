@@ -13,6 +13,9 @@ from fuzzer.program.ops import (
     KINDS,
     Access,
     AnyOperation,
+    AtAddress,
+    OfAddresses,
+    OfLog,
     Operation,
     has,
     kind_named,
@@ -41,7 +44,8 @@ def test_an_operation_is_found_by_its_name() -> None:
 
 def test_every_operation_is_in_a_union_and_all_that_are_defined_are_in_use() -> None:
     defined = {kind for kind in vars(ops).values() if isinstance(kind, type) and issubclass(kind, Operation)}
-    assert defined - {Operation, Access} == set(ALL_KINDS) == set(get_args(AnyOperation))
+    bases = {Operation, Access, AtAddress, OfAddresses, OfLog}
+    assert defined - bases == set(ALL_KINDS) == set(get_args(AnyOperation))
 
 
 def test_a_kind_of_actor_has_operations_of_its_own() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The data abort of arm64: what each step of it does to table, page and log, before the series and after it."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,9 +31,7 @@ from reference_mmu.stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_writab
 from tests.by_hand import IOCTL, MM
 from tests.stage2_by_hand import HUGE, LOGGING, OLD_AND_NEW, Stage2Stage
 
-
-def stage(semantics: Semantics = NEW, **config: Any) -> Stage2Stage:
-    return Stage2Stage("arm64", semantics, **config)
+stage = partial(Stage2Stage, "arm64")
 
 
 # --- what is mapped ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The guest page fault of RISC-V: what each step of it does to table, page and log, before the series and after it."""
 
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -21,8 +22,7 @@ HUGETLB: Final[dict[str, Any]] = {"backing": ("hugetlb", "hugetlb")}
 BEFORE_FAULTIN: Final = parse_semantics("no-struct-page-riscv-faultin-pfn")
 
 
-def stage(semantics: Semantics = NEW, **config: Any) -> Stage2Stage:
-    return Stage2Stage("riscv", semantics, **config)
+stage = partial(Stage2Stage, "riscv")
 
 
 @OLD_AND_NEW

@@ -3,15 +3,7 @@
 
 import pytest
 
-from reference_mmu.kvm.observer import (
-    LEAF_ACCESSED,
-    LEAF_DIRTY,
-    LEAF_ELSE,
-    PTE_FROZEN,
-    PTE_LEAF,
-    PTE_NONE,
-    PTE_TABLE,
-)
+from reference_mmu.kvm import observer
 from reference_mmu.stage2.pte import S2_DIRTY, S2_LOCKED, S2_MAY_WRITE, S2_WRITE, S2_YOUNG, make_leaf, make_table
 from tests.stage2_by_hand import Stage2Stage
 
@@ -25,7 +17,12 @@ def stage() -> Stage2Stage:
 
 @pytest.mark.parametrize(
     ("pte", "kind"),
-    [(0, PTE_NONE), (S2_LOCKED, PTE_FROZEN), (make_table(3), PTE_TABLE), (make_leaf(3, S2_YOUNG), PTE_LEAF)],
+    [
+        (0, observer.PTE_NONE),
+        (S2_LOCKED, observer.PTE_FROZEN),
+        (make_table(3), observer.PTE_TABLE),
+        (make_leaf(3, S2_YOUNG), observer.PTE_LEAF),
+    ],
 )
 def test_what_an_entry_is(stage: Stage2Stage, pte: int, kind: int) -> None:
     assert stage.m.pte_kind(pte, 1) == kind
@@ -52,9 +49,9 @@ def test_what_a_leaf_says(stage: Stage2Stage, bits: int, may_write: bool, writab
     [
         (BOTH_WRITE, BOTH_WRITE, 0),
         (BOTH_WRITE, S2_MAY_WRITE, 0),
-        (BOTH_WRITE, 0, LEAF_ELSE),
-        (S2_YOUNG, 0, LEAF_ACCESSED),
-        (S2_YOUNG, S2_DIRTY, LEAF_ACCESSED | LEAF_DIRTY),
+        (BOTH_WRITE, 0, observer.LEAF_ELSE),
+        (S2_YOUNG, 0, observer.LEAF_ACCESSED),
+        (S2_YOUNG, S2_DIRTY, observer.LEAF_ACCESSED | observer.LEAF_DIRTY),
     ],
 )
 def test_in_what_two_leaves_differ(stage: Stage2Stage, one: int, other: int, difference: int) -> None:
