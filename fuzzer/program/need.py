@@ -17,8 +17,7 @@ class Need(NamedTuple):
 
 
 X86: Final = Need(lambda config: config.architecture == "x86", "only x86 has this operation")
-_WITHOUT_LOG: Final = ("e500", "book3s_pr", "book3s_pr_32")
-DIRTY_LOG: Final = Need(lambda config: config.mmu_name not in _WITHOUT_LOG, "no dirty log of this MMU")
+DIRTY_LOG: Final = Need(lambda config: config.mmu_name != "e500", "no dirty log of this MMU")
 PR: Final = Need(lambda config: config.mmu_name in ("book3s_pr", "book3s_pr_32"), "only PR mode has this operation")
 HV: Final = Need(lambda config: config.mmu_name in ("book3s_hv", "book3s_radix"), "only HV mode has this operation")
 ARM64: Final = Need(lambda config: config.architecture == "arm64", "only arm64 has this operation")

@@ -108,6 +108,8 @@ PR32_INSERT: Final = 58
 PR32_PUT: Final = 59
 DCBZ_PATCH: Final = 60
 UV_SHARE_LOCK: Final = 61
+GET_PFLUSH: Final = 62
+GET_CLEAR: Final = 63
 
 _PR: Final = "kvmppc_mmu_map_page"
 _PR_BEGINS: Final = (
@@ -128,6 +130,11 @@ _PR_MAPS: Final = (
     Point(PR32_PUT, "pr32.put", _PR, "the entry is inserted, the page is put next"),
     Point(DCBZ_PATCH, "dcbz.patch", "kvmppc_patch_dcbz", "the page is in hand, its instructions are rewritten next"),
     Point(UV_SHARE_LOCK, "uv.share_lock", "kvmppc_share_page", "the page is in hand, the ultravisor gets it next"),
+)
+_GET_PR: Final = "kvm_vm_ioctl_get_dirty_log_pr"
+_PR_LOG: Final = (
+    Point(GET_PFLUSH, "get.pflush", _GET_PR, "the bitmap was copied, the entries of one vCPU are dropped next"),
+    Point(GET_CLEAR, "get.clear", _GET_PR, "all entries are dropped, the bitmap is cleared next"),
 )
 
 POINTS: Final = PointTable(
@@ -152,6 +159,7 @@ POINTS: Final = PointTable(
         *stage2.AGING_AND_SLOTS,
         *stage2.LOGGING_STARTS,
         *_HV_LOG,
+        *_PR_LOG,
         *common.HARVEST_START,
         *common.HARVEST_END,
         *common.COPYING,

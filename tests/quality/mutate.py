@@ -109,7 +109,7 @@ PROFILE_OF: Final = {
     "powerpc/book3s_64_mmu_radix.py": msgspec.structs.replace(PROFILES["powerpc"], flavours=("book3s_radix",)),
     "powerpc/book3s_hv.py": PROFILES["powerpc"],
     "powerpc/book3s_hv_uvmem.py": PROFILES["powerpc-uv"],
-    "powerpc/book3s_pr.py": PROFILES["powerpc-pr"],
+    "powerpc/book3s_pr.py": PROFILES["powerpc-pr-log"],
     "powerpc/dcbz.py": PROFILES["powerpc-pr"],
     "powerpc/e500.py": PROFILES["e500"],
     "powerpc/e500_mmu_host.py": PROFILES["e500"],

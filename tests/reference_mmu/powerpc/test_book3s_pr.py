@@ -6,11 +6,13 @@ from typing import Any, Final
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
+from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.mm.mprotect import change_protection_numa
-from reference_mmu.observed import PF_FIXED, PF_RETRY
-from reference_mmu.operations import MISHAP_NO_MEMORY
-from reference_mmu.powerpc.points import DCBZ_PATCH, PR32_INSERT, PR_LOCK
-from tests.by_hand import MM
+from reference_mmu.observed import EV_HARVEST, PF_FIXED, PF_RETRY
+from reference_mmu.operations import GET_LOG, MISHAP_NO_MEMORY, Call
+from reference_mmu.powerpc.points import DCBZ_PATCH, GET_CLEAR, GET_PFLUSH, PR32_INSERT, PR_LOCK
+from tests.by_hand import IOCTL, MM, Thread
 from tests.powerpc_by_hand import PowerpcStage
 
 SHMEM: Final[dict[str, Any]] = {"backing": ("shmem", "shmem")}
@@ -59,6 +61,62 @@ def test_an_entry_without_a_record_stays_and_its_page_is_let_go_of(semantics: Se
     assert stage.m.host.pages[stage.m.host.pte[1]].accessed == marks
     stage.run(MM, change_protection_numa(stage.m, 1, 2))
     assert stage.cached(0, 1)
+
+
+# --- the dirty log -------------------------------------------------------------------------------------------------
+
+LOGGING: Final[dict[str, Any]] = {"slots": (SlotConfig(base=0, npages=8, hva=0, logging=True),)}
+BOTH_BITS = pytest.mark.parametrize("flavour", ["book3s_pr", "book3s_pr_32"])
+
+
+def get_log(stage: PowerpcStage) -> Thread:
+    return stage.thread(IOCTL, stage.m.start(IOCTL, Call(0, GET_LOG, 0)))
+
+
+@BOTH_BITS
+def test_reading_the_log_drops_what_may_be_written_by_any_vcpu(flavour: str) -> None:
+    stage = PowerpcStage(flavour, **LOGGING)
+    stage.write(0, 1)
+    stage.write(1, 2)
+    assert get_log(stage).finish().kinds().count(EV_HARVEST) == 1
+    assert (stage.cached(0, 1), stage.cached(1, 2), stage.dirty(1), stage.dirty(2)) == (0, 0, False, False)
+    stage.write(0, 1)
+    assert stage.dirty(1)
+    assert "lost-dirty-page" not in stage.final_violations()
+
+
+def test_a_read_that_may_write_is_logged_and_one_that_may_not_is_not() -> None:
+    stage = PowerpcStage("book3s_pr", **LOGGING)
+    stage.read(0, 1)
+    stage.access(0, 2, upgrade_fails=True).finish()
+    assert (stage.dirty(1), stage.dirty(2)) == (True, False)
+
+
+def test_a_log_that_has_nothing_to_tell_drops_nothing() -> None:
+    stage = PowerpcStage("book3s_pr", **LOGGING)
+    stage.access(0, 1, upgrade_fails=True).finish()
+    assert get_log(stage).finish().events() == []
+    assert stage.cached(0, 1)
+
+
+def test_what_was_writable_before_the_log_began_is_written_unseen() -> None:
+    stage = PowerpcStage("book3s_pr")
+    stage.write(0, 1)
+    stage.run(IOCTL, enable_dirty_log(stage.m, 0))
+    stage.write(0, 1)
+    assert not stage.dirty(1)
+    assert stage.final_violations() == ["writable-after-dirty-log", "lost-dirty-page"]
+
+
+@pytest.mark.parametrize("point", [GET_PFLUSH, GET_CLEAR])
+def test_what_is_logged_after_the_copy_is_lost(point: int) -> None:
+    stage = PowerpcStage("book3s_pr", **LOGGING)
+    stage.write(0, 1)
+    harvest = get_log(stage).to(point)
+    stage.write(1, 2)
+    harvest.finish()
+    assert not stage.dirty(2)
+    assert "lost-dirty-page" in stage.final_violations()
 
 
 # --- dcbz ----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def test_every_point_of_its_own_has_a_row_and_is_named_as_its_constant() -> None
 def test_ranks_follow_the_source(base: str) -> None:
     """As on x86. Most points of the table are passed by the programs of the profiles, which leave the host alone."""
     seen: set[int] = set()
-    for profile, seed in product(["powerpc", "powerpc-pr", "powerpc-uv", "e500"], range(30)):
+    for profile, seed in product(["powerpc", "powerpc-pr", "powerpc-pr-log", "powerpc-uv", "e500"], range(30)):
         comparison = Comparison(
             parse_semantics(base), parse_semantics(f"{base}+placebo-points"), "new" if seed % 2 else "old"
         )
