@@ -44,6 +44,7 @@ DEFECTS = {
 }
 # Violations that end with a patch whose message does not say so.
 FIXED_SILENTLY = {
+    "mixedmap-no-refcount": {"refused-memory"},
     "disallow-unpinned-map-by-default": {"lost-dirty-page"},
     "x86-finish-page-fault-helper": {"late-page-mark"},
     "x86-unused-faultin-not-accessed": {"late-page-mark"},
