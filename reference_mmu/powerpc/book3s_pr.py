@@ -54,6 +54,12 @@ class Book3sPr(SoftwareTlb):
         """kvmppc_mmu_map_page() of the kernel's bits. Returns PF_*."""
         return kvmppc_mmu_map_page(self, vcpu, fault)
 
+    def map_tlb(self, vcpu: KvmVcpu, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
+        """hpte_insert(): an entry takes a place that is free. Hardware uses the first one that fits, so beside an older
+        one of the same address a new one is of no use."""
+        if vcpu.tlb.find(self.tlb_key(gfn, level)) < 0:
+            super().map_tlb(vcpu, gfn, level, pfn, writable)
+
     def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         """do_kvm_unmap_gfn(): vCPU by vCPU, and nothing is left to flush."""
         for vcpu in self.vcpus:
@@ -103,6 +109,11 @@ class Book3sPr32(Book3sPr):
     def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
         self.unlisted: list[tuple[int, int]] = []
         super().__init__(config, sem, actors, operations, oracle)
+
+    def map_tlb(self, vcpu: KvmVcpu, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
+        """An entry without a record is taken for evicted when its address is mapped anew."""
+        vcpu.tlb.drop(self.tlb_key(gfn, level))
+        super().map_tlb(vcpu, gfn, level, pfn, writable)
 
     def map_page(self, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, i64]:
         return kvmppc_mmu_map_page_32(self, vcpu, fault, self.unlisted)

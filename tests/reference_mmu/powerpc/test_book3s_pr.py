@@ -8,9 +8,11 @@ import pytest
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log
+from reference_mmu.kvm.vcpu import TLB_W
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import EV_HARVEST, PF_FIXED, PF_RETRY
 from reference_mmu.operations import GET_LOG, MISHAP_NO_MEMORY, Call
+from reference_mmu.powerpc.book3s_pr import Book3sPr
 from reference_mmu.powerpc.points import DCBZ_PATCH, GET_CLEAR, GET_PFLUSH, PR32_INSERT, PR_LOCK
 from tests.by_hand import IOCTL, MM, Thread
 from tests.powerpc_by_hand import PowerpcStage
@@ -61,6 +63,19 @@ def test_an_entry_without_a_record_stays_and_its_page_is_let_go_of(semantics: Se
     assert stage.m.host.pages[stage.m.host.pte[1]].accessed == marks
     stage.run(MM, change_protection_numa(stage.m, 1, 2))
     assert stage.cached(0, 1)
+
+
+@pytest.mark.parametrize(("flavour", "writable"), [("book3s_pr", False), ("book3s_pr_32", True)])
+def test_beside_an_older_entry_a_new_one_is_of_no_use(flavour: str, writable: bool) -> None:
+    stage = PowerpcStage(flavour)
+    stage.access(0, 1, upgrade_fails=True).finish()
+    m, vcpu = stage.m, stage.m.vcpus[0]
+    assert isinstance(m, Book3sPr)
+    m.map_tlb(vcpu, 1, 1, m.host.pte[1], True)
+    assert (stage.cached(0, 1) & TLB_W != 0) == writable
+    m.kvmppc_mmu_pte_pflush(vcpu, 1, 2)
+    m.map_tlb(vcpu, 1, 1, m.host.pte[1], True)
+    assert stage.cached(0, 1) & TLB_W
 
 
 # --- the dirty log -------------------------------------------------------------------------------------------------
