@@ -38,8 +38,9 @@ WANT_FILEMAP: Final = 11  # filemap_invalidate_lock() of the guest_memfd
 
 class Point(NamedTuple):
     """A row of a table. `function` is the kernel's; `about` says what has just happened there, or comes next. `patch`:
-    the point exists only with (`with_patch`) or only without it. `is_break`: a long walk has given up mmu_lock there,
-    to those who wait for it or in order to sleep."""
+    the point exists only with (`with_patch`) or only without it. `is_extra`: it lies before something that only this
+    side does, and nothing else has been done since the point before. `is_break`: a long walk has given up mmu_lock
+    there, to those who wait for it or in order to sleep."""
 
     number: int
     name: str
@@ -48,6 +49,7 @@ class Point(NamedTuple):
     wants: int = 0
     patch: str = ""
     with_patch: bool = True
+    is_extra: bool = False
     is_break: bool = False
 
     def exists(self, patches: frozenset[str]) -> bool:
@@ -57,14 +59,15 @@ class Point(NamedTuple):
 
 @mypyc_attr(acyclic=True)
 class PointTable:
-    """The points of an architecture by number: `ranks` counts from 1, `wants` is WANT_*, `breaks` is 1 where a walk has
-    given up mmu_lock. Raises ValueError for a number or a name that stands twice."""
+    """The points of an architecture by number: `ranks` counts from 1, `wants` is WANT_*, `breaks` and `extras` are 1
+    for what Point calls is_break and is_extra. Raises ValueError for a number or a name that stands twice."""
 
     def __init__(self, points: Iterable[Point]) -> None:
         self.points = tuple(points)
         self.ranks: vec[i64] = vec[i64]([0] * N_POINTS)
         self.wants: vec[i64] = vec[i64]([0] * N_POINTS)
         self.breaks: vec[i64] = vec[i64]([0] * N_POINTS)
+        self.extras: vec[i64] = vec[i64]([0] * N_POINTS)
         self.names: list[str] = [""] * N_POINTS
         self.places: list[str] = [""] * N_POINTS
         self.numbers: dict[str, int] = {}
@@ -74,6 +77,7 @@ class PointTable:
             self.ranks[point.number] = rank
             self.wants[point.number] = point.wants
             self.breaks[point.number] = int(point.is_break)
+            self.extras[point.number] = int(point.is_extra)
             self.names[point.number] = point.name
             self.places[point.number] = f"{point.function}: {point.about}"
             self.numbers[point.name] = point.number
@@ -106,6 +110,7 @@ GUP: Final = (
         "GUP has failed, it is asked again whether the page is poisoned",
         patch="gup-drop-extra-hwpoison-gup",
         with_patch=False,
+        is_extra=True,
     ),
 )
 MM: Final = (

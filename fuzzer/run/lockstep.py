@@ -76,7 +76,9 @@ class Pair:
         self.turns.add(actor, uid, point)
         self.count_retries(actor, point)
         try:
-            self.follow(leader, follower, place)
+            # Before a step that the follower has not, it stays where it is, or would be ahead by all that follows.
+            if self.leader.points.extras[point] == 0 or not self.leader_private.has(point):
+                self.follow(leader, follower, place)
         except ModelBug as bug:
             blame(self.follower, bug)
             self.follower.give_up()

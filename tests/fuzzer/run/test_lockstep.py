@@ -31,7 +31,17 @@ from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config
 from reference_mmu.kvm.vm import Vm
 from reference_mmu.operations import NUMA_HINT, Call
-from reference_mmu.points import AGE_FLUSH, AGE_LOCK, END, FAULT_ENTER, FAULT_RETRY, GUP_HWPOISON, N_POINTS, SLOTS_SRCU
+from reference_mmu.points import (
+    AGE_FLUSH,
+    AGE_LOCK,
+    END,
+    FAULT_ENTER,
+    FAULT_RETRY,
+    GUP_FAULT,
+    GUP_HWPOISON,
+    N_POINTS,
+    SLOTS_SRCU,
+)
 from reference_mmu.x86.points import AGE_SPTE, PLACEBO_FAULT
 from reference_mmu.x86.x86 import X86
 
@@ -266,6 +276,17 @@ def test_a_look_up_that_asks_for_poison_no_more_stays_in_step() -> None:
         pair.replay_switches(())
         assert pair.drift_turn == -1
         assert (pair.turns.occurrences(0, GUP_HWPOISON) == 1) == (lead is FIRST)
+
+
+def test_a_follower_waits_while_the_leader_is_about_to_do_what_it_does_not() -> None:
+    """Else it would end its look-up, and whatever comes of that, before those who come in between in the leader."""
+    config = Config(arch="arm64", vcpus=1, backing=("pfnmap-nostruct", "anon"))
+    program = program_of(Actor("vcpu", (Write(0, 1),)), config=config)
+    pair = pair_of(program, FIRST, parse_semantics("old+gup-drop-extra-hwpoison-gup"))
+    lead_to(pair, 0, GUP_HWPOISON)
+    assert pair.follower.actors[0].at == GUP_FAULT
+    pair.turn(0)
+    assert pair.leader.actors[0].is_abreast(pair.follower.actors[0])
 
 
 def test_without_drift_everything_is_comparable() -> None:
