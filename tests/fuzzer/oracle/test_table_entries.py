@@ -29,6 +29,15 @@ def linked(stage: Stage, held: int = SHADOW_NONPRESENT_VALUE) -> None:
     stage.store(4, make_nonleaf_spte(stage.m.masks, table, False), level=2)
 
 
+def frozen() -> Stage:
+    """The ioctl has made the entry of gfn 1 FROZEN."""
+    stage = Stage()
+    stage.write(0, 1)
+    stage.m.actor = IOCTL
+    stage.store(1, FROZEN_SPTE)
+    return stage
+
+
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
@@ -97,20 +106,14 @@ def test_rejects_an_entry_that_is_neither_present_nor_empty() -> None:
 
 @pytest.mark.reaches("frozen-store")
 def test_rejects_a_store_to_what_somebody_else_has_frozen() -> None:
-    stage = Stage()
-    stage.write(0, 1)
-    stage.m.actor = IOCTL
-    stage.store(1, FROZEN_SPTE)
+    stage = frozen()
     stage.m.actor = MM
     stage.store(1, SHADOW_NONPRESENT_VALUE)
     assert stage.violations == ["frozen-store"]
 
 
 def test_rejects_a_store_to_a_frozen_entry_of_a_table_that_was_torn_down() -> None:
-    stage = Stage()
-    stage.write(0, 1)
-    stage.m.actor = IOCTL
-    stage.store(1, FROZEN_SPTE)
+    stage = frozen()
     stage.entry(1)[0].unlinked = True
     stage.store(1, SHADOW_NONPRESENT_VALUE)
     assert stage.violations == ["frozen-store"]
@@ -120,10 +123,7 @@ def test_rejects_a_store_to_a_frozen_entry_of_a_table_that_was_torn_down() -> No
 
 
 def test_legal_whoever_froze_an_entry_may_store_the_next_value() -> None:
-    stage = Stage()
-    stage.write(0, 1)
-    stage.m.actor = IOCTL
-    stage.store(1, FROZEN_SPTE)
+    stage = frozen()
     stage.store(1, SHADOW_NONPRESENT_VALUE)
     stage.store(1, FROZEN_SPTE)
     assert stage.violations == []
