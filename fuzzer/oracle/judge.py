@@ -136,7 +136,7 @@ class Judge(Oracle):
         self.references.taken(m, pfn)
 
     def page_marked(self, m: Observable, pfn: i64, dirty: bool) -> None:
-        if not (self.kernel_maps.any and self.kernel_maps.has(m, pfn)):
+        if not (self.kernel_maps.any and self.kernel_maps.takes_mark(m, pfn)):
             self.page_marks.marked(m, pfn, dirty)
 
     def page_put(self, m: Observable, pfn: i64) -> None:

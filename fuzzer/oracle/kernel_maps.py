@@ -65,9 +65,9 @@ class KernelMaps:
             self.reports.report("stale-cache")
         self.cached = (int(m.actor), int(pfn))
 
-    def has(self, m: Observable, pfn: i64) -> bool:
-        """Has the running actor mapped the page, and not let go of it? Then it marks it when it unmaps it, with
-        mmu_lock or without; and with gpc->lock when it has cached it."""
+    def takes_mark(self, m: Observable, pfn: i64) -> bool:
+        """Is the mark that the running actor makes that of a mapping? It marks what it has mapped and not let go of,
+        with mmu_lock or without; and what it has cached once, with gpc->lock."""
         mark = (int(m.actor), int(pfn))
         if mark == self.cached:
             self.cached = (-1, -1)

@@ -23,11 +23,13 @@ class WriteTracking:
     def entry_changed(
         self, m: ObservedMmu, sp: KvmMmuPage, index: i64, old_spte: i64, new_spte: i64, was: i64, now: i64
     ) -> None:
-        if now != PTE_LEAF or m.obsolete(m.top(sp)):
+        if now != PTE_LEAF:
             return
         huge = sp.level > PG_LEVEL_4K and was != PTE_LEAF
         had = was == PTE_LEAF and is_mmu_writable_spte(m.masks, old_spte)
         if not huge and (had or not is_mmu_writable_spte(m.masks, new_spte)):
+            return
+        if m.obsolete(m.top(sp)):  # last, since it climbs to the root
             return
         first, end = m.leaf_gfns(sp, index, new_spte)
         for gfn in range(first, end):
