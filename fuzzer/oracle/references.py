@@ -7,6 +7,8 @@ from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
 from reference_mmu.kvm.observer import Observable
+from reference_mmu.mm.host import Host
+from reference_mmu.mm.page import GUP_PIN_COUNTING_BIAS, Page
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -93,6 +95,24 @@ class References:
                 hold.cleaned = m.host.folio(hold.head).cleaned
 
     def finish(self, m: Observable) -> None:
-        """The program has ended: nobody is in a fault any more, and nothing is mapped."""
+        """The program has ended: nobody is in a fault any more, nothing is mapped, and no folio is locked."""
         if any(page.kvm_refs > 0 or page.kvm_pins > 0 for page in m.host.pages):
             self.reports.report("refcount-leak")
+        self.audit(m.host)
+
+    def audit(self, host: Host) -> None:
+        """Every folio is counted as often as it is held: by the process, once for each place where it is mapped or in
+        the swap cache, or by the page cache of a guest_memfd; by KVM; and by others."""
+        places = [0] * len(host.pages)
+        for hva in range(host.n):
+            pfn = host.page_at(hva)
+            if pfn >= 0 and host.vm_normal_page(hva):
+                places[host.pages[pfn].head] += 1
+        for at, page in enumerate(host.pages):
+            if page.head == at and page.refcount != places[at] + page.others + held_by_kvm(page):
+                self.reports.report("refcount-differs")
+
+
+def held_by_kvm(page: Page) -> i64:
+    """What KVM has added to the count of a folio."""
+    return page.kvm_refs + page.kvm_pins * (1 if page.large else GUP_PIN_COUNTING_BIAS)

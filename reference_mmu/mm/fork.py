@@ -42,4 +42,4 @@ def copy_pte(mm: Mm, hva: i64) -> None:
     if (host.flags[hva] & HOST_SHARED) == 0 and host.maybe_dma_pinned(pfn):
         return
     host.flags[hva] = (host.flags[hva] & ~HOST_W) | HOST_SHARED
-    host.folio(pfn).refcount += 1
+    host.share(host.folio(pfn).head)

@@ -72,6 +72,7 @@ class Host:
     def populate(self, block: i64, row: MemoryKind) -> None:
         """Touch a block as the process would have before handing it to KVM."""
         self.huge[block] = row.huge
+        others = row.others + row.drivers()
         flags = HOST_W | HOST_D if row.written else HOST_W if row.writable else 0
         if row.others != 0:
             flags |= HOST_SHARED
@@ -93,6 +94,7 @@ class Host:
                     page.refcount = self.block
                 page.head = head
             page.refcount += row.others
+            page.others = others
             if not row.refcounted:
                 page.refcount = 0
             page.reserved = row.reserved
@@ -165,14 +167,16 @@ class Host:
     def align(self) -> None:
         """A huge page is naturally aligned: leave pfns out."""
         while len(self.pages) % self.block != 0:
-            self.pages[self.alloc(-1, 0)].freed = True
+            page = self.pages[self.alloc(-1, 0)]
+            page.refcount = 0
+            page.freed = True
 
     def alloc_zero_page(self, hva: i64) -> i64:
         """The zero page, as this address maps it. It is counted, and never freed: it belongs to the kernel."""
         pfn = self.alloc(hva, 0)
         page = self.pages[pfn]
         page.zero = page.reserved = True
-        page.refcount = 2
+        self.share(pfn)
         return pfn
 
     def alloc_huge(self, first: i64) -> i64:
@@ -193,6 +197,11 @@ class Host:
         folio = self.folio(pfn)
         folio.refcount += 1
         folio.kvm_refs += 1
+
+    def share(self, pfn: i64) -> None:
+        """Somebody else has a reference to this very page, for good."""
+        self.pages[pfn].refcount += 1
+        self.pages[pfn].others += 1
 
     def pin(self, pfn: i64) -> None:
         """FOLL_PIN: a pin for KVM (try_grab_folio()). The zero page is not counted."""
@@ -294,6 +303,7 @@ class Host:
         for page in self.pages_of(pfn):
             mapped = self.is_at(page)
             page.refcount = 1 if mapped else 0
+            page.others = 0
             page.freed = not mapped
             page.dirty = folio.dirty
             page.accessed = folio.accessed

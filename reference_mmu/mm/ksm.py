@@ -24,7 +24,7 @@ def share_page(mm: Mm, hva: i64) -> Generator[int, None, None]:
     pfn = host.pte[hva]
     if pfn >= 0 and may_share(mm, hva, pfn):
         host.flags[hva] = (host.flags[hva] & ~HOST_W) | HOST_SHARED
-        host.pages[pfn].refcount += 1
+        host.share(pfn)
     yield from mm.mmu_notifier_invalidate_range_end(hva, hva + 1)
 
 
@@ -78,7 +78,7 @@ def replace_page(mm: Mm, hva: i64, pfn: i64) -> Generator[int, None, None]:
     yield from mm.mmu_notifier_invalidate_range_start(hva, hva + 1)
     if host.pte[hva] == pfn and (host.flags[hva] & HOST_W) == 0:
         kpage = host.alloc(hva, host.pages[pfn].data)
-        host.pages[kpage].refcount += 1
+        host.share(kpage)
         host.pages[kpage].dirty = host.folio(pfn).dirty
         host.set_pte(hva, kpage, HOST_SHARED)
         put_mapping(mm, pfn)

@@ -33,9 +33,12 @@ def discard(mm: Mm, start: i64, end: i64) -> Generator[int, None, None]:
         mm.forget(hva)
         if pfn >= 0:
             host.pages[pfn].discarded = True
-            # A driver does not give reserved memory back; that of a device is counted by PTE like any other.
-            if host.vm_normal_page(hva) or not host.pages[pfn].reserved:
-                mm.put_page(pfn)
+            # That of a device is counted by PTE like any other. A driver gives back what is not reserved.
+            if not host.vm_normal_page(hva):
+                if host.pages[pfn].reserved or host.pages[pfn].others == 0:
+                    continue
+                host.pages[pfn].others -= 1
+            mm.put_page(pfn)
     yield from mm.mmu_notifier_invalidate_range_end(start, end)
 
 

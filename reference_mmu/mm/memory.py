@@ -49,7 +49,7 @@ def do_huge_pmd_anonymous_page(mm: Mm, hva: i64, write: bool) -> None:
     first, end = host.block_of(hva)
     head = host.alloc_huge(first)
     if not write:
-        host.pages[head].refcount += 1
+        host.share(head)
     for page_hva in range(first, end):
         host.set_pte(page_hva, head + page_hva - first, HOST_W | HOST_D if write else HOST_SHARED)
     host.huge[first // host.block] = True
@@ -73,7 +73,7 @@ def do_swap_page(mm: Mm, hva: i64, write: bool) -> None:
         pfn = host.alloc(hva, host.swap[hva])
         give_kind(mm, hva, pfn)
         if shared:  # the other process has the swap entry: the page stays in the swap cache for it
-            host.pages[pfn].refcount += 1
+            host.share(pfn)
     flags = HOST_SHARED if shared else fresh_flags(mm, hva, write)
     if swapped and not shared and (host.vma_flags(hva) & VM_WRITE) != 0:
         flags |= HOST_W
@@ -103,8 +103,8 @@ def give_kind(mm: Mm, hva: i64, pfn: i64) -> None:
     page.has_struct = row.has_struct
     page.reserved = row.reserved
     page.zone_device = row.zone_device
-    if not row.refcounted and (row.vm_flags & VM_PFNMAP) != 0:
-        page.refcount = 0
+    if (row.vm_flags & VM_PFNMAP) != 0:
+        page.refcount = page.others = row.drivers()
 
 
 def do_wp_page(mm: Mm, hva: i64) -> Generator[int, None, None]:

@@ -19,6 +19,8 @@ class Page:
     `refcount`  one for each host PTE or place in the swap cache, whatever else the kernel owns it for, and one for
                 whoever else holds it (GUP_PIN_COUNTING_BIAS for a pin of a small folio). Freed at 0.
     `kvm_refs`, `kvm_pins`  how many of these KVM holds: references by FOLL_GET, and pins by FOLL_PIN.
+    `others`    how many belong to somebody else, for good: another process, KSM's stable tree, a driver that has mapped
+                the page by pfn, or the kernel itself.
     `accessed`  how often KVM called folio_mark_accessed(), GUP's own calls not counted; compare it loosely.
     `cleaned`   how often the page was written out, and its dirty mark taken.
     `locked_by` the actor that has the folio locked (folio_lock()), -1: nobody.
@@ -34,6 +36,7 @@ class Page:
         self.pincount: i64 = 0  # of a large folio
         self.kvm_refs: i64 = 0
         self.kvm_pins: i64 = 0
+        self.others: i64 = 0
         self.dirty = False  # PG_dirty
         self.accessed: i64 = 0
         self.freed = False

@@ -47,6 +47,10 @@ class MemoryKind:
     page_mkwrite: bool = False
     swappable: bool = False  # has a backing store that reclaim can write to, and its pages are on an LRU list
 
+    def drivers(self) -> int:
+        """How many references to each page belong to the driver that has mapped it by pfn: it counts no mappings."""
+        return 1 if self.refcounted and (self.vm_flags & VM_PFNMAP) != 0 else 0
+
 
 GUEST_MEMFD: Final = "guest-memfd"
 _SHARED: Final = VM_READ | VM_WRITE | VM_SHARED
