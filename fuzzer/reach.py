@@ -25,9 +25,9 @@ Shares = dict[str, int]
 
 # Of each architecture. What only x86 has profiles for, common code is tried there.
 _SHARES: Final[dict[str, Shares]] = {
-    "x86": {"mixed": 8, "host": 1, "pages": 1, "vcpu-map": 1, "gmem": 1, "apic-page": 1},
+    "x86": {"mixed": 9, "host": 1, "pages": 1, "vcpu-map": 1, "gmem": 1, "apic-page": 1},
     "arm64": {"arm64": 2, "arm64-pages": 1, "arm64-mte": 1},
-    "powerpc": {"powerpc": 1, "powerpc-pr": 1, "powerpc-uv": 1, "e500": 1},
+    "powerpc": {"powerpc": 1, "powerpc-pr": 1, "powerpc-pr-log": 1, "powerpc-uv": 1, "e500": 1},
     "riscv": {"riscv": 2},
     "loongarch": {"loongarch": 1},
     "mips": {"mips": 1},

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from typing import assert_never
 
 import msgspec
@@ -27,7 +28,7 @@ from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
-from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES, REPAIRS
+from reference_mmu.changelog.effects import EFFECTS, EXCUSED_BY_MISHAPS, NEVER_CONSEQUENCES, REPAIRS
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.config import ConfigError
 
@@ -44,8 +45,10 @@ class Trial:
         self.script = outcome.pair.script
         self.broken: dict[Side, set[str]] = {"old": set(), "new": set()}
         """Invariants that the runs next door broke, as far as there were any."""
+        self.smaller: dict[str, Trial] = {}
+        """By invariant, the trial next door that tells which patch breaks it, if not this one does."""
         self.neighbours_effort = 0
-        self._neighbours: Iterator[Outcome] | None = None
+        self._neighbours: Iterator[Trial] | None = None
 
     # Most programs show nothing that anybody asks about.
 
@@ -163,17 +166,21 @@ class Trial:
         seen = (old if side == "old" else new)[invariant]
         if invariant in old and invariant in new:
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
-        other: Side = "new" if side == "old" else "old"
-        if self.is_next_door(invariant, other) or self.is_saved_by_a_bystander(invariant, side, other):
+        if self.is_next_door(invariant, other_side(side)):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
-        attribution = self.attributor.name(
-            lambda o: invariant in o.violations(side) and invariant not in o.violations(other)
-        )
+        smaller, effort = self.without_bystanders(invariant, side)
+        self.neighbours_effort += effort
+        if smaller.breaks(invariant, other_side(side)):
+            self.neighbours_effort += smaller.effort()
+            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
+        attribution = self.broken_by(invariant, side, smaller)
+        self.neighbours_effort += smaller.effort()
         verdict = Verdict.REGRESSION
         if side == "old":
             claimed = any(p in PATCHES and invariant in PATCHES[p].claims for p in attribution.patches)
             verdict = Verdict.FIXED if claimed else Verdict.FIXED_SILENTLY
-        return self.violation_finding(seen, side, attribution, verdict)
+        teller = self.smaller.get(invariant, self)
+        return teller.violation_finding(teller.outcome.violations(side)[invariant], side, attribution, verdict)
 
     def violation_finding(self, seen: Violation, side: Sides, attribution: Attribution, verdict: Verdict) -> Finding:
         return Finding(
@@ -204,36 +211,66 @@ class Trial:
         if self._neighbours is None:
             self._neighbours = self.neighbours()
         while invariant not in self.broken[side]:
-            outcome = next(self._neighbours, None)
-            if outcome is None:
+            trial = next(self._neighbours, None)
+            if trial is None:
                 return False
-            self.neighbours_effort += effort_of(outcome)
-            self.broken["old"].update(outcome.violations("old"))
-            self.broken["new"].update(outcome.violations("new"))
+            self.neighbours_effort += effort_of(trial.outcome)
+            self.broken["old"].update(trial.outcome.violations("old"))
+            self.broken["new"].update(trial.outcome.violations("new"))
         return True
 
-    def is_saved_by_a_bystander(self, invariant: str, side: Side, other: Side) -> bool:
-        """Does the other side break it, too, once all that has no part in it is gone? Then something unrelated, a flush
-        of aging for example, has saved it here."""
+    def without_bystanders(self, invariant: str, side: Side) -> tuple[Trial, int]:
+        """The trial without all that has no part in the violation of one side, and what it took to find that, in turns.
+        Something unrelated, a flush of aging for example, may have saved the other side here."""
         outcome, effort = without_bystanders(self.comparison, self.outcome, invariant, side)
-        trial = Trial(self.comparison, by_turns(outcome.turns), outcome)
-        found = invariant in outcome.violations(other) or trial.is_next_door(invariant, other)
-        self.neighbours_effort += effort + trial.effort()
-        return found
+        return Trial(self.comparison, by_turns(outcome.turns), outcome), effort
+
+    def breaks(self, invariant: str, side: Side) -> bool:
+        """Does a side break the invariant here or next door?"""
+        return invariant in self.outcome.violations(side) or self.is_next_door(invariant, side)
+
+    def broken_by(self, invariant: str, side: Side, smaller: Trial) -> Attribution:
+        """The patches with which one side alone breaks the invariant. If they are several, it may be that one of them
+        does, and the others only move something before it. Then fewer do so without bystanders or next door, and the
+        trial that shows it tells the story."""
+
+        def sought(outcome: Outcome) -> bool:
+            return invariant in outcome.violations(side) and invariant not in outcome.violations(other_side(side))
+
+        attribution = self.attributor.name(sought)
+        if len(attribution.patches) <= 1:
+            return attribution
+        for trial in chain((smaller,), smaller.neighbours()):
+            fewer = trial.fewer(attribution.patches, sought) if sought(trial.outcome) else UNATTRIBUTED
+            smaller.neighbours_effort += effort_of(trial.outcome)
+            if fewer.patches:
+                self.smaller[invariant] = trial
+                return fewer
+        return attribution
+
+    def fewer(self, patches: tuple[str, ...], sought: Sought) -> Attribution:
+        """The patches without one of them, if what is sought shows so, too."""
+        for patch in patches:
+            rest = self.attributor.close(other for other in patches if other != patch)
+            attribution = self.attributor.cut_down(sought, rest)
+            if attribution.patches:
+                return attribution
+        return UNATTRIBUTED
 
     def effort(self) -> int:
         """What has been spent on questions about this run, in turns."""
         return self.attributor.effort + self.neighbours_effort
 
-    def neighbours(self) -> Iterator[Outcome]:
-        """The runs next door."""
+    def neighbours(self) -> Iterator[Trial]:
+        """The trials next door."""
         comparison = self.comparison
         swapped = Comparison(
             comparison.old, comparison.new, "new" if comparison.leader == "old" else "old", comparison.models
         )
         for number, (script, turns) in enumerate(self.near()):
             led = comparison if number % 2 else swapped
-            yield led.run_script(script, by_turns(turns))
+            outcome = led.run_script(script, by_turns(turns))
+            yield Trial(led, by_turns(outcome.turns), outcome)
 
     def near(self) -> Iterator[tuple[Script, list[Turn]]]:
         """What is run next door."""
@@ -247,6 +284,10 @@ class Trial:
             smaller = script_of(self.program.without(uid))
             yield smaller, fewer
             yield smaller, fewer
+
+
+def other_side(side: Side) -> Side:
+    return "new" if side == "old" else "old"
 
 
 def in_plain_memory(program: Program) -> Iterator[Program]:
@@ -296,9 +337,11 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
     between. What comes after one that they forbid is a part of that regression.
     """
     unexplained = Verdict.UNEXPLAINED, ""
-    times = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == effect]
-    if not times:
+    seen = [d for d in alone.divergences if d.effect == effect]
+    if not seen:
         return unexplained
+    times = [alone.pair.since(d.uid) for d in seen]
+    excusable = all(can_be_consequence(effect, alone.pair.script.meets_mishap(d.uid)) for d in seen)
     allowed, forbidden = announced(patches, alone.comparison)
     if effect in forbidden:
         return unexplained
@@ -307,14 +350,19 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
     )
     told = [(d.effect, f"{d.effect} ({operation_tag(alone.pair.script, d.uid)})") for d in earlier]
     private: list[str] = []
-    if not any(cause in allowed or cause in forbidden for cause, _ in told) and effect not in NEVER_CONSEQUENCES:
+    if not any(cause in allowed or cause in forbidden for cause, _ in told) and excusable:
         effects, private = standing(alone, min(times))
         told = [(state, f"{state} (before it)") for state in effects]
     for verdict, listed in (Verdict.REGRESSION, forbidden), (Verdict.DOCUMENTED, allowed):
         first = next((words for cause, words in told if cause in listed), "")
-        if first and (verdict == Verdict.REGRESSION or effect not in NEVER_CONSEQUENCES):
+        if first and (verdict == Verdict.REGRESSION or excusable):
             return verdict, first
     return (Verdict.DOCUMENTED, f"a step that one side has alone ({private[0]})") if private else unexplained
+
+
+def can_be_consequence(effect: str, meets_mishap: bool) -> bool:
+    """May an earlier difference excuse an effect of an operation, around which something goes wrong or not?"""
+    return effect not in NEVER_CONSEQUENCES or (meets_mishap and effect in EXCUSED_BY_MISHAPS)
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

@@ -13,17 +13,23 @@ from reference_mmu.mm.host import HOST_D
 
 @mypyc_attr(acyclic=True, free_list_len=1)
 class Contents:
-    """`protected`: gfns whose write tracking is complete, i.e. whose adder has flushed."""
+    """`protected`: gfns whose write tracking is complete, i.e. whose adder has flushed. `strays`: loads of the guest
+    that found something else than what was last written."""
 
     def __init__(self, reports: Reports) -> None:
         self.reports = reports
         self.protected: dict[int, bool] = {}
+        self.strays: set[int] = set()
 
     def accessed(self, m: Observable, gfn: i64, pfn: i64, write: bool) -> None:
-        if m.host.pages[pfn].freed:
+        page = m.host.pages[pfn]
+        strays = not write and page.data != m.host.reference[page.hva]
+        if page.freed:
             self.reports.report("freed-page-access")
-        elif not write and m.host.pages[pfn].data != m.host.reference[m.host.pages[pfn].hva]:
+        elif strays:
             self.reports.report("stale-read")
+        if strays:
+            self.strays.add(int(self.reports.uid))
         if write and gfn in self.protected:
             self.reports.report("untracked-write")
 

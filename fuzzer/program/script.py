@@ -101,6 +101,10 @@ class Script:
                     return _TAGS[int(call.kind)]
         raise KeyError(int(uid))
 
+    def meets_mishap(self, uid: i64) -> bool:
+        """Does something go wrong around operation `uid`: a signal, or no memory, for example?"""
+        return any(call.uid == uid and call.mishaps != 0 for calls in self.calls for call in calls)
+
     def program(self) -> Program:
         """The script, written down."""
         actors = []

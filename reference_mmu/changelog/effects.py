@@ -151,6 +151,15 @@ NEVER_CONSEQUENCES: Final[frozenset[Effect]] = frozenset(
 access or a map is let through at all. Timing may move flushes, faults, A and D bits and reports; it may not move
 these."""
 
+EXCUSED_BY_MISHAPS: Final[frozenset[Effect]] = frozenset(
+    instead(*ends)
+    for other in OUTCOMES
+    if other not in ("error", "write-protected", "emulate")
+    for ends in (("error", other), (other, "error"))
+)
+"""What an earlier difference does excuse, of these, in an access that is killed or finds no memory: whether it ends in
+an error depends on whether it has to wait or to allocate, which is timing."""
+
 REPAIRS: Final[frozenset[Effect]] = frozenset({"warning-gone"})
 """Effects that are something wrong in OLD and not in NEW."""
 

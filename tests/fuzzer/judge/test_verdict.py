@@ -9,7 +9,14 @@ from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.seen import operation_tag
 from fuzzer.judge.standing import standing
-from fuzzer.judge.verdict import NEIGHBOURS, Trial, consequence_of, effect_verdict, neighbour_turns
+from fuzzer.judge.verdict import (
+    NEIGHBOURS,
+    Trial,
+    can_be_consequence,
+    consequence_of,
+    effect_verdict,
+    neighbour_turns,
+)
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program
@@ -24,6 +31,7 @@ from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config, SlotConfig
+from reference_mmu.points import INV_PRIMARY
 from reference_mmu.x86.points import FAULT_PFN
 
 AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
@@ -146,6 +154,24 @@ def test_what_follows_from_a_state_that_may_differ_is_a_consequence() -> None:
     assert standing(alone, 5) == ([], []), "nobody had a page yet"
 
 
+def test_whether_a_killed_access_has_to_wait_is_timing() -> None:
+    """A page that OLD has leaked is not merged into a huge one, so a store that is killed has to wait there."""
+    config = Config(arch="powerpc", flavour="book3s_pr_32", vcpus=1)
+    touched = ops.PatchDcbz(0, 1), Read(1, 1, upgrade_fails=True)
+    for killed in (True, False):
+        store = Write(2, 1, killed=True) if killed else Write(2, 1)
+        mm = Actor("mm", (ops.Reclaim(3, 1), ops.CollapseHuge(4, 0)))
+        program = Program(config, (Actor("vcpu", (*touched, store)), mm)).check()
+        tried = trial(program, FIRST, NEW, (Switch(0, 0, 1, 1), Switch(3, 0, 1, 0), Switch(1, 0, 1, 1)))
+        effects = {d.effect for d in tried.outcome.divergences}
+        assert ("fixed-instead-of-error" in effects) == killed
+        if killed:
+            finding = only_divergence(tried, "fixed-instead-of-error")
+            assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "fewer-page-references (patch-dcbz)")
+    assert not can_be_consequence("fixed-instead-of-error", meets_mishap=False)
+    assert not can_be_consequence("emulate-instead-of-error", meets_mishap=True)
+
+
 def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:
     assert (
         {"memory-differs", "mapping-differs", "none-instead-of-write-protected"} <= NEVER_CONSEQUENCES < EFFECTS.keys()
@@ -229,6 +255,18 @@ def test_a_hole_that_one_side_is_saved_from_by_something_unrelated_is_baseline()
     assert "stale-translation" in tried.outcome.violations("new")
     assert not tried.is_next_door("stale-translation", "old")
     assert tried.violation("stale-translation").verdict == Verdict.BASELINE
+
+
+def test_a_patch_that_only_moves_what_comes_before_is_no_cause() -> None:
+    """OLD has leaked the page, which is not merged into a huge one there; that a stale fault marks it dirty is one
+    patch's doing."""
+    config = Config(arch="powerpc", flavour="book3s_pr")
+    mm = Actor("mm", (ops.CollapseHuge(2, 0), ops.Reclaim(3, 1)))
+    program = Program(config, (Actor("vcpu", (ops.PatchDcbz(0, 1), Write(1, 1))), mm)).check()
+    tried = trial(program, FIRST, NEW, (Switch(0, 0, 1, 1), Switch(3, INV_PRIMARY, 1, 0)))
+    finding = tried.violation("stale-fault-marks-dirty")
+    assert (finding.verdict, finding.patches) == (Verdict.REGRESSION, ("ppc-pr-dirty-accessed-after-pte",))
+    assert tried.smaller["stale-fault-marks-dirty"] is not tried
 
 
 # --- neighbours ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from fuzzer.schedule.schedule import Switch
 from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.mm.host import HOST_W
 from reference_mmu.observed import (
@@ -134,6 +135,18 @@ def test_what_comes_after_the_drift_is_not_compared() -> None:
     )
     assert outcome.pair.drift_turn >= 0
     assert effects(outcome) == {"fewer-flushes", "none-instead-of-fast", "young-false-negative"}
+
+
+def test_what_is_read_from_a_freed_page_is_a_violation_and_no_effect() -> None:
+    """PR mode, 32 bits: an entry without a record outlives its page, but where OLD has leaked that."""
+    config = Config(arch="powerpc", flavour="book3s_pr_32", vcpus=1)
+    calls = ops.PatchDcbz(0, 1), Read(1, 1, no_memory=True), ops.PatchDcbz(3, 1), Read(4, 1)
+    program = Program(config, (Actor("vcpu", calls), Actor("mm", (ops.Migrate(2, 1),)))).check()
+    outcome = Comparison(FIRST, NEW, "old").run(program, by_switches((Switch(1, 0, 1, 1),)))
+    assert outcome.old.m.observed.events(4) != outcome.new.m.observed.events(4)
+    assert {"freed-page-access"} == {*outcome.violations("new")} & {"freed-page-access", "stale-read"}
+    assert "freed-page-access" not in outcome.violations("old")
+    assert "read-differs" not in effects(outcome)
 
 
 @pytest.mark.reaches("raw-accessed-bit", "raw-dirty-bit")
