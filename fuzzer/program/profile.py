@@ -164,7 +164,17 @@ PROFILES: Final[dict[str, Profile]] = {
             mm_ops=4,
             mixes=("harvest", "slots", "reclaim", "guest-tables", "guest-roots"),
         ),
-        Profile("aging", "young bits under access, and while memslots go", aging=12, invalidation=1, logging=1, slots=4, tracking=0, hot=4, mm_ops=5),
+        Profile(
+            "aging",
+            "young bits under access, and while memslots go",
+            aging=12,
+            invalidation=1,
+            logging=1,
+            slots=4,
+            tracking=0,
+            hot=4,
+            mm_ops=5,
+        ),
         Profile(
             "log", "dirty logging switched on, harvested and off again", aging=1, invalidation=2, logging=10, huge=6
         ),
