@@ -10,13 +10,17 @@ from fuzzer.run.differential import compare_final
 from fuzzer.run.drive import turn_by_turn
 from fuzzer.run.lockstep import Pair
 from reference_mmu.changelog.effects import Effect
+from reference_mmu.points import END
 
 
 class Standing(NamedTuple):
-    """`effects`: what compare_final() says of the state. `private`: points that the leader alone has, at which somebody
-    stands: the follower may have gone on, and who comes in between comes later there."""
+    """`effects`: what compare_final() says of the state. `read`: what it said when somebody had read it who went on
+    when it was gone: a compare-and-swap then fails in one of the two alone, and a retry moves all that comes after it.
+    `private`: points that the leader alone has, at which somebody stands: the follower may have gone on, and who comes
+    in between comes later there."""
 
     effects: list[Effect]
+    read: list[Effect]
     private: list[str]
 
 
@@ -28,16 +32,21 @@ def standing(outcome: Outcome, turn: int) -> Standing:
     """
     compared = outcome.comparison
     effects: list[Effect] = []
+    read: list[Effect] = []
     private: list[str] = []
 
     def watched(pair: Pair) -> None:
         old, new = (pair.leader, pair.follower) if compared.leader == "old" else (pair.follower, pair.leader)
         names = pair.leader.points.names
+        before: dict[int, list[Effect]] = {}  # what differed after the turn before of each who is in an operation
 
         def look(actor: int) -> None:
             private[:] = [names[one.at] for one in pair.leader.actors if pair.leader_private.has(one.at)]
             if pair.drift_turn < 0 and pair.leader.actors[actor].is_abreast(pair.follower.actors[actor]):
+                read.extend(effect for effect in before.pop(actor, ()) if effect not in effects)
                 effects[:] = compare_final(old, new)
+                if pair.leader.actors[actor].at != END:
+                    before[actor] = list(effects)
 
         pair.observer = look
         turn_by_turn(outcome.turns[:turn])(pair)
@@ -45,4 +54,4 @@ def standing(outcome: Outcome, turn: int) -> Standing:
 
     again = Comparison(compared.old, compared.new, compared.leader, compared.models)
     again.run_script(outcome.pair.script, watched)
-    return Standing(effects, private)
+    return Standing(effects, read, private)

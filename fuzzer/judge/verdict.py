@@ -333,8 +333,9 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
     A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
     is gone, meets everything that comes later in another order. So in the run with only these patches between the two
     sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn, or was
-    there in the state; or if somebody stood at a point that the leader has because of them, so that others came in
-    between. What comes after one that they forbid is a part of that regression.
+    there in the state, or in what somebody had read of it who had to retry; or if somebody stood at a point that the
+    leader has because of them, so that others came in between. What comes after one that they forbid is a part of that
+    regression.
     """
     unexplained = Verdict.UNEXPLAINED, ""
     seen = [d for d in alone.divergences if d.effect == effect]
@@ -351,8 +352,9 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
     told = [(d.effect, f"{d.effect} ({operation_tag(alone.pair.script, d.uid)})") for d in earlier]
     private: list[str] = []
     if not any(cause in allowed or cause in forbidden for cause, _ in told) and excusable:
-        effects, private = standing(alone, min(times))
+        effects, read, private = standing(alone, min(times))
         told = [(state, f"{state} (before it)") for state in effects]
+        told += [(state, f"{state} (read before it, and a retry)") for state in read]
     for verdict, listed in (Verdict.REGRESSION, forbidden), (Verdict.DOCUMENTED, allowed):
         first = next((words for cause, words in told if cause in listed), "")
         if first and (verdict == Verdict.REGRESSION or excusable):

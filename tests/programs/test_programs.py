@@ -37,6 +37,7 @@ EXPECTED = {
     "collapsible-fewer-flushes": ("fewer-flushes", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-frozen": ("retry-instead-of-frozen", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "collapsible-huge-before-flush": ("huge-before-flush", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
+    "consequence-retry": ("fixed-instead-of-none", Verdict.DOCUMENTED, "always-dirty-if-writable"),
     "consequence-khugepaged": ("spurious-instead-of-fixed", Verdict.DOCUMENTED, "x86-finish-page-fault-helper"),
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
     "e500-writable-null": ("warn", Verdict.REGRESSION, "e500-faultin-pfn"),

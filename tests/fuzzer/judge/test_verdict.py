@@ -151,7 +151,19 @@ def test_what_follows_from_a_state_that_may_differ_is_a_consequence() -> None:
     alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
     (turn,) = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == "spurious-instead-of-fixed"]
     assert "host-pages-differ" in standing(alone, turn).effects
-    assert standing(alone, 5) == ([], []), "nobody had a page yet"
+    assert standing(alone, 5) == ([], [], []), "nobody had a page yet"
+
+
+def test_what_follows_from_a_retry_is_a_consequence_of_what_had_been_read() -> None:
+    """When the write comes, the entries are alike again: only the ioctl of old had read another one, see the story."""
+    tried = consequence("consequence-retry")
+    finding = only_divergence(tried, "fixed-instead-of-none")
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "raw-dirty-bit (read before it, and a retry)")
+    alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
+    turns = [turn.uid for turn in alone.turns]
+    stored = len(turns) - turns[::-1].index(7)  # the turn after the one in which vCPU2 has written
+    assert standing(alone, stored).read == [], "the ioctl has not gone on yet"
+    assert standing(alone, stored + 1) == ([], ["raw-dirty-bit"], [])
 
 
 def test_whether_a_killed_access_has_to_wait_is_timing() -> None:
