@@ -37,7 +37,8 @@ TABLE: Final = Path(__file__).with_name("cases.yaml")
 class Case(Record, forbid_unknown_fields=True):
     """One diff. `breaks`: invariants any of which names what is wrong, none for a correct change; that may show
     `effects`, and no others. `seed`: of a program that shows what is wrong, -1 where none was found in a minute; of a
-    correct change, of the first of `programs` that come by it."""
+    correct change, of the first of `programs` that come by it. `base`: what both models have in any case, a diff of
+    cases/bases: a feature that the model lacks."""
 
     name: str
     about: str
@@ -46,15 +47,17 @@ class Case(Record, forbid_unknown_fields=True):
     breaks: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
     programs: int = 100
+    base: str = ""
 
     @property
     def correct(self) -> bool:
         return not self.breaks
 
     def runner(self) -> SeedRunner:
-        """Runs programs on the shipped model and on the changed one."""
+        """Runs programs on the shipped model, or the base, and on the changed one."""
         diff = (FOLDER / f"{self.name}.patch").read_text(encoding="utf-8")
-        return SeedRunner(NEW, NEW, PROFILES[self.profile], changed_models(diff))
+        base = (FOLDER / "bases" / f"{self.base}.patch").read_text(encoding="utf-8") if self.base else ""
+        return SeedRunner(NEW, NEW, PROFILES[self.profile], changed_models(diff, base))
 
 
 def cases() -> list[Case]:
