@@ -39,7 +39,7 @@ def cause_of(finding: Finding) -> tuple[object, ...]:
 def minimized(trial: Trial, finding: Finding, budget: int, seed: int) -> Found:
     """The smallest story of a finding as a reproducer, and the finding as that story shows it: a violation that the
     other side turns out to have, too, where all is gone that saved it, is baseline."""
-    trial = trial.smaller.get(finding.what, trial)
+    trial = trial.teller(finding)
     minimizer = Minimizer(trial.comparison, partial(trial.shows, finding), budget)
     result = minimizer.minimize(trial.program, trial.outcome.turns)
     if result is None:
@@ -56,6 +56,7 @@ def minimized(trial: Trial, finding: Finding, budget: int, seed: int) -> Found:
 
 def bare(trial: Trial, finding: Finding, seed: int) -> Found:
     """A finding with its whole program as the reproducer, for as long as nobody has found a smaller story."""
+    trial = trial.teller(finding)
     minimizer = Minimizer(trial.comparison, partial(trial.shows, finding))
     result = minimizer.as_it_is(trial.program, trial.outcome.turns)
     if result is None:

@@ -45,8 +45,8 @@ class Trial:
         self.script = outcome.pair.script
         self.broken: dict[Side, set[str]] = {"old": set(), "new": set()}
         """Invariants that the runs next door broke, as far as there were any."""
-        self.smaller: dict[str, Trial] = {}
-        """By invariant, the trial next door that tells which patch breaks it, if not this one does."""
+        self.tellers: dict[tuple[str, tuple[str, str]], Trial] = {}
+        """By what is found, and where: the trial that tells who causes it, if that is another one."""
         self.neighbours_effort = 0
         self._neighbours: Iterator[Trial] | None = None
 
@@ -91,7 +91,29 @@ class Trial:
         return True
 
     def divergence(self, divergence: Divergence) -> Finding:
-        """Judge one effect.  The story leaves out which other patches would do it, too: see told()."""
+        """Judge one effect.  The story leaves out which other patches would do it, too: see told().
+
+        Several patches that excuse nothing are asked for again without bystanders, where fewer may be the cause.
+        """
+        finding = self.judged_effect(divergence)
+        if len(finding.patches) <= 1 or finding.verdict == Verdict.DOCUMENTED:
+            return finding
+        smaller = self.without_bystanders(lambda outcome: divergence in outcome.divergences)
+        fewer = smaller.judged_effect(divergence)
+        self.neighbours_effort += smaller.effort()
+        return self.told_by(smaller, fewer) if is_by_fewer(fewer.patches, finding.patches) else finding
+
+    def told_by(self, teller: Trial, finding: Finding) -> Finding:
+        """A finding whose story is that of another trial."""
+        self.tellers[finding.what, finding.sites] = teller
+        return finding
+
+    def teller(self, finding: Finding) -> Trial:
+        """The trial whose story a finding is: this one, in most cases."""
+        return self.tellers.get((finding.what, finding.sites), self)
+
+    def judged_effect(self, divergence: Divergence) -> Finding:
+        """What causes an effect in this very run, and whether that is allowed."""
         effect = divergence.effect
         attribution = self.named(divergence)
         verdict = effect_verdict(effect, attribution.patches, self.comparison)
@@ -168,19 +190,18 @@ class Trial:
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         if self.is_next_door(invariant, other_side(side)):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
-        smaller, effort = self.without_bystanders(invariant, side)
-        self.neighbours_effort += effort
-        if smaller.breaks(invariant, other_side(side)):
-            self.neighbours_effort += smaller.effort()
-            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
-        attribution = self.broken_by(invariant, side, smaller)
+        smaller = self.without_bystanders(lambda outcome: invariant in outcome.violations(side))
+        is_baseline = smaller.breaks(invariant, other_side(side))
+        teller, attribution = (self, UNATTRIBUTED) if is_baseline else self.broken_by(invariant, side, smaller)
         self.neighbours_effort += smaller.effort()
+        if is_baseline:
+            return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         verdict = Verdict.REGRESSION
         if side == "old":
             claimed = any(p in PATCHES and invariant in PATCHES[p].claims for p in attribution.patches)
             verdict = Verdict.FIXED if claimed else Verdict.FIXED_SILENTLY
-        teller = self.smaller.get(invariant, self)
-        return teller.violation_finding(teller.outcome.violations(side)[invariant], side, attribution, verdict)
+        seen = teller.outcome.violations(side)[invariant]
+        return self.told_by(teller, teller.violation_finding(seen, side, attribution, verdict))
 
     def violation_finding(self, seen: Violation, side: Sides, attribution: Attribution, verdict: Verdict) -> Finding:
         return Finding(
@@ -219,34 +240,33 @@ class Trial:
             self.broken["new"].update(trial.outcome.violations("new"))
         return True
 
-    def without_bystanders(self, invariant: str, side: Side) -> tuple[Trial, int]:
-        """The trial without all that has no part in the violation of one side, and what it took to find that, in turns.
-        Something unrelated, a flush of aging for example, may have saved the other side here."""
-        outcome, effort = without_bystanders(self.comparison, self.outcome, invariant, side)
-        return Trial(self.comparison, by_turns(outcome.turns), outcome), effort
+    def without_bystanders(self, sought: Sought) -> Trial:
+        """The trial without all that has no part in what is sought. Something unrelated, a flush of aging for example,
+        may have saved the other side here."""
+        outcome, effort = without_bystanders(self.comparison, self.outcome, sought)
+        self.neighbours_effort += effort
+        return Trial(self.comparison, by_turns(outcome.turns), outcome)
 
     def breaks(self, invariant: str, side: Side) -> bool:
         """Does a side break the invariant here or next door?"""
         return invariant in self.outcome.violations(side) or self.is_next_door(invariant, side)
 
-    def broken_by(self, invariant: str, side: Side, smaller: Trial) -> Attribution:
-        """The patches with which one side alone breaks the invariant. If they are several, it may be that one of them
-        does, and the others only move something before it. Then fewer do so without bystanders or next door, and the
-        trial that shows it tells the story."""
+    def broken_by(self, invariant: str, side: Side, smaller: Trial) -> tuple[Trial, Attribution]:
+        """The patches with which one side alone breaks the invariant, and the trial that tells so. If they are several,
+        it may be that one of them does, and the others only move something before it. Then fewer do so without
+        bystanders, in `smaller`, or next door to that."""
 
         def sought(outcome: Outcome) -> bool:
             return invariant in outcome.violations(side) and invariant not in outcome.violations(other_side(side))
 
         attribution = self.attributor.name(sought)
-        if len(attribution.patches) <= 1:
-            return attribution
-        for trial in chain((smaller,), smaller.neighbours()):
-            fewer = trial.fewer(attribution.patches, sought) if sought(trial.outcome) else UNATTRIBUTED
-            smaller.neighbours_effort += effort_of(trial.outcome)
-            if fewer.patches:
-                self.smaller[invariant] = trial
-                return fewer
-        return attribution
+        if len(attribution.patches) > 1:
+            for trial in chain((smaller,), smaller.neighbours()):
+                fewer = trial.fewer(attribution.patches, sought) if sought(trial.outcome) else UNATTRIBUTED
+                self.neighbours_effort += effort_of(trial.outcome)
+                if fewer.patches:
+                    return trial, fewer
+        return self, attribution
 
     def fewer(self, patches: tuple[str, ...], sought: Sought) -> Attribution:
         """The patches without one of them, if what is sought shows so, too."""
@@ -288,6 +308,11 @@ class Trial:
 
 def other_side(side: Side) -> Side:
     return "new" if side == "old" else "old"
+
+
+def is_by_fewer(fewer: tuple[str, ...], patches: tuple[str, ...]) -> bool:
+    """Are these some of the patches, and not all?"""
+    return bool(fewer) and set(fewer) < set(patches)
 
 
 def in_plain_memory(program: Program) -> Iterator[Program]:
@@ -355,7 +380,8 @@ def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tup
         effects, read, private = standing(alone, min(times))
         told = [(state, f"{state} (before it)") for state in effects]
         told += [(state, f"{state} (read before it, and a retry)") for state in read]
-    for verdict, listed in (Verdict.REGRESSION, forbidden), (Verdict.DOCUMENTED, allowed):
+    # What one of several announces is that one's, whatever the others exclude.
+    for verdict, listed in (Verdict.REGRESSION, forbidden - allowed), (Verdict.DOCUMENTED, allowed):
         first = next((words for cause, words in told if cause in listed), "")
         if first and (verdict == Verdict.REGRESSION or excusable):
             return verdict, first
