@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from fuzzer.found import Found, bare, cause_of, minimized
+from fuzzer.judge.consequence import announced
 from fuzzer.judge.docket import Case, Docket, grade_of, is_judged
 from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
 from fuzzer.judge.seen import Breach, Trace, seen_in, trace_of
-from fuzzer.judge.verdict import Trial, announced
+from fuzzer.judge.verdict import Trial
 from fuzzer.minimize.minimize import DEFAULT_BUDGET
 from fuzzer.run.effort import Effort, effort_of
 from fuzzer.seed_runner import Ground, SeedRunner

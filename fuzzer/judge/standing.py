@@ -55,3 +55,27 @@ def standing(outcome: Outcome, turn: int) -> Standing:
     again = Comparison(compared.old, compared.new, compared.leader, compared.models)
     again.run_script(outcome.pair.script, watched)
     return Standing(effects, read, private)
+
+
+def hosts_part(outcome: Outcome) -> int:
+    """Number of the turn after which the process first mapped memory otherwise in the two: another page at an address,
+    by another right or in another size. -1: never before the drift. Costs another run."""
+    compared = outcome.comparison
+    first: list[int] = []
+
+    def watched(pair: Pair) -> None:
+        old, new = pair.leader.m.host, pair.follower.m.host
+
+        def look(actor: int) -> None:
+            if first or pair.drift_turn >= 0 or not pair.leader.actors[actor].is_abreast(pair.follower.actors[actor]):
+                return
+            if not old.maps_like(new):
+                first.append(len(pair.turns) - 1)
+
+        pair.observer = look
+        turn_by_turn(outcome.turns)(pair)
+        pair.observer = None  # it leads back to the pair
+
+    again = Comparison(compared.old, compared.new, compared.leader, compared.models)
+    again.run_script(outcome.pair.script, watched)
+    return first[0] if first else -1

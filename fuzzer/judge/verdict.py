@@ -11,25 +11,24 @@ from typing import assert_never
 
 import msgspec
 
-from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Sought
+from fuzzer.judge.attribute import UNATTRIBUTED, Attribution, Attributor, Rank, Sought
 from fuzzer.judge.bystanders import without_bystanders
+from fuzzer.judge.consequence import announced, consequence_of
 from fuzzer.judge.finding import Finding, Sides, Verdict
 from fuzzer.judge.seen import Breach, Seen, operation_tag
-from fuzzer.judge.shows import Rerun, shows
-from fuzzer.judge.standing import standing
+from fuzzer.judge.shows import Rerun, showing, shows
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng
 from fuzzer.program.script import Script, script_of
 from fuzzer.run.compare import Comparison, Drive, Side, by_turns
-from fuzzer.run.compared import Compared
 from fuzzer.run.divergence import Divergence
 from fuzzer.run.effort import effort_of
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Turn
-from reference_mmu.changelog.effects import EFFECTS, EXCUSED_BY_MISHAPS, NEVER_CONSEQUENCES, REPAIRS
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS
+from reference_mmu.changelog.effects import EFFECTS, REPAIRS
+from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.config import ConfigError
 
 NEIGHBOURS = 60
@@ -86,17 +85,20 @@ class Trial:
         if finding.kind == "violation":
             others = self.attributor.dragged(finding.patches)
             return not others or not shows(finding, rerun(self.attributor.varied(others)))
-        if finding.after or finding.verdict == Verdict.UNEXPLAINED:
-            return consequence_of(finding.what, finding.patches, alone)[0] == finding.verdict
+        if finding.after or finding.verdict in (Verdict.UNEXPLAINED, Verdict.REGRESSION):
+            return any(
+                self.effect_verdict(seen, finding.patches, alone)[0] == finding.verdict
+                for seen in showing(finding, alone)
+            )
         return True
 
     def divergence(self, divergence: Divergence) -> Finding:
         """Judge one effect.  The story leaves out which other patches would do it, too: see told().
 
-        Several patches that excuse nothing are asked for again without bystanders, where fewer may be the cause.
+        Several patches none of which announces it are asked for again without bystanders, where fewer may be the cause.
         """
         finding = self.judged_effect(divergence)
-        if len(finding.patches) <= 1 or finding.verdict == Verdict.DOCUMENTED:
+        if len(finding.patches) <= 1 or (finding.verdict == Verdict.DOCUMENTED and not finding.after):
             return finding
         smaller = self.without_bystanders(lambda outcome: divergence in outcome.divergences)
         fewer = smaller.judged_effect(divergence)
@@ -116,13 +118,10 @@ class Trial:
         """What causes an effect in this very run, and whether that is allowed."""
         effect = divergence.effect
         attribution = self.named(divergence)
-        verdict = effect_verdict(effect, attribution.patches, self.comparison)
+        alone = self.attributor.outcome(self.attributor.close(attribution.patches))
+        verdict, after = self.effect_verdict(divergence, attribution.patches, alone)
         tag = operation_tag(self.script, divergence.uid)
         story = f"{EFFECTS[effect]} ({tag})"
-        after = ""
-        if verdict == Verdict.UNEXPLAINED:
-            alone = self.attributor.outcome(self.attributor.close(attribution.patches))
-            verdict, after = consequence_of(effect, attribution.patches, alone)
         if after:
             story = f"{story}, a consequence of {after}"
         return Finding(
@@ -139,6 +138,15 @@ class Trial:
             story=story,
             after=after,
         )
+
+    def effect_verdict(self, divergence: Divergence, patches: tuple[str, ...], alone: Outcome) -> tuple[Verdict, str]:
+        """What an effect is by what the patches announce, or by what came before it in the run with only these; and
+        what it follows from, "" if that is nothing."""
+        verdict = effect_verdict(divergence.effect, patches, self.comparison)
+        if verdict not in (Verdict.UNEXPLAINED, Verdict.REGRESSION):
+            return verdict, ""
+        followed, after = consequence_of(divergence, patches, alone)
+        return (verdict, "") if followed == Verdict.UNEXPLAINED else (followed, after)
 
     def told(self, divergence: Divergence, finding: Finding) -> Finding:
         """The finding that divergence() made of it, with all that is worth telling once."""
@@ -333,64 +341,6 @@ def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison
     if effect in allowed:
         return Verdict.DOCUMENTED
     return Verdict.FIXED_SILENTLY if effect in REPAIRS and patches else Verdict.UNEXPLAINED
-
-
-def announced(patches: tuple[str, ...], comparison: Compared) -> tuple[set[str], set[str]]:
-    """The effects that one of the patches allows, and those that one forbids.  Only a patch that NEW has announces
-    anything: no message says what taking a commit away may do."""
-    allowed: set[str] = set()
-    forbidden: set[str] = set()
-    for patch in patches:
-        if patch == OWN_CHANGE:
-            allowed.update(comparison.models.allowed)
-        elif patch in comparison.new.patches and patch in PLACEBOS:
-            allowed.update(PLACEBOS[patch])
-        elif patch in comparison.new.patches:
-            allowed.update(PATCHES[patch].allowed)
-            forbidden.update(PATCHES[patch].forbidden)
-    return allowed, forbidden
-
-
-def consequence_of(effect: str, patches: tuple[str, ...], alone: Outcome) -> tuple[Verdict, str]:
-    """What an effect that no message lists is by what came before it, and the effect that it follows from: unexplained,
-    and "", if there is none.
-
-    A commit message tells what its change does, not what becomes of it: a guest access that hits the TLB, since a flush
-    is gone, meets everything that comes later in another order. So in the run with only these patches between the two
-    sides, an effect is a consequence if one that they allow, and none that they forbid, came at an earlier turn, or was
-    there in the state, or in what somebody had read of it who had to retry; or if somebody stood at a point that the
-    leader has because of them, so that others came in between. What comes after one that they forbid is a part of that
-    regression.
-    """
-    unexplained = Verdict.UNEXPLAINED, ""
-    seen = [d for d in alone.divergences if d.effect == effect]
-    if not seen:
-        return unexplained
-    times = [alone.pair.since(d.uid) for d in seen]
-    excusable = all(can_be_consequence(effect, alone.pair.script.meets_mishap(d.uid)) for d in seen)
-    allowed, forbidden = announced(patches, alone.comparison)
-    if effect in forbidden:
-        return unexplained
-    earlier = sorted(
-        (d for d in alone.divergences if alone.pair.since(d.uid) < min(times)), key=lambda d: alone.pair.since(d.uid)
-    )
-    told = [(d.effect, f"{d.effect} ({operation_tag(alone.pair.script, d.uid)})") for d in earlier]
-    private: list[str] = []
-    if not any(cause in allowed or cause in forbidden for cause, _ in told) and excusable:
-        effects, read, private = standing(alone, min(times))
-        told = [(state, f"{state} (before it)") for state in effects]
-        told += [(state, f"{state} (read before it, and a retry)") for state in read]
-    # What one of several announces is that one's, whatever the others exclude.
-    for verdict, listed in (Verdict.REGRESSION, forbidden - allowed), (Verdict.DOCUMENTED, allowed):
-        first = next((words for cause, words in told if cause in listed), "")
-        if first and (verdict == Verdict.REGRESSION or excusable):
-            return verdict, first
-    return (Verdict.DOCUMENTED, f"a step that one side has alone ({private[0]})") if private else unexplained
-
-
-def can_be_consequence(effect: str, meets_mishap: bool) -> bool:
-    """May an earlier difference excuse an effect of an operation, around which something goes wrong or not?"""
-    return effect not in NEVER_CONSEQUENCES or (meets_mishap and effect in EXCUSED_BY_MISHAPS)
 
 
 def neighbour_turns(turns: list[Turn], count: int) -> Iterator[list[Turn]]:

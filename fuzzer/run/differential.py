@@ -8,6 +8,7 @@ first differing event counts, written old -> new; what follows is its consequenc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from mypy_extensions import i64
@@ -90,7 +91,7 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
     for uid, lengths in pair.prefixes.items():
         old_length, new_length = lengths if old_leads else lengths[::-1]
         index, was, now = difference(old.m.observed.events(uid)[:old_length], new.m.observed.events(uid)[:new_length])
-        if index >= 0:
+        if index >= 0 and not is_yet_to_come(was, now):
             for effect in event_effects(was, now):
                 found.append(Divergence(effect, uid))
     for effect, uid in new.judge.facts.items():
@@ -113,6 +114,12 @@ def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
         if was != now:
             return index, was, now
     return -1, 0, 0
+
+
+def is_yet_to_come(was: int, now: int) -> bool:
+    """Has one of two operations that are under way asked for a map that the other may still ask for? Where an operation
+    maps several pages, positions do not tell which of them is next."""
+    return 0 in (was, now) and EV_MAP in (was >> EV_SHIFT, now >> EV_SHIFT)
 
 
 def compare_operation(old: Vm, new: Vm, uid: int) -> list[Effect]:
@@ -240,6 +247,19 @@ def contents_differ(old: Vm, new: Vm, hva: i64) -> bool:
     return was.contents(hva) == was.reference[hva] and now.contents(hva) == now.reference[hva]
 
 
+def contents_of_both(old: Vm, new: Vm) -> Iterator[tuple[int, int]]:
+    """What the guest left at each address where that differs."""
+    for hva in range(old.host.n):
+        if contents_differ(old, new, hva):
+            yield int(old.host.contents(hva)), int(new.host.contents(hva))
+
+
+def stamps_read(old: Vm, new: Vm, uid: int) -> tuple[int, int]:
+    """What an operation read in both where it first did something else."""
+    _, was, now = difference(old.observed.events(uid), new.observed.events(uid))
+    return was & _VALUE, now & _VALUE
+
+
 def host_flags(m: Vm, hva: i64) -> i64:
     """Host PTE flags, and PG_dirty above them. Accessed counts are too loose to compare."""
     host = m.host
@@ -299,15 +319,24 @@ def follow_hosts(old: Vm, was: i64, new: Vm, now: i64) -> bool:
     return old.host.pte[hva] == was and new.host.pte[hva] == now
 
 
+def levels_follow_hosts(old: Vm, was: i64, new: Vm, now: i64) -> bool:
+    """Two pages that leaves of different levels map: is each what the host has there, as a huge page in one of them
+    alone?"""
+    if not follow_hosts(old, was, new, now):
+        return False
+    hva = old.host.pages[was].hva
+    return old.host.mapping_level(hva) != new.host.mapping_level(hva)
+
+
 def compare_leaf(old: Vm, old_root: PageTable, new: Vm, new_root: PageTable, page: int) -> list[Effect]:
     """Differences of a page that both map."""
     was, was_level = old.leaf_of(old_root, page)
     now, now_level = new.leaf_of(new_root, page)
     if was == now or was_level == 0 or now_level == 0:
         return []
-    if was_level != now_level:
-        return ["mapping-differs"]
     was_pfn, now_pfn = old.pfn_in_leaf(was, was_level, page), new.pfn_in_leaf(now, now_level, page)
+    if was_level != now_level:
+        return [] if levels_follow_hosts(old, was_pfn, new, now_pfn) else ["mapping-differs"]
     if was_pfn != now_pfn:
         return [] if follow_hosts(old, was_pfn, new, now_pfn) else ["mapping-differs"]
     difference = old.leaf_difference(was, new, now)

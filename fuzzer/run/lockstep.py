@@ -123,10 +123,14 @@ class Pair:
 
     def since(self, uid: int) -> int:
         """Number of the turn at which a difference of operation `uid` was first seen; where that was not noted, its
-        last turn, but none after the drift. For final states (a `uid` that no operation has), one past the last
-        turn."""
+        last_turn()."""
         if 0 <= uid < len(self.differed) and self.differed[uid] >= 0:
             return int(self.differed[uid])
+        return self.last_turn(uid)
+
+    def last_turn(self, uid: int) -> int:
+        """Number of the last turn of operation `uid`, but none after the drift. For final states (a `uid` that no
+        operation has), one past the last turn."""
         for number in range(len(self.turns) - 1, -1, -1):
             if self.turns.uid(number) == uid:
                 return number if self.drift_turn < 0 else min(number, int(self.drift_turn))

@@ -160,6 +160,19 @@ EXCUSED_BY_MISHAPS: Final[frozenset[Effect]] = frozenset(
 """What an earlier difference does excuse, of these, in an access that is killed or finds no memory: whether it ends in
 an error depends on whether it has to wait or to allocate, which is timing."""
 
+CONTENTS: Final[frozenset[Effect]] = frozenset({"read-differs", "memory-differs"})
+"""Effects that tell what guest memory holds."""
+
+REFUSALS: Final[frozenset[Effect]] = frozenset(
+    {
+        "errno-differs",
+        "map-refused",
+        "map-granted",
+        *(instead(new, old) for old in OUTCOMES for new in OUTCOMES if new != old and "error" in (old, new)),
+    }
+)
+"""Effects by which an operation is let through on one side alone: on the other one it has not been done."""
+
 REPAIRS: Final[frozenset[Effect]] = frozenset({"warning-gone"})
 """Effects that are something wrong in OLD and not in NEW."""
 

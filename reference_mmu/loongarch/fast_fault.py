@@ -61,21 +61,28 @@ def get_refcounted_page(m: Stage2Machine, pfn: i64) -> i64:
 
 
 def marks_after_unlock(m: Stage2Machine, fault: Fault, pfn: i64, page: i64, changed: i64) -> Generator[int, None, None]:
-    """From mmu_lock on: what the entry became, told to page and log."""
-    sem = m.sem
-    dirtied = changed & S2_WRITE != 0
-    if not sem.loongarch_accessed_slow_path_only:
+    """From mmu_lock on: what the entry became, told to page and log. The page that was taken is put last, or before the
+    log as soon as that is all that is told."""
+    log_alone = m.sem.loongarch_dirty_slow_path_only
+    if not m.sem.loongarch_accessed_slow_path_only:
         yield FAST_MARK
         if changed & S2_YOUNG:
             kvm_set_pfn_accessed(m, pfn)
-        if dirtied and not sem.loongarch_dirty_slow_path_only:
-            log(m, fault)
-            kvm_set_pfn_dirty(m, pfn)
-        if page != NO_PAGE:
-            m.kvm_put_page(page)
-    if dirtied and sem.loongarch_dirty_slow_path_only:
+        if log_alone:
+            put(m, page)
+    if changed & S2_WRITE:
         yield FAST_LOG
         log(m, fault)
+        if not log_alone:
+            kvm_set_pfn_dirty(m, pfn)
+    if not log_alone:
+        put(m, page)
+
+
+def put(m: Stage2Machine, page: i64) -> None:
+    """put_page() of what get_refcounted_page() took."""
+    if page != NO_PAGE:
+        m.kvm_put_page(page)
 
 
 def log(m: Stage2Machine, fault: Fault) -> None:

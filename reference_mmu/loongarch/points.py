@@ -20,14 +20,13 @@ _FAST: Final = (
         FAST_MARK,
         "fast.mark",
         "kvm_map_page_fast",
-        "the entry has changed and mmu_lock is released, the page is marked and put next",
+        "the entry has changed and mmu_lock is released, the page is marked accessed next if it was old",
     ),
     Point(
         FAST_LOG,
         "fast.log",
         "kvm_map_page_fast",
         "the entry is dirty and mmu_lock released, the gfn is not yet in the bitmap",
-        patch="loongarch-dirty-slow-path-only",
     ),
 )
 

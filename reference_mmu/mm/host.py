@@ -322,6 +322,15 @@ class Host:
         """host_pfn_mapping_level(): that of a huge host PTE, else 1."""
         return self.huge_level if self.huge[hva // self.block] else 1
 
+    def maps_like(self, other: Host) -> bool:
+        """Does the other process have the same pages at all addresses, with the same rights and as large?"""
+        for hva in range(self.n):
+            if self.pte[hva] != other.pte[hva] or self.mapping_level(hva) != other.mapping_level(hva):
+                return False
+            if (self.flags[hva] ^ other.flags[hva]) & (HOST_W | HOST_SHARED) != 0:
+                return False
+        return True
+
     def span(self, hva: i64) -> tuple[i64, i64]:
         """What one host PTE covers: a notifier for it invalidates that much."""
         if not self.huge[hva // self.block]:

@@ -20,6 +20,7 @@ STORIES = {
     "hole-fetch-below-old-child": "x86-fetch-below-old-child",
     "hole-pml-enable-then-split": "x86-pml-enabled-then-split",
     "hole-relax-a-block": "arm64-relaxes-block",
+    "hole-slot-flushed-late": "loongarch-slot-flushed-late",
     "e500-writable-null": "e500-writable-null",
     "pr-stale-fault-marks-dirty": "pr64-stale-marks-dirty",
     "riscv-stale-fault-marks-dirty": "riscv-stale-marks-dirty",

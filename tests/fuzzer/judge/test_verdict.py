@@ -1,31 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Verdicts: what is documented, fixed, baseline, a regression or unexplained."""
 
-from pathlib import Path
-
 import pytest
 
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.seen import operation_tag
-from fuzzer.judge.standing import standing
-from fuzzer.judge.verdict import (
-    NEIGHBOURS,
-    Trial,
-    can_be_consequence,
-    consequence_of,
-    effect_verdict,
-    neighbour_turns,
-)
+from fuzzer.judge.verdict import NEIGHBOURS, Trial, effect_verdict, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
-from fuzzer.reproducer import decode_reproducer
 from fuzzer.run.compare import Comparison, Models, Side, by_switches
 from fuzzer.run.divergence import WHOLE_RUN
 from fuzzer.schedule.schedule import Switch, Turn
-from reference_mmu.changelog.effects import EFFECTS, NEVER_CONSEQUENCES
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.changelog.semantics import NEW, Semantics, parse_semantics
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
@@ -107,66 +95,6 @@ def test_a_warning_that_is_gone_is_something_repaired() -> None:
     assert effect_verdict("new-warning", (OWN_CHANGE,), by_change) == Verdict.UNEXPLAINED
 
 
-def consequence(name: str = "consequence-more-pml") -> Trial:
-    """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
-    reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / f"{name}.json").read_bytes())
-    comparison, drive = reproducer.comparison(), by_switches(reproducer.scenario().switches)
-    return Trial(comparison, drive, comparison.run(reproducer.program, drive))
-
-
-def test_what_follows_from_a_documented_effect_is_documented_as_such() -> None:
-    tried = consequence()
-    finding = only_divergence(tried, "more-pml-entries")
-    assert "more-pml-entries" not in PATCHES["age-elides-tlb-flush"].allowed
-    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "fewer-flushes (reclaim)")
-    assert only_divergence(tried, "fewer-flushes").after == ""
-
-
-def test_a_consequence_needs_a_cause_that_came_before_and_is_allowed() -> None:
-    tried = consequence()
-    patches = ("age-elides-tlb-flush",)
-    alone = tried.attributor.outcome(tried.attributor.close(patches))
-    assert consequence_of("more-pml-entries", patches, alone)[0] == Verdict.DOCUMENTED
-    unexplained = Verdict.UNEXPLAINED, ""
-    assert consequence_of("fewer-flushes", patches, alone) == unexplained  # the first of all
-    assert consequence_of("read-differs", patches, alone) == unexplained  # not in this run
-    assert consequence_of("more-pml-entries", ("sw-dirty-when-ad-off",), alone) == unexplained  # which forbids it
-
-
-def test_what_comes_after_something_forbidden_is_a_part_of_that_regression() -> None:
-    """The page that e500 does not get, since its look-up is refused with a WARN, is not allocated either."""
-    config = Config(arch="powerpc", flavour="e500", vcpus=1)
-    actors = (Actor("vcpu", (Write(1, 1),)), Actor("mm", (ops.Reclaim(0, 1),)))
-    tried = trial(Program(config, actors).check(), FIRST, NEW, (Switch(-1, 0, 1, 1),), leader="new")
-    assert only_divergence(tried, "new-warning").after == ""
-    finding = only_divergence(tried, "host-pages-differ")
-    assert (finding.verdict, finding.after) == (Verdict.REGRESSION, "new-warning (write)")
-    assert finding.patches == ("e500-faultin-pfn",)
-
-
-def test_what_follows_from_a_state_that_may_differ_is_a_consequence() -> None:
-    """khugepaged gave the page away in NEW, and no operation has told of that yet."""
-    tried = consequence("consequence-khugepaged")
-    finding = only_divergence(tried, "spurious-instead-of-fixed")
-    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "host-flags-differ (before it)")
-    alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
-    (turn,) = [alone.pair.since(d.uid) for d in alone.divergences if d.effect == "spurious-instead-of-fixed"]
-    assert "host-pages-differ" in standing(alone, turn).effects
-    assert standing(alone, 5) == ([], [], []), "nobody had a page yet"
-
-
-def test_what_follows_from_a_retry_is_a_consequence_of_what_had_been_read() -> None:
-    """When the write comes, the entries are alike again: only the ioctl of old had read another one, see the story."""
-    tried = consequence("consequence-retry")
-    finding = only_divergence(tried, "fixed-instead-of-none")
-    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "raw-dirty-bit (read before it, and a retry)")
-    alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
-    turns = [turn.uid for turn in alone.turns]
-    stored = len(turns) - turns[::-1].index(7)  # the turn after the one in which vCPU2 has written
-    assert standing(alone, stored).read == [], "the ioctl has not gone on yet"
-    assert standing(alone, stored + 1) == ([], ["raw-dirty-bit"], [])
-
-
 def test_an_effect_is_of_those_who_make_it_without_bystanders() -> None:
     """Somebody stands at a point of OLD alone while the page that it has leaked is not merged: another patch seems to
     have a part in what becomes of that."""
@@ -179,43 +107,6 @@ def test_an_effect_is_of_those_who_make_it_without_bystanders() -> None:
     finding = tried.divergence(divergence)
     assert (finding.verdict, finding.patches) == (Verdict.DOCUMENTED, ("ppc-dcbz-drop-extra-get-page",))
     assert 1 not in tried.teller(finding).program.uids()
-
-
-def test_what_one_of_several_announces_is_excluded_by_none() -> None:
-    """The second of these excludes that fewer references are taken, which the first announces."""
-    config = Config(arch="powerpc", flavour="book3s_pr")
-    vcpu = Actor("vcpu", (ops.PatchDcbz(0, 0), Read(2, 3)))
-    program = Program(config, (vcpu, Actor("mm", (ops.CollapseHuge(3, 0), NumaHint(4, 0, 1))))).check()
-    tried = trial(program, FIRST, NEW, (Switch(0, 0, 1, 1),))
-    patches = "ppc-dcbz-drop-extra-get-page", "ppc-pr-dirty-accessed-after-pte"
-    alone = tried.attributor.outcome(tried.attributor.close(patches))
-    assert "fewer-page-references" in PATCHES[patches[1]].forbidden
-    assert consequence_of("more-gup-calls", patches, alone)[0] == Verdict.DOCUMENTED
-
-
-def test_whether_a_killed_access_has_to_wait_is_timing() -> None:
-    """A page that OLD has leaked is not merged into a huge one, so a store that is killed has to wait there."""
-    config = Config(arch="powerpc", flavour="book3s_pr_32", vcpus=1)
-    touched = ops.PatchDcbz(0, 1), Read(1, 1, upgrade_fails=True)
-    for killed in (True, False):
-        store = Write(2, 1, killed=True) if killed else Write(2, 1)
-        mm = Actor("mm", (ops.Reclaim(3, 1), ops.CollapseHuge(4, 0)))
-        program = Program(config, (Actor("vcpu", (*touched, store)), mm)).check()
-        tried = trial(program, FIRST, NEW, (Switch(0, 0, 1, 1), Switch(3, 0, 1, 0), Switch(1, 0, 1, 1)))
-        effects = {d.effect for d in tried.outcome.divergences}
-        assert ("fixed-instead-of-error" in effects) == killed
-        if killed:
-            finding = only_divergence(tried, "fixed-instead-of-error")
-            assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "fewer-page-references (patch-dcbz)")
-    assert not can_be_consequence("fixed-instead-of-error", meets_mishap=False)
-    assert not can_be_consequence("emulate-instead-of-error", meets_mishap=True)
-
-
-def test_contents_mappings_and_permissions_are_never_a_consequence() -> None:
-    assert (
-        {"memory-differs", "mapping-differs", "none-instead-of-write-protected"} <= NEVER_CONSEQUENCES < EFFECTS.keys()
-    )
-    assert "more-pml-entries" not in NEVER_CONSEQUENCES
 
 
 # --- violations ------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import pytest
 
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
-from fuzzer.program.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, Read, Write
+from fuzzer.program.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, MapPage, Read, RunL2, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, Side, by_switches
-from fuzzer.run.differential import compare_tables, event_effect, harvest_effect
+from fuzzer.run.differential import compare_tables, event_effect, harvest_effect, is_yet_to_come
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
@@ -22,17 +22,20 @@ from reference_mmu.mm.host import HOST_W
 from reference_mmu.observed import (
     EV_FLUSH,
     EV_HARVEST,
+    EV_MAP,
     EV_PF,
     EV_READ,
     EV_SHIFT,
     EV_WARN,
     EV_YOUNG,
+    MAP_PINNED,
+    MAP_REFUSED,
     PF_FIXED,
     PF_READ_ONLY,
     PF_SPURIOUS,
 )
-from reference_mmu.points import END
-from reference_mmu.x86.points import COLLAPSE_FLUSH
+from reference_mmu.points import END, GUP_FAULT
+from reference_mmu.x86.points import COLLAPSE_FLUSH, FAULT_SEQ
 from tests.by_hand import Stage
 from tests.planted import PLANTED, shown
 
@@ -149,6 +152,19 @@ def test_what_is_read_from_a_freed_page_is_a_violation_and_no_effect() -> None:
     assert "read-differs" not in effects(outcome)
 
 
+def test_a_map_that_the_other_side_may_still_ask_for_is_not_refused() -> None:
+    """vCPU1 stands in its first map where the drift begins, and in its second in OLD: both at gup.fault."""
+    config = Config(slots=(SlotConfig(4, 8, 0),), backing=("ksm", "anon"))
+    vcpus = Actor("vcpu", (MapPage(6, 4), Read(7, 4))), Actor("vcpu", (RunL2(1, 5, 7, 4),))
+    comparison = Comparison(FIRST, NEW, "new")
+    races = Switch(7, FAULT_SEQ, 1, 1), Switch(1, GUP_FAULT, 1, 0)
+    outcome = comparison.run(Program(config, vcpus).check(), by_switches(races))
+    assert outcome.pair.prefixes[1] == (0, 1)
+    assert "map-refused" not in effects(outcome)
+    assert not is_yet_to_come(event(EV_FLUSH), 0)
+    assert not is_yet_to_come(event(EV_MAP, MAP_PINNED), event(EV_MAP, MAP_REFUSED))
+
+
 @pytest.mark.reaches("raw-accessed-bit", "raw-dirty-bit")
 def test_the_state_at_the_end_is_compared_if_they_never_drifted() -> None:
     """Without A/D bits NEW uses A and D as software bits."""
@@ -196,6 +212,16 @@ def test_leaves_that_each_map_what_the_host_has_are_no_other_mapping() -> None:
     old.read(0, 1)
     assert old.leaf(1) != new.leaf(1)
     assert "mapping-differs" not in compare_tables(old.m, new.m)
+
+
+@pytest.mark.parametrize(("huge", "seen"), [(True, False), (False, True)])
+def test_leaves_of_two_levels_are_another_mapping_unless_the_hosts_differ_so(huge: bool, seen: bool) -> None:
+    old, new = Stage(backing=("thp", "anon")), Stage(backing=("thp", "anon"))
+    new.m.host.huge[0] = False
+    old.read(0, 1)
+    new.read(0, 1)
+    old.m.host.huge[0] = huge
+    assert ("mapping-differs" in compare_tables(old.m, new.m)) == seen
 
 
 def test_a_leaf_that_maps_what_the_host_has_no_more_is_another_mapping() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
-from reference_mmu.loongarch.points import FAST_MARK, FAULT_LOG, FAULT_MARK, FAULT_PUT
+from reference_mmu.loongarch.points import FAST_LOG, FAST_MARK, FAULT_LOG, FAULT_MARK, FAULT_PUT
 from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.observed import PF_EMULATE, PF_FIXED
 from reference_mmu.stage2.pte import S2_WRITE, pfn_of
@@ -32,6 +32,16 @@ def test_the_fast_path_held_the_page_when_mmu_lock_was_released() -> None:
     load = loong.access(0, 1).to(FAST_MARK)
     assert loong.page(1).kvm_refs == 1
     load.finish()
+
+
+@OLD_AND_NEW
+def test_what_the_fast_path_makes_dirty_is_logged_after_mmu_lock(semantics: Semantics) -> None:
+    loong = stage(semantics, **LOGGING)
+    loong.read(0, 1)
+    store = loong.access(0, 1, write=True).to(FAST_LOG)
+    assert (loong.leaf(1) & S2_WRITE != 0, loong.m.mmu_lock.can_read(), loong.dirty(1)) == (True, True, False)
+    store.finish()
+    assert loong.dirty(1)
 
 
 def test_a_page_that_was_cleaned_is_marked_dirty_before_the_series() -> None:
