@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`--apply FILE`: a user's own change to the model, as a unified diff."""
 
-import hashlib
 import sys
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
@@ -84,7 +83,7 @@ class OwnChange(Record):
 
     def digest(self) -> str:
         """12 hex digits to tell changes apart."""
-        return hashlib.sha256((self.base + self.diff).encode()).hexdigest()[:12]
+        return self.models().digest
 
 
 def change_options(command: _Command) -> _Command:

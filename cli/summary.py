@@ -50,6 +50,8 @@ class ReportedFinding(Record):
     """Is its story the smallest there is?"""
     known: str
     """The known hole that it is, "" if it is none."""
+    parts: tuple[str, ...]
+    """FILE:LINE of the parts of the user's change that it comes from; none where nobody asked, see cli/parts.py."""
 
 
 class RunReport(SearchSpec, kw_only=True):
@@ -94,14 +96,15 @@ def reported(tally: Tally) -> tuple[ReportedFinding, ...]:
             preemptions=tallied.preemptions,
             minimized=tallied.minimized,
             known=tallied.known,
+            parts=tallied.parts,
         )
         for tallied in by_interest(tally.findings.values())
     )
 
 
 def by_interest(findings: Iterable[Tallied]) -> list[Tallied]:
-    """The findings, sorted for a reader: by verdict, then catalogue order of the patches, then what.  What is known
-    already comes with what both models have."""
+    """The findings, sorted for a reader: by verdict, then catalogue order of the patches, then the smallest.  What is
+    known already comes with what both models have."""
     order = {patch: index for index, patch in enumerate(PATCHES)}
 
     def key(tallied: Tallied) -> tuple[object, ...]:
@@ -109,26 +112,30 @@ def by_interest(findings: Iterable[Tallied]) -> list[Tallied]:
         places = [order.get(patch, len(order)) for patch in finding.patches]
         size = (tallied.operations, tallied.preemptions, tallied.size)
         verdict = Verdict.BASELINE if tallied.known else finding.verdict
-        return _INTEREST.index(verdict), bool(tallied.known), len(places), places, finding.what, size, finding.sites
+        cause = len(places), places, tallied.parts
+        return _INTEREST.index(verdict), bool(tallied.known), cause, size, finding.what, finding.sites
 
     return sorted(findings, key=key)
 
 
 def summary_lines(tally: Tally) -> list[str]:
-    """One line per patch and verdict; a violation has one of its own, since its sentence matters; and one for each
-    known hole."""
+    """One line per patch, or part of the user's change, and verdict; of a violation its sentence matters, which
+    stands below where there are several; and one for each known hole."""
     lines = []
     unknown = [tallied for tallied in by_interest(tally.findings.values()) if not tallied.known]
-    for (verdict, patches), group in groupby(
-        unknown, key=lambda tallied: (tallied.finding.verdict, tallied.finding.patches)
+    for (verdict, patches, parts), group in groupby(
+        unknown, key=lambda tallied: (tallied.finding.verdict, tallied.finding.patches, tallied.parts)
     ):
         members = [tallied.finding for tallied in group]
-        name = " + ".join(patches) or "no patch"
+        name = (" + ".join(patches) or "no patch") + (f" at {' and '.join(parts)}" if parts else "")
         effects = sorted({finding.what for finding in members if finding.kind == "divergence"})
         stories = dict.fromkeys(finding.story for finding in members if finding.kind == "violation")
         if effects:
             lines.append(f"{name}: {verdict} ({', '.join(effects)})")
-        lines.extend(f"{name}: {verdict}: {story}" for story in stories)
+        if len(stories) == 1:
+            lines.append(f"{name}: {verdict}: {next(iter(stories))}")
+        elif stories:
+            lines.extend((f"{name}: {verdict}:", *(f"  {story}" for story in stories)))
     return lines + known_lines(tally)
 
 

@@ -34,6 +34,8 @@ class Tallied(msgspec.Struct):
     """Is it the smallest story?"""
     known: str = ""
     """The known hole that it is, "" if it is none: see fuzzer/known_holes.py."""
+    parts: tuple[str, ...] = ()
+    """FILE:LINE of the parts of the user's change that cause it, if the change has several: see cli/parts.py."""
 
     def fails(self) -> bool:
         """Is it what a search is to fail for: a regression or something unexplained that nobody knows yet?"""

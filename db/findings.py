@@ -23,8 +23,9 @@ from reference_mmu.record import Record
 OCCURRENCES_MAX: Final = 100
 # A minimized reproducer has a few KiB, a raw one some hundred.
 REPRODUCER_BYTES_MAX: Final = 16 * 2**20
-# The fields of a finding that are columns. `after` is none: the story says it, and the reproducer has it.
-FINDING_FIELDS: Final = tuple(name for name in Finding.__struct_fields__ if name != "after")
+# The fields of a finding that are columns. `after` is none: the story says it; nor is `change`, which the signature is
+# of. The reproducer has both.
+FINDING_FIELDS: Final = tuple(name for name in Finding.__struct_fields__ if name not in ("after", "change"))
 # The columns of a finding that show one of its members, see FindingTable.
 _SHOWN: Final = (*FINDING_FIELDS, "severity", "first_seed")
 

@@ -191,6 +191,8 @@ def check_reproducer(reproducer: Reproducer) -> None:
     reproducer.scenario()
     if reproducer.signature != signature(reproducer.finding):
         raise ReproducerError("corrupt reproducer: its signature is not that of its finding")
+    if reproducer.finding.change and reproducer.finding.change != comparison.models.digest:
+        raise ReproducerError("corrupt reproducer: its finding is that of another change")
     if not comparison.old.patches <= comparison.new.patches:
         raise ReproducerError("corrupt reproducer: its old semantics have a patch that new ones lack")
     for patch in reproducer.finding.patches:

@@ -43,6 +43,13 @@ ALWAYS_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, _OWED.replac
 NO_FLUSH: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, ""))
 FLUSH_AGAIN: Final = taken_back(changed("kvm/mmu_notifier.py", _OWED, ""))
 """What goes on top of NO_FLUSH."""
+TWO_PARTS: Final = as_diff(
+    {
+        "kvm/mmu_notifier.py": changed("kvm/mmu_notifier.py", _OWED, "")["kvm/mmu_notifier.py"].replace(
+            "if young and flush_on_ret:", "if young or flush_on_ret:"
+        )
+    }
+)
 METHOD: Final = as_diff(changed("kvm/kvm.py", "page.data = self.uid + 1\n", "page.data = self.uid + 2\n"))
 HANGS: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, "        while flush:\n            pass\n"))
 _SEQ: Final = "    yield FAULT_SEQ\n    mmu_seq = m.mmu_invalidate_seq\n    yield FAULT_GUP\n"

@@ -25,6 +25,7 @@ from cli.options import (
 )
 from cli.order import Order, batch_size
 from cli.parameters import SpecType, database_name, open_store, read_reproducer, require_superset
+from cli.parts import name_parts
 from cli.progress import Budget, Progress, finding_line, make_progress, rate_words, verdict_words
 from cli.search import Search
 from cli.second_look import SecondLook
@@ -182,6 +183,8 @@ def search_and_report(request: Request, document: Document) -> int:
         failures, core = drive_search(request, plan, tally, make_progress(console, request.budget), interrupts)
         complete = not interrupts.received and not failures
         store.end_campaign(campaign, CampaignState.FINISHED if complete else CampaignState.STOPPED)
+    if request.change and not interrupts.received:
+        name_parts(tally, request.change, console)
     elapsed = time.monotonic() - started
     exercise = request.change.exercise(tally.ran) if request.change else Exercise()
     print_summary(console, tally, request, elapsed, exercise)

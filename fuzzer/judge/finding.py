@@ -64,6 +64,8 @@ class Finding(Record, forbid_unknown_fields=True):
     after: str = ""
     """The effect that came before it, for a divergence that no message lists and that is judged as a consequence:
     documented after one that is allowed, a regression after one that is forbidden. Else empty."""
+    change: str | msgspec.UnsetType = msgspec.UNSET
+    """Digest of the user's own change, if that is one of the patches: two changes never share a bug."""
 
     def __post_init__(self) -> None:
         if self.kind == "violation" and self.effects:
@@ -113,12 +115,14 @@ class BatchResult(Record, forbid_unknown_fields=True):
 def signature(finding: Finding) -> str:
     """Name of the bug that a finding shows: equal for two findings exactly if they are the same bug.
 
-    Same bug = same invariant or effects, attributed patches, direction and pair of racing points; order does not
-    matter in any of them.  The readable parts are cut to a bounded length, the hash tail is over the whole parts.
-    At most 200 characters, all of them safe in a file name, a URL path and a shell word.
+    Same bug = same invariant or effects, attributed patches (a user's change by its digest), direction and pair of
+    racing points; order does not matter in any of them.  The readable parts are cut to a bounded length, the hash tail
+    is over the whole parts.  At most 200 characters, all of them safe in a file name, a URL path and a shell word.
     """
     names = sorted(set(finding.effects)) or [finding.what]
-    identity = [finding.kind, names, sorted(finding.patches), finding.direction, sorted(finding.sites)]
+    identity: list[object] = [finding.kind, names, sorted(finding.patches), finding.direction, sorted(finding.sites)]
+    if finding.change:
+        identity.append(finding.change)
     tail = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:_HASH_DIGITS]
     return ":".join([finding.kind, _readable(names), _readable(sorted(finding.patches)) or "unattributed", tail])
 

@@ -137,6 +137,7 @@ class Trial:
             sites=("-", "-") if verdict == Verdict.DOCUMENTED else (tag, "-"),
             story=story,
             after=after,
+            change=self.change(attribution.patches),
         )
 
     def effect_verdict(self, divergence: Divergence, patches: tuple[str, ...], alone: Outcome) -> tuple[Verdict, str]:
@@ -223,7 +224,12 @@ class Trial:
             verdict=verdict,
             sites=self.sites(seen),
             story=INVARIANTS[seen.invariant] + (f": {seen.detail}" if seen.detail else ""),
+            change=self.change(attribution.patches),
         )
+
+    def change(self, patches: tuple[str, ...]) -> str | msgspec.UnsetType:
+        """Which change of the user's it is, if it is one."""
+        return self.comparison.models.digest if OWN_CHANGE in patches else msgspec.UNSET
 
     def sites(self, seen: Violation) -> tuple[str, str]:
         """The racing points: where the actor stood that broke it, and where the one stood that had run before."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from fuzzer.run.model import SHIPPED, Model
 from fuzzer.run.side import Side
 from reference_mmu.changelog.semantics import Semantics
@@ -19,6 +21,11 @@ class Models(Record):
     diff: str = ""
     base: str = ""
     allowed: frozenset[str] = frozenset()
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits to tell changes apart, "" without one."""
+        return hashlib.sha256((self.base + self.diff).encode()).hexdigest()[:12] if self.diff else ""
 
 
 class Compared(Record):

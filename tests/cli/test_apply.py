@@ -12,7 +12,7 @@ import pytest
 
 from fuzzer.change.merged_copy import merged_copy
 from fuzzer.reproducer import decode_reproducer
-from tests.changes import ALWAYS_FLUSH, FLUSH_AGAIN, HANGS, NO_FLUSH, NO_PATH
+from tests.changes import ALWAYS_FLUSH, FLUSH_AGAIN, HANGS, NO_FLUSH, NO_PATH, TWO_PARTS
 from tests.cli.shell import ROOT, Searched, changed_sources, mmufuzz, report_in, store_in
 
 WORDS = "run --apply my.patch --profile tdp --programs 4 --seed 1 --jobs 1 --json report.json"
@@ -48,6 +48,19 @@ def test_a_missing_flush_is_a_regression_of_the_own_change(applied: Searched) ->
     found = regression(applied)
     assert (found["verdict"], found["side"]) == ("regression", "new")
     assert found["operations"] <= 3
+
+
+def test_findings_are_grouped_by_the_part_of_the_change_that_they_come_from(tmp_path: Path) -> None:
+    """Two parts: a flush less for invalidations, and more of them when pages are aged."""
+    (tmp_path / "my.patch").write_text(TWO_PARTS, encoding="utf-8")
+    run = mmufuzz(WORDS.replace("--programs 4", "--programs 9"), folder=tmp_path)
+    assert run.returncode == 1
+    found = report_in(tmp_path)["findings"]
+    ((lost,),) = {tuple(one["parts"]) for one in found if one["verdict"] == "regression"}
+    ((added,),) = {tuple(one["parts"]) for one in found if one["what"] == "more-flushes"}
+    assert lost != added
+    assert run.stdout.count(f"own-change at {lost}: regression") == 1
+    assert f"own-change at {added}: unexplained (more-flushes" in run.stdout
 
 
 def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ class TestFinding:
             {"patches": ("age-elides-tlb-flush", "tdp-fault-warn-flush-mmuw")},
             {"direction": "necessary"},
             {"sites": ("FAULT_GUP", "ZAP_LEAF")},
+            {"change": "0123456789ab"},
         ],
     )
     def test_another_bug(self, changes: dict[str, Any]) -> None:
