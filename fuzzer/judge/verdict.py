@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from fuzzer.judge.attribute import UNATTRIBUTED, Attribution, Attributor, Rank, Sought
+from fuzzer.judge.attribute import OWN_CHANGE, UNATTRIBUTED, Attribution, Attributor, Rank, Sought
 from fuzzer.judge.bystanders import without_bystanders
 from fuzzer.judge.consequence import announced, consequence_of
 from fuzzer.judge.finding import Finding, Sides, Verdict
