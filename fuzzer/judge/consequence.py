@@ -65,10 +65,10 @@ def consequence_of(divergence: Divergence, patches: tuple[str, ...], alone: Outc
     earlier = sorted(
         (d for d in alone.divergences if alone.pair.since(d.uid) < since), key=lambda d: alone.pair.since(d.uid)
     )
-    causes = [d for d in earlier if d.effect in run.allowed or d.effect in run.forbidden]
-    needs_excuse = effect in run.forbidden or any(run.is_beyond_timing(d) for d in shown)
+    causes = [d for d in earlier if d.effect in run.allowed or d.effect in run.blamed]
+    needs_excuse = effect in run.excluded or any(run.is_beyond_timing(d) for d in shown)
     excuse = run.excuse(divergence if divergence in shown else shown[0]) if needs_excuse else ""
-    if effect in run.forbidden and not excuse:
+    if effect in run.excluded and not excuse:
         return unexplained
     for cause in causes:
         if cause.effect in run.blamed and not run.excuse(cause):
@@ -85,16 +85,17 @@ def can_be_consequence(effect: str, meets_mishap: bool) -> bool:
 
 
 class _Alone:
-    """A run, and what is asked of it: `allowed` and `forbidden` by the patches that its difference is attributed to.
-    `blamed`: what is forbidden, and announced neither by another of them nor by a patch that changes sides because
-    they require it."""
+    """A run, and what is asked of it. `allowed`: what one of the patches announces that its difference is attributed to;
+    `excluded`: what one of them forbids and none announces; `blamed`: of that, what no patch announces either that
+    changes sides because they require it."""
 
     def __init__(self, patches: tuple[str, ...], outcome: Outcome) -> None:
         self.outcome = outcome
         compared = outcome.comparison
-        self.allowed, self.forbidden = announced(patches, compared)
+        self.allowed, forbidden = announced(patches, compared)
         dragged = compared.new.patches - compared.old.patches - set(patches)
-        self.blamed = self.forbidden - self.allowed - announced(tuple(dragged), compared)[0]
+        self.excluded = forbidden - self.allowed
+        self.blamed = self.excluded - announced(tuple(dragged), compared)[0]
 
     def is_beyond_timing(self, divergence: Divergence) -> bool:
         """Does no earlier difference of whatever kind move it?"""

@@ -187,8 +187,18 @@ class Trial:
                 continue
             if effect_verdict(effect, attribution.patches, self.comparison) == Verdict.DOCUMENTED:
                 return attribution
+            required = ask(questions[-1], rank)
+            if self.is_announced_by_required(effect, required.patches, attribution.patches):
+                return required
             return self.attributor.narrowed(attribution, question)
         return UNATTRIBUTED
+
+    def is_announced_by_required(self, effect: str, required: tuple[str, ...], patches: tuple[str, ...]) -> bool:
+        """Do some patches announce an effect, and change sides with others because these require them?  Where they show
+        it, too, although in another operation, they make it here as well."""
+        if not required or not self.attributor.dragged(patches).issuperset(required):
+            return False
+        return effect_verdict(effect, required, self.comparison) == Verdict.DOCUMENTED
 
     def violation(self, invariant: str) -> Finding:
         """Judge one broken invariant."""

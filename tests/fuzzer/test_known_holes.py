@@ -18,6 +18,7 @@ STORIES = {
     "hole-apic-page-gone": "x86-apic-page-gone",
     "hole-clear-two-huge-pages": "x86-clear-two-huge-pages",
     "hole-fetch-below-old-child": "x86-fetch-below-old-child",
+    "hole-map-across-slot-move": "x86-map-across-slot-move",
     "hole-pml-enable-then-split": "x86-pml-enabled-then-split",
     "hole-relax-a-block": "arm64-relaxes-block",
     "hole-slot-flushed-late": "loongarch-slot-flushed-late",

@@ -46,6 +46,7 @@ EXPECTED = {
     "hole-apic-page-gone": ("stale-apic-page", Verdict.BASELINE, ""),
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
+    "hole-map-across-slot-move": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-pml-enable-then-split": ("writable-after-dirty-log", Verdict.BASELINE, ""),
     "hole-relax-a-block": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-slot-flushed-late": ("mapped-freed-page", Verdict.BASELINE, ""),

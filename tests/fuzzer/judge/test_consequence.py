@@ -9,7 +9,19 @@ from fuzzer.judge.consequence import can_be_consequence, consequence_of
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.standing import hosts_part, standing
 from fuzzer.judge.verdict import Trial
-from fuzzer.program.ops import CollapseHuge, CopyTags, NumaHint, PatchDcbz, Read, Reclaim, Share, Write
+from fuzzer.program.ops import (
+    CollapseHuge,
+    CopyTags,
+    EnableLog,
+    GetLog,
+    NumaHint,
+    PatchDcbz,
+    Read,
+    Reclaim,
+    RunL2,
+    Share,
+    Write,
+)
 from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import decode_reproducer
 from fuzzer.run.compare import Comparison, Side, by_switches
@@ -213,3 +225,15 @@ def test_what_a_commit_announces_that_changes_sides_too_is_no_regression() -> No
     assert (finding.patches, finding.verdict) == (("loongarch-faultin-pfn",), Verdict.DOCUMENTED)
     alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
     assert Divergence("more-dirty-marks", 2) in alone.divergences
+
+
+def test_what_one_of_two_patches_excludes_follows_from_what_the_other_announces() -> None:
+    """A page that L2 cannot have, since the map of another one is refused, is not reported as written."""
+    config = Config(paging="npt", vcpus=1, slots=(SlotConfig(8, 12, 0),), backing=("pfnmap-nostruct", "anon", "anon"))
+    vcpu = Actor("vcpu", (RunL2(0, 13, 8, 9), Write(1, 8)))
+    program = Program(config, (vcpu, Actor("ioctl", (EnableLog(2, 0), GetLog(3, 0))))).check()
+    tried = trial(program, Switch(-1, END, 1, 1), Switch(2, END, 1, 0))
+    finding = only_divergence(tried, "fewer-dirty-reports")
+    allowing, excluding = (PATCHES[patch] for patch in finding.patches)
+    assert "fewer-dirty-reports" in allowing.allowed & excluding.forbidden
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "map-refused (run-l2)")

@@ -218,3 +218,13 @@ def test_operations_are_named_by_their_kind() -> None:
     assert operation_tag(script, 0) == "write"
     assert operation_tag(script, 1) == "clear-flush-young"
     assert operation_tag(script, WHOLE_RUN) == "end-of-run"
+
+
+def test_what_a_required_patch_announces_is_that_ones() -> None:
+    """vcpu-map-write-gup-only-when-writable drags in the patch that pins: that it pins is announced there."""
+    tried = trial(AGED, FIRST, NEW)
+    pins, reads = ("vcpu-map-foll-pin",), ("vcpu-map-write-gup-only-when-writable",)
+    assert tried.is_announced_by_required("pinned-map", pins, reads)
+    assert not tried.is_announced_by_required("pinned-map", reads, pins), "that one does not drag it in"
+    assert not tried.is_announced_by_required("map-refused", pins, reads), "which nobody announces"
+    assert not tried.is_announced_by_required("pinned-map", (), reads), "nobody else shows it"
