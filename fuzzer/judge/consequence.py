@@ -85,7 +85,7 @@ def can_be_consequence(effect: str, meets_mishap: bool) -> bool:
 
 
 class _Alone:
-    """A run, and what is asked of it. `allowed`: what one of the patches announces that its difference is attributed to;
+    """A run, and what is asked of it. `allowed`: what one of the patches announces that make its difference;
     `excluded`: what one of them forbids and none announces; `blamed`: of that, what no patch announces either that
     changes sides because they require it."""
 
