@@ -12,6 +12,7 @@ from fuzzer.oracle.apic_page import ApicPage
 from fuzzer.oracle.guest_tables import GuestTables
 from fuzzer.oracle.judge import Judge
 from fuzzer.oracle.reverse_maps import ReverseMaps
+from fuzzer.oracle.silent_writes import SilentWrites
 from fuzzer.oracle.table_entries import TableEntries
 from fuzzer.oracle.write_tracking import WriteTracking
 from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE, Observable
@@ -35,6 +36,7 @@ class X86Judge(Judge):
         self.table_entries = TableEntries(self.reports)
         self.reverse_maps = ReverseMaps(self.reports)
         self.write_tracking = WriteTracking(self.reports)
+        self.silent_writes = SilentWrites(self.reports, self.dirty)
 
     def attach(self, m: Observable) -> None:
         self.guest_tables.attach(cast(X86, m))
@@ -48,6 +50,8 @@ class X86Judge(Judge):
             self.table_entries.entry_changed(x86, page, index, old_spte, new_spte, was, now)
         if x86.tracked_gfns:
             self.write_tracking.entry_changed(x86, page, index, old_spte, new_spte, was, now)
+        if now == PTE_LEAF and x86.nr_memslots_dirty_logging:
+            self.silent_writes.entry_changed(x86, page, index, old_spte, new_spte, was)
         if not page.tdp_mmu_page:
             self.reverse_maps.entry_changed(x86, page, index, old_spte, new_spte, was, now)
             if now == PTE_TABLE and not page.direct:
@@ -56,6 +60,8 @@ class X86Judge(Judge):
     def mmu_unlocking(self, m: Observable) -> None:
         super().mmu_unlocking(m)
         x86 = cast(X86, m)
+        if self.silent_writes.gained:
+            self.silent_writes.mmu_unlocking(x86)
         if self.reverse_maps.changes:
             self.reverse_maps.mmu_unlocking(x86)
         if x86.indirect_shadow_pages:
