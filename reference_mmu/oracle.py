@@ -46,6 +46,9 @@ class Oracle:
     def walked_freed_table(self, m: Observable, vcpu: KvmVcpu, sp: PageTable, gfn: i64) -> None:
         """The page walker, or KVM, read a freed page table."""
 
+    def iterated_freed_table(self, m: Observable, sp: PageTable) -> None:
+        """An iterator of KVM's steps on in a page table that has been freed."""
+
     def guest_entered(self, m: Observable, vcpu: KvmVcpu) -> None:
         """The vCPU is in guest mode: what is requested from now on has to kick it out of there."""
 

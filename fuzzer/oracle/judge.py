@@ -101,6 +101,9 @@ class Judge(Oracle):
     def walked_freed_table(self, m: Observable, vcpu: KvmVcpu, sp: PageTable, gfn: i64) -> None:
         self.report("freed-table-walk")
 
+    def iterated_freed_table(self, m: Observable, sp: PageTable) -> None:
+        self.report("freed-table-walk")
+
     def guest_entered(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.mappings.guest_entered(m, vcpu)
 

@@ -69,6 +69,8 @@ class TdpIter:
         if self.yielded:
             self.restart()
             return
+        if self.sp.freed:
+            self.m.oracle.iterated_freed_table(self.m, self.sp)
         if self.try_step_down():
             return
         while True:

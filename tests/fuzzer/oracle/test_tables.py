@@ -13,11 +13,13 @@ from reference_mmu.x86.roots import kvm_mmu_free_roots
 from reference_mmu.x86.spte import (
     FROZEN_SPTE,
     PAGE_SHIFT,
+    PG_LEVEL_4K,
     PT_WRITABLE_MASK,
     SHADOW_NONPRESENT_VALUE,
     VMX_EPT_RWX_MASK,
     is_frozen_spte,
 )
+from reference_mmu.x86.tdp_mmu.tdp_iter import TdpIter
 from tests.by_hand import IOCTL, Stage, is_freed
 from tests.deaf import Deaf
 from tests.parameters import BOTH
@@ -78,6 +80,34 @@ def test_rejects_a_lockless_walk_through_a_freed_table() -> None:
     assert stage.violations == []
     writer.step()
     assert stage.violations == ["freed-table-walk"]
+
+
+def test_rejects_an_iterator_that_goes_on_in_a_freed_table() -> None:
+    """As one does that does not restart at the root when it had to drop RCU."""
+    stage = Stage()
+    stage.write(0, 1)
+    it = TdpIter(stage.m, stage.root(), PG_LEVEL_4K, 0, 8)
+    while it.level > PG_LEVEL_4K:
+        assert it.more()
+    it.sp.freed = True
+    assert stage.violations == []
+    assert it.more()
+    assert stage.violations == ["freed-table-walk"]
+
+
+def test_legal_an_iterator_whose_table_is_freed_while_it_yields() -> None:
+    stage = Stage()
+    stage.write(0, 1)
+    it = TdpIter(stage.m, stage.root(), PG_LEVEL_4K, 0, 8)
+    while it.level > PG_LEVEL_4K:
+        assert it.more()
+    stage.store(0, SHADOW_NONPRESENT_VALUE, level=2)
+    it.sp.freed = it.yielded = True
+    assert it.more()
+    assert it.level == stage.root().level
+    while it.more():
+        pass
+    assert stage.violations == []
 
 
 @pytest.mark.reaches("illegal-spte")
