@@ -116,13 +116,26 @@ _INVALIDATES_FOR: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalida
 _INVALIDATES_SOMEWHERE: Final = frozenset(NUMBERS[kind] for kind in DRAWN_BY["invalidation"] if has(kind, Argument.HVA))
 
 
-class _Added:
-    """A kind of operation that is added to the others: `weight` of ADDED_OF of these have one before them."""
+class _Weight:
+    """A kind of operation that a profile adds to the others of an actor, `weight` of ADDED_OF of which have one before
+    them; `apart`: what keeps its stream apart from others of a seed."""
 
-    def __init__(self, seed: int, kind: Any, weight: i64) -> None:
+    def __init__(self, kind: Any, weight: i64) -> None:
         self.kind = kind
         self.weight = weight
-        self.rng = Rng(stream(seed, "added " + tag(kind)))
+        self.actor = next(actor for actor, kinds in KINDS.items() if kind in kinds)
+        self.apart: i64 = stream(0, "added " + tag(kind))
+        self.arguments = list(ARGUMENTS[kind].items())
+        self.is_range = has(kind, Argument.PAGES)
+
+
+class _Added:
+    """That kind in one program, with the stream that it is drawn from."""
+
+    def __init__(self, seed: i64, what: _Weight) -> None:
+        self.what = what
+        self.weight = what.weight
+        self.rng = Rng(seed ^ what.apart)
 
 
 class _Odds:
@@ -154,7 +167,7 @@ class _Odds:
         self.mm_threads: i64 = profile.mm_threads
         self.mm_ops: i64 = profile.mm_ops
         self.ioctls: i64 = profile.ioctls
-        self.added = bool(profile.added)
+        self.added = [_Weight(kind, weight) for kind, weight in profile.weights().items()]
 
 
 _ODDS: Final[dict[str, _Odds]] = {}
@@ -198,10 +211,9 @@ class _Builder:
             self.prefetch = 0
             self.tracking = 0
         self.added: list[_Added] = []
-        if self.odds.added:
-            for kind, weight in profile.weights().items():
-                if all(need.is_met(self.config) for need in kind.needs):
-                    self.added.append(_Added(seed, kind, weight))
+        for what in self.odds.added:
+            if all(need.is_met(self.config) for need in what.kind.needs):
+                self.added.append(_Added(seed, what))
 
     def coin(self) -> bool:
         """One half of the time."""
@@ -421,7 +433,7 @@ class _Builder:
         if self.odds.mishaps != 0 and kind == "vcpu":
             self.add_mishaps()
         if self.added:
-            self.add_more([added for added in self.added if added.kind in KINDS[kind]])
+            self.add_more([added for added in self.added if added.what.actor == kind])
         self.script.add_actor(kind, self.calls)
         self.calls = []
 
@@ -449,17 +461,18 @@ class _Builder:
     def add_drawn(self, one: _Added) -> None:
         """An operation by the types of its arguments alone."""
         rng, self.rng = self.rng, one.rng
+        what = one.what
         values: dict[str, int] = {}
         room: i64 = 0  # pages from the last address on
-        for field, argument in ARGUMENTS[one.kind].items():
+        for field, argument in what.arguments:
             value: i64 = (
                 1 + self.rng.below(min(_RUN_PAGES_MAX, room)) if argument is Argument.PAGES else self.drawn(argument)
             )
-            if argument in STARTS:
+            if what.is_range and argument in STARTS:
                 room = len(values_of(argument, self.config)) - value
             values[field] = value
         self.rng = rng
-        self.calls.append(call_with(one.kind, self.next_uid, values))
+        self.calls.append(call_with(what.kind, self.next_uid, values))
         self.next_uid += 1
 
     def drawn(self, argument: Argument) -> i64:
@@ -478,6 +491,8 @@ class _Builder:
             return self.resched()
         if argument is Argument.MISHAP:
             return flag(self.rng.chance(1, _FAILS_ONE_OF))
+        if argument is Argument.FLAG:
+            return self.rng.below(2)
         values = values_of(argument, self.config)
         value: i64 = values[self.rng.below(len(values))]
         return value
