@@ -34,6 +34,7 @@ def enable_dirty_log(kvm: Kvm, number: i64) -> Generator[int, None, None]:
             kvm.set_all_dirty(slot)
         yield from kvm_swap_flags(kvm, slot)
         yield from kvm.kvm_arch_commit_memory_region(old, slot)
+        old.freed = True
         kvm.oracle.dirty_log_returned(kvm, slot)
         kvm.oracle.logging_enabled(kvm, slot)
         yield USER_COPY
@@ -149,6 +150,7 @@ def disable_dirty_log(kvm: Kvm, number: i64) -> Generator[int, None, None]:
         yield from kvm_swap_flags(kvm, slot)
         kvm.oracle.logging_disabled(kvm, slot)
         yield from kvm.kvm_arch_commit_memory_region(old, slot)
+        old.freed = True
         slot.dirty_bitmap = kvm.no_bitmap()
     kvm.slots_lock = False
 

@@ -95,6 +95,8 @@ def kvm_follow_pfn_atomic(kvm: Kvm, kfp: KvmFollowPfn) -> i64:
     """The part of it that does not sleep, with which most look-ups end: the pfn, KVM_PFN_*, or SLEEPS, for hva_to_pfn()
     to go on."""
     slot = kfp.slot
+    if slot is not None:
+        kvm.use_memslot(slot)
     kfp.refcounted_page = NO_PAGE
     if slot is None or slot.invalid or (slot.readonly and kfp.write()):
         if kfp.offers and not kvm.sem.introduce_kvm_follow_pfn:

@@ -175,6 +175,10 @@ class Kvm(Observable):
         """The slot of `gfn`, None for MMIO."""
         return search_memslots(self.kvm_memslots(), gfn)
 
+    def use_memslot(self, slot: KvmMemorySlot) -> None:
+        """Something of the slot is read or written, as KASAN would see it."""
+        self.bug_on(slot.freed, "KASAN: use-after-free of a memslot")
+
     def kvm_mem_is_private(self, gfn: i64) -> bool:
         """kvm_mem_is_private()"""
         return gfn in self.mem_attr_array
@@ -295,6 +299,7 @@ class Kvm(Observable):
         return vec[i64]([])
 
     def mark_page_dirty_in_slot(self, slot: KvmMemorySlot, gfn: i64) -> None:
+        self.use_memslot(slot)
         if slot.log_dirty_pages and len(slot.dirty_bitmap) != 0:
             offset = gfn - slot.base_gfn
             if offset < 0 or offset >= slot.npages:

@@ -40,6 +40,7 @@ def kvm_delete_memslot(kvm: Kvm, number: i64) -> Generator[int, None, None]:
         yield from kvm.kvm_arch_commit_memory_region(slot, None)
         if slot.kvm_slot_can_be_private():
             yield from kvm_gmem_unbind(kvm, slot)
+        slot.freed = True
     kvm.slots_lock = False
 
 
@@ -55,6 +56,7 @@ def kvm_move_memslot(kvm: Kvm, number: i64, base_gfn: i64) -> Generator[int, Non
         moved.base_gfn = base_gfn
         kvm.kvm_arch_prepare_memory_region(moved)
         yield from kvm_swap_active_memslots(kvm, number, moved)
+        slot.freed = True
     kvm.slots_lock = False
 
 

@@ -23,6 +23,7 @@ class KvmMemorySlot:
         self.readonly = readonly
         self.log_dirty_pages = False  # KVM_MEM_LOG_DIRTY_PAGES
         self.invalid = False  # KVM_MEMSLOT_INVALID
+        self.freed = False  # by kvm_free_memslot() or kfree(), when SRCU readers of before are gone
         self.dirty_bitmap: vec[i64] = vec[i64]([])  # words of word_gfns bits; empty: none allocated
         self.gmem_pgoff: i64 = -1  # gmem.pgoff; -1: not KVM_MEM_GUEST_MEMFD
         self.disallow_lpage: list[vec[i64]] = []  # lpage_info[level - 2][region].disallow_lpage

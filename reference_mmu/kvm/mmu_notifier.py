@@ -39,6 +39,7 @@ def kvm_mmu_notifier_invalidate_range_start(kvm: Kvm, hva_start: i64, hva_end: i
         kvm_mmu_invalidate_begin(kvm)
         flush = False
         for gfn_range in ranges:
+            kvm.use_memslot(gfn_range.slot)
             kvm_mmu_invalidate_range_add(kvm, gfn_range.start, gfn_range.end)
             zapped = yield from kvm.kvm_unmap_gfn_range(gfn_range)
             flush = flush or zapped
@@ -126,6 +127,7 @@ def kvm_handle_hva_range(
         yield AGE_LOCK
         kvm.write_lock()
         for gfn_range in ranges:
+            kvm.use_memslot(gfn_range.slot)
             if test_only:
                 found = yield from kvm.kvm_test_age_gfn(gfn_range)
             else:

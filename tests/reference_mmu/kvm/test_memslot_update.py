@@ -131,3 +131,17 @@ def test_ioctls_wait_for_each_other(semantics: Semantics) -> None:
     stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(SLOTS_PREPARE)
     second = stage.thread(DEVICE, kvm_delete_memslot(stage.m, 1)).to(SLOTS_LOCK)
     assert not second.can_run()
+
+
+def test_a_memslot_that_nobody_can_find_any_more_is_freed_and_then_not_used() -> None:
+    """A fault keeps the one that it found, since SRCU keeps it."""
+    stage = Stage()
+    (old,) = stage.m.memslots
+    stage.run(IOCTL, enable_dirty_log(stage.m, 0))
+    (slot,) = stage.m.memslots
+    assert old.freed
+    assert not slot.freed
+    stage.m.mark_page_dirty_in_slot(slot, 1)
+    assert stage.violations == []
+    stage.m.mark_page_dirty_in_slot(old, 1)
+    assert stage.violations == ["bug"]
