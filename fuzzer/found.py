@@ -38,7 +38,8 @@ def cause_of(finding: Finding) -> tuple[object, ...]:
 
 def minimized(trial: Trial, finding: Finding, budget: int, seed: int) -> Found:
     """The smallest story of a finding as a reproducer, and the finding as that story shows it: a violation that the
-    other side turns out to have, too, where all is gone that saved it, is baseline."""
+    other side turns out to have, too, where all is gone that saved it, is baseline. One that was taken for baseline,
+    since NEW breaks the same next door by another cause, may be OLD's alone."""
     trial = trial.teller(finding)
     minimizer = Minimizer(trial.comparison, partial(trial.shows, finding), budget)
     result = minimizer.minimize(trial.program, trial.outcome.turns)
@@ -49,7 +50,7 @@ def minimized(trial: Trial, finding: Finding, budget: int, seed: int) -> Found:
         violation = new[finding.what] if finding.side == "new" or finding.what not in old else old[finding.what]
         finding = msgspec.structs.replace(finding, sites=trial.sites(violation))
         anew = Trial(trial.comparison, by_turns(result.outcome.turns), result.outcome).violation(finding.what)
-        if anew.verdict == Verdict.BASELINE:
+        if anew.verdict == Verdict.BASELINE or (finding.verdict == Verdict.BASELINE and anew.side == "old"):
             finding = msgspec.structs.replace(anew, sites=finding.sites)
     return found_in(trial, finding, result, seed)
 

@@ -23,6 +23,7 @@ from fuzzer.program.ops import kind_named
 from fuzzer.reproducer import Reproducer, ReproducerError, decode_reproducer
 from reference_mmu.changelog.effects import EFFECTS
 from reference_mmu.changelog.patches import PATCHES, Arch
+from reference_mmu.operations import MISHAPS
 from reference_mmu.record import Record
 
 NAMEABLE: Final = frozenset({Verdict.BASELINE, Verdict.REGRESSION, Verdict.UNEXPLAINED})
@@ -50,6 +51,7 @@ class Sign(Record, forbid_unknown_fields=True):
     `story`       a part of its sentence.
     `memslots`    that its machine has at least.
     `initially_set`  its memslots must begin as all dirty.
+    `mishap`      what one of its operations meets.
     """
 
     what: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
@@ -61,6 +63,7 @@ class Sign(Record, forbid_unknown_fields=True):
     story: str = ""
     memslots: int = 1
     initially_set: bool = False
+    mishap: str = ""
 
     def causes(self, finding: Finding) -> bool:
         """Is it this invariant or effect, because of the same commits?"""
@@ -74,13 +77,15 @@ class Sign(Record, forbid_unknown_fields=True):
     def tells(self, reproducer: Reproducer, *, smallest: bool) -> bool:
         """Does the story have all that the hole needs, and, if it is the smallest, nothing else?"""
         config = reproducer.program.config
-        kinds = {type(op).__struct_config__.tag for actor in reproducer.program.actors for op in actor.ops}
+        operations = [op for actor in reproducer.program.actors for op in actor.ops]
+        kinds = {type(op).__struct_config__.tag for op in operations}
         points = {step.split()[2] for step in reproducer.steps}
         wanted = [_either(choice) for choice in self.operations]
         known = set[str]().union(*wanted, *map(_either, self.others))
         return (
             len(config.slots) >= self.memslots
             and (config.initially_set or not self.initially_set)
+            and (not self.mishap or any(getattr(op, self.mishap, False) for op in operations))
             and all(kinds & choice for choice in wanted)
             and all(points & _either(choice) for choice in self.points)
             and (not smallest or kinds <= known)
@@ -190,6 +195,7 @@ def _unknown(hole: Hole) -> list[str]:
         found += [name for name in sign.what if name not in INVARIANTS and name not in EFFECTS]
         found += [name for name in sign.patches if name not in PATCHES]
         found += sorted(kind for kind in kinds if kind_named(kind) is None)
+        found += [sign.mishap] if sign.mishap and sign.mishap not in MISHAPS else []
     return found
 
 

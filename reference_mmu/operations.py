@@ -60,6 +60,7 @@ ACCESS_APIC: Final = 45
 PUNCH_HOLE: Final = 46
 SET_ATTRIBUTES: Final = 47
 COPY_TAGS: Final = 48
+FETCH: Final = 49
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the
@@ -75,8 +76,9 @@ STORED_SHIFT: Final[i64] = 4
 MISHAP_SIGNAL: Final[i64] = 1  # a signal is pending: a wait that it may interrupt ends with -EINTR
 MISHAP_KILLED: Final[i64] = 2  # killed while waiting for mmap_lock in GUP, every time anew: -EAGAIN
 MISHAP_KILLED_NOWAIT: Final[i64] = 4  # the same in a GUP with FOLL_NOWAIT; a later one gets mmap_lock, then -EINTR
-MISHAP_NO_MEMORY: Final[i64] = 8  # there is no page for a page table, or for a guest_memfd: -ENOMEM
+MISHAP_NO_MEMORY: Final[i64] = 8  # there is no page for a page table, a guest_memfd, the APIC: -ENOMEM
 MISHAP_GARBAGE: Final[i64] = 16  # what a variable on the stack holds that nobody has set is true
+MISHAP_NO_SEGMENT: Final[i64] = 32  # PR mode of powerpc finds no segment that it could map
 
 MISHAPS: Final[dict[str, int]] = {
     "signal": 1,
@@ -84,6 +86,7 @@ MISHAPS: Final[dict[str, int]] = {
     "killed_nowait": 4,
     "no_memory": 8,
     "garbage": 16,
+    "no_segment": 32,
 }
 """The same by the names of the fields in programs (fuzzer/program/ops.py)."""
 

@@ -106,6 +106,9 @@ class Oracle:
     def apic_page_used(self, m: Observable, vcpu: KvmVcpu) -> None:
         """The vCPU is about to enter the guest with the APIC access page of its VMCS, or is in it and uses that."""
 
+    def vcpu_not_created(self, m: Observable, slot_is_left: bool) -> None:
+        """KVM_CREATE_VCPU has failed; a memslot that it, or one before it, has made may be left."""
+
     def cache_refreshed(self, m: Observable, pfn: i64) -> None:
         """A pfncache has a page that is not stale, and lets go of it with gpc->lock held."""
 

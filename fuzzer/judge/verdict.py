@@ -72,11 +72,16 @@ class Trial:
     def shows(self, finding: Finding, outcome: Outcome, rerun: Rerun) -> bool:
         """Is it the same finding in another run, too? It must show from the attributed patches alone, too: an effect as
         a consequence, or unexplained, there as well, a broken invariant not from what only changes sides with them.
-        `rerun` runs the other program again in another comparison."""
+        What both sides break here both have to, or it may be another cause that one of them has alone. `rerun` runs
+        the other program again in another comparison."""
         if not shows(finding, outcome):
             return False
         if not finding.patches:
-            return True
+            return (
+                finding.kind == "divergence"
+                or both_break(finding.what, outcome)
+                or not both_break(finding.what, self.outcome)
+            )
         varied = self.attributor.varied(self.attributor.close(finding.patches))
         # A user's change is often all that there is between the two.
         alone = outcome if varied == outcome.comparison else rerun(varied)
@@ -205,7 +210,7 @@ class Trial:
         old, new = self.outcome.violations("old"), self.outcome.violations("new")
         side: Side = "old" if invariant in old else "new"
         seen = (old if side == "old" else new)[invariant]
-        if invariant in old and invariant in new:
+        if both_break(invariant, self.outcome):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         if self.is_next_door(invariant, other_side(side)):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
@@ -332,6 +337,10 @@ class Trial:
 
 def other_side(side: Side) -> Side:
     return "new" if side == "old" else "old"
+
+
+def both_break(invariant: str, outcome: Outcome) -> bool:
+    return invariant in outcome.violations("old") and invariant in outcome.violations("new")
 
 
 def is_by_fewer(fewer: tuple[str, ...], patches: tuple[str, ...]) -> bool:

@@ -76,6 +76,10 @@ class X86Judge(Judge):
         self.apic_page.invalidate_started(cast(X86, m), hva_start, hva_end)
         self.reverse_maps.invalidate_started(cast(X86, m), hva_start, hva_end)
 
+    def vcpu_not_created(self, m: Observable, slot_is_left: bool) -> None:
+        if slot_is_left:
+            self.report("leftover-slot")
+
     def apic_page_used(self, m: Observable, vcpu: KvmVcpu) -> None:
         self.apic_page.used(cast(X86, m), cast(Vcpu, vcpu))
 

@@ -35,6 +35,7 @@ from reference_mmu.operations import (
     GET_LOG,
     INVLPG,
     LOAD_CR3,
+    MISHAP_NO_SEGMENT,
     MISHAPS,
     MOVE_SLOT,
     NESTED,
@@ -84,7 +85,8 @@ _SETS_YOUNG: Final = 2  # of three machines with a stage-2 table, how many have 
 _WALKERS: Final = 3
 _YOUNG_BY_KVM: Final = ("loongarch", "mips", "s390")  # no page walker of these sets one
 _PROVE_ONE_OF: Final = 4  # machines with CONFIG_KVM_PROVE_MMU
-_MISHAP_ONE_OF: Final = 3  # of MISHAPS, each for itself
+_MISHAP_ONE_OF: Final = 3  # of these, each for itself
+_ANY_MISHAP: Final = tuple(mishap for mishap in MISHAPS.values() if mishap != MISHAP_NO_SEGMENT)
 _FAILS_ONE_OF: Final = 4  # upgrades to writable that fail
 _WRITES_ONE_OF: Final = 3  # prefetches that are for writing
 _FLUSHES_YOUNG: Final = 2  # of the four that age: clear-flush-young, which is what a commit changes; the others once
@@ -138,6 +140,24 @@ class _Added:
         self.rng = Rng(seed ^ what.apart)
 
 
+class _Mishap:
+    """A mishap that `weight` of MISHAPS_OF operations of a kind meet; `apart` as of a weight."""
+
+    def __init__(self, name: str, mishap: str, weight: i64) -> None:
+        self.kind: i64 = _NUMBER_OF[name]
+        self.mishap: i64 = MISHAPS[mishap]
+        self.weight = weight
+        self.apart: i64 = stream(0, f"{name} meets {mishap}")
+
+
+class _Met:
+    """That mishap in one program, with the stream that it is drawn from."""
+
+    def __init__(self, seed: i64, what: _Mishap) -> None:
+        self.what = what
+        self.rng = Rng(seed ^ what.apart)
+
+
 class _Odds:
     """The numbers of a profile that every program asks for, as native ones: to read one from a Profile takes longer
     than to draw by it."""
@@ -168,6 +188,7 @@ class _Odds:
         self.mm_ops: i64 = profile.mm_ops
         self.ioctls: i64 = profile.ioctls
         self.added = [_Weight(kind, weight) for kind, weight in profile.weights().items()]
+        self.met = [_Mishap(name, mishap, weight) for name, mishap, weight in profile.met]
 
 
 _ODDS: Final[dict[str, _Odds]] = {}
@@ -214,6 +235,7 @@ class _Builder:
         for what in self.odds.added:
             if all(need.is_met(self.config) for need in what.kind.needs):
                 self.added.append(_Added(seed, what))
+        self.met = [_Met(seed, what) for what in self.odds.met]
 
     def coin(self) -> bool:
         """One half of the time."""
@@ -432,16 +454,20 @@ class _Builder:
         """What is added from now on is the next actor's."""
         if self.odds.mishaps != 0 and kind == "vcpu":
             self.add_mishaps()
+        for one in self.met:
+            for call in self.calls:
+                if call.kind == one.what.kind and one.rng.chance(one.what.weight, MISHAPS_OF):
+                    call.mishaps |= one.what.mishap
         if self.added:
             self.add_more([added for added in self.added if added.what.actor == kind])
         self.script.add_actor(kind, self.calls)
         self.calls = []
 
     def add_mishaps(self) -> None:
-        """Let some accesses of the actor in hand meet with one or more of MISHAPS."""
+        """Let some accesses of the actor in hand meet with one or more mishaps."""
         for call in self.calls:
             if call.kind in (READ, WRITE) and self.mishaps.chance(self.odds.mishaps, MISHAPS_OF):
-                for mishap in MISHAPS.values():
+                for mishap in _ANY_MISHAP:
                     if self.mishaps.chance(1, _MISHAP_ONE_OF):
                         call.mishaps |= mishap
 

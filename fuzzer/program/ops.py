@@ -70,6 +70,7 @@ class Access(Operation, kw_only=True):
     killed_nowait: Mishap = False
     no_memory: Mishap = False
     garbage: Mishap = False
+    no_segment: Mishap = False
 
 
 class Read(Access):
@@ -83,6 +84,13 @@ class Read(Access):
 class Write(Access):
     """Guest store."""
 
+    gfn: GuestPage
+
+
+class Fetch(Operation):
+    """The guest fetches an instruction."""
+
+    needs = (ARM64,)
     gfn: GuestPage
 
 
@@ -182,6 +190,7 @@ class CreateLapic(Operation):
     A vCPU that has not done this runs without a virtual APIC."""
 
     needs = (APIC_PAGE,)
+    no_memory: Mishap = False
 
 
 class AccessApic(Operation):
@@ -408,6 +417,7 @@ VcpuOperation = (
     | RunVsie
     | CreateLapic
     | AccessApic
+    | Fetch
 )
 MmOperation = (
     ClearFlushYoung

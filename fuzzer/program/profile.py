@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from fuzzer.program import ops
-from fuzzer.program.ops import ALL_KINDS, Operation, kind_named, tag
+from fuzzer.program.ops import ALL_KINDS, ARGUMENTS, Operation, kind_named, tag
 from reference_mmu.config import Backing, Flavour
 from reference_mmu.record import Record
 
@@ -133,9 +133,16 @@ class Profile(Record, forbid_unknown_fields=True):
     """Kinds of operations, e.g. ("share", 2), each with the number of operations, of ADDED_OF that an actor may do who
     may do this one, before which one is added. All other operations of a program stay as they are without it: each of
     these is drawn from a stream of its own."""
+    met: tuple[tuple[str, str, int], ...] = ()
+    """Kinds of operations, each with a mishap that it has (`no_memory`), and how many of MISHAPS_OF meet it. Drawn from
+    a stream of its own, too."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a weight of no operation."""
+        """Raises ValueError for a weight of no operation, or a mishap that an operation has not."""
+        for name, mishap, _ in self.met:
+            kind = kind_named(name)
+            if kind is None or mishap not in ARGUMENTS[kind]:
+                raise ValueError(f"profile {self.name} has a weight for {name!r} with {mishap!r}, which it has not")
         for name in (*self.invalidations, *dict(self.added)):
             kind = kind_named(name)
             if kind is None:
@@ -323,6 +330,7 @@ PROFILES: Final[dict[str, Profile]] = {
             vcpu_ops=5,
             mishaps=2,
             backings=_EVERY_KIND,
+            added=(("fetch", 1),),
         ),
         Profile(
             "arm64-mte",
@@ -384,6 +392,7 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=4,
             mm_ops=5,
             invalidations=("numa-hint", "migrate", "page-out", "page-out", "fork", "populate", "dont-need"),
+            met=(("create-lapic", "no_memory", 1),),
         ),
         Profile(
             "powerpc",
@@ -409,6 +418,7 @@ PROFILES: Final[dict[str, Profile]] = {
             mishaps=1,
             backings=("anon", "file", "shmem", "cow", "untouched"),
             added=(("patch-dcbz", 2),),
+            met=(("read", "no_segment", 1), ("write", "no_segment", 1)),
         ),
         Profile(
             "powerpc-pr-log",

@@ -10,10 +10,10 @@ from mypy_extensions import i64
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.page_table import PageTable
 from ..kvm.vcpu import KvmVcpu
-from ..operations import COPY_TAGS, Call
+from ..operations import COPY_TAGS, FETCH, Call
 from ..stage2.fault import Fault
 from ..stage2.write_protect import kvm_mmu_wp_memory_region, masked_range
-from .fault import kvm_handle_guest_abort
+from .fault import kvm_handle_guest_abort, kvm_is_device_pfn
 from .guest import kvm_vm_ioctl_mte_copy_tags
 from .machine import Arm64Machine
 from .mmu import stage2_wp_range, unmap_stage2_range
@@ -25,6 +25,10 @@ class Arm64(Arm64Machine):
     """Faults are readers of mmu_lock; TLBs are flushed by range, on the spot, and without an exit."""
 
     def start(self, actor: i64, call: Call) -> Generator[int, None, object]:
+        if call.kind == FETCH:
+            fault = Fault(call.a, False, False)
+            fault.fetch = True
+            return self.vcpu_access(self.vcpus[actor], fault)
         if call.kind == COPY_TAGS:
             return kvm_vm_ioctl_mte_copy_tags(self, call.a, call.b != 0)
         return super().start(actor, call)
@@ -61,6 +65,10 @@ class Arm64(Arm64Machine):
         yield from self.write_protect(start, end)
         if self.dirty_log_initially_set:
             yield from kvm_mmu_split_huge_pages(self, start, end)
+
+    def may_execute(self, pfn: i64) -> bool:
+        """All but device memory: with coherent caches (ARM64_HAS_CACHE_DIC) whatever is mapped may be executed."""
+        return not kvm_is_device_pfn(self, pfn)
 
     def faults_from_tlb(self) -> bool:
         """A permission fault may come from a TLB entry that is older than the leaf."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The data abort of a guest (kvm_handle_guest_abort() in arch/arm64/kvm/mmu.c).
+"""The data or prefetch abort of a guest (kvm_handle_guest_abort() in arch/arm64/kvm/mmu.c).
 
-Left out: instruction fetches, MTE, nested guests.  The block size comes from the host's page table alone, as
+Left out: MTE, nested guests.  The block size comes from the host's page table alone, as
 transparent_hugepage_adjust() finds it, so mmap_lock, under which the kernel asks the VMA for hugetlb and for VM_PFNMAP,
 is not taken; what is mapped by pfn is mapped page by page.
 """
@@ -24,9 +24,9 @@ from ..kvm.release import (
     kvm_set_pfn_dirty,
 )
 from ..kvm.vcpu import KvmVcpu
-from ..mm.errno import EAGAIN, EFAULT
+from ..mm.errno import EAGAIN, EFAULT, ENOEXEC
 from ..mm.gup import FOLL_WRITE
-from ..observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_RETRY
+from ..observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_INJECTED, PF_RETRY
 from ..stage2.fault import ACCESS_FLAG_FAULT, PERMISSION_FAULT, Fault
 from ..stage2.faultin import new_faultin
 from ..stage2.machine import Stage2Machine
@@ -48,6 +48,8 @@ def kvm_handle_guest_abort(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Gen
     # The kernel says 0 for -EAGAIN, too: the guest just repeats the access.
     if ret == -EAGAIN:
         return PF_RETRY
+    if ret == -ENOEXEC:
+        return PF_INJECTED  # kvm_inject_pabt()
     return PF_FIXED if ret == 0 else PF_ERROR
 
 
@@ -67,7 +69,7 @@ def handle_access_fault(m: Stage2Machine, fault: Fault) -> Generator[int, None, 
 
 def user_mem_abort(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, slot: KvmMemorySlot) -> Generator[int, None, i64]:
     """Map the page, or allow more of it. Returns 0, -EAGAIN if the page is possibly gone or the entry somebody else's
-    at the moment, -EFAULT, -ENOMEM."""
+    at the moment, -EFAULT, -ENOEXEC, -ENOMEM."""
     logging_active = memslot_is_logging(slot)
     # A fault on permissions finds its leaf there, and needs no table unless it splits a block.
     if fault.kind != PERMISSION_FAULT or (logging_active and fault.write):
@@ -87,6 +89,8 @@ def user_mem_abort(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault, slot: KvmMemor
     if is_error_noslot_pfn(pfn):
         return -EFAULT
     device = kvm_is_device_pfn(m, pfn)
+    if device and fault.fetch:
+        return -ENOEXEC  # with the reference that was taken
     writable = out.writable and (device or fault.write or not logging_active)
     if writable:
         m.unlogged.append(int(fault.gfn))

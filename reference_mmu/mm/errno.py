@@ -7,6 +7,7 @@ from mypy_extensions import i64
 
 EINTR: Final[i64] = 4
 EIO: Final[i64] = 5
+ENOEXEC: Final[i64] = 8
 EAGAIN: Final[i64] = 11
 ENOMEM: Final[i64] = 12
 EFAULT: Final[i64] = 14

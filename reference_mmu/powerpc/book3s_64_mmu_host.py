@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A page fault of a guest in PR mode, 64 bits (arch/powerpc/kvm/book3s_64_mmu_host.c).
 
-Left out: the magic page; and segments, of which one that cannot be mapped leaks the page before and after the series.
-A guest that does not get its page faults again, for ever; here its access ends with an error.
+Left out: the magic page; and of segments all but that one may not be mapped (MISHAP_NO_SEGMENT). A guest that does not
+get its page faults again, for ever; here its access ends with an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..kvm.release import (
 )
 from ..kvm.vcpu import KvmVcpu
 from ..observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
-from ..operations import MISHAP_NO_MEMORY
+from ..operations import MISHAP_NO_MEMORY, MISHAP_NO_SEGMENT
 from ..stage2.fault import Fault
 from ..stage2.faultin import gfn_to_pfn_of_fault, new_faultin
 from .points import PR_GUP, PR_LOCK, PR_PUT, PR_SEQ
@@ -43,6 +43,9 @@ def kvmppc_mmu_map_page(m: SoftwareTlb, vcpu: KvmVcpu, fault: Fault) -> Generato
     pfn = yield from kvmppc_gpa_to_pfn(m, slot, fault, out)
     if is_error_noslot_pfn(pfn):
         return PF_ERROR
+    if m.failing(MISHAP_NO_SEGMENT):
+        m.warn_on(True, "kvmppc_mmu_map_page: the segment is not mapped")
+        return PF_ERROR  # with the reference that was taken
     if not m.sem.ppc_pr_dirty_accessed_after_pte:
         kvm_set_pfn_accessed(m, pfn)
     if out.writable:

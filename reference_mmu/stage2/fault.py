@@ -17,12 +17,13 @@ PERMISSION_FAULT: Final = 3
 @mypyc_attr(acyclic=True)
 class Fault:
     """One load or store. `kind` and `level` are of the fault it met last: *_FAULT, and the level of the leaf that
-    hardware found, 0 if it found none. `upgrade_fails`: GUP-fast for writing fails for a read, as it may at any
-    time."""
+    hardware found, 0 if it found none. `upgrade_fails`: GUP-fast for writing fails for a read, as it may at any time.
+    `fetch`: the load is that of an instruction."""
 
     def __init__(self, gfn: i64, write: bool, upgrade_fails: bool) -> None:
         self.gfn = gfn
         self.write = write
         self.upgrade_fails = upgrade_fails
+        self.fetch = False
         self.kind: i64 = NO_FAULT
         self.level: i64 = 0

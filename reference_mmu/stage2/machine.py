@@ -61,6 +61,10 @@ class Stage2Machine(Vm):
 
     # --- what hardware does -------------------------------------------------------------------------------------
 
+    def may_execute(self, pfn: i64) -> bool:
+        """Do entries that map the page allow a fetch?"""
+        return True
+
     def hardware_fault(self, pte: i64, write: bool) -> i64:
         """NO_FAULT, or why the walker does not let an access through at this entry, which leads to no table."""
         if not is_leaf(pte):

@@ -39,7 +39,7 @@ def hardware_access(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[
     while True:
         entry = lookup(m, vcpu, fault.gfn)
         if entry != 0:
-            if not fault.write or (entry & TLB_W) != 0:
+            if (not fault.write or (entry & TLB_W) != 0) and not cannot_fetch(m, entry >> TLB_PFN_SHIFT, fault):
                 m.guest_access(vcpu, fault.gfn, entry >> TLB_PFN_SHIFT, fault.write)
                 return DONE
             if m.faults_from_tlb():
@@ -53,6 +53,11 @@ def hardware_access(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[
         yield WALK_FILL
         if vcpu.exits != exits:
             return FLUSHED
+
+
+def cannot_fetch(m: Stage2Machine, pfn: i64, fault: Fault) -> bool:
+    """Is it a fetch, and the page such that no entry allows that?"""
+    return fault.fetch and not m.may_execute(pfn)
 
 
 def cached_level(m: Stage2Machine, vcpu: KvmVcpu, gfn: i64) -> i64:
@@ -84,6 +89,8 @@ def walk(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, 
             vcpu.structure_cache.put(m.table_key(fault.gfn, sp.level), sp.pt)
     fault.kind = m.hardware_fault(pte, fault.write)
     fault.level = sp.level if is_leaf(pte) else 0
+    if fault.kind == NO_FAULT and cannot_fetch(m, pfn_of(pte), fault):
+        fault.kind = PERMISSION_FAULT
     if fault.kind != NO_FAULT:
         return FAULTED
     fill(m, vcpu, sp, fault)

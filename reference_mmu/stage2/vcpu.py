@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from ..kvm.vcpu import KvmVcpu
-from ..observed import EV_PF, PF_EMULATE, PF_ERROR, PF_RETRY
+from ..observed import EV_PF, PF_EMULATE, PF_ERROR, PF_INJECTED, PF_RETRY
 from ..points import FAULT_ENTER, FAULT_RETRY
 from .fault import Fault
 from .machine import Stage2Machine
@@ -30,7 +30,8 @@ def vcpu_access(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int,
 
 
 def handle_exit(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int, None, bool]:
-    """Handle a fault; True if the access is over: emulated as MMIO by userspace, or userspace got an error."""
+    """Handle a fault; True if the access is over: emulated as MMIO by userspace, or an error for userspace or for the
+    guest itself."""
     m.srcu.lock(m.actor)
     yield FAULT_ENTER
     outcome = yield from m.handle_fault(vcpu, fault)
@@ -39,4 +40,4 @@ def handle_exit(m: Stage2Machine, vcpu: KvmVcpu, fault: Fault) -> Generator[int,
         yield PLACEBO_EXIT
     yield FAULT_RETRY if outcome == PF_RETRY else FAULT_EXIT
     m.srcu.unlock(m.actor)
-    return outcome in (PF_EMULATE, PF_ERROR)
+    return outcome in (PF_EMULATE, PF_ERROR, PF_INJECTED)

@@ -20,7 +20,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from ..config import MAX_SLOTS
+from ..config import MAX_SLOTS, SlotConfig
 from ..kvm.faultin import Faultin, gfn_to_page, gfn_to_pfn, kvm_faultin_pfn
 from ..kvm.memslot_update import id_to_memslot, kvm_swap_active_memslots, overlaps
 from ..kvm.memslots import find_slot
@@ -30,7 +30,7 @@ from ..kvm.release import kvm_release_page_clean, kvm_release_pfn_clean
 from ..mm.errno import EEXIST, EFAULT
 from ..mm.gup import FOLL_WRITE, with_a_point_of_its_own
 from ..observed import EV_ERRNO
-from ..operations import MISHAP_KILLED, MISHAP_KILLED_NOWAIT
+from ..operations import MISHAP_KILLED, MISHAP_KILLED_NOWAIT, MISHAP_NO_MEMORY
 from ..points import SLOTS_LOCK
 from .machine import Machine
 from .points import APIC_AGAIN, APIC_FAULT_IN, APIC_LOCK, APIC_LOOK_UP, APIC_RELEASE, APIC_SEQ
@@ -64,6 +64,8 @@ def kvm_alloc_apic_access_page(m: Machine) -> Generator[int, None, i64]:
     if not m.apic_access_memslot_enabled:
         r = yield from make_apic_access_memslot(m)
         m.apic_access_memslot_enabled = r == 0
+    if r != 0:
+        m.oracle.vcpu_not_created(m, id_to_memslot(m, APIC_ACCESS_PAGE_PRIVATE_MEMSLOT) is not None)
     m.slots_lock = False
     return r
 
@@ -78,16 +80,19 @@ def make_apic_access_memslot(m: Machine) -> Generator[int, None, i64]:
     yield from kvm_swap_active_memslots(m, number, m.new_memslot(number, page))
     if m.sem.apic_page_no_initial_fault_in:
         return 0
-    taken = yield from initial_page(m, page.base)
+    taken = yield from initial_page(m, page)
     if taken == NO_PAGE:
         return -EFAULT
     m.kvm_put_page(taken)
     return 0
 
 
-def initial_page(m: Machine, gfn: i64) -> Generator[int, None, i64]:
-    """gfn_to_page() for a page that is most likely to be faulted in: that one fault has a point of its own."""
-    flow = gfn_to_page(m, m.gfn_to_memslot(gfn), gfn, True)
+def initial_page(m: Machine, page: SlotConfig) -> Generator[int, None, i64]:
+    """gfn_to_page() for a page that is most likely to be faulted in: that one fault has a point of its own. NO_PAGE if
+    there is no memory for it."""
+    if m.failing(MISHAP_NO_MEMORY) and m.host.page_at(page.hva) < 0:
+        return NO_PAGE
+    flow = gfn_to_page(m, m.gfn_to_memslot(page.base), page.base, True)
     return (yield from with_a_point_of_its_own(flow, APIC_FAULT_IN))
 
 

@@ -4,11 +4,13 @@
 from fuzzer.found import minimized
 from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.judge.verdict import Trial
-from fuzzer.program.ops import ClearFlushYoung, NumaHint, Write
+from fuzzer.program.ops import AnyOperation, ClearFlushYoung, NumaHint, PatchDcbz, Read, Write
 from fuzzer.program.program import Actor, Program
+from fuzzer.reproducer import decode_reproducer
 from fuzzer.run.compare import Comparison, by_switches
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
+from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config, SlotConfig
 
 
@@ -36,3 +38,25 @@ def test_a_hole_that_the_whole_program_hid_on_one_side_is_baseline() -> None:
     found = minimized(trial, finding, 400, 0)
     assert found.reproducer is not None
     assert (found.finding.verdict, found.finding.side, found.finding.patches) == (Verdict.BASELINE, "both", ())
+
+
+def leaks(*ops: AnyOperation) -> Trial:
+    """A vCPU of PR mode: dcbz leaks in OLD, an access without a segment in both."""
+    program = Program(Config(arch="powerpc", flavour="book3s_pr", vcpus=1), (Actor("vcpu", ops),)).check()
+    comparison, drive = Comparison(FIRST, NEW, "old"), by_switches(())
+    return Trial(comparison, drive, comparison.run(program, drive))
+
+
+def test_a_story_of_both_is_none_of_one_alone() -> None:
+    trial = leaks(PatchDcbz(0, 1), Read(1, 2, no_segment=True))
+    found = minimized(trial, trial.violation("refcount-leak"), 400, 0)
+    assert found.finding.verdict == Verdict.BASELINE
+    assert found.reproducer is not None
+    assert decode_reproducer(found.reproducer).program.uids() == {1}
+
+
+def test_what_was_taken_for_baseline_may_be_of_old_alone() -> None:
+    """As where NEW leaks next door, by another cause."""
+    baseline = leaks(Read(1, 2, no_segment=True)).violation("refcount-leak")
+    found = minimized(leaks(PatchDcbz(0, 1)), baseline, 400, 0)
+    assert (found.finding.verdict, found.finding.patches) == (Verdict.FIXED, ("ppc-dcbz-drop-extra-get-page",))

@@ -18,6 +18,8 @@ STORIES = {
     "hole-apic-page-gone": "x86-apic-page-gone",
     "hole-clear-two-huge-pages": "x86-clear-two-huge-pages",
     "hole-fetch-below-old-child": "x86-fetch-below-old-child",
+    "hole-fetch-from-device": "arm64-fetch-from-device",
+    "hole-segment-not-mapped": "pr64-segment-not-mapped",
     "hole-map-across-slot-move": "x86-map-across-slot-move",
     "hole-pml-enable-then-split": "x86-pml-enabled-then-split",
     "hole-relax-a-block": "arm64-relaxes-block",
@@ -50,6 +52,14 @@ def with_munmap(reproducer: Reproducer) -> Reproducer:
 def test_a_story_of_a_hole_has_its_name(name: str) -> None:
     assert hole_of(golden(name)) == STORIES[name]
     assert hole_of_file(encode_reproducer(golden(name)), smallest=True) == STORIES[name]
+
+
+def test_a_hole_that_takes_a_mishap_is_none_without() -> None:
+    assert hole_of(judged("hole-segment-not-mapped")) == "pr64-segment-not-mapped"
+    program = golden("hole-segment-not-mapped").program
+    (op,) = program.actors[0].ops
+    without = Program(program.config, (Actor("vcpu", (msgspec.structs.replace(op, no_segment=False),)),))
+    assert hole_of(msgspec.structs.replace(golden("hole-segment-not-mapped"), program=without)) == ""
 
 
 @pytest.mark.parametrize("name", ["bug-219588", "aging-goes-unseen", "arm64-late-page-mark"])

@@ -4,9 +4,11 @@
 import pytest
 
 from fuzzer.oracle.apic_page import ApicPage
+from reference_mmu.changelog.semantics import OLD
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.mm.mmap import munmap
 from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.operations import MISHAP_NO_MEMORY
 from reference_mmu.points import INV_PRIMARY
 from reference_mmu.x86 import apic_access_page, unmap
 from reference_mmu.x86.points import APIC_ACCESS, APIC_LOCK
@@ -52,6 +54,15 @@ def test_rejects_an_entry_with_a_page_that_was_stale(monkeypatch: pytest.MonkeyP
     thread.to(APIC_ACCESS)
     assert stage.violations == [STALE]
     host.finish()
+
+
+@pytest.mark.reaches("leftover-slot")
+def test_rejects_a_memslot_that_a_failed_creation_leaves() -> None:
+    """Before apic-page-no-initial-fault-in, which leaves the page to the first use."""
+    stage = ApicStage(OLD)
+    stage.m.mishaps = MISHAP_NO_MEMORY
+    stage.create()
+    assert stage.violations == ["leftover-slot"]
 
 
 def test_rejects_a_page_that_the_process_has_unmapped() -> None:

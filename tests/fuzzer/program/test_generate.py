@@ -15,6 +15,7 @@ from fuzzer.program.ops import (
     AccessApic,
     CopyTags,
     CreateLapic,
+    Fetch,
     Invlpg,
     LoadCr3,
     MapPage,
@@ -71,8 +72,31 @@ OF_A_PROFILE: dict[str, set[type[Operation]]] = {
     "host": {kind for kind in ALL_KINDS if tag(kind) in HOST},
 }
 
+
+def mishaps_of(profile: Profile, mishap: str) -> list[bool]:
+    """Of the operations of 100 programs that have this mishap as an argument, which meet it."""
+    programs = [generate(seed, profile) for seed in range(100)]
+    operations = [op for program in programs for actor in program.actors for op in actor.ops]
+    return [getattr(op, mishap) for op in operations if hasattr(op, mishap)]
+
+
+def test_a_mishap_of_one_kind_of_operation_changes_nothing_else() -> None:
+    profile = PROFILES["powerpc-pr"]
+    met = mishaps_of(profile, "no_segment")
+    assert 1 / 12 < sum(met) / len(met) < 1 / 6  # one of MISHAPS_OF, of some 500
+    without = msgspec.structs.replace(profile, met=())
+    assert not any(mishaps_of(without, "no_segment"))
+    assert mishaps_of(without, "killed") == mishaps_of(profile, "killed")
+    assert not any(mishaps_of(PROFILES["host"], "no_segment"))
+
+
+def test_a_mishap_that_an_operation_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="'create-lapic' with 'killed', which it has not"):
+        msgspec.structs.replace(PROFILES["apic-page"], met=(("create-lapic", "killed", 1),))
+
+
 # What no machine of x86 does.
-OF_OTHERS = {PatchDcbz, SharePage, RunVsie, CopyTags}
+OF_OTHERS = {PatchDcbz, SharePage, RunVsie, CopyTags, Fetch}
 
 
 def test_the_mix_has_every_operation_that_is_of_no_profile_alone() -> None:

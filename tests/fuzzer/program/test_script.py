@@ -192,8 +192,8 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
 ]
 
 
-# Flows of powerpc and s390, tested there.
-ELSEWHERE = {ops.PatchDcbz, ops.SharePage, ops.RunVsie, ops.CopyTags}
+# Flows of powerpc, s390 and arm64, tested there.
+ELSEWHERE = {ops.PatchDcbz, ops.SharePage, ops.RunVsie, ops.CopyTags, ops.Fetch}
 
 
 def test_every_operation_has_a_flow() -> None:

@@ -25,10 +25,10 @@ from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_invalidate_range_sta
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.mm.vmscan import shrink_folio
-from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_RETRY
-from reference_mmu.operations import MISHAP_NO_MEMORY
+from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_INJECTED, PF_RETRY
+from reference_mmu.operations import FETCH, MISHAP_NO_MEMORY, Call
 from reference_mmu.stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_writable, pfn_of
-from tests.by_hand import IOCTL, MM
+from tests.by_hand import IOCTL, MM, Thread
 from tests.stage2_by_hand import HUGE, LOGGING, OLD_AND_NEW, Stage2Stage
 
 stage = partial(Stage2Stage, "arm64")
@@ -74,6 +74,36 @@ def test_no_block_of_device_memory(kind: str) -> None:
     arm = stage(backing=(kind, "anon"))
     arm.read(0, 1)
     assert arm.level(1) == 1
+
+
+def fetched(arm: Stage2Stage, gfn: int) -> Thread:
+    """vCPU 0 fetches an instruction, to the end."""
+    return arm.thread(0, arm.m.start(0, Call(0, FETCH, gfn))).finish()
+
+
+@OLD_AND_NEW
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_device_memory_is_never_executable_and_its_page_not_let_go_of(semantics: Semantics, is_mapped: bool) -> None:
+    arm = stage(semantics, backing=("fsdax", "anon"))
+    if is_mapped:
+        assert arm.read(0, 1).faults == [PF_FIXED]
+    assert fetched(arm, 1).faults == [PF_INJECTED]
+    assert arm.m.host.pages[arm.m.host.pte[1]].kvm_refs == 1
+    assert "refcount-leak" in arm.final_violations()
+
+
+@OLD_AND_NEW
+def test_what_is_mapped_for_a_fetch_may_be_read_and_the_other_way_round(semantics: Semantics) -> None:
+    arm = stage(semantics)
+    assert fetched(arm, 1).faults == [PF_FIXED]
+    assert arm.read(0, 1).faults == fetched(arm, 1).faults == []
+    assert "refcount-leak" not in arm.final_violations()
+
+
+def test_a_fetch_meets_the_leaf_that_another_vcpu_has_mapped() -> None:
+    arm = stage(backing=("fsdax", "anon"))
+    arm.read(1, 1)
+    assert fetched(arm, 1).faults == [PF_INJECTED]
 
 
 def test_device_memory_is_mapped_writable_also_for_a_read_that_is_logged() -> None:

@@ -10,8 +10,8 @@ from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.vcpu import TLB_W
 from reference_mmu.mm.mprotect import change_protection_numa
-from reference_mmu.observed import EV_HARVEST, PF_FIXED, PF_RETRY
-from reference_mmu.operations import GET_LOG, MISHAP_NO_MEMORY, Call
+from reference_mmu.observed import EV_HARVEST, PF_ERROR, PF_FIXED, PF_RETRY
+from reference_mmu.operations import GET_LOG, MISHAP_NO_MEMORY, MISHAP_NO_SEGMENT, Call
 from reference_mmu.powerpc.book3s_pr import Book3sPr
 from reference_mmu.powerpc.points import DCBZ_PATCH, GET_CLEAR, GET_PFLUSH, PR32_INSERT, PR_LOCK
 from tests.by_hand import IOCTL, MM, Thread
@@ -63,6 +63,16 @@ def test_an_entry_without_a_record_stays_and_its_page_is_let_go_of(semantics: Se
     assert stage.m.host.pages[stage.m.host.pte[1]].accessed == marks
     stage.run(MM, change_protection_numa(stage.m, 1, 2))
     assert stage.cached(0, 1)
+
+
+@pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
+def test_a_segment_that_is_not_mapped_keeps_the_page(semantics: Semantics) -> None:
+    stage = PowerpcStage("book3s_pr", semantics)
+    stage.m.mishaps = MISHAP_NO_SEGMENT
+    assert stage.write(0, 1).faults == [PF_ERROR]
+    page = stage.m.host.pages[stage.m.host.pte[1]]
+    assert (page.kvm_refs, page.dirty, page.accessed, stage.cached(0, 1)) == (1, False, 0, 0)
+    assert stage.final_violations() == ["warn", "refcount-leak"]
 
 
 @pytest.mark.parametrize(("flavour", "writable"), [("book3s_pr", False), ("book3s_pr_32", True)])

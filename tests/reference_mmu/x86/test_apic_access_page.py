@@ -10,7 +10,7 @@ from reference_mmu.mm.errno import EEXIST, EFAULT
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import COUNT_ACCESSED_MARKS, COUNT_GUP, COUNT_PAGE_REFERENCES, EV_ERRNO, EV_SHIFT
-from reference_mmu.operations import MISHAP_KILLED
+from reference_mmu.operations import MISHAP_KILLED, MISHAP_NO_MEMORY
 from reference_mmu.points import INV_PRIMARY
 from reference_mmu.x86.apic_access_page import APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, kvm_vcpu_reload_apic_access_page
 from reference_mmu.x86.points import APIC_ACCESS, APIC_AGAIN, APIC_FAULT_IN, APIC_LOCK, APIC_RELEASE, APIC_SEQ
@@ -71,11 +71,24 @@ def test_a_memslot_whose_page_was_not_to_be_had_is_in_the_way(semantics: Semanti
     assert not stage.m.slots_lock
 
 
+@pytest.mark.parametrize(
+    ("semantics", "kind", "errors"),
+    [(OLD, "untouched", [EFAULT]), (OLD, "anon", []), (LATER, "untouched", [])],
+    ids=["old", "old-mapped", "later"],
+)
+def test_without_memory_for_the_page_the_memslot_stays(semantics: Semantics, kind: str, errors: list[int]) -> None:
+    stage = ApicStage(semantics, kind)
+    stage.m.mishaps = MISHAP_NO_MEMORY
+    assert errnos(stage.create(0)) == errors
+    assert ("leftover-slot" in stage.violations) == (errors != [])
+
+
 @EITHER
 def test_a_memslot_of_userspace_is_in_the_way(semantics: Semantics) -> None:
     stage = ApicStage(semantics)
     stage.run(4, kvm_move_memslot(stage.m, 0, GFN - 1))
     assert errnos(stage.create()) == [EEXIST]
+    assert "leftover-slot" not in stage.violations
     assert numbers(stage) == [0]
     assert not stage.vcpu().virtualizes_apic_accesses
 

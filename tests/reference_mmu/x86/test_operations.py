@@ -46,7 +46,7 @@ def test_those_of_vcpus_come_first_and_those_of_the_mm_next() -> None:
 
 
 # What no machine of x86 does.
-OF_OTHERS: Final = {"PATCH_DCBZ", "SHARE_PAGE", "RUN_VSIE", "COPY_TAGS"}
+OF_OTHERS: Final = {"PATCH_DCBZ", "SHARE_PAGE", "RUN_VSIE", "COPY_TAGS", "FETCH"}
 
 
 @pytest.mark.parametrize("kind", [KINDS[name] for name in KINDS if name not in OF_OTHERS])
