@@ -11,7 +11,7 @@ because of them, so that others came in between. What comes after one that they 
 Two causes excuse what is forbidden or never a mere matter of timing, too, because they say exactly what differs:
 
 - An operation that one side refuses, as announced, has not been done there. What it would have written is not in
-  memory, and nobody reads it.
+  memory, and nobody reads it; what it would have mapped, or to other uses, is mapped as before.
 - Where the process maps memory otherwise, as announced, KVM maps what the process has: other pages, rights and levels,
   and all that follows from these.
 """
@@ -110,7 +110,9 @@ class _Alone:
         if divergence.effect in CONTENTS:
             return self.refusal_behind(divergence)
         over = self.outcome.pair.last_turn(divergence.uid)
-        return _HOST if self.is_hosts_doing(divergence.effect, over) else ""
+        if self.is_hosts_doing(divergence.effect, over):
+            return _HOST
+        return self.refusal_before(over) if divergence.effect == "mapping-differs" else ""
 
     def is_hosts_doing(self, effect: str, turn: int) -> bool:
         """Did the process map memory otherwise before the turn of that number, as announced, and may that move it?"""
@@ -127,6 +129,11 @@ class _Alone:
         """By uid, operations that one side refused, or refused in another way, as announced or by timing."""
         refused = [d for d in self.outcome.divergences if d.effect in REFUSALS]
         return {d.uid: d for d in refused if d.effect in self.allowed or not self.is_beyond_timing(d)}
+
+    def refusal_before(self, turn: int) -> str:
+        """A refusal that was there before the turn of that number: what it kept from being mapped is not mapped."""
+        refused = [one for one in self.refusals.values() if self.outcome.pair.since(one.uid) < turn]
+        return self.told(refused[0]) if refused else ""
 
     def refusal_behind(self, divergence: Divergence) -> str:
         """The refusal because of which contents differ: all that does is what one side did not let be written."""

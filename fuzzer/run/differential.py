@@ -83,7 +83,7 @@ def divergences(pair: Pair, old_leads: bool) -> list[Divergence]:
             continue
         uid = int(number)
         if pair.drift_turn >= 0 and pair.turns.uid(pair.drift_turn) == number:
-            effects = compare_drifted(pair, old.m, new.m, uid)
+            effects = compare_drifted(pair, old.m, new.m, uid, old_leads)
         else:
             effects = compare_operation(old.m, new.m, uid)
         for effect in effects:
@@ -137,7 +137,7 @@ def compare_operation(old: Vm, new: Vm, uid: int) -> list[Effect]:
     return effects
 
 
-def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[Effect]:
+def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int, old_leads: bool) -> list[Effect]:
     """The effects by which the operation differs in which the drift began: what was recorded by then, and the outcome
     of the fault in which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the
     same."""
@@ -145,11 +145,13 @@ def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int) -> list[Effect]:
     if index < 0:
         return []
     kinds = (was >> EV_SHIFT, now >> EV_SHIFT)
+    recorded = pair.drift_events if old_leads else pair.drift_events[::-1]
     if EV_FLUSH in kinds or EV_WARN in kinds:
-        return event_effects(was, now) if index < pair.drift_events else []
+        told = [index < by_then for kind, by_then in zip(kinds, recorded, strict=True) if kind in (EV_FLUSH, EV_WARN)]
+        return event_effects(was, now) if all(told) else []
     if kinds == (EV_PF, EV_PF):
         values = (was & _OUTCOME, now & _OUTCOME)
-        same_fault = pair.drift_in_fault and index <= pair.drift_events
+        same_fault = pair.drift_in_fault and index <= max(recorded)
         return event_effects(was, now) if same_fault and PF_RETRY not in values else []
     if EV_PF in kinds and pair.drift_completed:
         # One hit its TLB and was done, the other faulted. How that ended counts only if nobody came in between.

@@ -39,8 +39,8 @@ class Pair:
 
     `turns`: what the leader did.  `drift_turn`: -1 if they never drifted.  `comparable`: by uid, 1 for operations whose
     raw results may be compared: complete in both before the drift, or the one in which it began.  Of that one,
-    `drift_events` is how many events either model had recorded by then, `drift_in_fault` says that both were inside
-    the handler of the same fault (then its outcome is still its own), `drift_completed` that one had finished.
+    `drift_events` is how many events leader and follower had recorded by then, `drift_in_fault` says that both were
+    inside the handler of the same fault (then its outcome is still its own), `drift_completed` that one had finished.
     `prefixes`: uids of operations that others were in the middle of, at the same position in both, with how many
     events leader and follower had recorded for them.  `differed`: by uid, the number of the turn at which the events or
     counts of an operation were first unequal although nothing had drifted before, -1 if they were not.
@@ -54,7 +54,7 @@ class Pair:
         self.follower_private = private_points(self.leader.points, follow, lead)
         self.turns = Turns(script.uid_limit)
         self.drift_turn: i64 = -1
-        self.drift_events: i64 = 0
+        self.drift_events: tuple[int, int] = (0, 0)
         self.drift_in_fault = False
         self.drift_completed = False
         self.comparable: vec[i64] = vec[i64]([0] * script.uid_limit)
@@ -154,7 +154,7 @@ class Pair:
         ranks = self.leader.points.ranks
         inside = ranks[FAULT_ENTER] <= min(leader.rank, follower.rank) <= ranks[FAULT_RETRY]
         self.drift_in_fault = inside and leader.faults == follower.faults
-        self.drift_events = max(observed.n_events[uid], others.n_events[uid])
+        self.drift_events = int(observed.n_events[uid]), int(others.n_events[uid])
 
     # --- whole runs -----------------------------------------------------------------------------------------
 

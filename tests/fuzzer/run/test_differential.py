@@ -35,6 +35,7 @@ from reference_mmu.observed import (
     PF_SPURIOUS,
 )
 from reference_mmu.points import END, GUP_FAULT
+from reference_mmu.stage2.points import FAULT_LOCK
 from reference_mmu.x86.points import COLLAPSE_FLUSH, FAULT_SEQ
 from tests.by_hand import Stage
 from tests.planted import PLANTED, shown
@@ -150,6 +151,17 @@ def test_what_is_read_from_a_freed_page_is_a_violation_and_no_effect() -> None:
     assert {"freed-page-access"} == {*outcome.violations("new")} & {"freed-page-access", "stale-read"}
     assert "freed-page-access" not in outcome.violations("old")
     assert "read-differs" not in effects(outcome)
+
+
+def test_a_flush_that_comes_after_the_drift_is_none_of_its_effects() -> None:
+    """NEW has told the end of the access that is killed by then; OLD goes on, and flushes for what vCPU1 has mapped."""
+    config = Config(arch="arm64", vcpus=2, backing=("anon", "pfnmap-nostruct"))
+    vcpus = Actor("vcpu", (Read(0, 7, killed=True),)), Actor("vcpu", (Write(1, 7),))
+    program = Program(config, (*vcpus, Actor("mm", (ClearFlushYoung(2, 7, 1),)))).check()
+    outcome = Comparison(FIRST, NEW, "old").run(program, by_switches((Switch(0, FAULT_LOCK, 1, 1),)))
+    assert outcome.pair.drift_events == (0, 1)
+    assert event(EV_FLUSH) in outcome.old.m.observed.events(0)
+    assert "fewer-flushes" not in effects(outcome)
 
 
 def test_a_map_that_the_other_side_may_still_ask_for_is_not_refused() -> None:
