@@ -19,6 +19,7 @@ from cli.one_line_errors import INTERRUPTED
 from cli.options import out_option
 from cli.progress import spaced
 from cli.summary import replay_command
+from fuzzer.prove.equivalences import Halves
 from fuzzer.prove.mutants import reason_of
 from fuzzer.prove.prove import Proof
 from fuzzer.prove.prove import prove as prove_patch
@@ -133,9 +134,10 @@ def prove(names: tuple[str, ...], every: bool, mutate: bool, jobs: int, folder: 
         require_interpreted()
         mutate_all(patches, every, jobs, document)
     console = document.console()
+    pairs: dict[Halves, Proof] = {}
 
     def prove_one(patch: str) -> ProvedPatch:
-        return timed_proof(patch, folder)
+        return timed_proof(patch, folder, pairs)
 
     results, interrupted = worked_through(patches, console, prove_one, print_domain)
     console.print(table_of(results))
@@ -205,9 +207,9 @@ def exit_code(results: list[ProvedPatch]) -> int:
     return 0 if all(result.proven for result in results) else NOT_ALONE
 
 
-def timed_proof(patch: str, folder: Path) -> ProvedPatch:
+def timed_proof(patch: str, folder: Path, pairs: dict[Halves, Proof]) -> ProvedPatch:
     started = time.monotonic()
-    proof: Proof = prove_patch(patch)
+    proof: Proof = prove_patch(patch, pairs=pairs)
     seconds = round(time.monotonic() - started, 3)
     file = None
     if proof.reproducer is not None:

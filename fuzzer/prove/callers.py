@@ -103,7 +103,7 @@ def ran(config: Config, semantics: Semantics, state: PteState, actor: str, call:
     host = execution.m.host
     set_state(host, state)
     if state.pte != "mapped":
-        host.huge[0] = False  # no huge PTE maps it then
+        host.huge[PAGE // host.block] = False  # no huge PTE maps it then
     while not execution.drain(STEPS_MAX) and execution.steps < STEPS_MAX:
         host.remap(PAGE, host.swap_cache[PAGE], HOST_W)
     holds = [(int(page.refcount), int(page.kvm_refs), int(page.kvm_pins)) for page in host.pages]

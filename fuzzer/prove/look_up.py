@@ -9,7 +9,6 @@ look-ups that others come between, sweeps in lockstep ask.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from functools import partial
 from itertools import product
 from typing import Any, Final, NamedTuple, get_args
 
@@ -63,8 +62,8 @@ MISHAPS: Final = {
 }
 PTE_BITS: Final = {HOST_W: "W", HOST_D: "D", HOST_PROTNONE: "PROTNONE", HOST_SHARED: "shared"}
 SLOTS: Final = ("writable", "read-only", "invalid", "none")
-PAGE: Final = 0  # the address that is looked up
-GFN: Final = 2  # of that address, the first of the memslot: 0 would hide that it was forgotten
+PAGE: Final = 2  # the address that is looked up
+GFN: Final = 4  # of that address, the first of the memslot. 0 would hide that one of the two was forgotten
 
 
 class PteState(NamedTuple):
@@ -152,7 +151,7 @@ def set_state(host: Host, state: PteState) -> None:
     pfn = host.pte[PAGE]
     if pfn < 0 and (isinstance(state.pte, str) or state.pte == PTE_BUSY):
         pfn = host.alloc(PAGE, 0)  # somebody has touched it since
-        host.pages[pfn].has_struct = KINDS[host.backing[0]].has_struct
+        host.pages[pfn].has_struct = KINDS[host.backing[PAGE // host.block]].has_struct
     if state.pte == "mapped":
         host.place(PAGE, pfn, state.flags)
     elif state.pte == "in the swap cache":
@@ -164,7 +163,7 @@ def set_state(host: Host, state: PteState) -> None:
         if pfn >= 0 and absent != PTE_BUSY and host.folio(pfn).refcount > 0:
             host.put(pfn)
         if state.pte == "without VMA":
-            host.vm_flags[0] = 0
+            host.vm_flags[PAGE // host.block] = 0
 
 
 class LookUpRig(MemoryRig):
@@ -238,10 +237,10 @@ def outcome(pfn: int, needs_io: bool, writable: bool) -> tuple[object, ...]:
     return ("error", pfn) if is_error_noslot_pfn(pfn) else ("page", pfn, writable)
 
 
-def follow_cases(variables: tuple[bool | None, ...], sides: SemanticsPair) -> Iterator[InputCase]:
+def follow_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     """kvm_follow_pfn() for whoever may call it; pins are older than vcpu-map-foll-pin nowhere."""
     pins = all(semantics.vcpu_map_foll_pin for semantics in sides)
-    asked = list(all_asked(variables, pins))
+    asked = list(all_asked((None, False, True), pins))
     return compared(sides, ((*place, a, mishap) for place in places() for a in asked for mishap in MISHAPS), followed)
 
 
@@ -250,7 +249,8 @@ def followed(rig: LookUpRig, slot: str, state: PteState, asked: Asked, mishap: s
     kfp = follow_pfn_as(asked, rig.slot(slot))
     points, pfn = rig.run(kvm_follow_pfn(rig.m, kfp))
     needs_io = kfp.async_io or pfn == KVM_PFN_ERR_NEEDS_IO
-    return points, outcome(pfn, needs_io, asked.variable is not None and kfp.map_writable), rig.left_behind()
+    told = outcome(pfn, needs_io, asked.variable is not None and kfp.map_writable)
+    return points, told, int(kfp.refcounted_page), rig.left_behind()
 
 
 def follow_pfn_as(asked: Asked, slot: KvmMemorySlot | None) -> KvmFollowPfn:
@@ -259,6 +259,7 @@ def follow_pfn_as(asked: Asked, slot: KvmMemorySlot | None) -> KvmFollowPfn:
     kfp.offers = asked.variable is not None
     kfp.map_writable = bool(asked.variable)
     kfp.upgrade_fails = asked.upgrade_fails
+    kfp.refcounted_page = PAGE  # what its caller's stack held
     return kfp
 
 
@@ -424,14 +425,12 @@ _EVERYWHERE: Final = (
 )
 
 
-def follow(variables: tuple[bool | None, ...], which: str) -> Sweep:
-    """A sweep over kvm_follow_pfn()."""
-    claim = f"kvm_follow_pfn(): points, pfn or error, writable, references, GUP, for {_EVERYWHERE}; {which}"
-    return Sweep(claim, (*_PLACE, "asked", "mishap"), partial(follow_cases, variables))
-
-
-FOLLOW_SET: Final = follow((None, False), "callers that have set their variable to false, have none, or pin")
-FOLLOW_ANY: Final = follow((None, False, True), "whatever the caller's variable held, or none, or a pin")
+FOLLOW: Final = Sweep(
+    f"kvm_follow_pfn(): points, pfn or error, writable, page, references, GUP, for {_EVERYWHERE}; whatever the caller's"
+    " variable held, or none, or a pin",
+    (*_PLACE, "asked", "mishap"),
+    follow_cases,
+)
 FAULT: Final = Sweep(
     f"both tries of an x86 fault: points, pfn or error, map_writable, page, references, GUP, for {_EVERYWHERE}",
     (*_PLACE, "write", "upgrade fails", "mishap"),

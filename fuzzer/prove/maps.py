@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any, Final, get_args
 
@@ -53,13 +54,14 @@ def on_both(sides: SemanticsPair, inputs: Iterable[tuple[Any, ...]], ask: Any) -
         yield InputCase((kind, *rest), ask(before, *rest), ask(after, *rest))
 
 
-def map_cases(sides: SemanticsPair) -> Iterator[InputCase]:
+def map_cases(whole: bool, sides: SemanticsPair) -> Iterator[InputCase]:
+    """`whole`: all that stands in a map counts, also what nobody will look at."""
     inputs = ((*place, *rest) for place in places() for rest in product(BOTH, MISHAPS, BOTH, MEANWHILE))
-    return on_both(sides, inputs, mapped)
+    return on_both(sides, inputs, partial(mapped, whole))
 
 
 def mapped(
-    rig: MapRig, which: str, state: PteState, logs: bool, mishap: str, write: bool, meanwhile: str
+    whole: bool, rig: MapRig, which: str, state: PteState, logs: bool, mishap: str, write: bool, meanwhile: str
 ) -> tuple[object, ...]:
     """kvm_vcpu_map() or kvm_vcpu_map_readonly(), and kvm_vcpu_unmap() of what came of it; then once more with the same
     map."""
@@ -72,14 +74,20 @@ def mapped(
         flow = (kvm_vcpu_map if write else kvm_vcpu_map_readonly)(m, GFN, host_map)
         points, r = rig.run(flow)
         held = [(int(page.refcount), int(page.kvm_refs), int(page.kvm_pins)) for page in m.host.pages]
-        at = (int(host_map.hva), int(host_map.gfn)) if r == 0 else None
+        at = fields_of(host_map) if whole else (int(host_map.hva), int(host_map.gfn)) if r == 0 else None
         if meanwhile != "nothing":
             zap_contents(m, PAGE)
             m.memslots = []
         kvm_vcpu_unmap(m, host_map, write)
-        done.append((points, int(r), at, held, int(host_map.hva), rig.logged()))
+        left = fields_of(host_map) if whole else int(host_map.hva)
+        done.append((points, int(r), at, held, left, rig.logged()))
     m.srcu.unlock(m.actor)
     return done, rig.left_behind()
+
+
+def fields_of(host_map: KvmHostMap) -> tuple[object, ...]:
+    numbers = host_map.hva, host_map.gfn, host_map.pfn, host_map.page, host_map.pinned_page
+    return (*map(int, numbers), host_map.writable)
 
 
 def nested_cases(sides: SemanticsPair) -> Iterator[InputCase]:
@@ -97,13 +105,19 @@ def ran_l2(rig: MapRig, which: str, state: PteState, logs: bool, gfns: tuple[int
     return points, rig.logged(), [int(page.data) for page in m.host.pages], rig.left_behind()
 
 
-MAP: Final = Sweep(
-    "kvm_vcpu_map(), kvm_vcpu_map_readonly() and kvm_vcpu_unmap(), twice: points, result, references, PG_dirty,"
-    " accessed, dirty bitmap, GUP, for every kind of memory, state of the host PTE and slot, logging or not, what goes"
-    " wrong, writing or not, and what becomes of the page meanwhile",
-    ("memory", "slot", "host PTE", "slot logs", "mishap", "write", "meanwhile"),
-    map_cases,
-)
+def maps(whole: bool) -> Sweep:
+    """A sweep over maps."""
+    return Sweep(
+        "kvm_vcpu_map(), kvm_vcpu_map_readonly() and kvm_vcpu_unmap(), twice: points, result,"
+        f"{' the whole map,' if whole else ''} references, PG_dirty, accessed, dirty bitmap, GUP, for every kind of"
+        " memory, state of the host PTE and slot, logging or not, what goes wrong, writing or not, and what becomes of"
+        " the page meanwhile",
+        ("memory", "slot", "host PTE", "slot logs", "mishap", "write", "meanwhile"),
+        partial(map_cases, whole),
+    )
+
+
+MAP: Final = maps(False)
 NESTED: Final = Sweep(
     "a run of L2: points, references, PG_dirty, accessed, dirty bitmap, memory, GUP, for every kind of memory, states"
     " of the host PTE, a memslot that may be written or not, logging or not, and each of the three pages in that state,"
@@ -115,7 +129,7 @@ _MAPS: Final = (MAP, lockstep("vcpu-map"))
 _NESTED: Final = (NESTED, lockstep("vcpu-map"))
 
 MAP_SWEEPS: Final[dict[str, tuple[Sweep, ...]]] = {
-    "vcpu-map-drop-null-map-check": _MAPS,
+    "vcpu-map-drop-null-map-check": (maps(True), lockstep("vcpu-map")),
     "vcpu-map-null-page-for-memremap": _MAPS,
     "vcpu-map-follow-pfn": _MAPS,
     "vcpu-map-writable-at-map-time": _MAPS,

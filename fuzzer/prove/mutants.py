@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 import yaml
 
-from fuzzer.change.edits import apply_edits, functions_of
+from fuzzer.change.edits import Edit, apply_edits, functions_of
 from fuzzer.prove.after import AfterSide, after_sides, shipped_line
 from fuzzer.prove.breaks import breaks
 from fuzzer.prove.prove import check_equivalence, claims_of, counterexample
@@ -83,6 +83,8 @@ def _made(patch_id: str) -> list[tuple[Mutant, AfterSide, str]]:
     for part in parts_of(patch_id):
         seen = {part.text}
         for change in breaks(part.tree(), part.lines):
+            if all(changes_nothing(part, edit) for edit in change.edits):
+                continue
             text = apply_edits(part.text, change.edits)
             if text in seen:
                 continue
@@ -94,6 +96,12 @@ def _made(patch_id: str) -> list[tuple[Mutant, AfterSide, str]]:
                 name += f" #{named[name]}"
             made.append((Mutant(patch_id, name, shipped_line(part, line), change.about), part, text))
     return made
+
+
+def changes_nothing(part: AfterSide, edit: Edit) -> bool:
+    """Is that 0 in place of a constant of the module that is 0?"""
+    constants = vars(import_module(part.module.removesuffix(".py").replace("/", ".")))
+    return edit.text == "0" and isinstance(edit.node, ast.Name) and constants.get(edit.node.id) == 0
 
 
 @cache

@@ -52,13 +52,16 @@ class NoEquivalence(ValueError):
     """The patch is one that changes something, or the model does not have it; the message is one line."""
 
 
-def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
+def prove(
+    patch_id: str, bases: Iterable[SemanticsPair] | None = None, pairs: dict[Halves, Proof] | None = None
+) -> Proof:
     """Compare the model without and with the patch over its whole domain, up to the first difference. A sweep without
     any case proves nothing. What is known to be one half of an equivalence is compared together with the other half,
     too.
 
-    `bases` are the pairs to compare, by default those of `bases_of`. Raises UnknownPatch, and NoEquivalence for a patch
-    of another kind and for one that is not modelled.
+    `bases` are the sides to compare, by default those of `bases_of`; `pairs` the proofs of pairs that are known
+    already, to which this one is added. Raises UnknownPatch, and NoEquivalence for a patch of another kind and for one
+    that is not modelled.
     """
     check_equivalence(patch_id)
     alone = compared(patch_id, SWEEPS[patch_id], list(bases_of(patch_id) if bases is None else bases))
@@ -66,7 +69,7 @@ def prove(patch_id: str, bases: Iterable[SemanticsPair] | None = None) -> Proof:
         return alone
     for halves in HALVES:
         if patch_id in (halves.breaks, halves.mends):
-            return as_a_pair(alone, halves)
+            return as_a_pair(alone, halves, {} if pairs is None else pairs)
     return alone
 
 
@@ -92,14 +95,15 @@ def claims_of(patch_id: str) -> tuple[list[Sweep], list[SemanticsPair]]:
     return list(SWEEPS[patch_id]), bases_of(patch_id)
 
 
-def as_a_pair(alone: Proof, halves: Halves) -> Proof:
+def as_a_pair(alone: Proof, halves: Halves, known: dict[Halves, Proof]) -> Proof:
     """The proof of both halves of an equivalence, which says what one of them does alone; `alone` if there is none."""
     both = halves.breaks, halves.mends
-    sweeps, pairs = claims_of(alone.patch)
-    proof = compared(alone.patch, sweeps, pairs)
+    sweeps, bases = claims_of(alone.patch)
+    proof = known[halves] if halves in known else compared(alone.patch, sweeps, bases)
+    known[halves] = proof
     if not proof.proven:
         return alone
-    others = pairs[0].after.patches - pairs[0].before.patches - set(both)
+    others = bases[0].after.patches - bases[0].before.patches - set(both)
     return msgspec.structs.replace(
         alone,
         cases=proof.cases,

@@ -11,7 +11,8 @@ from fuzzer.prove.look_up import (
     ENTRY,
     FAST,
     FAULT,
-    FOLLOW_ANY,
+    FOLLOW,
+    PAGE,
     PAGE_TO_WRITE,
     PREFETCH,
     PTE_STATES,
@@ -63,7 +64,7 @@ def test_a_rig_forgets_the_last_case() -> None:
     rig.begin(PteState(PTE_BUSY), "killed")
     host = rig.begin(PteState("without VMA"))
     assert rig.m.mishaps == 0
-    assert (host.pte[0], host.vma_flags(0)) == (PTE_NONE, 0)
+    assert (host.pte[PAGE], host.vma_flags(PAGE)) == (PTE_NONE, 0)
 
 
 # Reject.
@@ -75,8 +76,8 @@ def test_a_rig_forgets_the_last_case() -> None:
         (FAULT, "gup-eagain-is-sigpending"),
         (FAULT, "gup-no-wait-error-code"),
         (FAULT, "gup-drop-extra-hwpoison-gup"),
-        (FOLLOW_ANY, "mixedmap-no-refcount"),
-        (FOLLOW_ANY, "introduce-kvm-follow-pfn"),
+        (FOLLOW, "mixedmap-no-refcount"),
+        (FOLLOW, "introduce-kvm-follow-pfn"),
         (ENTRY, "gup-eagain-is-sigpending"),
         (PAGE_TO_WRITE, "mixedmap-no-refcount"),
         (PREFETCH, "x86-dirty-at-origin-of-make-spte"),
@@ -101,7 +102,7 @@ def test_a_reference_that_is_lost_is_noticed(write: bool, monkeypatch: pytest.Mo
 
 
 def test_what_looks_up_otherwise_after_the_series_shows() -> None:
-    assert any(case.before != case.after for case in FOLLOW_ANY.cases(SemanticsPair(OLD, NEW)))
+    assert any(case.before != case.after for case in FOLLOW.cases(SemanticsPair(OLD, NEW)))
 
 
 @pytest.mark.parametrize(
