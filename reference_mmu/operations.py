@@ -61,6 +61,7 @@ PUNCH_HOLE: Final = 46
 SET_ATTRIBUTES: Final = 47
 COPY_TAGS: Final = 48
 FETCH: Final = 49
+POISON_PRIVATE: Final = 50
 
 
 # The entry that WRITE_PTE stores, as its argument: the frame it points to, counted from 1, and its rights. 0 for the

@@ -146,6 +146,7 @@ CACHES_END: Final = (
 # --- guest_memfd -----------------------------------------------------------------------------------------------------
 GMEM_PREPARE: Final = 230
 GMEM_HOLE: Final = 231
+GMEM_ERROR: Final = 241
 GMEM_LOCK: Final = 232
 GMEM_FLUSH: Final = 233
 GMEM_TRUNCATE: Final = 234
@@ -161,6 +162,7 @@ _ATTRIBUTES: Final = "kvm_vm_set_mem_attributes"
 GMEM_START: Final = (
     Point(GMEM_PREPARE, "gmem.prepare", "kvm_gmem_get_pfn", "the page of the file is locked, it is prepared next"),
     Point(GMEM_HOLE, "gmem.hole", _HOLE, "a hole is to be punched into the guest_memfd", wants=WANT_FILEMAP),
+    Point(GMEM_ERROR, "gmem.error", "kvm_gmem_error_folio", "a locked folio has an error", wants=WANT_FILEMAP),
     Point(GMEM_LOCK, "gmem.lock", "kvm_gmem_invalidate_begin", "memslots are bound to the range", wants=WANT_WRITE),
 )
 GMEM_END: Final = (

@@ -318,6 +318,13 @@ class PunchHole(Operation):
     npages: Pages
 
 
+class PoisonPrivate(Operation):
+    """Hardware reports a memory error of a page of the guest_memfd."""
+
+    needs = (GUEST_MEMFD,)
+    index: FilePage
+
+
 class OfLog(Operation):
     """Base of what is done with all of a memslot's dirty log."""
 
@@ -442,6 +449,7 @@ MmOperation = (
     | DontNeed
     | Collapse
     | PunchHole
+    | PoisonPrivate
 )
 IoctlOperation = (
     EnableLog | GetLog | ClearLog | DisableLog | DeleteSlot | CreateSlot | MoveSlot | SetAttributes | CopyTags

@@ -309,7 +309,7 @@ PROFILES: Final[dict[str, Profile]] = {
             backings=("anon", "shmem"),
             invalidations=("numa-hint", "migrate", "page-out", "writeback", "dont-need"),
             gmem=5,
-            added=(("punch-hole", 5), ("set-attributes", 8)),
+            added=(("punch-hole", 5), ("set-attributes", 8), ("poison-private", 1)),
         ),
         Profile(
             "arm64",

@@ -6,8 +6,7 @@ nor migrated, and that it is dirty or was accessed means nothing.  The mmu_notif
 to the memslots what a notifier would: zap, begin and end of an invalidation.  filemap_invalidate_lock() keeps the
 bindings the same from begin to end; faults do not take it, they see that they are stale.
 
-Left out: closing the file while a memslot is bound to it, large folios, and the errors of memory that a guest_memfd
-hears of.
+Left out: closing the file while a memslot is bound to it, and large folios.
 """
 
 from __future__ import annotations
@@ -17,10 +16,19 @@ from collections.abc import Generator
 from mypy_extensions import i64, mypyc_attr
 
 from ..mm.errno import EEXIST, EFAULT, EHWPOISON, EINVAL, EIO, ENOMEM
-from ..mm.filemap import folio_lock, folio_unlock
+from ..mm.filemap import folio_lock, folio_unlock, unlock_if_taken
 from ..mm.host import HOST_W, PTE_NONE
 from ..operations import MISHAP_NO_MEMORY
-from ..points import GMEM_BIND, GMEM_END_LOCK, GMEM_FLUSH, GMEM_HOLE, GMEM_LOCK, GMEM_PREPARE, GMEM_TRUNCATE
+from ..points import (
+    GMEM_BIND,
+    GMEM_END_LOCK,
+    GMEM_ERROR,
+    GMEM_FLUSH,
+    GMEM_HOLE,
+    GMEM_LOCK,
+    GMEM_PREPARE,
+    GMEM_TRUNCATE,
+)
 from .flush import kvm_flush_remote_tlbs
 from .gmem import KvmGmem
 from .kvm import Kvm
@@ -223,6 +231,37 @@ def truncate_page(kvm: Kvm, gmem: KvmGmem, index: i64) -> Generator[int, None, N
     kvm.forget(hva)
     folio_unlock(kvm, pfn)
     kvm.put_page(pfn)
+
+
+# --- an error of memory ----------------------------------------------------------------------------------------------
+
+
+def kvm_gmem_memory_failure(kvm: Kvm, index: i64) -> Generator[int, None, None]:
+    """memory_failure() of a page of the file. It stays there, with a reference that the error keeps for good, until
+    userspace punches a hole; who asks for it gets -EHWPOISON."""
+    gmem = kvm.gmem
+    assert gmem is not None  # without a file there is no such operation
+    hva = gmem.first + index
+    pfn = kvm.host.page_at(hva)
+    if pfn < 0 or int(pfn) in gmem.poisoned:
+        return
+    gmem.poisoned[int(pfn)] = True
+    kvm.host.share(pfn)
+    locked = yield from folio_lock(kvm, hva)
+    if locked == pfn:
+        yield from kvm_gmem_error_folio(kvm, gmem, index)
+    unlock_if_taken(kvm, locked)
+
+
+def kvm_gmem_error_folio(kvm: Kvm, gmem: KvmGmem, index: i64) -> Generator[int, None, None]:
+    """kvm_gmem_error_folio(): nobody maps the page any more. The folio is locked, and the lock of the file taken after
+    it, while a hole takes them the other way round. It is shared, but for errors only, which come one at a time
+    (mf_mutex)."""
+    yield GMEM_ERROR
+    gmem.invalidate_lock = True
+    yield from kvm_gmem_invalidate_begin(kvm, gmem, index, index + 1)
+    yield from kvm_gmem_invalidate_end(kvm, gmem, index, index + 1)
+    gmem.invalidate_lock = False
 
 
 # --- memslots --------------------------------------------------------------------------------------------------------

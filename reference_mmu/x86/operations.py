@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.guest_memfd import kvm_gmem_punch_hole
+from ..kvm.guest_memfd import kvm_gmem_memory_failure, kvm_gmem_punch_hole
 from ..kvm.mem_attributes import kvm_vm_set_mem_attributes
 from ..kvm.operations import start_common_operation
 from ..kvm.pfncache import kvm_gpc_refresh
@@ -17,6 +17,7 @@ from ..operations import (
     INVLPG,
     LOAD_CR3,
     NESTED,
+    POISON_PRIVATE,
     PREFETCH,
     PUNCH_HOLE,
     READ,
@@ -60,6 +61,8 @@ def start_operation(m: Machine, actor: i64, call: Call) -> Generator[int, None, 
         return run_l2(m, call.a, call.b, call.c)
     if kind == PUNCH_HOLE:
         return kvm_gmem_punch_hole(m, call.a, call.b)
+    if kind == POISON_PRIVATE:
+        return kvm_gmem_memory_failure(m, call.a)
     if kind == SET_ATTRIBUTES:
         return kvm_vm_set_mem_attributes(m, call.a, call.a + call.b, call.c != 0)
     if kind == REFRESH_CACHE:

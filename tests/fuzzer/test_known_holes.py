@@ -16,6 +16,7 @@ from tests.quality.holes import PAGE, with_table
 
 STORIES = {
     "hole-apic-page-gone": "x86-apic-page-gone",
+    "hole-gmem-error-against-hole": "x86-gmem-error-against-hole",
     "hole-clear-two-huge-pages": "x86-clear-two-huge-pages",
     "hole-fetch-below-old-child": "x86-fetch-below-old-child",
     "hole-fetch-from-device": "arm64-fetch-from-device",

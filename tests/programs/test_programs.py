@@ -49,6 +49,7 @@ EXPECTED = {
     "hole-fetch-from-device": ("refcount-leak", Verdict.BASELINE, ""),
     "hole-map-across-slot-move": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-pml-enable-then-split": ("writable-after-dirty-log", Verdict.BASELINE, ""),
+    "hole-gmem-error-against-hole": ("no-progress", Verdict.BASELINE, ""),
     "hole-relax-a-block": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-segment-not-mapped": ("refcount-leak", Verdict.BASELINE, ""),
     "hole-slot-flushed-late": ("mapped-freed-page", Verdict.BASELINE, ""),

@@ -82,6 +82,10 @@ PIN_FUNCTIONS: Final = ("unshare_page", "wp_page_copy")
 MARKS: Final = msgspec.structs.replace(
     PROFILES["reclaim"], aging=4, logging=3, paging=("ept-ad", "ept-noad", "ept-noad", "npt")
 )
+# Holes and errors in a guest_memfd whose memslots come and go.
+HOLES: Final = msgspec.structs.replace(
+    PROFILES["gmem"], mishaps=0, logging=0, slots=5, aging=0, added=(("punch-hole", 6), ("poison-private", 4))
+)
 FIRST_SECONDS: Final = 20.0  # most die at once: the long search is for the rest
 # What a change of this file would be tried with first.
 PROFILE_OF: Final = {
@@ -194,6 +198,8 @@ def favourite_of(mutant: Mutant) -> Profile | None:
     file, function = mutant.id.split(":")[:2]
     if mutant.kind == "mark" and file.startswith("x86/"):
         return MARKS
+    if function.startswith("GMEM_"):
+        return HOLES
     if function in PIN_FUNCTIONS:
         return PROFILES["vcpu-map"]
     if function in ROOT_FUNCTIONS:

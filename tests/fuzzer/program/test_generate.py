@@ -22,6 +22,7 @@ from fuzzer.program.ops import (
     Nested,
     Operation,
     PatchDcbz,
+    PoisonPrivate,
     PunchHole,
     RefreshCache,
     RunL2,
@@ -68,7 +69,7 @@ GUEST_TABLES = {WritePte, Invlpg, LoadCr3}
 OF_A_PROFILE: dict[str, set[type[Operation]]] = {
     "vcpu-map": {MapPage, RefreshCache, RunL2},
     "apic-page": {CreateLapic, AccessApic},
-    "gmem": {PunchHole, SetAttributes},
+    "gmem": {PoisonPrivate, PunchHole, SetAttributes},
     "host": {kind for kind in ALL_KINDS if tag(kind) in HOST},
 }
 

@@ -154,6 +154,7 @@ FLOWS: list[tuple[AnyOperation, str, tuple[object, ...]]] = [
     (ops.CreateLapic(0), "create_lapic", (VCPU,)),
     (ops.AccessApic(0), "access_apic", (VCPU,)),
     (ops.PunchHole(0, 5, 2), "kvm_gmem_punch_hole", (5, 2)),
+    (ops.PoisonPrivate(0, 5), "kvm_gmem_memory_failure", (5,)),
     (ops.SetAttributes(0, 5, 2, True), "kvm_vm_set_mem_attributes", (5, 7, True)),
     (ops.SetAttributes(0, 5, 2), "kvm_vm_set_mem_attributes", (5, 7, False)),
     (ops.ClearFlushYoung(0, 5, 2), "kvm_mmu_notifier_clear_flush_young", (5, 7)),

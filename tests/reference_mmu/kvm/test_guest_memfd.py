@@ -17,6 +17,7 @@ from reference_mmu.kvm.guest_memfd import (
     GmemPage,
     kvm_gmem_get_index,
     kvm_gmem_get_pfn,
+    kvm_gmem_memory_failure,
     kvm_gmem_populate,
     kvm_gmem_punch_hole,
 )
@@ -29,6 +30,7 @@ from reference_mmu.points import (
     ATTRIBUTES,
     GMEM_BIND,
     GMEM_END,
+    GMEM_ERROR,
     GMEM_HOLE,
     GMEM_PREPARE,
     GMEM_START,
@@ -70,6 +72,10 @@ def page_at(stage: Stage, index: int) -> Page | None:
 
 def punch(stage: Stage, start: int, npages: int) -> Thread:
     return stage.thread(MM, kvm_gmem_punch_hole(stage.m, start, npages))
+
+
+def error(stage: Stage, index: int) -> Thread:
+    return stage.thread(MM, kvm_gmem_memory_failure(stage.m, index))
 
 
 # Accept.
@@ -177,6 +183,45 @@ def test_an_error_leaves_no_reference_and_names_no_page(semantics: Semantics, er
     assert (r, out.page) == (-error, NO_PAGE)
     assert all(page.kvm_refs == 0 and page.locked_by < 0 for page in stage.m.host.pages)
     assert stage.final_violations() == []
+
+
+def test_a_page_with_an_error_is_mapped_by_nobody_and_stays_until_there_is_a_hole() -> None:
+    stage = gmem_stage()
+    stage.write(0, 1)
+    page = page_at(stage, 2)
+    assert page is not None
+    error(stage, 2).finish()
+    assert stage.cached(0, 1) == 0
+    stage.read(0, 1)
+    assert stage.cached(0, 1) == 0
+    assert page_at(stage, 2) is page
+    punch(stage, 2, 1).finish()
+    assert (page.refcount, page.freed) == (1, False)
+    stage.read(0, 1)
+    assert stage.cached(0, 1) != 0
+    assert stage.final_violations() == []
+
+
+def test_an_error_where_there_is_no_page_or_of_a_page_that_has_one_does_nothing() -> None:
+    stage = gmem_stage()
+    assert error(stage, 2).finish().events() == []
+    stage.m.kvm_put_page(got(stage, 1)[1].pfn)
+    for _ in range(2):
+        error(stage, 2).finish()
+    page = page_at(stage, 2)
+    assert page is not None
+    assert page.refcount == 2
+    assert stage.final_violations() == []
+
+
+def test_an_error_and_a_hole_wait_for_each_other_for_ever() -> None:
+    """As in the kernel: one has the folio and waits for the lock of the file, the other has that."""
+    stage = gmem_stage()
+    stage.write(0, 1)
+    failing = error(stage, 2).to(GMEM_ERROR)
+    hole = stage.thread(IOCTL, kvm_gmem_punch_hole(stage.m, 2, 1)).to(MM_WAIT)
+    assert not failing.can_run()
+    assert not hole.can_run()
 
 
 @pytest.mark.reaches("warn")
