@@ -34,8 +34,8 @@ PATIENCE: Final = 10
 def hunt_batches(connection: Connection, order: Order, first: int, seed: c_uint64) -> None:
     """Hunt the batches of one process, number `first` and on, and send Parts, until the last one, or until anything
     comes from the other side: then the batch in hand is cut short.  What waits to be judged then is judged, until
-    anything comes again; but what nobody has judged the like of is judged all the same.  The end of file ends all of
-    it.  `seed` is always that of the program in hand."""
+    anything comes again: then only what decides with what the search ends, and if more comes, only what nobody has
+    judged the like of.  The end of file ends all of it.  `seed` is always that of the program in hand."""
     hunter = Hunter(order, partial(setattr, seed, "value"))
     gc.freeze()  # what is here now stays: the collector need not look at it again and again
     try:
@@ -117,13 +117,15 @@ class Hunter:
         yield self.part(number, last=True)
 
     def settle(self, number: int, listener: Listener) -> Iterator[Part]:
-        """Judge what waits, until it is told again to stop, and what was never judged in any case."""
-        enough = False
+        """Judge what waits; once it is told again to stop, only what decides with what the search ends, and twice, only
+        what was never judged."""
+        told = 0
         for fresh in self.search.settle():
-            enough = enough or listener.hears()
+            told += listener.hears()
             if fresh or time.monotonic() - self.since > _REPORT_SECONDS:
                 yield self.part(number, last=False)
-            if enough and not self.search.docket.has_unseen():
+            docket = self.search.docket
+            if (told and not docket.pressing()) or (told > 1 and not docket.has_unseen()):
                 self.stopped = True
                 return
 
@@ -163,6 +165,7 @@ class Hunter:
             settling=self.stopped,
             merged=self.is_merged,
             ran=tuple(sorted(APPLIED.ran - self.ran)),
+            pressing=self.search.docket.pressing(),
         )
         self.programs, self.steps, self.since = ground.programs, ground.steps, now
         self.points.update(part.coverage)

@@ -75,7 +75,8 @@ class Part(Record):
     """Part of a batch: all that was not reported by an earlier part. `last` closes the batch. `settling`: this process
     was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word. `merged`: this
     process runs a compiled change, so that nobody has seen yet what comes out of two copies of the model. `ran`: which
-    statements of the change were reached since, by their number in fuzzer.change.exercised.places_of()."""
+    statements of the change were reached since, by their number in fuzzer.change.exercised.places_of(). `pressing`: how
+    many cases wait that decide what the search ends with."""
 
     batch: int
     programs: int
@@ -89,6 +90,7 @@ class Part(Record):
     failure: str = ""
     merged: bool = False
     ran: tuple[int, ...] = ()
+    pressing: int = 0
 
 
 def batch_size(programs: int, jobs: int) -> int:

@@ -22,11 +22,13 @@ from cli.watchdog import HUNG
 from fuzzer.compiled import CoreError, use_compiled_core
 
 _STOP: Final = b"stop"
+_ALL: Final = 3  # how often a process can be asked to end
 _AGAIN: Final = "and not where it is interpreted, in the program of seed"
 
 
 class _Running(NamedTuple):
-    """A search process, the batch that it was last known to hunt, and whether another one goes on with the next.
+    """A search process, the batch that it was last known to hunt, and whether another one goes on with the next. Of its
+    cases that wait, `pressing` are pressing.
     `seed`, that of the program in its hands, is where others can read it when the process hangs. `tells`: it does
     again, interpreted, what hung where it was compiled."""
 
@@ -35,6 +37,7 @@ class _Running(NamedTuple):
     seed: c_uint64
     followed: bool = False
     tells: bool = False
+    pressing: int = 0
 
 
 class Search:
@@ -84,7 +87,7 @@ class Search:
                 self._ended(ready)
                 continue
             running = self._running[ready]
-            self._running[ready] = running._replace(batch=part.batch)
+            self._running[ready] = running._replace(batch=part.batch, pressing=part.pressing)
             if part.settling:
                 self._follow(ready)
             if part.failure:
@@ -93,20 +96,24 @@ class Search:
             if not running.tells:
                 yield part
 
+    def pressing(self) -> int:
+        """How many cases wait that decide with what the search ends."""
+        return sum(running.pressing for running in self._running.values())
+
     def stop(self) -> None:
         """Ask all processes to report the batch in hand, as far as it is, to judge what waits, and end; asked again,
-        only to judge what nobody has judged the like of, and end."""
+        only to judge what decides with what the search ends, and once more, what nobody has judged the like of."""
         self._stopped = True
         self._ask_to_end()
 
     def renew(self, core: str) -> None:
-        """Have all processes stop, as if they were asked twice, and each be followed by one that runs the compiled core
-        of that name ("" if there is none), and goes on with the next batch, while the other still judges. It does not
-        know what was found before: what it sees again it judges and minimizes again, much sooner than the other."""
+        """Have all processes stop, as if asked three times, and each be followed by one that runs the compiled
+        core of that name ("" if there is none), and goes on with the next batch, while the other still judges. It does
+        not know what was found before: what it sees again it judges and minimizes again, much sooner than the other."""
         if not self._stopped:
             self._core, self._renewed = core, True
-            self._ask_to_end()
-            self._ask_to_end()
+            for _ in range(_ALL):
+                self._ask_to_end()
 
     def kill(self) -> None:
         """End all processes now; what they had not sent is lost."""

@@ -14,6 +14,7 @@ from cli.allowing import advice, allow_option, assessment, unannounced
 from cli.change import Exercise, OwnChange, change_options, own_change
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
+from cli.ending import Ending, words
 from cli.interrupts import Interrupts
 from cli.options import (
     out_option,
@@ -49,10 +50,6 @@ from workers.refusal import BadInput, refuse
 JOBS_MAX: Final = 64
 DEFAULT_SECONDS: Final = 60
 _TICK_SECONDS: Final = 0.2
-# When its time is over, the search may judge and minimize what waits for so long; after a Ctrl-C not at all.
-_SETTLE_SECONDS: Final = 8.0
-# A minimization may be under way when the search is told to end; an interpreted one takes some seconds.
-_GRACE_SECONDS: Final = 20.0
 NOT_EXERCISED: Final = 4
 """Exit code where all programs passed the change by: it has not been tried."""
 
@@ -126,7 +123,7 @@ def run(
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
-    what still waits to be judged or minimized is given some seconds more.
+    what still waits to be judged or minimized is given some seconds more, what decides the exit code up to a minute.
 
     Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding that is not known by name
     (docs/findings.md), 2 bad input, 4 no program came by the change of --apply, 130 stopped by Ctrl-C.
@@ -217,8 +214,8 @@ def drive_search(
     core = "compiled" if use_compiled_core().compiled or plan.ready else "interpreted"
     started = time.monotonic()
     stop_at = float("inf") if request.order.programs else started + request.budget.seconds
-    stopped_at = float("inf")
-    enough = False
+    ending = Ending(stop_at)
+    asked = 0
     search = Search(request.order, plan.ready, plan.packages)
     with search, Compilation(plan) as compilation, progress:
         while search.running():
@@ -237,15 +234,14 @@ def drive_search(
                 search.renew("")
             now = time.monotonic()
             progress.show(tally, now - started)
-            if request.until_regression and tally.has_new_regression():
-                stop_at = now
-            if stopped_at == float("inf") and (interrupts.received or now >= stop_at):
+            decided = request.until_regression and tally.has_new_regression()
+            while asked < ending.asked(now, len(interrupts.received), decided=decided):
+                asked += 1
                 search.stop()
-                stopped_at = now
-            if not enough and stopped_at < float("inf") and (interrupts.received or now > stopped_at + _SETTLE_SECONDS):
-                search.stop()
-                enough = True
-            if len(interrupts.received) > 1 or now > stopped_at + _SETTLE_SECONDS + _GRACE_SECONDS:
+                line = words(asked, len(interrupts.received), search.pressing())
+                if line:
+                    progress.say(line)
+            if ending.is_over(now, len(interrupts.received)):
                 search.kill()
         tally.store_rest()
     return search.failures, core

@@ -77,6 +77,12 @@ class Docket:
         """Does a trace wait of which no program has been judged?"""
         return any(case.round == 0 for cases in self._cases.values() for case in cases)
 
+    def pressing(self) -> int:
+        """How many cases wait that decide what a search ends with: of traces of which no program has been judged, and
+        stories of what is not documented, which may be told to be a known hole, or none, by their smallest form."""
+        unseen = sum(case.round == 0 for cases in self._cases.values() for case in cases)
+        return unseen + sum(urgency == _STORY for urgency, _ in self._stories)
+
     def next(self) -> Case:
         """Take out what comes next.  Raises IndexError if nothing waits."""
         story = min(self._stories, key=_story_urgency, default=None)

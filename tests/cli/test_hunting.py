@@ -62,9 +62,19 @@ def test_between_batches_things_may_wait() -> None:
     assert len(hunter.search.docket) > 0
 
 
-def test_told_twice_to_stop_it_still_judges_what_it_has_never_judged() -> None:
+def test_told_twice_to_stop_it_still_judges_what_decides_the_exit_code() -> None:
     hunter = impatient()
     parts = list(hunter.hunt(0, ToldToStop(10, 11), last=False))
+    assert hunter.stopped
+    assert hunter.search.docket.pressing() == 0
+    assert parts[-1].pressing == 0
+    assert parts[0].pressing > 0
+    assert len(hunter.search.docket) > 0, "small stories that nobody waits for"
+
+
+def test_told_three_times_to_stop_it_still_judges_what_it_has_never_judged() -> None:
+    hunter = impatient()
+    parts = list(hunter.hunt(0, ToldToStop(10, 11, 12), last=False))
     assert hunter.stopped
     assert parts[-1].last
     assert sum(part.programs for part in parts) == 10
