@@ -46,6 +46,7 @@ DEFECTS = {
 FIXED_SILENTLY = {
     "mixedmap-no-refcount": {"refused-memory"},
     "disallow-unpinned-map-by-default": {"lost-dirty-page"},
+    "apic-page-no-initial-fault-in": {"leftover-slot"},
     "x86-finish-page-fault-helper": {"late-page-mark"},
     "x86-unused-faultin-not-accessed": {"late-page-mark"},
     "e500-accessed-before-unlock": {"mark-without-reference"},
