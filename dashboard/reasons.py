@@ -10,7 +10,7 @@ from reference_mmu.changelog.effects import EFFECTS
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.record import Record
 
-Stance = Literal["allows", "forbids", "claims", "says nothing"]
+Stance = Literal["announces", "allows", "forbids", "claims", "says nothing"]
 
 MEANING = {
     Verdict.DOCUMENTED: "The models differ, and the attributed commit's message allows every effect.",
@@ -56,6 +56,8 @@ def _opinions(finding: Finding, name: str) -> Iterator[Opinion]:
             yield Opinion(patch_id, "outside the catalogue", "says nothing")
         elif name in patch.claims:
             yield Opinion(patch_id, patch.title, "claims")
+        elif name in patch.announced:
+            yield Opinion(patch_id, patch.title, "announces")
         elif name in patch.allowed:
             yield Opinion(patch_id, patch.title, "allows")
         elif name in patch.forbidden:

@@ -93,8 +93,10 @@ def details(row: ListedPatch) -> Iterator[tuple[str, str]]:
     yield "new", patch.new
     if patch.why:
         yield "invisible", f"at system level, {patch.why}"
-    for effect in sorted(patch.allowed):
-        yield "allowed", f"{effect}: {EFFECTS[effect]}"
+    for effect in sorted(patch.announced):
+        yield "announced", f"{effect}: {EFFECTS[effect]}"
+    for effect in sorted(patch.allowed - patch.announced):
+        yield "follows", f"{effect}: {EFFECTS[effect]}"
     for effect in sorted(patch.forbidden):
         yield "forbidden", f"{effect}: {EFFECTS[effect]}"
     for invariant in sorted(patch.claims):

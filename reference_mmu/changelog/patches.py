@@ -62,7 +62,9 @@ class Patch(Record, forbid_unknown_fields=True):
     `listed`     false: no row of the changelog, but it changes behaviour that rows build on, so it has a switch, too.
     `modelled`   false: the model does not read its switch yet, so it changes nothing.
     `level`      function: no in-tree caller can show the change to a guest or to userspace; `why` says why not.
-    `allowed`    effects that the commit message announces or tolerates.
+    `allowed`    effects that the commit message announces or tolerates, or that follow from these without any further
+                 cause.
+    `announced`  those of them that the message speaks of.
     `forbidden`  effects that the commit message or safety excludes.
     `claims`     invariants whose violation in old the commit message says it fixes.
     `functions`  kernel functions touched, as "file:function".
@@ -84,6 +86,7 @@ class Patch(Record, forbid_unknown_fields=True):
     requires: tuple[str, ...] = ()
     level: Literal["system", "function"] = "system"
     why: str = ""
+    announced: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
     note: str = ""
     listed: bool = True
@@ -136,6 +139,9 @@ def _check_effects(patch: Patch) -> None:
     unknown = sorted((patch.allowed | patch.forbidden) - EFFECTS.keys())
     if unknown:
         raise CatalogueError(f"catalogue: patch '{patch.id}' names the unknown effect '{unknown[0]}'")
+    unlisted = sorted(patch.announced - patch.allowed)
+    if unlisted:
+        raise CatalogueError(f"catalogue: patch '{patch.id}' announces '{unlisted[0]}', which it does not allow")
     both = sorted(patch.allowed & patch.forbidden)
     if both:
         raise CatalogueError(f"catalogue: patch '{patch.id}' both allows and forbids '{both[0]}'")

@@ -59,6 +59,29 @@ def test_the_catalogue_has_two_series_and_seven_commits_that_are_no_rows() -> No
     assert len({patch.upstream for patch in PATCHES.values()}) == len(PATCHES)
 
 
+def test_a_semantic_commit_announces_something_but_those_whose_message_says_that_nothing_changes() -> None:
+    """Of these what is allowed merely follows: a mark moves to before the unlock, an API becomes that of all."""
+    silent = {patch.id for patch in PATCHES.values() if patch.kind in ("semantic", "cost") and not patch.announced}
+    assert silent == {
+        "x86-finish-page-fault-helper",
+        "vmx-apic-page-hold-mmu-lock",
+        "e500-accessed-before-unlock",
+        "arm64-accessed-dirty-before-unlock",
+        "loongarch-accessed-before-unlock",
+        "ppc-hv-faultin-pfn",
+        "ppc-radix-faultin-pfn",
+        "ppc-pr-dirty-accessed-after-pte",
+        "ppc-pr-faultin-pfn",
+        "arm64-mte-copy-tags-via-gfn-to-page",
+    }
+
+
+def test_what_is_announced_is_allowed() -> None:
+    assert load_catalogue(entry(announced="[fewer-flushes]"))["a-b"].announced == {"fewer-flushes"}
+    with pytest.raises(CatalogueError, match="announces 'more-flushes', which it does not allow"):
+        load_catalogue(entry(announced="[more-flushes]"))
+
+
 def test_rows_by_kind() -> None:
     kinds = {
         series: Counter(PATCHES[name].kind for name in names if PATCHES[name].listed)
