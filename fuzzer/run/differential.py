@@ -148,7 +148,9 @@ def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int, old_leads: bool) -> 
     recorded = pair.drift_events if old_leads else pair.drift_events[::-1]
     if EV_FLUSH in kinds or EV_WARN in kinds:
         told = [index < by_then for kind, by_then in zip(kinds, recorded, strict=True) if kind in (EV_FLUSH, EV_WARN)]
-        return event_effects(was, now) if all(told) else []
+        # What came after the drift counts only if it came next, with nobody in between.
+        known = all(told) or (index < max(recorded) and goes_on_at_once(pair, uid))
+        return event_effects(was, now) if known else []
     if kinds == (EV_PF, EV_PF):
         values = (was & _OUTCOME, now & _OUTCOME)
         same_fault = pair.drift_in_fault and index <= max(recorded)
@@ -158,6 +160,12 @@ def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int, old_leads: bool) -> 
         outcome = (was if was >> EV_SHIFT == EV_PF else now) & _OUTCOME
         return event_effects(was, now) if outcome in (PF_FIXED, PF_FAST, PF_SPURIOUS) else []
     return []
+
+
+def goes_on_at_once(pair: Pair, uid: int) -> bool:
+    """Does the operation in which the drift began have the next turn?"""
+    following = int(pair.drift_turn) + 1
+    return following < len(pair.turns) and pair.turns.uid(following) == uid
 
 
 def event_effects(was: int, now: int) -> list[Effect]:

@@ -44,6 +44,7 @@ DEFECTS = {
 }
 # Violations that end with a patch whose message does not say so.
 FIXED_SILENTLY = {
+    "apic-page-no-initial-fault-in": {"leftover-slot"},
     "mixedmap-no-refcount": {"refused-memory"},
     "disallow-unpinned-map-by-default": {"lost-dirty-page"},
     "apic-page-no-initial-fault-in": {"leftover-slot"},

@@ -2,12 +2,14 @@
 """Effects: how a difference is named, and which differences count once the two have drifted."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import AnyOperation, ClearFlushYoung, DisableLog, GetLog, MapPage, Read, RunL2, Write
 from fuzzer.program.program import Actor, Program
+from fuzzer.reproducer import decode_reproducer
 from fuzzer.run.compare import Comparison, Side, by_switches
 from fuzzer.run.differential import compare_tables, event_effect, harvest_effect, is_yet_to_come
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
@@ -162,6 +164,15 @@ def test_a_flush_that_comes_after_the_drift_is_none_of_its_effects() -> None:
     assert outcome.pair.drift_events == (0, 1)
     assert event(EV_FLUSH) in outcome.old.m.observed.events(0)
     assert "fewer-flushes" not in effects(outcome)
+
+
+def test_a_flush_that_comes_next_is_one_although_the_other_has_ended() -> None:
+    """NEW finds the page writable already; OLD goes on, and flushes in its next turn."""
+    exposed = Path(__file__).parent.parent.parent.parent / "docs" / "exposed"
+    outcome = decode_reproducer((exposed / "always-dirty-if-writable.json").read_bytes()).run()
+    assert outcome.pair.drift_turn >= 0
+    assert event(EV_FLUSH) in outcome.old.m.observed.events(0)
+    assert effects(outcome) == {"fewer-flushes"}
 
 
 def test_a_map_that_the_other_side_may_still_ask_for_is_not_refused() -> None:
