@@ -68,18 +68,26 @@ def advice(effects: list[str]) -> Iterator[str]:
         yield f"  and {len(effects) - _MEANINGS_TOLD} more: mmufuzz effects"
 
 
+def merely_saves(findings: Iterable[Finding]) -> bool:
+    """Does a change break nothing, and is all that it does unasked that less is done?"""
+    found = list(findings)
+    unasked = {finding.what for finding in found if finding.verdict == Verdict.UNEXPLAINED}
+    saved = all(effect in GROUPS["cost"].effects and effect.startswith("fewer-") for effect in unasked)
+    return bool(unasked) and saved and not any(finding.verdict == Verdict.REGRESSION for finding in found)
+
+
 def assessment(findings: Iterable[Finding]) -> str:
     """A change in a sentence; "" where its findings need to be read one by one, or there are none."""
+    findings = list(findings)
     whats: dict[Verdict, set[str]] = {}
     for finding in findings:
         whats.setdefault(finding.verdict, set()).add(finding.what)
     repaired = sorted(whats.get(Verdict.FIXED_SILENTLY, set()) | whats.get(Verdict.FIXED, set()))
     announced = sorted(whats.get(Verdict.DOCUMENTED, ()))
-    unannounced = whats.get(Verdict.UNEXPLAINED, set())
     if Verdict.REGRESSION in whats or not whats.keys() - {Verdict.BASELINE}:
         return ""
-    if unannounced:
-        saves = unannounced <= GROUPS["cost"].effects and all(effect.startswith("fewer-") for effect in unannounced)
+    if whats.get(Verdict.UNEXPLAINED):
+        saves = merely_saves(findings)
         return "nothing breaks, and less is done: an optimisation, if that is what it is meant to be" if saves else ""
     also = f"; and it does what you announced: {', '.join(announced)}" if announced else ", and changes nothing else"
     if repaired:

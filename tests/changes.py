@@ -50,6 +50,14 @@ TWO_PARTS: Final = as_diff(
         )
     }
 )
+SAVES: Final = as_diff(
+    changed(
+        "x86/tdp_mmu/tdp_mmu.py",
+        "    if sem.resched_check_before_progress:\n        m.count_check()\n",
+        "    if sem.resched_check_before_progress:\n",
+    )
+)
+"""Fewer checks of the iterator, and nothing else."""
 METHOD: Final = as_diff(changed("kvm/kvm.py", "page.data = self.uid + 1\n", "page.data = self.uid + 2\n"))
 HANGS: Final = as_diff(changed("kvm/mmu_notifier.py", _OWED, "        while flush:\n            pass\n"))
 _SEQ: Final = "    yield FAULT_SEQ\n    mmu_seq = m.mmu_invalidate_seq\n    yield FAULT_GUP\n"

@@ -10,7 +10,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from cli.allowing import advice, allow_option, assessment, unannounced
+from cli.allowing import advice, allow_option, assessment, merely_saves, unannounced
 from cli.change import Exercise, OwnChange, change_options, own_change
 from cli.compilation import Compilation, Plan, planned
 from cli.document import Document, check_directory, json_option
@@ -125,8 +125,9 @@ def run(
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
     what still waits to be judged or minimized is given some seconds more, what decides the exit code up to a minute.
 
-    Exit codes: 0 nothing new breaks, 1 a regression or an unexplained finding that is not known by name
-    (docs/findings.md), 2 bad input, 4 no program came by the change of --apply, 130 stopped by Ctrl-C.
+    Exit codes: 0 nothing new breaks (a change that merely saves work breaks nothing), 1 a regression or an unexplained
+    finding that is not known by name (docs/findings.md), 2 bad input, 4 no program came by the change of --apply, 130
+    stopped by Ctrl-C.
     """
     if seconds is not None and programs is not None:
         raise BadInput("--seconds and --programs exclude each other; give the one that shall end the search")
@@ -190,8 +191,18 @@ def search_and_report(request: Request, document: Document) -> int:
     for failure in failures:
         click.echo(f"mmufuzz: {failure}", err=True)
     document.write(make_report(tally, request, elapsed, core, exercise))
-    failed = failures or any(tallied.fails() for tallied in tally.findings.values())
-    return interrupts.exit_code() or int(bool(failed)) or (NOT_EXERCISED if exercise.in_vain() else 0)
+    failed = bool(failures) or (is_new(tally) and not is_optimisation(tally, request))
+    return interrupts.exit_code() or int(failed) or (NOT_EXERCISED if exercise.in_vain() else 0)
+
+
+def is_new(tally: Tally) -> bool:
+    """Is there a regression, or something unexplained, that nobody knows yet?"""
+    return any(tallied.fails() for tallied in tally.findings.values())
+
+
+def is_optimisation(tally: Tally, request: Request) -> bool:
+    """Is it a user's change that breaks nothing and has less done? Whether that is meant is for its author to say."""
+    return request.change is not None and merely_saves(tallied.finding for tallied in tally.findings.values())
 
 
 def begin_campaign(store: Store, request: Request) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from fuzzer.change.merged_copy import merged_copy
 from fuzzer.reproducer import decode_reproducer
-from tests.changes import ALWAYS_FLUSH, FLUSH_AGAIN, HANGS, NO_FLUSH, NO_PATH, TWO_PARTS
+from tests.changes import ALWAYS_FLUSH, FLUSH_AGAIN, HANGS, NO_FLUSH, NO_PATH, SAVES, TWO_PARTS
 from tests.cli.shell import ROOT, Searched, changed_sources, mmufuzz, report_in, store_in
 
 WORDS = "run --apply my.patch --profile tdp --programs 4 --seed 1 --jobs 1 --json report.json"
@@ -77,6 +77,15 @@ def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:
     assert report_in(allowed)["verdicts"]["documented"] > 0
 
 
+def test_a_change_that_merely_saves_work_fails_no_run(tmp_path: Path) -> None:
+    (tmp_path / "my.patch").write_text(SAVES, encoding="utf-8")
+    run = mmufuzz(WORDS, folder=tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert {found["what"] for found in report_in(tmp_path)["findings"]} == {"fewer-checks"}
+    assert "nothing breaks, and less is done: an optimisation" in run.stdout
+    assert "  --allow fewer-checks\n" in run.stdout
+
+
 def test_a_fix_on_top_of_the_patch_that_it_mends_is_a_fix(tmp_path: Path) -> None:
     """The patch before it in its series takes the flush away, and this one brings it back."""
     (tmp_path / "1.patch").write_text(NO_FLUSH, encoding="utf-8")
@@ -90,7 +99,7 @@ def test_a_fix_on_top_of_the_patch_that_it_mends_is_a_fix(tmp_path: Path) -> Non
 
 
 def test_what_of_a_change_was_run_is_told(applied: Searched) -> None:
-    assert applied.report["exercise"] == {"exercised": ["reference_mmu/kvm/mmu_notifier.py:45"], "not_exercised": []}
+    assert applied.report["exercise"] == {"exercised": ["reference_mmu/kvm/mmu_notifier.py:46"], "not_exercised": []}
     assert "all statements of the change were run" in applied.process.stdout
 
 

@@ -47,7 +47,6 @@ FIXED_SILENTLY = {
     "apic-page-no-initial-fault-in": {"leftover-slot"},
     "mixedmap-no-refcount": {"refused-memory"},
     "disallow-unpinned-map-by-default": {"lost-dirty-page"},
-    "apic-page-no-initial-fault-in": {"leftover-slot"},
     "x86-finish-page-fault-helper": {"late-page-mark"},
     "x86-unused-faultin-not-accessed": {"late-page-mark"},
     "e500-accessed-before-unlock": {"mark-without-reference"},
