@@ -55,7 +55,8 @@ class E500(SoftwareTlb):
         return True
 
     def flush_all(self) -> None:
-        """The request stays set until the vCPU enters: what it writes to its TLB before that goes, too."""
+        """The request throws the vCPU out of the guest, and stays set until it enters again: what it writes to its TLB
+        before that goes, too."""
         for vcpu in self.e500_vcpus:
             vcpu.tlb_flush = True
         super().flush_all()
@@ -65,6 +66,9 @@ class E500(SoftwareTlb):
         if e500.tlb_flush:
             e500.tlb_flush = False
             e500.flush()
+
+    def takes_requests(self) -> bool:
+        return True
 
     def usable(self, vcpu: KvmVcpu) -> bool:
         return not self.e500_vcpus[vcpu.number].tlb_flush

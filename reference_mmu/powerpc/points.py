@@ -10,6 +10,7 @@ from ..points import WANT_WRITE, Point, PointTable
 from ..stage2 import points as stage2
 
 # --- e500 ------------------------------------------------------------------------------------------------------------
+E500_ENTER: Final = 242
 E500_SEQ: Final = 32
 E500_GUP: Final = 33
 E500_LOCK: Final = 34
@@ -140,6 +141,7 @@ _PR_LOG: Final = (
 POINTS: Final = PointTable(
     (
         *stage2.HARDWARE_WALK,
+        Point(E500_ENTER, "e500.enter", "kvmppc_prepare_to_enter", "requests were looked for, the guest runs next"),
         Point(common.FAULT_ENTER, "fault.enter", "kvmppc_handle_exit", "the guest has faulted, SRCU held"),
         *_E500_BEGINS,
         *_HV_BEGINS,

@@ -17,6 +17,7 @@ from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W, KvmVcpu
 from ..stage2.fault import PERMISSION_FAULT, TRANSLATION_FAULT, Fault
 from ..stage2.stage2 import Stage2
 from ..stage2.vcpu import handle_exit
+from .points import E500_ENTER
 
 
 class SoftwareTlb(Stage2):
@@ -27,6 +28,10 @@ class SoftwareTlb(Stage2):
 
     def check_requests(self, vcpu: KvmVcpu) -> None:
         """What was asked of the vCPU while it was out of the guest, done before it enters."""
+
+    def takes_requests(self) -> bool:
+        """Are there any? Then somebody may come in between that look and what the vCPU does in the guest."""
+        return False
 
     def map_tlb(self, vcpu: KvmVcpu, gfn: i64, level: i64, pfn: i64, writable: bool) -> None:
         """Let the vCPU use the page or block around gfn, which begins at `pfn`."""
@@ -53,6 +58,8 @@ def vcpu_access(m: SoftwareTlb, vcpu: KvmVcpu, fault: Fault) -> Generator[int, N
     while True:
         m.check_requests(vcpu)
         m.oracle.guest_entered(m, vcpu)
+        if m.takes_requests():
+            yield E500_ENTER
         entry = lookup(m, vcpu, fault.gfn)
         if entry != 0 and (not fault.write or (entry & TLB_W) != 0):
             m.guest_access(vcpu, fault.gfn, entry >> TLB_PFN_SHIFT, fault.write)

@@ -106,9 +106,18 @@ PROFILE_OF: Final = {
     ),
     "powerpc/book3s_32_mmu_host.py": msgspec.structs.replace(PROFILES["powerpc-pr"], flavours=("book3s_pr_32",)),
     "powerpc/book3s_64_mmu_host.py": msgspec.structs.replace(PROFILES["powerpc-pr"], flavours=("book3s_pr",)),
-    # Two that fault on one gfn at the same time, one of them for reading.
+    # Two that fault on one gfn at the same time, one of them for reading, of which nobody is rid by writing once more.
     "powerpc/book3s_64_mmu_hv.py": msgspec.structs.replace(
-        PROFILES["powerpc"], flavours=("book3s_hv",), aging=1, invalidation=1, logging=3, slots=0, huge=0, hot=6
+        PROFILES["powerpc"],
+        flavours=("book3s_hv",),
+        aging=1,
+        invalidation=1,
+        logging=3,
+        slots=0,
+        huge=0,
+        hot=6,
+        vcpu_ops=2,
+        readonly=4,
     ),
     "powerpc/book3s_64_mmu_radix.py": msgspec.structs.replace(PROFILES["powerpc"], flavours=("book3s_radix",)),
     "powerpc/book3s_hv.py": PROFILES["powerpc"],

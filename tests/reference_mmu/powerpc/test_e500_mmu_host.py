@@ -8,7 +8,7 @@ import pytest
 from reference_mmu.changelog.semantics import OLD, parse_semantics
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import PF_ERROR, PF_FIXED, PF_RETRY
-from reference_mmu.powerpc.points import E500_LOCK, E500_PUT, E500_WRITE
+from reference_mmu.powerpc.points import E500_ENTER, E500_LOCK, E500_PUT, E500_WRITE
 from tests.by_hand import MM
 from tests.powerpc_by_hand import PowerpcStage
 
@@ -39,6 +39,16 @@ def test_what_is_written_to_the_tlb_late_goes_with_the_request_of_an_invalidatio
     stage.run(MM, change_protection_numa(stage.m, 1, 2))
     load.finish()
     assert load.faults == [PF_FIXED, PF_FIXED]
+    assert stage.final_violations() == []
+
+
+def test_a_vcpu_that_is_in_the_guest_is_thrown_out_by_an_invalidation() -> None:
+    stage = PowerpcStage("e500", BEFORE_UNLOCK)
+    stage.read(1, 1)
+    load = stage.access(1, 1).to(E500_ENTER)
+    stage.run(MM, change_protection_numa(stage.m, 1, 2))
+    load.finish()
+    assert load.faults == [PF_FIXED, PF_FIXED]  # of the first load, and of this one
     assert stage.final_violations() == []
 
 
