@@ -25,7 +25,7 @@ Shares = dict[str, int]
 
 # Of each architecture. What only x86 has profiles for, common code is tried there.
 _SHARES: Final[dict[str, Shares]] = {
-    "x86": {"mixed": 9, "host": 1, "pages": 1, "vcpu-map": 1, "gmem": 1, "apic-page": 1},
+    "x86": {"mixed": 8, "host": 1, "pages": 1, "vcpu-map": 1, "gmem": 1, "apic-page": 1, "gigantic": 1},
     "arm64": {"arm64": 2, "arm64-pages": 1, "arm64-mte": 1},
     "powerpc": {"powerpc": 1, "powerpc-pr": 1, "powerpc-pr-log": 1, "powerpc-uv": 1, "e500": 1},
     "riscv": {"riscv": 2},
@@ -54,7 +54,8 @@ _SITES: Final = (
     Site("x86/apic_access_page.py", ("x86",), ("apic-page",)),
     Site("x86/vmx/", ("x86",), ("vcpu-map",)),
     Site("x86/shadow_mmu/", ("x86",), ("shadow", "guest-tables", "guest-roots", "slots")),
-    Site("x86/tdp_mmu/", ("x86",), ("tdp", "log", "zap")),
+    Site("x86/tdp_mmu/eager_split.py", ("x86",), ("log", "gigantic")),
+    Site("x86/tdp_mmu/", ("x86",), ("tdp", "log", "zap", "gigantic")),
     Site("x86/aging.py", ("x86",), ("aging",)),
     Site("x86/dirty_log.py", ("x86",), ("log", "harvest")),
     Site("x86/struct_page.py", ("x86",), ("reclaim", "host")),

@@ -99,6 +99,8 @@ class Config(Record, forbid_unknown_fields=True):
     `hardware_young`  of a stage-2 table: the page walker sets the young bit of a leaf by itself (arm64's FEAT_HAFDBS,
                RISC-V's Svadu), as it does unless this is false; without that a leaf that is not young faults.
     `flavour`  of powerpc: which MMU; book3s_radix if it is not given.
+    `gigantic`  what is hugetlb of naturally aligned 2**(2 * bits) host pages is one page of 1G, mapped by one host PTE
+               (a PUD), which nobody can split.
     `apic_page`  where the memslot of the APIC access page goes and the memory that KVM has mapped for it, of VMX; there
                is none if it is not given. The slot is made when the program says so.
     """
@@ -124,6 +126,7 @@ class Config(Record, forbid_unknown_fields=True):
     hardware_young: bool | msgspec.UnsetType = msgspec.UNSET
     flavour: Flavour | msgspec.UnsetType = msgspec.UNSET
     apic_page: SlotConfig | msgspec.UnsetType = msgspec.UNSET
+    gigantic: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def allow_unsafe_mappings(self) -> bool:
@@ -146,6 +149,11 @@ class Config(Record, forbid_unknown_fields=True):
         if self.architecture != "powerpc":
             return self.mmu
         return "book3s_radix" if isinstance(self.flavour, msgspec.UnsetType) else self.flavour
+
+    @property
+    def has_gigantic(self) -> bool:
+        """Is there memory in pages of 1G?"""
+        return self.gigantic is True
 
     @property
     def hva_pages(self) -> int:
@@ -215,6 +223,7 @@ def _check_modes(config: Config) -> None:
     _require(config.manual_protect or not config.initially_set, "initially_set needs manual_protect")
     _require(not config.nested or config.mmu == "tdp", "nested roots need mmu=tdp")
     _require(not config.manual_protect or config.architecture != "s390", "s390 has no manual dirty-log protection")
+    _require(not config.has_gigantic or config.architecture == "x86", "gigantic needs x86")
     powerpc = config.architecture == "powerpc"
     _require(powerpc or isinstance(config.flavour, msgspec.UnsetType), "a flavour is for arch=powerpc")
 

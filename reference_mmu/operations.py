@@ -73,6 +73,10 @@ STORED_DIRTY: Final[i64] = 8
 STORED_SHIFT: Final[i64] = 4
 
 
+# Call.resched: bit n says that need_resched() is true in region n, once; with this one it stays so, as long as somebody
+# waits.
+RESCHED_LASTS: Final[i64] = 1 << 32
+
 # What may go wrong around an operation at any time: Call.mishaps, and Mm.mishaps while it runs.
 MISHAP_SIGNAL: Final[i64] = 1  # a signal is pending: a wait that it may interrupt ends with -EINTR
 MISHAP_KILLED: Final[i64] = 2  # killed while waiting for mmap_lock in GUP, every time anew: -EAGAIN

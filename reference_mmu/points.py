@@ -262,6 +262,7 @@ MEMSLOTS: Final = (
 GET_LOCK: Final = 121
 GET_WORD: Final = 122
 GET_FLUSH: Final = 126
+GET_COPY: Final = 127
 USER_COPY: Final = 140
 
 _GET: Final = "kvm_get_dirty_log_protect"
@@ -269,5 +270,8 @@ HARVEST_START: Final = (
     Point(GET_LOCK, "get.lock", _GET, "what hardware logs is on its way, mmu_lock comes next", wants=WANT_WRITE),
     Point(GET_WORD, "get.word", _GET, "a word of the bitmap was taken, its SPTEs are not yet protected"),
 )
-HARVEST_END: Final = (Point(GET_FLUSH, "get.flush", _GET, "bits were taken, flush requests posted"),)
+HARVEST_END: Final = (
+    Point(GET_FLUSH, "get.flush", _GET, "bits were taken, flush requests posted"),
+    Point(GET_COPY, "get.copy", _GET, "a word of the bitmap was copied, and stays as it is; the next one comes next"),
+)
 COPYING: Final = (Point(USER_COPY, "user.copy", "userspace", "the ioctl has returned, the reported pages are copied"),)

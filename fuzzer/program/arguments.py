@@ -14,7 +14,7 @@ from typing import Annotated, Final, get_args, get_type_hints
 
 from reference_mmu.config import Config
 
-RESCHED_BITS: Final = 32
+RESCHED_BITS: Final = 33  # 32 regions, and RESCHED_LASTS
 _ANY: Final = 2**62  # what is larger fits no native number
 
 

@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from fuzzer.program.arguments import STARTS, Argument, values_of
 from fuzzer.program.blend import member
 from fuzzer.program.ops import ARGUMENTS, KINDS, has, tag
-from fuzzer.program.profile import ADDED_OF, DRAWN_BY, GMEM_OF, MISHAPS_OF, PROFILES, Profile
+from fuzzer.program.profile import ADDED_OF, DRAWN_BY, GIGANTIC_OF, GMEM_OF, MISHAPS_OF, PROFILES, Profile
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
@@ -35,12 +35,14 @@ from reference_mmu.operations import (
     GET_LOG,
     INVLPG,
     LOAD_CR3,
+    MISHAP_NO_MEMORY,
     MISHAP_NO_SEGMENT,
     MISHAPS,
     MOVE_SLOT,
     NESTED,
     PREFETCH,
     READ,
+    RESCHED_LASTS,
     STORED_ACCESSED,
     STORED_DIRTY,
     STORED_EXECUTABLE,
@@ -103,6 +105,13 @@ _SECOND_IOCTLS_MAX: Final = 2
 _DEVICE_OPS_MAX: Final = 2
 _FRESH: Final = 3  # of four APIC access pages, how many nobody has touched; the others were locked into memory
 _APIC_PAGES: Final = 4
+
+# Of machines with pages of 1G.
+_GIGANTIC_BITS: Final = 1
+_GIGANTIC_BLOCKS: Final = 2  # huge pages in one of 1G
+_GIGANTIC_LEVELS: Final = 5  # as many gfns as other machines need
+_NO_MEMORY_ONE_OF: Final = 4  # ioctls that split huge pages
+_SPLITTING: Final = (ENABLE_LOG, GET_LOG, CLEAR_LOG)
 
 # Of guests with page tables of their own.
 _THREE_LEVELS_OF: Final = 4  # guests, of which as many have three levels as there are roots; the others have two
@@ -615,6 +624,48 @@ class _ApicPageBuilder(_Builder):
             self.add(ACCESS_APIC, 0)
 
 
+class _GiganticBuilder(_Builder):
+    """Machines with pages of 1G. Tables have two entries, so that those are of four pages, and memory as large as in
+    other profiles."""
+
+    def make_config(self) -> Config:
+        config = super().make_config()
+        backing: list[Backing] = []
+        for kind in config.backing:
+            gigantic = kind == "thp" and self.rng.chance(self.profile.gigantic, GIGANTIC_OF)
+            backing += ["hugetlb" if gigantic else kind] * _GIGANTIC_BLOCKS
+        fits = all(words_fit(slot, config.word_gfns, _GIGANTIC_BITS) for slot in config.slots)
+        return Config(
+            mmu=config.mmu,
+            paging=config.paging,
+            vcpus=config.vcpus,
+            bits=_GIGANTIC_BITS,
+            levels=_GIGANTIC_LEVELS,
+            slots=config.slots,
+            backing=tuple(backing),
+            eager_split=config.eager_split,
+            manual_protect=config.manual_protect,
+            initially_set=config.initially_set,
+            zap_all_quirk=config.zap_all_quirk,
+            prove_mmu=config.prove_mmu,
+            word_gfns=config.word_gfns if fits else _GIGANTIC_BLOCKS,
+            pml_entries=config.pml_entries,
+            nested=config.nested,
+            gigantic=True,
+        )
+
+    def resched(self) -> i64:
+        """Often all the time."""
+        drawn = super().resched()
+        return drawn | RESCHED_LASTS if drawn != 0 and self.coin() else drawn
+
+    def end_actor(self, kind: str) -> None:
+        for call in self.calls:
+            if call.kind in _SPLITTING and self.rng.chance(1, _NO_MEMORY_ONE_OF):
+                call.mishaps |= MISHAP_NO_MEMORY
+        super().end_actor(kind)
+
+
 class _GuestTablesBuilder(_Builder):
     """Guests with page tables of their own: few of them, each mapped somewhere, so that vCPUs rewrite what the others
     walk. Every table and every virtual page in use is among the first of its kind."""
@@ -814,6 +865,8 @@ def _script(seed: int, profile: Profile) -> Script:
             profile = PROFILES[profile.mixes[drawn]]
     if profile.guest_tables:
         return _GuestTablesBuilder(seed, profile).make_script()
+    if profile.gigantic:
+        return _GiganticBuilder(seed, profile).make_script()
     if profile.apic:
         return _ApicPageBuilder(seed, profile).make_script()
     if profile.arch != ("x86",):

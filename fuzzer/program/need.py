@@ -28,4 +28,7 @@ INVLPG_FLUSHES: Final = Need(lambda config: config.paging == "npt", "INVLPG does
 APIC_PAGE: Final = Need(
     lambda config: config.apic_access_page is not None, "a virtual APIC needs a configuration with apic_page"
 )
+SMALLER_THAN_1G: Final = Need(
+    lambda config: not config.has_gigantic, "a page of 1G is neither moved, nor split, nor unmapped in part"
+)
 NESTED_ROOTS: Final = Need(lambda config: config.nested, "nested needs a configuration with nested roots")

@@ -4,7 +4,9 @@
 Every operation is one flow of reference_mmu.  `uid` names it for ever: dropping operations from a program does not
 renumber the others, and a guest store writes uid + 1, so contents say who wrote them.  `resched` is a bit mask: bit n
 makes need_resched() true once in region n (of one page table's span) while the operation walks page tables, and the
-(n + 1)-th time that kvm_zap_obsolete_pages() asks, whose pages are in no order of addresses.
+(n + 1)-th time that kvm_zap_obsolete_pages() asks, whose pages are in no order of addresses, or
+kvm_mmu_zap_memslot_pages_and_flush(), when the walk before it has asked for the regions.  With RESCHED_LASTS it is not
+once: somebody goes on waiting.
 
 A new operation is a Struct here, in the union of those who may do it; its flow, with a number, in
 reference_mmu/x86/operations.py; and a weight in fuzzer/program/profile.py. All else follows from the types of its
@@ -44,6 +46,7 @@ from fuzzer.program.need import (
     NESTED_ROOTS,
     PR,
     S390,
+    SMALLER_THAN_1G,
     X86,
     Need,
 )
@@ -235,25 +238,37 @@ class NumaHint(OfAddresses):
 class Migrate(AtAddress):
     """The page moves to another place."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class Reclaim(AtAddress):
     """In short: nobody waits for a page that is read back."""
+
+    needs = (SMALLER_THAN_1G,)
 
 
 class Writeback(AtAddress):
     """A dirty page goes to its file."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class Share(AtAddress):
     """fork() or KSM, in short: copy-on-write from now on."""
+
+    needs = (SMALLER_THAN_1G,)
 
 
 class Discard(OfAddresses):
     """Throw pages away, in short: the same of every kind of memory."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class CollapseHuge(AtAddress):
     """A huge page is made of the block around hva, in short: in one go."""
+
+    needs = (SMALLER_THAN_1G,)
 
 
 class PageOut(AtAddress):
@@ -271,6 +286,8 @@ class Populate(Operation):
 class Truncate(OfAddresses):
     """A hole is punched into a file; nothing happens to other memory."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class Fork(Operation):
     """Private memory is copy-on-write from now on."""
@@ -285,17 +302,25 @@ class KsmMerge(AtAddress):
 class Poison(AtAddress):
     """Hardware reports a memory error."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class Munmap(AtAddress):
     """The VMA around hva goes, which is a block."""
+
+    needs = (SMALLER_THAN_1G,)
 
 
 class Mmap(AtAddress):
     """New anonymous memory in place of the VMA around hva, or where there is none."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class Mprotect(Operation):
     """The VMA around hva becomes read-only, or writable again."""
+
+    needs = (SMALLER_THAN_1G,)
 
     hva: Hva
     write: Flag = False
@@ -305,9 +330,13 @@ class Mprotect(Operation):
 class DontNeed(OfAddresses):
     """MADV_DONTNEED."""
 
+    needs = (SMALLER_THAN_1G,)
+
 
 class Collapse(AtAddress):
     """khugepaged makes a huge page of the block around hva."""
+
+    needs = (SMALLER_THAN_1G,)
 
 
 class PunchHole(Operation):
@@ -333,11 +362,17 @@ class OfLog(Operation):
     resched: Resched = 0
 
 
-class EnableLog(OfLog):
+class Splitting(OfLog):
+    """Base of what may have to split huge pages for it; `no_memory`: there is none for page tables."""
+
+    no_memory: Mishap = False
+
+
+class EnableLog(Splitting):
     """KVM_MEM_LOG_DIRTY_PAGES on."""
 
 
-class GetLog(OfLog):
+class GetLog(Splitting):
     """KVM_GET_DIRTY_LOG."""
 
 
@@ -349,6 +384,7 @@ class ClearLog(Operation):
     first: SlotPage
     npages: Pages
     resched: Resched = 0
+    no_memory: Mishap = False
 
 
 class DisableLog(OfLog):

@@ -46,6 +46,8 @@ DRAWN_BY: Final[dict[str, tuple[type[Operation], ...]]] = {
 }
 GMEM_OF: Final = 6
 """What Profile.gmem is a part of."""
+GIGANTIC_OF: Final = 4
+"""What Profile.gigantic is a part of."""
 MISHAPS_OF: Final = 8
 """What Profile.mishaps is a part of."""
 ADDED_OF: Final = 12
@@ -128,6 +130,7 @@ class Profile(Record, forbid_unknown_fields=True):
     apic: int = 0  # accesses to the virtual APIC, of a vCPU; 0: a machine without
     mishaps: int = 0  # of MISHAPS_OF accesses, how many meet one: a signal, a kill, no memory, garbage on the stack
     gmem: int = 0  # of GMEM_OF memslots, how many have a guest_memfd
+    gigantic: int = 0  # of GIGANTIC_OF huge pages, how many are of 1G; 0: machines have none
     guest_roots: int = 1  # root tables of the guest; with more than one, tables and memory are in two memslots
     added: tuple[tuple[str, int], ...] = ()
     """Kinds of operations, e.g. ("share", 2), each with the number of operations, of ADDED_OF that an actor may do who
@@ -310,6 +313,22 @@ PROFILES: Final[dict[str, Profile]] = {
             invalidations=("numa-hint", "migrate", "page-out", "writeback", "dont-need"),
             gmem=5,
             added=(("punch-hole", 5), ("set-attributes", 8), ("poison-private", 1)),
+        ),
+        Profile(
+            "gigantic",
+            "pages of 1G: split for logging and put together again, while others wait for mmu_lock all the time",
+            mmu=("tdp", "tdp", "tdp", "shadow"),
+            aging=3,
+            invalidation=3,
+            logging=9,
+            slots=1,
+            huge=5,
+            hot=3,
+            vcpu_ops=5,
+            mm_ops=2,
+            ioctls=4,
+            invalidations=("numa-hint",),
+            gigantic=3,
         ),
         Profile(
             "arm64",

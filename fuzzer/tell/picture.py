@@ -11,7 +11,13 @@ from typing import Final
 
 from fuzzer.program.words import page_range, page_word
 from reference_mmu.config import Config
-from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE
+from reference_mmu.kvm.observer import (
+    MMU_INVALIDATE_SEQ_MAX,
+    MMU_INVALIDATE_SEQ_START,
+    PTE_FROZEN,
+    PTE_LEAF,
+    PTE_TABLE,
+)
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_W
 from reference_mmu.kvm.vm import Vm
@@ -55,7 +61,8 @@ def _things(m: Vm) -> Iterator[tuple[str, str]]:
     yield from _host(m)
     if m.mmu_invalidate_in_progress:
         yield "mmu_invalidate_in_progress", str(m.mmu_invalidate_in_progress)
-    yield "mmu_invalidate_seq", str(m.mmu_invalidate_seq)
+    ended = (m.mmu_invalidate_seq - MMU_INVALIDATE_SEQ_START) & MMU_INVALIDATE_SEQ_MAX
+    yield "mmu_invalidate_seq", str(ended)
 
 
 def _entries(m: Vm, sp: PageTable, start: int, where: str) -> Iterator[tuple[str, str]]:

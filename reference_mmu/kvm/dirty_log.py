@@ -14,7 +14,7 @@ from mypy_extensions import i64
 
 from ..bits import bit_ull
 from ..observed import EV_HARVEST
-from ..points import GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
+from ..points import GET_COPY, GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
 from .flush import kvm_flush_remote_tlbs
 from .kvm import Kvm
 from .memslot_update import id_to_memslot, replace_slot
@@ -63,7 +63,7 @@ def kvm_get_dirty_log_protect(kvm: Kvm, number: i64) -> Generator[int, None, Non
         kvm.oracle.harvest_begun(kvm)
         yield from kvm.kvm_arch_sync_dirty_log()
         if kvm.manual_dirty_log_protect:
-            reported = read_bitmap(kvm, slot)
+            reported = yield from copy_bitmap(kvm, slot)
         else:
             reported = yield from take_dirty_bits(kvm, slot, all_words(kvm, slot))
         for first, mask in reported:
@@ -94,6 +94,18 @@ def kvm_clear_dirty_log_protect(kvm: Kvm, number: i64, first: i64, npages: i64) 
         yield from user_copy(kvm, slot, cleared)
         return
     kvm.slots_lock = False
+
+
+def copy_bitmap(kvm: Kvm, slot: KvmMemorySlot) -> Generator[int, None, list[tuple[int, int]]]:
+    """read_bitmap() as copy_to_user() does it: without a lock, so what comes out is the bitmap of no one moment."""
+    kvm.oracle.bitmap_read(kvm, slot)
+    words: list[tuple[int, int]] = []
+    for word in range(len(slot.dirty_bitmap)):
+        if word != 0:
+            yield GET_COPY
+        if slot.dirty_bitmap[word] != 0:
+            words.append((int(word * kvm.word_gfns), int(slot.dirty_bitmap[word])))
+    return words
 
 
 def read_bitmap(kvm: Kvm, slot: KvmMemorySlot) -> list[tuple[int, int]]:

@@ -13,10 +13,11 @@ from .kvm import Kvm
 
 def kvm_flush_remote_tlbs(kvm: Kvm, point: int) -> Generator[int, None, None]:
     """Flush every vCPU. Yields `point` between posting the requests and the last acknowledgement: until then the
-    other vCPUs may still use what they have cached.
+    other vCPUs may still use what they have cached. One that has acknowledged runs on, and caches anew.
 
     The _range and _memslot forms fall back to this one: only Hyper-V offers KVM a flush by range.
     """
     kvm.record(EV_FLUSH, i64(0))
+    kvm.request_tlb_flush()
     yield point
-    kvm.flush_all()
+    kvm.await_tlb_flush()

@@ -157,8 +157,15 @@ class Kvm(Observable):
         """Is mmu_lock free for whoever loads or drops a root?"""
         return self.mmu_lock.state == 0
 
+    def request_tlb_flush(self) -> None:
+        """BEGIN of a remote flush, where vCPUs may acknowledge by themselves, one by one."""
+
+    def await_tlb_flush(self) -> None:
+        """END of it: all have acknowledged, and dropped everything."""
+        self.flush_all()
+
     def flush_all(self) -> None:
-        """END of a remote flush: all have left guest mode and drop everything before they enter again."""
+        """All have left guest mode and drop everything before they enter again."""
         for vcpu in self.vcpus:
             vcpu.exits += 1
             vcpu.flush()

@@ -25,6 +25,7 @@ from ..points import (
 from .flush import kvm_flush_remote_tlbs
 from .kvm import Kvm
 from .memslots import memslots_in_hva_range
+from .observer import MMU_INVALIDATE_SEQ_MAX
 
 
 def kvm_mmu_notifier_invalidate_range_start(kvm: Kvm, hva_start: i64, hva_end: i64) -> Generator[int, None, None]:
@@ -81,7 +82,7 @@ def kvm_mmu_invalidate_range_add(kvm: Kvm, start: i64, end: i64) -> None:
 
 
 def kvm_mmu_invalidate_end(kvm: Kvm) -> None:
-    kvm.mmu_invalidate_seq += 1
+    kvm.mmu_invalidate_seq = (kvm.mmu_invalidate_seq + 1) & MMU_INVALIDATE_SEQ_MAX
     kvm.mmu_invalidate_in_progress -= 1
 
 

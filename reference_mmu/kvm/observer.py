@@ -30,6 +30,11 @@ PTE_FROZEN: Final[i64] = 1
 PTE_TABLE: Final[i64] = 2
 PTE_LEAF: Final[i64] = 3
 
+MMU_INVALIDATE_SEQ_MAX: Final[i64] = (1 << 32) - 1
+MMU_INVALIDATE_SEQ_START: Final[i64] = MMU_INVALIDATE_SEQ_MAX - 1
+"""mmu_invalidate_seq is an unsigned long, of 32 bits here, and about to wrap: who does more than compare it for
+equality is found out."""
+
 # When KVM marks the page dirty that a leaf lets the guest write: Observable.dirty_marks().
 MARKS_AT_MAP: Final[i64] = 0  # before it releases the mmu_lock under which it made the leaf
 MARKS_AT_ZAP: Final[i64] = 1  # before it releases the mmu_lock under which the leaf has lost what told of the write
@@ -57,7 +62,7 @@ class Observable(Mm):
         self.rcu = ReadSections(actors)
         self.rcu_callbacks: list[PageTable] = []
 
-        self.mmu_invalidate_seq: i64 = 0
+        self.mmu_invalidate_seq: i64 = MMU_INVALIDATE_SEQ_START
         self.mmu_invalidate_in_progress: i64 = 0
         self.mmu_invalidate_range_start: i64 = 0
         self.mmu_invalidate_range_end: i64 = 0

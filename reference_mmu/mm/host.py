@@ -39,7 +39,7 @@ HOST_SHARED: Final[i64] = (
 class Host:
     """The process that owns the VM: host PTEs by hva (in pages), pages by pfn, VMAs by block."""
 
-    def __init__(self, backing: tuple[str, ...], bits: i64) -> None:
+    def __init__(self, backing: tuple[str, ...], bits: i64, gigantic: bool = False) -> None:
         self.block: i64 = bit_ull(bits)
         self.backing = list(backing)
         self.kinds = [EVERY_KIND[kind] for kind in backing]
@@ -48,7 +48,8 @@ class Host:
         self.pte: vec[i64] = vec[i64]([PTE_NONE] * n)
         self.flags: vec[i64] = vec[i64]([0] * n)
         self.huge: list[bool] = [False] * len(backing)
-        self.huge_level: i64 = 2  # of a huge host PTE; no flow of the host makes one of 1G, only proofs ask for it
+        self.huge_level: i64 = 2  # of a huge host PTE, but for those of 1G
+        self.pud_huge: list[bool] = [False] * len(backing)  # one host PTE of 1G maps the block, and those around it
         self.pmd_none: list[bool] = [False] * len(backing)  # there is no page table: the next fault may map a huge page
         self.vm_flags: vec[i64] = vec[i64]([0] * len(backing))
         self.swap: vec[i64] = vec[i64]([0] * n)
@@ -58,9 +59,20 @@ class Host:
         # a store to one was lost shows in the stamp.
         self.words: vec[i64] = vec[i64]([])
         self.pages: list[Page] = []
+        if gigantic:
+            self.find_gigantic()
         for number, row in enumerate(self.kinds):
             self.vm_flags[number] = row.vm_flags
             self.populate(number, row)
+
+    def find_gigantic(self) -> None:
+        """What is hugetlb of as many blocks as a block has pages is one page of 1G. It is counted by blocks, each of
+        which is a folio."""
+        for first in range(0, len(self.backing) - int(self.block) + 1, int(self.block)):
+            blocks = range(first, first + int(self.block))
+            if all(self.backing[number] == "hugetlb" for number in blocks):
+                for number in blocks:
+                    self.pud_huge[number] = True
 
     def set_kind(self, block: i64, kind: str) -> None:
         """That kind of memory is mapped there now."""
@@ -79,7 +91,7 @@ class Host:
         first: i64 = block * self.block
         head: i64 = -1
         if row.huge:
-            self.align()
+            self.align(self.block * self.block if self.pud_huge[block] and block % self.block == 0 else self.block)
         absent = PTE_HWPOISON if row.poisoned else PTE_SWAP if row.swappable and not row.zero_page else PTE_NONE
         for hva in range(first, first + self.block):
             if not row.present:
@@ -164,9 +176,9 @@ class Host:
         self.pages.append(page)
         return pfn
 
-    def align(self) -> None:
-        """A huge page is naturally aligned: leave pfns out."""
-        while len(self.pages) % self.block != 0:
+    def align(self, pages: i64) -> None:
+        """A huge page of so many pages is naturally aligned: leave pfns out."""
+        while len(self.pages) % pages != 0:
             page = self.pages[self.alloc(-1, 0)]
             page.refcount = 0
             page.freed = True
@@ -181,7 +193,7 @@ class Host:
 
     def alloc_huge(self, first: i64) -> i64:
         """A new huge page of zeroes for the block that begins at `first`; returns the pfn of its head."""
-        self.align()
+        self.align(self.block)
         head = len(self.pages)
         for hva in range(first, first + self.block):
             self.alloc(hva, 0)
@@ -320,7 +332,9 @@ class Host:
 
     def mapping_level(self, hva: i64) -> i64:
         """host_pfn_mapping_level(): that of a huge host PTE, else 1."""
-        return self.huge_level if self.huge[hva // self.block] else 1
+        if not self.huge[hva // self.block]:
+            return 1
+        return 3 if self.pud_huge[hva // self.block] else self.huge_level
 
     def maps_like(self, other: Host) -> bool:
         """Does the other process have the same pages at all addresses, with the same rights and as large?"""
@@ -335,8 +349,9 @@ class Host:
         """What one host PTE covers: a notifier for it invalidates that much."""
         if not self.huge[hva // self.block]:
             return hva, hva + 1
-        first = hva - hva % self.block
-        return first, first + self.block
+        pages = self.block * self.block if self.pud_huge[hva // self.block] else self.block
+        first = hva - hva % pages
+        return first, first + pages
 
     def clear_pte(self, hva: i64, value: i64) -> i64:
         """ptep_clear_flush(): returns the pfn; a dirty PTE makes the page dirty. While the new value is PTE_BUSY the

@@ -25,7 +25,7 @@ def collapse_block(mm: Mm, hva: i64) -> Generator[int, None, None]:
         return
     yield from mm.mmu_notifier_invalidate_range_start(start, end)
     if collapsible(mm, start, end):
-        host.align()
+        host.align(host.block)
         old = [int(host.clear_pte(page_hva, PTE_BUSY)) for page_hva in range(start, end)]
         for page_hva in range(start, end):
             pfn = host.alloc(page_hva, host.pages[old[page_hva - start]].data)

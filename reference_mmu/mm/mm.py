@@ -39,7 +39,8 @@ class Mm:
         self.mishaps: i64 = 0
         self.gmem_pages = gmem_pages(config)
         blocks = -(-self.gmem_pages >> config.bits)
-        self.host = Host(config.backing + (GUEST_MEMFD,) * blocks if blocks else config.backing, config.bits)
+        backing = config.backing + (GUEST_MEMFD,) * blocks if blocks else config.backing
+        self.host = Host(backing, config.bits, config.gigantic is True)
         self.mmap_lock = RwLock(actors, "mmap_lock")
         self.hva_waiters: vec[i64] = vec[i64]([0] * actors)
 

@@ -33,7 +33,7 @@ from ..observed import EV_ERRNO
 from ..operations import MISHAP_KILLED, MISHAP_KILLED_NOWAIT, MISHAP_NO_MEMORY
 from ..points import SLOTS_LOCK
 from .machine import Machine
-from .points import APIC_AGAIN, APIC_FAULT_IN, APIC_LOCK, APIC_LOOK_UP, APIC_RELEASE, APIC_SEQ
+from .points import APIC_AGAIN, APIC_FAULT_IN, APIC_LOCK, APIC_LOOK_UP, APIC_RELEASE, APIC_REQUEST, APIC_SEQ
 from .vcpu_arch import Vcpu
 
 APIC_ACCESS_PAGE_PRIVATE_MEMSLOT: Final[i64] = MAX_SLOTS
@@ -99,11 +99,12 @@ def initial_page(m: Machine, page: SlotConfig) -> Generator[int, None, i64]:
 # --- the request, and its handling -----------------------------------------------------------------------------------
 
 
-def request_apic_page_reload(m: Machine) -> None:
+def request_apic_page_reload(m: Machine) -> Generator[int, None, None]:
     """kvm_make_all_cpus_request(KVM_REQ_APIC_PAGE_RELOAD), which waits until all vCPUs are out of the guest. mmu_lock
     held for write."""
     for vcpu in m.x86_vcpus:
         vcpu.apic_page_reload = True
+    yield APIC_REQUEST
     m.kick_all()
 
 

@@ -65,18 +65,18 @@ def kvm_arch_commit_memory_region(
 def kvm_mmu_update_cpu_dirty_logging(
     m: Machine, old: KvmMemorySlot | None, new: KvmMemorySlot | None
 ) -> Generator[int, None, None]:
-    """Count the slots that log; the first and the last one switch PML, by a request that waits for every vCPU."""
+    """Count the slots that log; the first and the last one have every vCPU switch PML before it enters the guest, by
+    the count as it is then. The request waits until all are out of the guest, or have answered."""
     logged = old is not None and old.log_dirty_pages
     logs = new is not None and new.log_dirty_pages
     if logged == logs:
         return
     m.nr_memslots_dirty_logging += 1 if logs else -1
-    enable = m.nr_memslots_dirty_logging > 0
     if m.enable_pml and m.nr_memslots_dirty_logging == (1 if logs else 0):
+        for vcpu in m.x86_vcpus:
+            vcpu.update_cpu_dirty_logging = True
         yield PML_REQUEST
         m.kick_all()
-        for vcpu in m.x86_vcpus:
-            vcpu.pml_enabled = enable
 
 
 def kvm_mmu_slot_enable_log_dirty(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:

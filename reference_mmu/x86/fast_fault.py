@@ -121,8 +121,8 @@ def fast_pf_fix_direct_spte(
     sp.spt[index] = new_spte
     m.spte_changed(sp, index, old_spte, new_spte)
     if is_writable_pte(new_spte) and not is_writable_pte(old_spte):
-        m.fast_pf_marking.append(fault.gfn)
+        m.marking.append(fault.gfn)
         yield FPF_MARK
-        m.fast_pf_marking.remove(fault.gfn)
+        m.marking.remove(fault.gfn)
         if fault.slot is not None:
             m.mark_page_dirty_in_slot(fault.slot, fault.gfn)

@@ -47,7 +47,7 @@ class Machine(Vm):
 
         self.tracked_gfns: dict[int, int] = {}  # gfn_write_track counts
         self.gfns_tracked_for_device: dict[int, int] = {}  # those not due to shadow pages
-        self.fast_pf_marking: list[int] = []  # gfns between the store and the bit of fast_page_fault()
+        self.marking: list[int] = []  # gfns between a store and its bit in the log, be it an SPTE or memory
 
         self.page_tables: list[KvmMmuPage] = []
         self.tdp_mmu_roots: list[KvmMmuPage] = []
@@ -148,6 +148,7 @@ class Machine(Vm):
     def vm_exit(self, vcpu: Vcpu) -> None:
         """The common exit handler: the vCPU is out of guest mode and its PML buffer is drained."""
         vcpu.kicked = False
+        vcpu.outside_guest_mode = True
         if vcpu.pml_buffer and not vcpu.guest_mode:
             self.vmx_flush_pml_buffer(vcpu)
 
@@ -155,16 +156,29 @@ class Machine(Vm):
         """Every vCPU in guest mode leaves it. The exit handler of one that was in the middle of an access runs at its
         next turn: until then what PML logged is in flight. One between two operations has nothing else to do."""
         for vcpu in self.x86_vcpus:
-            vcpu.exits += 1
-            if vcpu.accessing:
-                vcpu.kicked = True
-            else:
-                self.vm_exit(vcpu)
+            self.kick(vcpu)
 
-    def flush_all(self) -> None:
-        self.kick_all()
+    def kick(self, vcpu: Vcpu) -> None:
+        """The same of one vCPU."""
+        vcpu.exits += 1
+        if vcpu.accessing:
+            vcpu.kicked = True
+        else:
+            self.vm_exit(vcpu)
+
+    def request_tlb_flush(self) -> None:
+        """kvm_make_all_cpus_request(KVM_REQ_TLB_FLUSH), up to the waiting."""
         for vcpu in self.x86_vcpus:
-            vcpu.flush()
+            vcpu.tlb_flush = True
+
+    def await_tlb_flush(self) -> None:
+        """Who has not left the guest since does so now. Each flushes for itself before it enters: that may as well be
+        now, since nobody uses what is cached until then."""
+        for vcpu in self.x86_vcpus:
+            if vcpu.tlb_flush:
+                vcpu.tlb_flush = False
+                self.kick(vcpu)
+                vcpu.flush()
         self.oracle.flushed(self)
 
     def count_pml(self) -> None:

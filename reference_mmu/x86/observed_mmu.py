@@ -187,7 +187,7 @@ class ObservedMmu(Machine):
         return self.masks.hw_accessed | self.masks.hw_dirty
 
     def logged_in_flight(self) -> list[int]:
-        return [gfn for vcpu in self.x86_vcpus for gfn in vcpu.pml_buffer] + self.fast_pf_marking
+        return [gfn for vcpu in self.x86_vcpus for gfn in vcpu.pml_buffer] + self.marking
 
     def logged_by(self, vcpu: KvmVcpu) -> list[int]:
         return cast(Vcpu, vcpu).pml_buffer

@@ -76,7 +76,12 @@ def pending_words(m: Machine) -> Words:
     """Requests that vCPUs have not seen yet."""
     words: Words = []
     for v in m.x86_vcpus:
-        requests = [(v.free_obsolete_roots, "free obsolete roots"), (v.apic_page_reload, "reload the APIC access page")]
+        requests = [
+            (v.free_obsolete_roots, "free obsolete roots"),
+            (v.tlb_flush, "flush"),
+            (v.apic_page_reload, "reload the APIC access page"),
+            (v.update_cpu_dirty_logging, "switch PML"),
+        ]
         told = [request for is_up, request in requests if is_up]
         if told:
             words.append((f"request to vCPU{v.number}", ", ".join(told)))

@@ -46,6 +46,7 @@ FPF_READ: Final = 9
 FPF_MARK: Final = 10
 GPTE_READ: Final = 11
 GPTE_UPDATE: Final = 12
+GPTE_MARK: Final = 34
 FAULT_SEQ: Final = 13
 FAULT_GUP: Final = 14
 
@@ -67,6 +68,7 @@ MAP_FROZEN_CHILD: Final = 47
 MAP_FLUSH: Final = 48
 MAP_WARN_FLUSH: Final = 49
 MAP_DONE: Final = 50
+REMOVED_CHILD: Final = 32
 SYNC_LOCK: Final = 51
 SYNC_SPTE: Final = 52
 SYNC_FLUSH: Final = 53
@@ -79,6 +81,7 @@ SHADOW_SET: Final = 59
 SHADOW_FLUSH: Final = 60
 PREFETCH_NEXT: Final = 61
 EMULATE: Final = 62
+EMULATE_MARK: Final = 33
 PTE_WRITE_LOCK: Final = 63
 PTE_WRITE_ZAP: Final = 64
 PTE_WRITE_FLUSH: Final = 65
@@ -94,6 +97,7 @@ APIC_RELEASE: Final = 209
 APIC_AGAIN: Final = 210
 APIC_ACCESS: Final = 211
 APIC_FAULT_IN: Final = 212
+APIC_REQUEST: Final = 213
 
 # --- nested guests -----------------------------------------------------------------------------------------------
 L2_RUN: Final = 202
@@ -176,6 +180,12 @@ POINTS: Final = PointTable(
             "A or D is missing in a guest's entry, before the cmpxchg",
         ),
         Point(
+            GPTE_MARK,
+            "gpte.mark",
+            "FNAME(update_accessed_dirty_bits)",
+            "A or D was set in a guest's entry, the bit of the dirty log comes next",
+        ),
+        Point(
             FAULT_SEQ,
             "fault.seq",
             "kvm_mmu_faultin_pfn",
@@ -223,6 +233,12 @@ POINTS: Final = PointTable(
             is_break=True,
         ),
         Point(ZAP_LEAF, "zap.leaf", "tdp_mmu_zap_leafs", "a present leaf was found, it is zapped next"),
+        Point(
+            APIC_REQUEST,
+            "apic.request",
+            "kvm_unmap_gfn_range",
+            "KVM_REQ_APIC_PAGE_RELOAD posted, waits for all vCPUs",
+        ),
         *GMEM_END,
         *INVALIDATION_END,
         Point(
@@ -280,6 +296,12 @@ POINTS: Final = PointTable(
         Point(MAP_STEP, "map.step", "kvm_tdp_mmu_map", "the iterator reads the next entry"),
         Point(MAP_LINK, "map.link", "kvm_tdp_mmu_map", "a child table is ready, before the cmpxchg that links it"),
         Point(MAP_TARGET, "map.target", "tdp_mmu_map_handle_target_level", "new SPTE computed, before the cmpxchg"),
+        Point(
+            REMOVED_CHILD,
+            "removed.child",
+            "handle_removed_pt",
+            "a page table is unlinked, the next of its present entries becomes FROZEN",
+        ),
         Point(
             MAP_FROZEN_CHILD,
             "map.frozen_child",
@@ -353,6 +375,12 @@ POINTS: Final = PointTable(
         ),
         Point(PREFETCH_NEXT, "prefetch.next", "direct_pte_prefetch", "the next run of neighbours is prefetched"),
         Point(EMULATE, "emulate", "x86_emulate_instruction", "the emulator writes on behalf of the guest next"),
+        Point(
+            EMULATE_MARK,
+            "emulate.mark",
+            "kvm_vcpu_write_guest_page",
+            "the emulator has written, the bit of the dirty log comes next",
+        ),
         Point(
             PTE_WRITE_LOCK,
             "pte.write_lock",

@@ -21,5 +21,5 @@ def kvm_unmap_gfn_range(m: Machine, gfn_range: KvmGfnRange) -> Generator[int, No
     if m.tdp_mmu_enabled:
         flush = yield from kvm_tdp_mmu_unmap_gfn_range(m, start, end, True, flush)
     if gfn_range.slot.number == APIC_ACCESS_PAGE_PRIVATE_MEMSLOT:
-        request_apic_page_reload(m)
+        yield from request_apic_page_reload(m)
     return flush

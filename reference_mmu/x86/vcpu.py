@@ -29,12 +29,12 @@ from .apic_access_page import kvm_vcpu_reload_apic_access_page
 from .fault import kvm_tdp_page_fault
 from .machine import Machine
 from .page_fault import KvmPageFault
-from .points import APIC_ACCESS, EMULATE, FAULT_EXIT, PLACEBO_EXIT
+from .points import APIC_ACCESS, EMULATE, EMULATE_MARK, FAULT_EXIT, PLACEBO_EXIT
 from .ret_pf import RET_PF_EMULATE, RET_PF_FIXED, RET_PF_RETRY, RET_PF_SPURIOUS, RET_PF_WRITE_PROTECTED
 from .roots import kvm_mmu_free_obsolete_roots, kvm_mmu_free_roots, kvm_mmu_reload
 from .shadow_mmu.guest_walk import walk_addr
 from .shadow_mmu.paging_tmpl import page_fault
-from .shadow_mmu.sync import kvm_mmu_invalidate_addr, kvm_mmu_sync_roots
+from .shadow_mmu.sync import kvm_inject_emulated_page_fault, kvm_mmu_invalidate_addr, kvm_mmu_sync_roots
 from .shadow_mmu.track_write import kvm_mmu_track_write
 from .tlb import DONE, VIOLATION, hardware_access
 from .vcpu_arch import Vcpu
@@ -80,20 +80,32 @@ def access_apic(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
 
 
 def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
-    """Deal with what was requested while, or by which, the vCPU was out of the guest."""
+    """Deal with what was requested while, or by which, the vCPU was out of the guest. One that is in the guest has not
+    heard of a flush, or of logging: it goes on as it is until it is thrown out."""
     if vcpu.kicked:
         m.vm_exit(vcpu)
-    while True:
+    while vcpu.outside_guest_mode or vcpu.free_obsolete_roots or vcpu.apic_page_reload:
         if vcpu.free_obsolete_roots:  # kvm_check_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, vcpu)
             yield from kvm_mmu_free_obsolete_roots(m, vcpu)
+        if vcpu.tlb_flush:  # kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu)
+            vcpu.tlb_flush = False
+            vcpu.flush()
         if vcpu.apic_page_reload:  # kvm_check_request(KVM_REQ_APIC_PAGE_RELOAD, vcpu)
             yield from kvm_vcpu_reload_apic_access_page(m, vcpu)
+        if vcpu.update_cpu_dirty_logging:  # kvm_check_request(KVM_REQ_UPDATE_CPU_DIRTY_LOGGING, vcpu)
+            vmx_update_cpu_dirty_logging(m, vcpu)
         if vcpu.root is None:  # the inline part of kvm_mmu_reload(): nearly always there is a root
             yield from kvm_mmu_reload(m, vcpu)
         # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
-        if not vcpu.free_obsolete_roots and not vcpu.apic_page_reload:
-            break
+        vcpu.outside_guest_mode = vcpu.tlb_flush or vcpu.update_cpu_dirty_logging
     m.oracle.guest_entered(m, vcpu)
+
+
+def vmx_update_cpu_dirty_logging(m: Machine, vcpu: Vcpu) -> None:
+    """vmx_update_cpu_dirty_logging(): PML is on while any slot logs. L2 never uses it, see hardware_access(), so that
+    the VMCS of L1 may be changed while that of L2 is the current one."""
+    vcpu.update_cpu_dirty_logging = False
+    vcpu.pml_enabled = m.nr_memslots_dirty_logging > 0
 
 
 def handle_ept_violation(
@@ -154,6 +166,7 @@ def emulate_write(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, None
         # The emulator translates for itself; the guest's tables may say something else by now.
         walker = yield from walk_addr(m, vcpu, gfn, True)
         if walker is None:
+            yield from kvm_inject_emulated_page_fault(m, vcpu, gfn)
             return
         gfn = walker.gfn
     slot = m.gfn_to_memslot(gfn)
@@ -170,7 +183,11 @@ def emulate_write(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, None
     if vcpu.store_index >= 0:
         m.host.words[hva * m.entries + vcpu.store_index] = vcpu.store_gpte
         m.oracle.gpte_write_begun(m, gfn, vcpu.store_index)
-    m.mark_page_dirty_in_slot(slot, gfn)
+    if slot.log_dirty_pages:
+        m.marking.append(gfn)
+        yield EMULATE_MARK
+        m.marking.remove(gfn)
+        m.mark_page_dirty_in_slot(slot, gfn)
     if not m.root_role_direct:
         yield from kvm_mmu_track_write(m, gfn, vcpu.store_index)
 

@@ -17,10 +17,14 @@ class Vcpu(KvmVcpu):
         super().__init__(number)
         self.root: KvmMmuPage | None = None
         self.guest_mode = False  # runs L2
+        self.outside_guest_mode = True  # mode: it has left, and looks at requests before it enters
         self.free_obsolete_roots = False  # KVM_REQ_MMU_FREE_OBSOLETE_ROOTS
+        self.tlb_flush = False  # KVM_REQ_TLB_FLUSH
+        self.update_cpu_dirty_logging = False  # KVM_REQ_UPDATE_CPU_DIRTY_LOGGING
         self.pml_enabled = False
         self.pml_buffer: list[int] = []
         self.fault_present = False  # of the last violation: did the SPTE have any of R, W, X?
+        self.walk_error_present = False  # PFERR_PRESENT_MASK of the #PF with which the last walk of guest tables ended
         self.cr3: i64 = 0  # gfn of the guest's root table, of an indirect MMU
         self.store_index: i64 = -1  # the entry a store of the guest to one of its page tables is for, -1: to other data
         self.store_gpte: i64 = 0

@@ -9,8 +9,14 @@ from ..kvm.memslots import KvmMemorySlot
 from .machine import Machine
 from .page_table import KvmMmuPage
 from .points import BACK_LOCK, FRONT_FLUSH, FRONT_LOCK, FRONT_REQUEST
+from .resched import cond_resched_rwlock_write
 from .shadow_mmu.rmap import kvm_rmap_zap_gfn_range
-from .shadow_mmu.shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, kvm_zap_obsolete_pages
+from .shadow_mmu.shadow_page import (
+    kvm_mmu_prepare_zap_page,
+    kvm_mmu_remote_flush_or_zap,
+    kvm_zap_obsolete_pages,
+    need_resched,
+)
 from .shadow_mmu.unsync import valid_sps_with_gptes
 from .tdp_mmu.zap import (
     kvm_tdp_mmu_invalidate_all_roots,
@@ -65,9 +71,15 @@ def kvm_mmu_zap_memslot(m: Machine, slot: KvmMemorySlot) -> Generator[int, None,
 def kvm_mmu_zap_memslot_pages_and_flush(m: Machine, slot: KvmMemorySlot, flush: bool) -> Generator[int, None, None]:
     """Shadow pages of guest tables in the slot go, too: their accounting lives in it."""
     invalid_list: list[KvmMmuPage] = []
-    for gfn in range(slot.base_gfn, slot.end_gfn()):
-        for sp in valid_sps_with_gptes(m, gfn):
-            # One may have been zapped together with another.
-            if not sp.invalid:
-                kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+    if m.active_mmu_pages:
+        for gfn in range(slot.base_gfn, slot.end_gfn()):
+            for sp in valid_sps_with_gptes(m, gfn):
+                # One may have been zapped together with another.
+                if not sp.invalid:
+                    kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+            if need_resched(m):
+                # What is to be freed is freed before the lock goes: nobody else knows of it.
+                yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, FRONT_FLUSH)
+                flush = False
+                yield from cond_resched_rwlock_write(m)
     yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, FRONT_FLUSH)

@@ -24,7 +24,7 @@ PROGRAMS = 1200
 SAMPLE = (
     "kvm/mmu_notifier.py:kvm_mmu_notifier_invalidate_range_start:flush-call:1",
     "x86/unmap.py:kvm_unmap_gfn_range:flush-flag:2",
-    "x86/machine.py:Machine.flush_all:flush-local:2",
+    "x86/machine.py:Machine.await_tlb_flush:flush-local:1",
     "x86/fault.py:kvm_tdp_mmu_page_fault:stale-check:1",
     "x86/fault.py:kvm_mmu_faultin_pfn:invalid-check:1",
     "x86/shadow_mmu/direct_map.py:mmu_set_spte:cmpxchg:1",

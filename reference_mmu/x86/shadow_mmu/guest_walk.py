@@ -17,7 +17,7 @@ from ...mm.errno import EFAULT
 from ...mm.gup import fault_in_user
 from ...mm.host import HOST_D, HOST_PROTNONE
 from ..machine import Machine
-from ..points import GPTE_READ, GPTE_UPDATE
+from ..points import GPTE_MARK, GPTE_READ, GPTE_UPDATE
 from ..spte import ACC_ALL, ACC_WRITE_MASK, PG_LEVEL_4K, PT_ACCESSED_MASK, PT_DIRTY_MASK
 from ..vcpu_arch import Vcpu
 from .gpte import gpte_access, gpte_to_gfn, is_present_gpte
@@ -40,12 +40,14 @@ class GuestWalker:
 def walk_addr(m: Machine, vcpu: Vcpu, addr: i64, write_fault: bool) -> Generator[int, None, GuestWalker | None]:
     """Walk from CR3 to the 4K entry of `addr`. None: the guest does not allow the access, which is a page fault of its
     own. Sets A and D in the guest's entries. SRCU held."""
+    vcpu.walk_error_present = False
     while True:
         walker = yield from read_gptes(m, vcpu, addr)
         if walker is None:
             return None
         gpte = walker.ptes[PG_LEVEL_4K]
         if write_fault and (walker.pte_access & ACC_WRITE_MASK) == 0:
+            vcpu.walk_error_present = True
             return None
         walker.gfn = gpte_to_gfn(gpte)
         if not write_fault:
@@ -117,6 +119,10 @@ def update_accessed_dirty_bits(
             return 1
         m.host.words[word] = gpte
         m.host.flags[hva] |= HOST_D
-        m.mark_page_dirty_in_slot(slot, table_gfn)
+        if slot.log_dirty_pages:
+            m.marking.append(table_gfn)
+            yield GPTE_MARK
+            m.marking.remove(table_gfn)
+            m.mark_page_dirty_in_slot(slot, table_gfn)
         walker.ptes[level] = gpte
     return 0

@@ -40,7 +40,7 @@ from .guest_walk import GuestWalker, walk_addr
 from .indirect_page import kvm_mmu_get_child_sp
 from .read_gpte import kvm_vcpu_read_guest_atomic, protect_clean_gpte
 from .shadow_page import link_shadow_page
-from .sync import mmu_sync_children, prefetch_invalid_gpte
+from .sync import kvm_inject_emulated_page_fault, mmu_sync_children, prefetch_invalid_gpte
 from .track_write import shadow_page_table_clear_flood
 
 
@@ -48,7 +48,9 @@ def page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, No
     """Resolve a fault of an indirect MMU; returns RET_PF_*. SRCU held."""
     walker = yield from walk_addr(m, vcpu, fault.addr, fault.write)
     if walker is None:
-        fault.injected = not fault.prefetch
+        if not fault.prefetch:
+            fault.injected = True
+            yield from kvm_inject_emulated_page_fault(m, vcpu, fault.addr)
         return RET_PF_RETRY
 
     fault.gfn = walker.gfn

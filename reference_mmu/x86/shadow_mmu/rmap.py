@@ -5,7 +5,7 @@ Invariant, outside mmu_lock: a leaf SPTE is shadow-present if, and only if, it i
 That holds for tables without a parent, too: they are in nobody's reach, but may be linked again as they are.
 
 mmu_lock is held for write in everything below, so a walk may keep a list of SPTEs across its points; bits of theirs
-that hardware or fast_page_fault() sets may change there.
+that hardware or fast_page_fault() sets may change there. Only walks of whole ranges drop it, between two rmaps.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from ..points import (
     COLLAPSE_FLUSH_W,
     COLLAPSE_ZAP_W,
     GET_PROTECT,
+    ITER_FLUSH,
     LOG_CLEAR_W,
     LOG_PROTECT_W,
     TRACK_PROTECT,
     ZAP_LEAF,
 )
+from ..resched import cond_resched_rwlock_write, rwlock_needbreak
 from ..spte import (
     ACC_ALL,
     PAGE_SHIFT,
@@ -85,6 +87,30 @@ def drop_spte(m: Machine, sp: KvmMmuPage, index: i64) -> None:
         rmap_remove(m, sp, index)
 
 
+def walk_slot_rmaps(m: Machine, start: i64, end: i64, min_level: i64, max_level: i64) -> list[tuple[i64, i64]]:
+    """for_each_slot_rmap_range(): (gfn, level) of the rmaps whose pages overlap [start, end), smallest pages first."""
+    rmaps: list[tuple[i64, i64]] = []
+    for level in range(min_level, max_level + 1):
+        gfn = m.gfn_round_for_level(start, level)
+        while gfn < end:
+            rmaps.append((gfn, i64(level)))
+            gfn += m.pages_per_hpage(level)
+    return rmaps
+
+
+def rmap_sptes(m: Machine, gfn: i64, level: i64) -> list[tuple[KvmMmuPage, int]]:
+    """for_each_rmap_spte(): a list of its own, since what is done with an SPTE may take it out of the rmap."""
+    return list(m.rmap.get(m.tlb_key(gfn, level), ()))
+
+
+def yield_after_rmap(m: Machine, flush: bool) -> Generator[int, None, None]:
+    """What __walk_slot_rmaps() does between two rmaps if somebody waits for mmu_lock: flush, unless the caller leaves
+    that for later, and let others in."""
+    if flush:
+        yield from kvm_flush_remote_tlbs(m, ITER_FLUSH)
+    yield from cond_resched_rwlock_write(m)
+
+
 def slot_rmap_walk(m: Machine, start: i64, end: i64, min_level: i64, max_level: i64) -> list[tuple[KvmMmuPage, int]]:
     """for_each_slot_rmap_range() and for_each_rmap_spte(): the SPTEs of these levels whose page overlaps [start, end),
     smallest pages first."""
@@ -104,14 +130,20 @@ def slot_rmap_walk(m: Machine, start: i64, end: i64, min_level: i64, max_level: 
 
 def kvm_rmap_zap_gfn_range(m: Machine, start: i64, end: i64, flush: bool) -> Generator[int, None, bool]:
     """Zap every SPTE that maps a page of [start, end), obsolete tables included. Returns whether the caller owes a
-    flush: `flush`, or an SPTE was zapped.
-
-    The kernel may drop mmu_lock between two rmaps, after a flush; not modelled.
-    """
-    for sp, index in slot_rmap_walk(m, start, end, PG_LEVEL_4K, m.max_huge_level):
-        yield ZAP_LEAF
-        drop_spte(m, sp, index)
-        flush = True
+    flush: `flush`, or an SPTE was zapped since mmu_lock was last dropped. walk_slot_rmaps() is written out: every
+    invalidation comes here."""
+    for level in range(PG_LEVEL_4K, m.max_huge_level + 1):
+        gfn = m.gfn_round_for_level(start, level)
+        while gfn < end:
+            if m.tlb_key(gfn, level) in m.rmap:
+                for sp, index in rmap_sptes(m, gfn, level):
+                    yield ZAP_LEAF
+                    drop_spte(m, sp, index)
+                    flush = True
+            if rwlock_needbreak(m, gfn):
+                yield from yield_after_rmap(m, flush)
+                flush = False
+            gfn += m.pages_per_hpage(level)
     return flush
 
 
@@ -119,12 +151,16 @@ def kvm_rmap_zap_collapsible_sptes(m: Machine, slot: KvmMemorySlot) -> Generator
     """Drop SPTEs that a huge page could replace now that the slot does not log; the next fault installs it."""
     need_tlb_flush = False
     # Those of the largest size are what is wanted.
-    for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, m.max_huge_level - 1):
-        # An indirect page is as fine as the guest's table.
-        if sp.direct and sp.level < kvm_mmu_max_mapping_level(m, slot, sp.gfn, PG_LEVEL_NUM):
-            yield COLLAPSE_ZAP_W
-            drop_spte(m, sp, index)
-            need_tlb_flush = True
+    for gfn, level in walk_slot_rmaps(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, m.max_huge_level - 1):
+        for sp, index in rmap_sptes(m, gfn, level):
+            # An indirect page is as fine as the guest's table.
+            if sp.direct and sp.level < kvm_mmu_max_mapping_level(m, slot, sp.gfn, PG_LEVEL_NUM):
+                yield COLLAPSE_ZAP_W
+                drop_spte(m, sp, index)
+                need_tlb_flush = True
+        if rwlock_needbreak(m, gfn):
+            yield from yield_after_rmap(m, need_tlb_flush)
+            need_tlb_flush = False
     if need_tlb_flush:
         yield from kvm_flush_remote_tlbs(m, COLLAPSE_FLUSH_W)
 
@@ -171,9 +207,12 @@ def rmap_write_protect(m: Machine, gfn: i64, min_level: i64) -> Generator[int, N
 
 
 def rmap_write_protect_slot(m: Machine, slot: KvmMemorySlot, min_level: i64) -> Generator[int, None, None]:
-    """Take W from the whole slot, for dirty logging."""
-    for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), min_level, m.max_huge_level):
-        yield from spte_write_protect(m, sp, index, PT_WRITABLE_MASK, LOG_PROTECT_W)
+    """Take W from the whole slot, for dirty logging: whoever drops mmu_lock in between flushes later, at the end."""
+    for gfn, level in walk_slot_rmaps(m, slot.base_gfn, slot.end_gfn(), min_level, m.max_huge_level):
+        for sp, index in rmap_sptes(m, gfn, level):
+            yield from spte_write_protect(m, sp, index, PT_WRITABLE_MASK, LOG_PROTECT_W)
+        if rwlock_needbreak(m, gfn):
+            yield from yield_after_rmap(m, False)
 
 
 def kvm_mmu_write_protect_pt_masked(
@@ -186,8 +225,11 @@ def kvm_mmu_write_protect_pt_masked(
 
 def rmap_clear_dirty_slot(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
     """Clear D in the whole slot. 4K only: one bit of the log stands for one 4K page, huge SPTEs lose W."""
-    for sp, index in slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, PG_LEVEL_4K):
-        yield from spte_clear_dirty(m, sp, index, LOG_CLEAR_W)
+    for gfn, level in walk_slot_rmaps(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, PG_LEVEL_4K):
+        for sp, index in rmap_sptes(m, gfn, level):
+            yield from spte_clear_dirty(m, sp, index, LOG_CLEAR_W)
+        if rwlock_needbreak(m, gfn):
+            yield from yield_after_rmap(m, False)
 
 
 def kvm_mmu_clear_dirty_pt_masked(

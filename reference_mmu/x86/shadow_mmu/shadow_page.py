@@ -13,6 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
+from ...operations import RESCHED_LASTS
 from ..machine import Machine
 from ..obsolete import is_obsolete_sp
 from ..page_table import KvmMmuPage
@@ -198,7 +199,10 @@ def kvm_zap_obsolete_pages(m: Machine) -> Generator[int, None, None]:
 
 def need_resched(m: Machine) -> bool:
     """need_resched() || rwlock_needbreak(): the program says at which of the times it is asked. The list is in the
-    order in which pages were made, so a region of addresses would come up anywhere, or several times at once."""
+    order in which pages were made, so a region of addresses would come up anywhere, or several times at once; and where
+    a slot's shadow pages are zapped, the walk of its rmaps has used up what was meant for its regions."""
+    if (m.resched & RESCHED_LASTS) != 0:
+        return True
     wanted = (m.resched & 1) != 0
     m.resched >>= 1
     return wanted

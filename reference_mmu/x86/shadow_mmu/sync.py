@@ -136,6 +136,13 @@ def kvm_mmu_sync_roots(m: Machine, root: KvmMmuPage | None) -> Generator[int, No
     m.write_unlock()
 
 
+def kvm_inject_emulated_page_fault(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, None]:
+    """kvm_inject_emulated_page_fault(): the guest is about to hear that its tables forbid the access. An SPTE that says
+    the same of an older entry goes with that, as a CPU drops what it has cached of the address of a #PF."""
+    if vcpu.walk_error_present:
+        yield from kvm_mmu_invalidate_addr(m, vcpu, addr)
+
+
 def kvm_mmu_invalidate_addr(m: Machine, vcpu: Vcpu, addr: i64) -> Generator[int, None, None]:
     """INVLPG: flush the vCPU's own entries and synchronize the SPTE of one address; its page stays unsync."""
     invalidate(m, vcpu, addr)

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from mypy_extensions import i64
 
 from ...kvm.memslots import KvmMemorySlot
+from ...operations import MISHAP_NO_MEMORY
 from ..machine import Machine
 from ..page_table import KvmMmuPage
 from ..points import (
@@ -22,7 +23,7 @@ from ..points import (
 from ..spte import PG_LEVEL_2M, is_last_spte, is_shadow_present_pte
 from .map import tdp_mmu_split_huge_page
 from .tdp_iter import TdpIter
-from .tdp_mmu import tdp_mmu_iter_cond_resched, tdp_mmu_next_root
+from .tdp_mmu import kvm_tdp_mmu_put_root, tdp_mmu_iter_cond_resched, tdp_mmu_next_root
 
 
 def kvm_mmu_slot_try_split_huge_pages(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
@@ -39,15 +40,19 @@ def kvm_mmu_try_split_huge_pages(m: Machine, slot: KvmMemorySlot, start: i64, en
 
 
 def kvm_tdp_mmu_try_split_huge_pages(m: Machine, start: i64, end: i64) -> Generator[int, None, None]:
+    """As far as there is memory for tables: what stays huge is write-protected by the caller."""
     root = tdp_mmu_next_root(m, None, True)
     while root is not None:
-        yield from tdp_mmu_split_huge_pages_root(m, root, start, end)
+        done = yield from tdp_mmu_split_huge_pages_root(m, root, start, end)
+        if not done:
+            kvm_tdp_mmu_put_root(m, root)
+            break
         root = tdp_mmu_next_root(m, root, True)
 
 
-def tdp_mmu_split_huge_pages_root(m: Machine, root: KvmMmuPage, start: i64, end: i64) -> Generator[int, None, None]:
-    """Split to 4K, one level per visit. Allocating may sleep, so it drops the locks like a reschedule does, but
-    without the flush and the check for progress: nothing was changed yet."""
+def tdp_mmu_split_huge_pages_root(m: Machine, root: KvmMmuPage, start: i64, end: i64) -> Generator[int, None, bool]:
+    """Split to 4K, one level per visit; False: -ENOMEM. Allocating may sleep, so it drops the locks like a reschedule
+    does, but without the flush and the check for progress: nothing was changed yet."""
     writer = m.mmu_lock.state < 0
     relock = ITER_RELOCK_W if writer else ITER_RELOCK_R
     sp: KvmMmuPage | None = None
@@ -61,6 +66,9 @@ def tdp_mmu_split_huge_pages_root(m: Machine, root: KvmMmuPage, start: i64, end:
             continue
         if sp is None:
             sp = yield from tdp_mmu_alloc_sp_for_split(m, root, writer)
+            if sp is None:
+                return False
+            m.rcu_read_lock()
             it.yielded = True
             continue
         sp.level = it.level - 1
@@ -72,9 +80,11 @@ def tdp_mmu_split_huge_pages_root(m: Machine, root: KvmMmuPage, start: i64, end:
         else:
             it.retry()
     m.rcu_read_unlock()
+    return True
 
 
-def tdp_mmu_alloc_sp_for_split(m: Machine, root: KvmMmuPage, writer: bool) -> Generator[int, None, KvmMmuPage]:
+def tdp_mmu_alloc_sp_for_split(m: Machine, root: KvmMmuPage, writer: bool) -> Generator[int, None, KvmMmuPage | None]:
+    """A table, allocated without mmu_lock and RCU, of which only the first is held again; None: there is no memory."""
     m.rcu_read_unlock()
     if writer:
         m.write_unlock()
@@ -86,7 +96,8 @@ def tdp_mmu_alloc_sp_for_split(m: Machine, root: KvmMmuPage, writer: bool) -> Ge
         m.might_sleep()
         yield SPLIT_ALLOC
         m.read_lock()
-    m.rcu_read_lock()
+    if m.failing(MISHAP_NO_MEMORY):
+        return None
     sp = m.alloc_table(1, 0, root)
     sp.tdp_mmu_page = True
     return sp

@@ -7,11 +7,11 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ...bits import bit_ull
 from ...kvm.flush import kvm_flush_remote_tlbs
 from ..machine import Machine
 from ..page_table import KvmMmuPage
-from ..points import MAP_FROZEN_CHILD
+from ..points import MAP_FROZEN_CHILD, REMOVED_CHILD
+from ..resched import use_up
 from ..spte import FROZEN_SPTE, is_frozen_spte, is_last_spte, is_shadow_present_pte, spte_has_volatile_bits, spte_to_pfn
 from ..struct_page import mark_changed_leaf
 from .tdp_iter import TdpIter
@@ -99,10 +99,12 @@ def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64) ->
 def handle_removed_pt(m: Machine, sp: KvmMmuPage, shared: bool) -> Generator[int, None, None]:
     """Tear down an unlinked page table and free it after a grace period. With `shared`, readers of mmu_lock may be
     inside it: every child becomes FROZEN, so that their cmpxchg fails; a child that already is FROZEN belongs to
-    somebody else, who is waited for."""
+    somebody else, who is waited for. Until it is its turn, a child may be changed as if the table were linked."""
     sp.unlinked = True
     m.oracle.table_unlinked(m, sp)
     for index in range(m.entries):
+        if is_shadow_present_pte(sp.spt[index]):
+            yield REMOVED_CHILD
         if shared:
             while is_frozen_spte(sp.spt[index]):
                 yield MAP_FROZEN_CHILD
@@ -150,7 +152,7 @@ def tdp_mmu_iter_cond_resched(
             return it.yielded
 
     m.resched_region = it.next_last_level_gfn >> m.bits
-    m.resched &= ~bit_ull(m.resched_region & 31)
+    use_up(m, m.resched_region & 31)
     if flush:
         yield from kvm_flush_remote_tlbs(m, flush_point)
     m.rcu_read_unlock()

@@ -30,7 +30,7 @@ def test_accepts_a_page_that_moves_while_the_guest_uses_it() -> None:
 @pytest.mark.reaches("stale-apic-page")
 def test_rejects_an_invalidation_that_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = ready()
-    monkeypatch.setattr(unmap, "request_apic_page_reload", lambda m: None)
+    monkeypatch.setattr(unmap, "request_apic_page_reload", lambda m: iter(()))
     host = stage.thread(MM, change_protection_numa(stage.m, HVA, HVA + 1)).to(INV_PRIMARY)
     assert stage.violations == [STALE]
     host.finish()

@@ -9,7 +9,7 @@ import pytest
 
 from fuzzer.program.generate import _BLOCK_PAGES as BLOCK_PAGES
 from fuzzer.program.generate import generate
-from fuzzer.program.need import APIC_PAGE, ARM64, DIRTY_LOG, GUEST_MEMFD, HV, PR, S390, X86
+from fuzzer.program.need import APIC_PAGE, ARM64, DIRTY_LOG, GUEST_MEMFD, HV, PR, S390, SMALLER_THAN_1G, X86
 from fuzzer.program.ops import (
     ALL_KINDS,
     AccessApic,
@@ -233,7 +233,7 @@ def test_a_kind_is_drawn_by_the_types_of_its_arguments(kind: type[Operation]) ->
             assert all(op in rest for op in before), f"seed {seed}"
             found += len(after) - len(before)
         is_shadowed = profile is PROFILES["guest-tables"]
-        needs = {*kind.needs} - {X86, DIRTY_LOG}  # which both have
+        needs = {*kind.needs} - {X86, DIRTY_LOG, SMALLER_THAN_1G}  # which both have
         foreign = {PR, HV, ARM64, S390, APIC_PAGE, GUEST_MEMFD}
         expected = not needs & foreign and (not needs or (kind in GUEST_TABLES) == is_shadowed)
         assert (found > 0) == expected

@@ -17,6 +17,7 @@ from fuzzer.program.ops import (
     OfAddresses,
     OfLog,
     Operation,
+    Splitting,
     has,
     kind_named,
     range_of,
@@ -44,7 +45,7 @@ def test_an_operation_is_found_by_its_name() -> None:
 
 def test_every_operation_is_in_a_union_and_all_that_are_defined_are_in_use() -> None:
     defined = {kind for kind in vars(ops).values() if isinstance(kind, type) and issubclass(kind, Operation)}
-    bases = {Operation, Access, AtAddress, OfAddresses, OfLog}
+    bases = {Operation, Access, AtAddress, OfAddresses, OfLog, Splitting}
     assert defined - bases == set(ALL_KINDS) == set(get_args(AnyOperation))
 
 

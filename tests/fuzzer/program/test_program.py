@@ -77,7 +77,7 @@ def test_operations_are_counted_and_the_next_uid_is_known() -> None:
         ((Actor("mm", (ClearYoung(0, 4, 5),)),), "operation 0: hva 4 is out of range"),
         ((Actor("mm", (ClearYoung(0, 4, 0),)),), "operation 0: npages is 0"),
         ((Actor("ioctl", (GetLog(0, 1),)),), "operation 0: no memslot 1"),
-        ((Actor("ioctl", (GetLog(0, 0, resched=1 << 32),)),), "operation 0: resched has more than 32 bits"),
+        ((Actor("ioctl", (GetLog(0, 0, resched=1 << 33),)),), "operation 0: resched has more than 33 bits"),
         ((Actor("ioctl", (ClearLog(0, 0, -1, 1),)),), "operation 0: first is -1"),
         ((Actor("ioctl", (MoveSlot(0, 0, 64),)),), "operation 0: base 64 is out of range"),
         ((vcpu(Nested(0)),), "operation 0: nested needs a configuration with nested roots"),

@@ -12,7 +12,7 @@ from reference_mmu.kvm.dirty_log import (
     kvm_get_dirty_log_protect,
 )
 from reference_mmu.observed import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
-from reference_mmu.points import GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
+from reference_mmu.points import GET_COPY, GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
 from reference_mmu.x86.dirty_log import align_up
 from reference_mmu.x86.points import (
     GET_KICK,
@@ -33,6 +33,7 @@ from reference_mmu.x86.points import (
 from reference_mmu.x86.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
 from tests.by_hand import IOCTL, VALUE, Stage, Thread
 from tests.parameters import BOTH
+from tests.reference_mmu.x86.test_requests import pml_of_each
 
 LOGGING = (SlotConfig(base=0, npages=8, hva=0, logging=True),)
 UNALIGNED = (SlotConfig(base=3, npages=7, hva=1, logging=True),)
@@ -125,9 +126,9 @@ def test_the_second_slot_that_logs_finds_pml_on(semantics: Semantics) -> None:
     assert PML_REQUEST in stage.run(IOCTL, enable_dirty_log(stage.m, 0)).points
     assert PML_REQUEST not in stage.run(IOCTL, enable_dirty_log(stage.m, 1)).points
     assert PML_REQUEST not in stage.run(IOCTL, disable_dirty_log(stage.m, 0)).points
-    assert all(vcpu.pml_enabled for vcpu in stage.m.x86_vcpus)
+    assert pml_of_each(stage) == [True, True]
     assert PML_REQUEST in stage.run(IOCTL, disable_dirty_log(stage.m, 1)).points
-    assert not any(vcpu.pml_enabled for vcpu in stage.m.x86_vcpus)
+    assert pml_of_each(stage) == [False, False]
 
 
 @BOTH
@@ -271,6 +272,19 @@ def test_clear_takes_only_bits_that_userspace_has_seen(semantics: Semantics) -> 
     clear.finish()
     assert harvested(clear) == [(0, 0b0010)]
     assert stage.dirty(2)
+    assert stage.final_violations() == []
+
+
+@BOTH
+def test_get_copies_the_bitmap_word_by_word(semantics: Semantics) -> None:
+    """Manual protection: no lock is taken, so what is written meanwhile shows, or does not, by where it is."""
+    stage = Stage(semantics, slots=LOGGING, manual_protect=True)
+    look = stage.thread(IOCTL, kvm_get_dirty_log_protect(stage.m, 0)).to(GET_COPY)
+    stage.write(0, 1)
+    stage.write(1, 5)
+    look.finish()
+    assert harvested(look) == [(1, 0b0010)]
+    assert stage.dirty(1)
     assert stage.final_violations() == []
 
 

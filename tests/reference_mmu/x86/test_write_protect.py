@@ -2,12 +2,14 @@
 """Write tracking: what it protects, when it flushes, and how it counts."""
 
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.config import SlotConfig
+from reference_mmu.kvm.dirty_log import kvm_get_dirty_log_protect
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.observed import PF_FIXED, PF_WRITE_PROTECTED
-from reference_mmu.x86.points import TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
+from reference_mmu.x86.points import EMULATE_MARK, TRACK_FLUSH, TRACK_LOCK, TRACK_PROTECT
 from reference_mmu.x86.spte import is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
-from tests.by_hand import DEVICE, MM, Stage, Thread
+from tests.by_hand import DEVICE, IOCTL, MM, Stage, Thread
 from tests.parameters import BOTH, EVERY_MMU
 
 
@@ -29,6 +31,20 @@ def test_tracking_takes_w_and_mmu_writable_and_flushes(mmu: str, semantics: Sema
     assert not is_writable_pte(stage.leaf(1))
     assert not is_mmu_writable_spte(stage.m.masks, stage.leaf(1))
     assert stage.violations == []
+
+
+@BOTH
+def test_the_emulator_logs_after_its_store(semantics: Semantics) -> None:
+    """A harvest in between passes the page over; the copy of the next one has what was written."""
+    stage = Stage(semantics, slots=(SlotConfig(0, 8, 0, logging=True),))
+    track(stage)
+    store = stage.access(0, 1, write=True).to(EMULATE_MARK)
+    assert stage.m.host.pages[stage.m.host.pte[1]].data == store.uid + 1
+    assert not stage.dirty(1)
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
+    store.finish()
+    assert stage.dirty(1)
+    assert stage.final_violations() == []
 
 
 @BOTH

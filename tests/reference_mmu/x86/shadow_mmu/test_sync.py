@@ -9,10 +9,11 @@ from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import Semantics, parse_semantics
 from reference_mmu.mm.host import HOST_PROTNONE
 from reference_mmu.mm.mprotect import change_protection_numa
+from reference_mmu.observed import PF_INJECTED
 from reference_mmu.x86.points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
 from reference_mmu.x86.shadow_mmu.rmap import kvm_mmu_page_get_access
 from reference_mmu.x86.shadow_mmu.unsync import valid_sps_with_gptes
-from reference_mmu.x86.spte import ACC_ALL, ACC_EXEC_MASK, ACC_WRITE_MASK, spte_to_pfn
+from reference_mmu.x86.spte import ACC_ALL, ACC_EXEC_MASK, ACC_WRITE_MASK, PT_WRITABLE_MASK, spte_to_pfn
 from reference_mmu.x86.vcpu import load_cr3
 from tests.by_hand import MM
 from tests.guest_tables import DATA, LEAF, LEAF_PAGE, OTHER, ROOT, GuestStage, gpte
@@ -26,6 +27,35 @@ def unsynced(semantics: Semantics, entry: int, value: int, **config: Any) -> Gue
     stage.store_gpte(0, LEAF_PAGE, entry, value)
     assert stage.shadow_page(LEAF).unsync
     return stage
+
+
+# --- a #PF of the guest ----------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_page_fault_of_the_guest_brings_the_spte_up_to_date(semantics: Semantics) -> None:
+    """The table forbids the store, and points elsewhere: the SPTE that is injected for goes, its neighbour stays."""
+    stage = unsynced(semantics, DATA, gpte(7, writable=False))
+    stage.read(0, OTHER)
+    stage.set_word(LEAF, OTHER, gpte(6))
+    stage.m.flush_all()
+    sp, index = stage.entry(DATA)
+    sp.spt[index] &= ~PT_WRITABLE_MASK  # as aging or logging would have it
+    fault = stage.write(0, DATA)
+    assert fault.faults == [PF_INJECTED]
+    assert SYNC_LOCK in fault.points
+    assert stage.rights(DATA) == ""
+    assert stage.rights(OTHER) != ""
+    assert stage.shadow_page(LEAF).unsync
+
+
+def test_a_page_that_is_not_present_is_left_alone() -> None:
+    """Nothing can be cached of it: the error code has no PFERR_PRESENT_MASK."""
+    stage = unsynced(OLD, DATA, 0)
+    stage.invlpg(0, DATA)
+    fault = stage.write(0, DATA)
+    assert fault.faults == [PF_INJECTED]
+    assert SYNC_LOCK not in fault.points
 
 
 # --- INVLPG ----------------------------------------------------------------------------------------------------
