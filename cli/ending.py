@@ -46,5 +46,5 @@ def words(asked: int, interrupts: int, pressing: int) -> str:
     if not pressing or interrupts:
         return ""
     if asked == 2:
-        return f"time is over; {pressing} findings that decide the exit code are still judged, Ctrl-C leaves them"
-    return f"{pressing} findings are left that are not judged, or whole programs" if asked > 2 else ""
+        return f"time is over; {pressing} cases that may decide the exit code are still judged, Ctrl-C leaves them"
+    return f"{pressing} cases are left: nobody has judged the like of them, or made them small" if asked > 2 else ""

@@ -120,11 +120,13 @@ class Hunter:
         """Judge what waits; once it is told again to stop, only what decides with what the search ends, and twice, only
         what was never judged."""
         told = 0
+        docket = self.search.docket
         for fresh in self.search.settle():
-            told += listener.hears()
+            if listener.hears():
+                told += 1
+                docket.press()
             if fresh or time.monotonic() - self.since > _REPORT_SECONDS:
                 yield self.part(number, last=False)
-            docket = self.search.docket
             if (told and not docket.pressing()) or (told > 1 and not docket.has_unseen()):
                 self.stopped = True
                 return

@@ -54,6 +54,7 @@ class Docket:
         self._urgency: dict[str, tuple[int, int, int]] = {}
         self._known: set[str] = set()
         self._stories: list[tuple[int, Case]] = []
+        self._is_pressed = False
 
     def __len__(self) -> int:
         return len(self._stories) + self._waiting
@@ -67,11 +68,12 @@ class Docket:
         case.is_news = what not in self._known
         self._known.add(what)
         self._cases.setdefault(what, deque()).append(case)
-        self._urgency[what] = min(self._urgency.get(what, _case_urgency(case)), _case_urgency(case))
+        self._urgency[what] = min(self._urgency.get(what, self._urgency_of(case)), self._urgency_of(case))
 
     def tell(self, case: Case, *, documented: bool) -> None:
         """Have the small story of a judged case told."""
-        self._stories.append((_DOCUMENTED_STORY if documented else _STORY, case))
+        urgency = _NEWS if self._is_pressed else _STORY
+        self._stories.append((_DOCUMENTED_STORY if documented else urgency, case))
 
     def has_unseen(self) -> bool:
         """Does a trace wait of which no program has been judged?"""
@@ -81,7 +83,14 @@ class Docket:
         """How many cases wait that decide what a search ends with: of traces of which no program has been judged, and
         stories of what is not documented, which may be told to be a known hole, or none, by their smallest form."""
         unseen = sum(case.round == 0 for cases in self._cases.values() for case in cases)
-        return unseen + sum(urgency == _STORY for urgency, _ in self._stories)
+        return unseen + sum(urgency != _DOCUMENTED_STORY for urgency, _ in self._stories)
+
+    def press(self) -> None:
+        """There is little time left: stories of what is not documented come before traces that nobody has seen, and of
+        these the worst comes first."""
+        self._is_pressed = True
+        self._urgency = {what: min(map(self._urgency_of, cases)) for what, cases in self._cases.items()}
+        self._stories = [(_NEWS if urgency == _STORY else urgency, case) for urgency, case in self._stories]
 
     def next(self) -> Case:
         """Take out what comes next.  Raises IndexError if nothing waits."""
@@ -103,15 +112,16 @@ class Docket:
         self._waiting -= 1
         if not cases:
             del self._cases[what], self._urgency[what]
-        elif _case_urgency(case) == self._urgency[what]:
-            self._urgency[what] = min(map(_case_urgency, cases))
+        elif self._urgency_of(case) == self._urgency[what]:
+            self._urgency[what] = min(map(self._urgency_of, cases))
         return case
 
-
-def _case_urgency(case: Case) -> tuple[int, int, int]:
-    if case.is_news:
-        return _NEWS, case.grade, case.number
-    return (_AGAIN, case.grade, case.number) if case.round else (_FIRST, 0, case.number)
+    def _urgency_of(self, case: Case) -> tuple[int, int, int]:
+        if case.is_news:
+            return _NEWS, case.grade, case.number
+        if case.round:
+            return _AGAIN, case.grade, case.number
+        return _FIRST, case.grade if self._is_pressed else 0, case.number
 
 
 def _story_urgency(story: tuple[int, Case]) -> tuple[int, int, int]:

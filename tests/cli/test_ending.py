@@ -48,6 +48,6 @@ def test_a_search_of_so_many_programs_has_no_such_end() -> None:
 
 
 def test_what_is_left_is_said() -> None:
-    assert "7 findings that decide the exit code" in words(2, 0, 7)
-    assert words(3, 0, 7).startswith("7 findings are left")
+    assert "7 cases that may decide the exit code" in words(2, 0, 7)
+    assert words(3, 0, 7).startswith("7 cases are left")
     assert [words(1, 0, 7), words(2, 0, 0), words(3, 1, 7)] == ["", "", ""]

@@ -75,6 +75,16 @@ def test_what_decides_the_end_of_a_search_is_what_is_unseen_and_what_may_fail_it
     assert len(docket) == 2
 
 
+def test_with_little_time_left_what_may_fail_a_search_is_told_first() -> None:
+    docket = docket_of(case("a", 1), case("e", 6, grade=1), case("a", 2), case("e", 7, grade=1))
+    docket.tell(case("b", 3), documented=False)
+    assert [docket.next().seed for _ in range(2)] == [6, 1]
+    docket.press()
+    docket.tell(case("c", 4), documented=False)
+    docket.tell(case("d", 5), documented=True)
+    assert order_of(docket) == [3, 4, 7, 2, 5]
+
+
 def test_nothing_is_taken_from_an_empty_docket() -> None:
     with pytest.raises(IndexError, match="nothing waits"):
         Docket().next()
