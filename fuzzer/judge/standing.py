@@ -16,8 +16,8 @@ from reference_mmu.points import END
 class Standing(NamedTuple):
     """`effects`: what compare_final() says of the state. `read`: what it said when somebody had read it who went on
     when it was gone: a compare-and-swap then fails in one of the two alone, and a retry moves all that comes after it.
-    `private`: points that the leader alone has, at which somebody stands: the follower may have gone on, and who comes
-    in between comes later there."""
+    `private`: points that the leader alone has, at which somebody stood while others went on, or stands: the follower
+    may have gone on, and who comes in between comes later there."""
 
     effects: list[Effect]
     read: list[Effect]
@@ -41,7 +41,8 @@ def standing(outcome: Outcome, turn: int) -> Standing:
         before: dict[int, list[Effect]] = {}  # what differed after the turn before of each who is in an operation
 
         def look(actor: int) -> None:
-            private[:] = [names[one.at] for one in pair.leader.actors if pair.leader_private.has(one.at)]
+            apart = [one for one in pair.leader.actors if pair.leader_private.has(one.at)]
+            private.extend(names[one.at] for one in apart if one.number != actor or len(pair.turns) == turn)
             if pair.drift_turn < 0 and pair.leader.actors[actor].is_abreast(pair.follower.actors[actor]):
                 read.extend(effect for effect in before.pop(actor, ()) if effect not in effects)
                 effects[:] = compare_final(old, new)
@@ -54,7 +55,7 @@ def standing(outcome: Outcome, turn: int) -> Standing:
 
     again = Comparison(compared.old, compared.new, compared.leader, compared.models)
     again.run_script(outcome.pair.script, watched)
-    return Standing(effects, read, private)
+    return Standing(effects, read, list(dict.fromkeys(private)))
 
 
 def hosts_part(outcome: Outcome) -> int:

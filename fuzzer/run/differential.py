@@ -42,6 +42,7 @@ from reference_mmu.observed import (
     EV_YOUNG,
     MAP_PINNED,
     MAP_REFUSED,
+    PF_ERROR,
     PF_FAST,
     PF_FIXED,
     PF_READ_ONLY,
@@ -63,6 +64,7 @@ _COUNTERS: Final[tuple[tuple[int, Counted], ...]] = (
 
 _VALUE: Final = (1 << EV_SHIFT) - 1
 _OUTCOME: Final = PF_READ_ONLY - 1
+_PF: Final = EV_PF << EV_SHIFT
 
 _LEAF_EFFECTS: Final[tuple[tuple[int, Effect], ...]] = (
     (LEAF_ACCESSED, "raw-accessed-bit"),
@@ -116,6 +118,12 @@ def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
     return -1, 0, 0
 
 
+def past_flushes(events: list[int]) -> int:
+    """The first event that is no flush, 0 if there is none. An access that ends in an error on one side alone ends
+    otherwise, whatever the handler of the other has flushed on its way."""
+    return next((event for event in events if event >> EV_SHIFT != EV_FLUSH), 0)
+
+
 def is_yet_to_come(was: int, now: int) -> bool:
     """Has one of two operations that are under way asked for a map that the other may still ask for? Where an operation
     maps several pages, positions do not tell which of them is next."""
@@ -125,8 +133,11 @@ def is_yet_to_come(was: int, now: int) -> bool:
 def compare_operation(old: Vm, new: Vm, uid: int) -> list[Effect]:
     """The effects by which an operation differs that both completed before the drift: the first event, or if all
     events agree, what it cost."""
-    index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
+    before, after = old.observed.events(uid), new.observed.events(uid)
+    index, was, now = difference(before, after)
     if index >= 0:
+        if PF_ERROR in (was - _PF, now - _PF):
+            was, now = past_flushes(before[index:]), past_flushes(after[index:])
         return event_effects(was, now)
     effects: list[Effect] = []
     for counter, counted in _COUNTERS:

@@ -32,6 +32,7 @@ from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.points import END
+from reference_mmu.powerpc.points import PR_PUT
 
 
 def trial(program: Program, *switches: Switch, new: Semantics = NEW, leader: Side = "new") -> Trial:
@@ -246,3 +247,13 @@ def test_what_one_of_two_patches_excludes_follows_from_what_the_other_announces(
     allowing, excluding = (PATCHES[patch] for patch in finding.patches)
     assert "fewer-dirty-reports" in allowing.allowed & excluding.forbidden
     assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "map-refused (run-l2)")
+
+
+@pytest.mark.parametrize("comes_between", [True, False])
+def test_who_came_in_between_at_a_step_of_one_side_alone_may_be_late_from_then_on(comes_between: bool) -> None:
+    """Before ppc-pr-dirty-accessed-after-pte a fault of PR mode puts its page after mmu_lock is released."""
+    actors = Actor("vcpu", (Read(0, 1), Read(1, 2))), Actor("vcpu", (Read(2, 3),))
+    program = Program(Config(arch="powerpc", flavour="book3s_pr"), actors).check()
+    tried = trial(program, *[Switch(0, PR_PUT, 1, 1)] * comes_between, leader="old")
+    begun = [turn.uid for turn in tried.outcome.turns].index(1)
+    assert standing(tried.outcome, begun).private == (["pr.put"] if comes_between else [])

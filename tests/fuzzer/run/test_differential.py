@@ -15,6 +15,7 @@ from fuzzer.run.differential import compare_tables, event_effect, harvest_effect
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
+from reference_mmu.arm64.points import FAULT_GUP
 from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
@@ -186,6 +187,23 @@ def test_a_map_that_the_other_side_may_still_ask_for_is_not_refused() -> None:
     assert "map-refused" not in effects(outcome)
     assert not is_yet_to_come(event(EV_FLUSH), 0)
     assert not is_yet_to_come(event(EV_MAP, MAP_PINNED), event(EV_MAP, MAP_REFUSED))
+
+
+def test_an_access_that_one_side_ends_in_an_error_ends_otherwise_whatever_the_other_has_flushed() -> None:
+    """Who is killed gets no page in NEW; in OLD it maps the page, and flushes what another vCPU may use of it."""
+    config = Config(arch="arm64", backing=("pfnmap-nostruct", "anon"))
+    actors = (
+        Actor("vcpu", (Write(0, 0, killed=True),)),
+        Actor("vcpu", (Read(1, 0),)),
+        Actor("mm", (ClearFlushYoung(2, 0, 1),)),
+    )
+    program = Program(config, actors).check()
+    outcome = Comparison(FIRST, NEW, "new").run(program, by_switches((Switch(0, FAULT_GUP, 1, 1),)))
+    kinds = [event >> EV_SHIFT for event in outcome.old.m.observed.events(0)]
+    assert kinds == [EV_FLUSH, EV_PF]
+    assert {divergence.effect for divergence in outcome.divergences if divergence.uid == 0} == {
+        "error-instead-of-fixed"
+    }
 
 
 @pytest.mark.reaches("raw-accessed-bit", "raw-dirty-bit")
