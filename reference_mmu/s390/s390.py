@@ -35,7 +35,7 @@ from .vsie import kvm_s390_handle_vsie
 
 
 class S390(Vm):
-    """`changed`: gfns whose PGSTE.UC is set."""
+    """`changed`: addresses of the process whose PGSTE.UC is set. The bit stays where it is when a memslot moves."""
 
     def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
         super().__init__(config, POINTS, sem, actors, operations, oracle)
@@ -104,9 +104,14 @@ class S390(Vm):
         """Bring the bits of slots that log into their bitmaps."""
         for slot in self.memslots:
             if slot.log_dirty_pages:
-                for gfn in [gfn for gfn in self.changed if slot.contains(gfn)]:
-                    del self.changed[gfn]
+                for gfn in self.changed_gfns(slot):
+                    del self.changed[int(slot.hva + gfn - slot.base_gfn)]
                     self.mark_page_dirty_in_slot(slot, gfn)
+
+    def changed_gfns(self, slot: KvmMemorySlot) -> list[int]:
+        """The pages of a memslot whose bit is set."""
+        gfns = [int(slot.base_gfn + hva - slot.hva) for hva in self.changed]
+        return [gfn for gfn in gfns if slot.contains(gfn)]
 
     # --- what an observer reads: no table, no TLB -------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ class S390(Vm):
         return self.logged_in_table()
 
     def logged_in_table(self) -> list[int]:
-        return list(self.changed)
+        return [gfn for slot in self.memslots for gfn in self.changed_gfns(slot)]
 
     def stop(self) -> None:
         self.sync_changed()
@@ -170,5 +175,5 @@ def reach(m: S390, vcpu: KvmVcpu, gfn: i64, hva: i64, write: bool) -> None:
     """The access, and what the CPU notes of it in the entry."""
     if write:
         m.host.flags[hva] |= HOST_D
-        m.changed[int(gfn)] = True
+        m.changed[int(hva)] = True
     m.guest_access(vcpu, gfn, m.host.pte[hva], write)

@@ -63,6 +63,11 @@ def test_a_hole_that_takes_a_mishap_is_none_without() -> None:
     assert hole_of(msgspec.structs.replace(golden("hole-segment-not-mapped"), program=without)) == ""
 
 
+def test_a_table_that_was_filled_in_a_wrong_place_may_be_linked_later() -> None:
+    later = judged("hole-fetch-below-old-child", what="stale-link", sites=("vcpu.load", "end"))
+    assert hole_of(later) == "x86-fetch-below-old-child"
+
+
 @pytest.mark.parametrize("name", ["bug-219588", "aging-goes-unseen", "arm64-late-page-mark"])
 def test_what_a_commit_mends_or_announces_is_no_hole(name: str) -> None:
     assert hole_of(golden(name)) == ""

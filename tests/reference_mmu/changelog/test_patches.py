@@ -141,7 +141,7 @@ def test_history_can_be_replayed_from_top_to_bottom() -> None:
 def test_no_patch_may_change_what_the_guest_reads_or_writes() -> None:
     """But three: what KVM may not map any more, it does not write to either; nor does a guest, or an ioctl, whose
     access ends with an error."""
-    refusing = {"disallow-unpinned-map-by-default", "gup-eagain-is-sigpending", "arm64-mte-copy-tags-via-gfn-to-page"}
+    refusing = {"disallow-unpinned-map-by-default", "gup-eagain-is-sigpending"}
     for patch in PATCHES.values():
         if patch.id not in refusing:
             assert {"read-differs", "memory-differs"} <= patch.forbidden, patch.id

@@ -11,7 +11,7 @@ from fuzzer.run.compare import Comparison, by_scheduler
 from reference_mmu.changelog.semantics import NEW, parse_semantics
 from reference_mmu.config import Config, ConfigError, SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
-from reference_mmu.kvm.memslot_update import kvm_delete_memslot
+from reference_mmu.kvm.memslot_update import kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
 from reference_mmu.mm.fork import dup_mmap
 from reference_mmu.mm.host import HOST_D, HOST_PROTNONE, HOST_W
@@ -127,6 +127,15 @@ def test_a_bit_that_nobody_brings_to_the_bitmap_is_missed() -> None:
     s390.write(0, 2)
     s390.m.changed.clear()
     assert s390.final_violations() == ["lost-dirty-page"]
+
+
+def test_the_bit_of_a_page_whose_memslot_moves_is_reported_where_it_is_then() -> None:
+    s390 = S390Stage(slots=(SlotConfig(base=0, npages=8, hva=0, logging=True),))
+    s390.write(0, 2)
+    s390.run(IOCTL, kvm_move_memslot(s390.m, 0, 4))
+    assert s390.m.logged_in_flight() == [6]
+    assert s390.final_violations() == []
+    assert s390.dirty(6)
 
 
 def test_a_deleted_memslot_is_out_of_reach() -> None:
