@@ -37,6 +37,7 @@ def test_rejects_a_leaf_that_becomes_writable_and_is_not_logged(mmu: str) -> Non
     assert stage.violations == ["writable-unlogged"]
 
 
+@pytest.mark.reaches("writable-unlogged")
 def test_rejects_what_pml_does_not_see() -> None:
     """With D set the CPU logs nothing."""
     stage = harvested("ept-ad")
