@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Pages of logging memslots that become writable."""
 
+import pytest
+
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
 from reference_mmu.x86.points import FPF_READ, LOG_PROTECT
