@@ -9,6 +9,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from ..points import MMAP_WRITE
+from ..rwlock import ModelBug
 from .memory import zap_page_range
 from .mm import Mm
 
@@ -29,13 +30,18 @@ def munmap(mm: Mm, hva: i64) -> Generator[int, None, None]:
 
 
 def mmap_fixed(mm: Mm, hva: i64) -> Generator[int, None, None]:
-    """mmap(MAP_FIXED | MAP_ANONYMOUS): what was mapped there goes, and memory that nobody has touched is there."""
+    """mmap(MAP_FIXED | MAP_ANONYMOUS): what was mapped there goes, and memory that nobody has touched is there. Raises
+    ModelBug if a page is left: mmap_lock is to keep out who would fault one in."""
     host = mm.host
     block = hva // host.block
     yield MMAP_WRITE
     mm.mmap_lock.write_lock(mm.actor)
     if host.vma_flags(hva) != 0:
         yield from unmap_region(mm, hva)
+    first, end = host.block_of(hva)
+    for page_hva in range(first, end):
+        if host.page_at(page_hva) >= 0:
+            raise ModelBug(f"hva {page_hva}: a new mapping finds a page of the one before")
     host.set_kind(block, _NEW)
     mm.mmap_lock.write_unlock(mm.actor)
 

@@ -82,6 +82,29 @@ PIN_FUNCTIONS: Final = ("unshare_page", "wp_page_copy")
 MARKS: Final = msgspec.structs.replace(
     PROFILES["reclaim"], aging=4, logging=3, paging=("ept-ad", "ept-noad", "ept-noad", "npt")
 )
+# Pages that have been written, are shared then, and pinned for reading.
+PINS: Final = msgspec.structs.replace(
+    PROFILES["vcpu-map"], logging=0, slots=0, huge=0, hot=6, writes=24, invalidations=("fork", "share"), mm_ops=2
+)
+# A page of a huge one that is cleaned alone and becomes writable as it is, before all of it is split.
+SPLITS: Final = msgspec.structs.replace(
+    PROFILES["host"],
+    aging=0,
+    logging=0,
+    slots=0,
+    tracking=0,
+    nested=0,
+    prefetch=0,
+    reads=1,
+    huge=6,
+    hot=6,
+    one_slot=3,
+    third_vcpu=0,
+    vcpu_ops=2,
+    mm_threads=1,
+    mm_ops=7,
+    invalidations=("writeback", "mprotect", "mprotect", "ksm-merge"),
+)
 # Holes and errors in a guest_memfd whose memslots come and go.
 HOLES: Final = msgspec.structs.replace(
     PROFILES["gmem"], mishaps=0, logging=0, slots=5, aging=0, added=(("punch-hole", 6), ("poison-private", 4))
@@ -210,7 +233,9 @@ def favourite_of(mutant: Mutant) -> Profile | None:
     if function.startswith("GMEM_"):
         return HOLES
     if function in PIN_FUNCTIONS:
-        return PROFILES["vcpu-map"]
+        return PINS
+    if function == "Host.split_folio":
+        return SPLITS
     if function in ROOT_FUNCTIONS:
         return PROFILES["guest-roots"]
     if file in INDIRECT_FILES or function in INDIRECT_FUNCTIONS:

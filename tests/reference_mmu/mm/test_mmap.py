@@ -10,7 +10,8 @@ from reference_mmu.config import Backing
 from reference_mmu.mm.host import HOST_D, HOST_W, PTE_EMPTY
 from reference_mmu.mm.mmap import mmap_fixed, munmap
 from reference_mmu.observed import PF_ERROR
-from reference_mmu.points import INV_ACTIVE, INV_PRIMARY, MMAP_READ, MMAP_WRITE
+from reference_mmu.points import INV_ACTIVE, INV_END_LOCK, INV_PRIMARY, MMAP_READ, MMAP_WRITE
+from reference_mmu.rwlock import ModelBug
 from reference_mmu.x86.points import FAULT_GUP, FAULT_PFN
 from tests.by_hand import MM, Stage
 from tests.notified import pair, told_of
@@ -88,6 +89,14 @@ def test_a_new_mapping_is_memory_that_nobody_has_touched(kind: str, unmapped: bo
     assert int(stage.m.host.flags[1]) == HOST_W | HOST_D
     assert int(stage.m.host.contents(1)) == writer.uid + 1
     assert stage.final_violations() == []
+
+
+def test_a_page_that_is_faulted_in_before_the_new_mapping_is_there_is_refused(stage: Stage) -> None:
+    """Somebody who does not care for mmap_lock."""
+    remap = stage.thread(MM, mmap_fixed(stage.m, 1)).to(MMAP_WRITE).to(INV_END_LOCK)
+    stage.m.host.place(1, stage.m.host.alloc(1, 0), HOST_W)
+    with pytest.raises(ModelBug, match="finds a page"):
+        remap.finish()
 
 
 def test_munmap_lets_readers_in_while_pages_go_and_mmap_does_not(stage: Stage) -> None:
