@@ -139,7 +139,21 @@ class ObservedMmu(Machine):
 
     def leaked(self, sp: PageTable) -> bool:
         page = cast(KvmMmuPage, sp)
-        return page.invalid and page.root_count == 0 and not page.freed
+        if page.freed:
+            return False
+        if page.tdp_mmu_page and page.root is not None:
+            return not page.unlinked and not self.is_linked(page, page.root)
+        return page.invalid and page.root_count == 0
+
+    def is_linked(self, page: KvmMmuPage, root: KvmMmuPage) -> bool:
+        """Do the entries of a TDP MMU root lead to a table? Else no zap of the root comes by it."""
+        sp = root
+        while sp.level > page.level:
+            spte = sp.spt[self.spte_index(page.gfn, sp.level)]
+            if self.pte_kind(spte, sp.level) != PTE_TABLE:
+                return False
+            sp = self.page_tables[spte_to_pfn(spte)]
+        return sp is page
 
     def obsolete(self, root: PageTable) -> bool:
         if root is self.dummy_root:

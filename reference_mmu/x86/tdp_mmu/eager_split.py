@@ -23,7 +23,7 @@ from ..points import (
 from ..spte import PG_LEVEL_2M, is_last_spte, is_shadow_present_pte
 from .map import tdp_mmu_split_huge_page
 from .tdp_iter import TdpIter
-from .tdp_mmu import kvm_tdp_mmu_put_root, tdp_mmu_iter_cond_resched, tdp_mmu_next_root
+from .tdp_mmu import kvm_tdp_mmu_put_root, tdp_mmu_free_sp, tdp_mmu_iter_cond_resched, tdp_mmu_next_root
 
 
 def kvm_mmu_slot_try_split_huge_pages(m: Machine, slot: KvmMemorySlot) -> Generator[int, None, None]:
@@ -80,6 +80,9 @@ def tdp_mmu_split_huge_pages_root(m: Machine, root: KvmMmuPage, start: i64, end:
         else:
             it.retry()
     m.rcu_read_unlock()
+    # A vCPU may have split the last one by itself.
+    if sp is not None:
+        tdp_mmu_free_sp(sp)
     return True
 
 

@@ -25,7 +25,7 @@ from ..spte import (
 )
 from ..vcpu_arch import Vcpu
 from .tdp_iter import TdpIter
-from .tdp_mmu import tdp_mmu_iter_set_spte, tdp_mmu_set_spte_atomic
+from .tdp_mmu import tdp_mmu_free_sp, tdp_mmu_iter_set_spte, tdp_mmu_set_spte_atomic
 
 
 def kvm_tdp_mmu_map(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[int, None, int]:
@@ -58,6 +58,7 @@ def kvm_tdp_mmu_map(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
             linked = yield from tdp_mmu_link_sp(m, it, sp)
         # Somebody else changed the entry: let the guest try again.
         if not linked:
+            tdp_mmu_free_sp(sp)
             break
     # Falling out of the loop means that a table vanished before the iterator could step into it: RET_PF_RETRY.
     yield MAP_DONE

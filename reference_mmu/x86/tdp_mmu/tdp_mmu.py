@@ -96,6 +96,11 @@ def handle_changed_spte(m: Machine, old_spte: i64, new_spte: i64, level: i64) ->
     return None
 
 
+def tdp_mmu_free_sp(sp: KvmMmuPage) -> None:
+    """A table that was never linked: nobody has seen it, so it goes at once."""
+    sp.freed = True
+
+
 def handle_removed_pt(m: Machine, sp: KvmMmuPage, shared: bool) -> Generator[int, None, None]:
     """Tear down an unlinked page table and free it after a grace period. With `shared`, readers of mmu_lock may be
     inside it: every child becomes FROZEN, so that their cmpxchg fails; a child that already is FROZEN belongs to

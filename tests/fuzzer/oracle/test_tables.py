@@ -8,7 +8,15 @@ from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.points import FAULT_ENTER
-from reference_mmu.x86.points import BACK_ZAP, COLLAPSE_FLUSH, COLLAPSE_FROZEN, COLLAPSE_ZAP, FPF_READ, WALK_LEAF
+from reference_mmu.x86.points import (
+    BACK_ZAP,
+    COLLAPSE_FLUSH,
+    COLLAPSE_FROZEN,
+    COLLAPSE_ZAP,
+    FPF_READ,
+    MAP_LINK,
+    WALK_LEAF,
+)
 from reference_mmu.x86.roots import kvm_mmu_free_roots
 from reference_mmu.x86.spte import (
     FROZEN_SPTE,
@@ -80,6 +88,26 @@ def test_rejects_a_lockless_walk_through_a_freed_table() -> None:
     assert stage.violations == []
     writer.step()
     assert stage.violations == ["freed-table-walk"]
+
+
+def test_rejects_a_table_that_nothing_leads_to() -> None:
+    """Its entry is overwritten, and nobody tears it down."""
+    stage = Stage()
+    stage.write(0, 1)
+    stage.store(1, SHADOW_NONPRESENT_VALUE)
+    stage.store(1, SHADOW_NONPRESENT_VALUE, level=2)
+    stage.m.flush_all()
+    assert stage.violations == []
+    assert stage.final_violations() == ["table-leak"]
+
+
+def test_accepts_a_table_that_lost_the_race_for_its_entry() -> None:
+    stage = Stage()
+    first, second = (stage.access(vcpu, 1).to(MAP_LINK) for vcpu in (0, 1))
+    first.finish()
+    second.finish()
+    assert any(is_freed(table) for table in stage.m.page_tables)
+    assert stage.final_violations() == []
 
 
 def test_rejects_an_iterator_that_goes_on_in_a_freed_table() -> None:
