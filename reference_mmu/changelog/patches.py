@@ -190,7 +190,7 @@ PLACEBOS: Final[dict[str, frozenset[str]]] = {
         # have aged the page.
         | {"spurious-instead-of-fixed", "fewer-pml-entries"}
         | {"raw-accessed-bit", "raw-dirty-bit", "young-false-positive", "young-false-negative"}
-        | {"host-flags-differ", "more-accessed-marks"}
+        | {"host-flags-differ", "more-accessed-marks", "more-page-lookups"}
         | {f"{outcome}-instead-of-none" for outcome in ("fixed", "fast", "spurious", "retry", "frozen")}
     ),
 }
