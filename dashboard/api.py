@@ -25,7 +25,6 @@ from db.store import FindingRow, Totals
 from db.tokens import Token
 from fuzzer.change.listed_patch import ListedPatch
 from fuzzer.judge.finding import Occurrence
-from fuzzer.known_holes import hole_of_file
 from fuzzer.tell.export.forms import FORMS
 from fuzzer.tell.export.trace_json import ReplayDocument
 from fuzzer.tell.inevitable import Chances
@@ -67,14 +66,14 @@ class CampaignAnswer(Record):
 
 
 class FindingAnswer(Record):
-    """A finding, why it is judged so, the first batches that showed it, and the forms its reproducer can be had in."""
+    """A finding, why it is judged so, the first batches that showed it, and the forms its reproducer can be had in.
+    `known` is that of the finding."""
 
     finding: FindingRow
     reasons: tuple[Reason, ...]
     occurrences: tuple[Occurrence, ...]
     exports: tuple[str, ...]
     known: str
-    """The known hole that it is, "" if it is none."""
 
 
 class Names(Record):
@@ -246,8 +245,7 @@ def finding(
     row = service.finding(campaign, signature)
     seen = (msgspec.structs.replace(one, reproducer=None) for one in service.store.occurrences(signature, campaign))
     forms = tuple(FORMS) if row.reproducer else ()
-    known = hole_of_file(service.reproducer(row), smallest=row.reproducer.minimized) if row.reproducer else ""
-    return json_answer(request, FindingAnswer(row, tuple(reasons(row.finding)), tuple(seen), forms, known))
+    return json_answer(request, FindingAnswer(row, tuple(reasons(row.finding)), tuple(seen), forms, row.known))
 
 
 @api.get("/findings/{campaign}/{signature}/trace", responses=shows(ReplayDocument))

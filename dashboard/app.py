@@ -25,6 +25,7 @@ from dashboard.api import PREFIX, BadBody, api, openapi_components
 from dashboard.changelog import catalogue
 from dashboard.following import following, following_api
 from dashboard.headers import StrictHeaders
+from dashboard.holes import holes, holes_api
 from dashboard.limits import Limits
 from dashboard.live import live, live_api
 from dashboard.pages import pages, problem_page, read_templates
@@ -72,7 +73,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
 
 # /campaigns/new comes before /campaigns/{campaign}.
 _ROUTERS: Final = (
-    *(steering, steering_api, live, live_api, workforce, workforce_api),
+    *(steering, steering_api, live, live_api, workforce, workforce_api, holes, holes_api),
     *(following, following_api, searched, searched_api, api, pages),
 )
 

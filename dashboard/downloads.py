@@ -19,13 +19,14 @@ _REPRODUCERS_AT_ONCE: Final = 20
 _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 _HEAD: Final = (
     *("verdict", "kind", "what", "side", "patches", "direction", "state", "count", "first_seen", "last_seen"),
-    *("first_seed", "signature", "story", "reproducer", "replay"),
+    *("first_seed", "signature", "story", "reproducer", "replay", "known"),
 )
 _README: Final = """\
-Findings of campaign {campaign}: {found} in all, {kept} of them with a reproducer.
+Findings of campaign {campaign}: {found} in all, {kept} of them with a reproducer, {known} of them known holes.
 
 Replay one:  mmufuzz replay reproducers/NAME.json
-All of them are listed in findings.csv, with the command for each.
+All of them are listed in findings.csv, with the command for each. What its column "known" names is a hole that the
+kernel is known to have, written up under that name in docs/findings.md of mmufuzz.
 """
 
 
@@ -49,7 +50,8 @@ def findings_zip(store: Store, campaign: int, rows: list[FindingRow]) -> Iterato
     the database while a piece is sent.  The same findings give the same bytes.  Raises StoreError."""
     table = findings_csv(rows)
     wanted = [row.signature for row in rows if row.reproducer]
-    readme = _README.format(campaign=campaign, found=len(rows), kept=len(wanted)).encode()
+    known = sum(bool(row.known) for row in rows)
+    readme = _README.format(campaign=campaign, found=len(rows), kept=len(wanted), known=known).encode()
     pieces = _Pieces()
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_DEFLATED) as archive:
         for first in range(0, len(wanted), _REPRODUCERS_AT_ONCE):
@@ -93,7 +95,7 @@ def _values(row: FindingRow) -> Iterator[object]:
     yield from (finding.verdict, finding.kind, finding.what, finding.side, " ".join(finding.patches))
     yield from (finding.direction, row.state, row.count, row.first_seen.isoformat(), row.last_seen.isoformat())
     yield from (row.first_seed, row.signature, finding.story)
-    yield from (reproducer, f"mmufuzz replay {reproducer}" if reproducer else "")
+    yield from (reproducer, f"mmufuzz replay {reproducer}" if reproducer else "", row.known)
 
 
 def _cell(value: object) -> object:

@@ -47,6 +47,7 @@ class Filters(NamedTuple):
             "campaign": wanted.campaign,
             "days": None if self.days is None else f"{self.days:g}",
             "text": wanted.text,
+            "known": wanted.known,
             "sort": None if self.sort == "severity" else self.sort,
         }
         return {name: str(value) for name, value in values.items() if value not in (None, "")}
@@ -61,12 +62,13 @@ def _filters(
     campaign: _Number = None,
     days: _Days = None,
     text: _Text = None,
+    known: _Text = None,
     sort: Sort = "severity",
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
     cursor: _Cursor = None,
 ) -> Filters:
     since = None if days is None else service.now() - timedelta(days=days)
-    return Filters(Wanted(verdict, patch, what, state, campaign, since, text), sort, limit, cursor, days)
+    return Filters(Wanted(verdict, patch, what, state, campaign, since, text, known), sort, limit, cursor, days)
 
 
 FindingFilters = Annotated[Filters, Depends(_filters)]

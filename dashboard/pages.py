@@ -33,7 +33,7 @@ from dashboard.service import CAMPAIGNS_SHOWN, CampaignNumber, NotFound, Receipt
 from db.pace import pace
 from db.schema import FindingState, HistoryEvent, Level, ReplayState
 from fuzzer.change.listed_patch import whereabouts
-from fuzzer.known_holes import HOLES, hole_of, hole_of_file
+from fuzzer.known_holes import HOLES, hole_of
 from fuzzer.one_program import Searched
 from fuzzer.program.words import program_words
 from fuzzer.tell.export.forms import FORMS
@@ -152,6 +152,7 @@ def findings(request: Request, service: Services, visitor: Reader, filters: Find
         verdicts=service.listing.by_verdict(),
         names=service.listing.by_what(),
         patches=service.listing.by_patch(),
+        holes=service.listing.by_hole(),
         states=list(FindingState),
         campaigns=service.store.campaigns(CAMPAIGNS_SHOWN),
     )
@@ -183,7 +184,7 @@ def finding(
         after=told["reproducer"].finding.after if told["reproducer"] else row.finding.after,
         headline=headline(row.finding),
         meaning=MEANING[row.finding.verdict],
-        hole=HOLES.get(hole_of_file(body, smallest=row.reproducer.minimized)) if row.reproducer else None,
+        hole=HOLES.get(row.known),
         reasons=reasons(row.finding),
         occurrences=service.store.occurrences(signature, campaign),
         forms=FORMS if row.reproducer else {},

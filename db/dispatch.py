@@ -132,7 +132,7 @@ class _Dispatch:
         return Dispatched(self.campaign.id, model, self.slots, names, ended, seconds)
 
     def end(self) -> CampaignState | None:
-        """End the campaign if its budget is spent and everything it found is settled, or at the first regression."""
+        """End the campaign if its budget is spent and all that it found is settled, or at the first new regression."""
         found = self.fleet["until_regression"] and self.has_regression()
         if not found and (not self.spent() or self.has_open_tasks() or not self.is_settled()):
             return None
@@ -149,8 +149,11 @@ class _Dispatch:
         return ran_seconds(self.fleet, self.now) >= self.campaign.budget_seconds
 
     def has_regression(self) -> bool:
+        """Is there one that nobody knows yet?"""
         query = select(FindingTable.id).where(
-            FindingTable.campaign_id == self.campaign.id, FindingTable.severity == SEVERITY[Verdict.REGRESSION]
+            FindingTable.campaign_id == self.campaign.id,
+            FindingTable.severity == SEVERITY[Verdict.REGRESSION],
+            FindingTable.known.is_(None),
         )
         return self.connection.execute(query.limit(1)).first() is not None
 

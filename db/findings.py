@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.notifications import note_findings
+from db.holes import name_holes
 from db.schema import SEVERITY, FindingState, FindingTable, OccurrenceTable, ReproducerTable
 from db.session import StoreError
 from db.upsert import upsert
@@ -44,7 +44,6 @@ def count_findings(connection: Connection, result: BatchResult, batch: int, now:
     merged = _merged(result.findings)
     values = [_finding_values(found, result.campaign, now) for found in merged.values()]
     connection.execute(_add_or_show(connection), values)
-    note_findings(connection, result.campaign, merged.values(), now)
     stored = (FindingTable.campaign_id == result.campaign) & FindingTable.signature.in_(merged)
     rows = connection.execute(select(FindingTable.id, FindingTable.signature, FindingTable.batches).where(stored)).all()
     occurrences = [
@@ -70,7 +69,6 @@ def show_findings(
     uncounted = {"count": 0, "batches": 0}
     values = [_finding_values(one, campaign, now) | uncounted for one in merged.values()]
     connection.execute(_add_or_show(connection), values)
-    note_findings(connection, campaign, merged.values(), now)
     stored = (FindingTable.campaign_id == campaign) & FindingTable.signature.in_(merged)
     rows = connection.execute(select(FindingTable.signature, FindingTable.id).where(stored))
     return {row.signature: row.id for row in rows}
@@ -144,9 +142,11 @@ def _note_occurrences(connection: Connection, fresh: Mapping[int, Sequence[Showi
 
 
 def _add_or_show(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    """Inserts finding rows; to one that is there it adds what is counted, and it shows the more severe member."""
+    """Inserts finding rows; to one that is there it adds what is counted, and it shows the more severe member.  What
+    has become worse is no longer known: no reproducer shows it yet."""
     statement = upsert(connection, FindingTable)
     new, old = statement.excluded, FindingTable
+    worse = new.severity > old.severity
     shown_anew = tuple_(-new.severity, new.first_seed) < tuple_(-old.severity, old.first_seed)
     return statement.on_conflict_do_update(
         index_elements=["campaign_id", "signature"],
@@ -155,6 +155,7 @@ def _add_or_show(connection: Connection) -> sqlite.Insert | postgresql.Insert:
             "batches": old.batches + new.batches,
             "last_seen": case((new.last_seen > old.last_seen, new.last_seen), else_=old.last_seen),
             **{name: case((shown_anew, new[name]), else_=getattr(old, name)) for name in _SHOWN},
+            **{name: case((worse, new[name]), else_=getattr(old, name)) for name in ("known", "rank")},
         },
     )
 
@@ -172,8 +173,18 @@ def _merged(findings: Iterable[FoundFinding]) -> dict[str, FoundFinding]:
     return dict(sorted(merged.items()))
 
 
-def keep_better(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    """Inserts reproducers, of each finding the one that costs least."""
+def keep_reproducers(connection: Connection, reproducers: Sequence[Mapping[str, Any]]) -> bool:
+    """Store reproducers, of each finding the one that costs least, and name the findings by it; True if one of them is
+    a stored one now."""
+    if not reproducers:
+        return False
+    is_better = connection.execute(_keep_better(connection), reproducers).rowcount > 0
+    name_holes(connection, [row["finding_id"] for row in reproducers])
+    return is_better
+
+
+def _keep_better(connection: Connection) -> sqlite.Insert | postgresql.Insert:
+    """Inserts reproducers, or replaces those that cost more."""
     statement = upsert(connection, ReproducerTable)
     return statement.on_conflict_do_update(
         index_elements=["finding_id"],
@@ -206,6 +217,8 @@ def _finding_values(found: FoundFinding, campaign: int, now: datetime) -> dict[s
         "first_seen": now,
         "last_seen": now,
         "first_seed": found.first_seed,
+        "known": None,
+        "rank": SEVERITY[found.finding.verdict],
     }
 
 

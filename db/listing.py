@@ -6,11 +6,13 @@ down it is, and what comes in meanwhile neither repeats nor hides a row.
 """
 
 import base64
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Engine, Select, Text, cast, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Select, Text, cast, func, literal, or_, select, tuple_
+from sqlalchemy.sql.elements import SQLCoreOperations
 
 from db.merges import is_shown_by_another
 from db.schema import SEVERITY, FindingState, FindingTable, ReproducerTable
@@ -19,13 +21,15 @@ from fuzzer.judge.finding import Verdict
 from reference_mmu.record import Record
 
 PAGE_MAX: Final = 200
+ANY_HOLE: Final = "yes"
+NO_HOLE: Final = "no"
 _TEXT_CHARS_MAX: Final = 200
 
 Sort = Literal["severity", "last-seen", "first-seen", "count", "what"]
 _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 _ORDER: Final[dict[Sort, tuple[Any, ...]]] = {
-    "severity": (FindingTable.severity, FindingTable.last_seen, FindingTable.id),
+    "severity": (FindingTable.rank, FindingTable.last_seen, FindingTable.id),
     "last-seen": (FindingTable.last_seen, FindingTable.id),
     "first-seen": (FindingTable.first_seen, FindingTable.id),
     "count": (FindingTable.count, FindingTable.id),
@@ -47,7 +51,8 @@ class BadCursor(StoreError):
 
 
 class Wanted(Record):
-    """Which findings; None asks for all.  `what` is an invariant or effect, `text` a part of signature or story."""
+    """Which findings; None asks for all.  `what` is an invariant or effect, `text` a part of signature or story;
+    `known` is the id of a known hole, or ANY_HOLE, or NO_HOLE."""
 
     verdict: Verdict | None = None
     patch: str | None = None
@@ -57,6 +62,7 @@ class Wanted(Record):
     since: datetime | None = None
     """Only findings that were seen at that time or later."""
     text: str | None = None
+    known: str | None = None
 
 
 class ListedRow(Record):
@@ -78,6 +84,10 @@ class ListedRow(Record):
     last_seen: datetime
     operations: int | None
     preemptions: int | None
+    known: str
+    """The known hole that it is, "" if it is none."""
+    rank: int
+    """What the list is sorted by: the severity, of a known hole less than that of a baseline."""
 
 
 class FindingsPage(Record):
@@ -89,10 +99,11 @@ class FindingsPage(Record):
 
 
 class Number(Record):
-    """How many findings a name has."""
+    """How many findings a name has, and how many of these are known holes."""
 
     name: str
     findings: int
+    known: int
 
 
 class Listing:
@@ -123,37 +134,48 @@ class Listing:
 
     def by_what(self) -> list[Number]:
         """Every invariant and effect that was found, by name."""
-        query = select(FindingTable.what, func.count()).where(~is_shown_by_another())
-        query = query.group_by(FindingTable.what).order_by(FindingTable.what)
-        with transaction(self._engine, "read") as connection:
-            return [Number(name, number) for name, number in connection.execute(query)]
+        return [Number(*row) for row in self._count_by(FindingTable.what)]
 
     def by_verdict(self) -> list[Number]:
         """Every verdict, the most severe first, also those that no finding has."""
-        query = select(FindingTable.severity, func.count()).where(~is_shown_by_another())
-        query = query.group_by(FindingTable.severity)
-        with transaction(self._engine, "read") as connection:
-            found = {row[0]: row[1] for row in connection.execute(query)}
-        return [Number(str(verdict), found.get(SEVERITY[verdict], 0)) for verdict in reversed(SEVERITY)]
+        rows = self._count_by(FindingTable.severity)
+        return list(numbers_of({severity: (findings, known) for severity, findings, known in rows}))
+
+    def by_hole(self) -> list[Number]:
+        """Every known hole that was found, by its id; what is none comes first, as ""."""
+        return sorted((Number(hole or "", *both) for hole, *both in self._count_by(FindingTable.known)), key=_by_name)
 
     def by_patch(self) -> list[Number]:
         """How many findings are attributed to each patch, alone or with others; those that have any."""
-        patches = cast(FindingTable.patches, Text)
-        query = select(patches, func.count()).where(~is_shown_by_another()).group_by(patches)
-        with transaction(self._engine, "read") as connection:
-            groups = connection.execute(query).all()
-        numbers: dict[str, int] = {}
-        for encoded, number in groups:
+        numbers: dict[str, tuple[int, int]] = {}
+        for encoded, findings, known in self._count_by(cast(FindingTable.patches, Text)):
             for patch in msgspec.json.decode(encoded, type=list[str]):
-                numbers[patch] = numbers.get(patch, 0) + number
-        return [Number(name, number) for name, number in sorted(numbers.items())]
+                before = numbers.get(patch, (0, 0))
+                numbers[patch] = before[0] + findings, before[1] + known
+        return [Number(name, *both) for name, both in sorted(numbers.items())]
+
+    def _count_by(self, column: SQLCoreOperations[Any]) -> list[tuple[Any, int, int]]:
+        """How many findings there are with each value of a column, and how many of these are known holes."""
+        query = select(column, func.count(), func.count(FindingTable.known)).where(~is_shown_by_another())
+        with transaction(self._engine, "read") as connection:
+            return [tuple(row) for row in connection.execute(query.group_by(column).order_by(column))]
+
+
+def _by_name(number: Number) -> str:
+    return number.name
+
+
+def numbers_of(found: Mapping[int, tuple[int, int]]) -> tuple[Number, ...]:
+    """How many findings each verdict has, the most severe first, from the numbers by severity."""
+    return tuple(Number(str(verdict), *found.get(SEVERITY[verdict], (0, 0))) for verdict in reversed(SEVERITY))
 
 
 def _select_rows() -> Select[*tuple[Any, ...]]:
     sizes = (ReproducerTable.operations, ReproducerTable.preemptions)
-    own = [name for name in ListedRow.__struct_fields__ if name not in ("operations", "preemptions")]
-    columns = (getattr(FindingTable, name) for name in own)
-    return select(*columns, *sizes).select_from(FindingTable).outerjoin(ReproducerTable)
+    others = ("operations", "preemptions", "known")
+    columns = (getattr(FindingTable, name) for name in ListedRow.__struct_fields__ if name not in others)
+    known = func.coalesce(FindingTable.known, "").label("known")
+    return select(*columns, known, *sizes).select_from(FindingTable).outerjoin(ReproducerTable)
 
 
 def _narrowed(query: Select[*tuple[Any, ...]], wanted: Wanted) -> Select[*tuple[Any, ...]]:
@@ -167,6 +189,8 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: Wanted) -> Select[*tuple[
         query = query.where(FindingTable.what == wanted.what)
     if wanted.state is not None:
         query = query.where(FindingTable.state == wanted.state.value)
+    if wanted.known is not None:
+        query = query.where(_is_hole(wanted.known))
     if wanted.campaign is not None:
         query = query.where(FindingTable.campaign_id == wanted.campaign)
     if wanted.since is not None:
@@ -177,6 +201,12 @@ def _narrowed(query: Select[*tuple[Any, ...]], wanted: Wanted) -> Select[*tuple[
         texts = (FindingTable.signature, FindingTable.story)
         query = query.where(or_(*(text.icontains(wanted.text, autoescape=True) for text in texts)))
     return query
+
+
+def _is_hole(known: str) -> ColumnElement[bool]:
+    if known == ANY_HOLE:
+        return FindingTable.known.is_not(None)
+    return FindingTable.known.is_(None) if known == NO_HOLE else FindingTable.known == known
 
 
 def _encode(key: tuple[Any, ...]) -> str:

@@ -8,10 +8,11 @@ import msgspec
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from db.campaigns import check_campaign, lock_fleet
-from db.findings import Showing, check_size, count_shown, keep_better, show_findings, stored_signatures
+from db.findings import Showing, check_size, count_shown, keep_reproducers, show_findings, stored_signatures
 from db.groups import close_group, is_to_do
 from db.handout import TaskName
-from db.schema import SEVERITY, BatchTable, JudgementTable, PendingOccurrenceTable, TaskKind
+from db.notifications import note_findings
+from db.schema import SEVERITY, BatchTable, FindingTable, JudgementTable, PendingOccurrenceTable, TaskKind
 from db.session import transaction, utc_now
 from fuzzer.judge.finding import Finding, FoundFinding, signature
 from reference_mmu.record import Record
@@ -27,9 +28,16 @@ class Minimal(Record):
     digest: str | None
 
 
+class NewFinding(Record):
+    """A finding of a signature that its campaign did not have; `known`: the known hole that it is, "" if it is none."""
+
+    finding: Finding
+    known: str
+
+
 def store_minimals(
     engine: Engine, name: TaskName, minimals: Sequence[Minimal], now: Callable[[], datetime] = utc_now
-) -> tuple[Finding, ...]:
+) -> tuple[NewFinding, ...]:
     """Store the findings of some leaders and of all who follow them, with what is counted for them so far.
 
     Those that were stored before stay as they are.  Returns the findings of signatures that the campaign did not have.
@@ -44,7 +52,7 @@ def store_minimals(
         leaders = _unstored(connection, name.campaign, [minimal.number for minimal in minimals])
         fresh = [minimal for minimal in minimals if minimal.number in leaders]
         by_signature = {signature(minimal.found.finding): minimal.found.finding for minimal in fresh}
-        known = stored_signatures(connection, name.campaign, by_signature)
+        stored = stored_signatures(connection, name.campaign, by_signature)
         at = now()
         ids = _show(connection, name.campaign, {leaders[minimal.number]: minimal.found for minimal in fresh}, at)
         bodies = [
@@ -52,9 +60,10 @@ def store_minimals(
             for minimal in fresh
             if minimal.found.reproducer is not None
         ]
-        if bodies:
-            connection.execute(keep_better(connection), bodies)
-        return tuple(finding for name, finding in by_signature.items() if name not in known)
+        keep_reproducers(connection, bodies)
+        note_findings(connection, set(ids.values()), at)
+        holes = _holes(connection, set(ids.values()))
+        return tuple(NewFinding(one, holes.get(name, "")) for name, one in by_signature.items() if name not in stored)
 
 
 def keep_unminimized(connection: Connection, campaign: int, tasks: Collection[int], now: datetime) -> None:
@@ -63,7 +72,8 @@ def keep_unminimized(connection: Connection, campaign: int, tasks: Collection[in
     these = (table.campaign_id == campaign) & table.task.in_(tasks) & is_to_do(TaskKind.MINIMIZE)
     rows = connection.execute(select(table.id, table.seed, table.finding).where(these).order_by(table.number))
     found = {row.id: FoundFinding(msgspec.convert(row.finding, Finding), 1, row.seed, None) for row in rows}
-    _show(connection, campaign, found, now)
+    ids = _show(connection, campaign, found, now)
+    note_findings(connection, set(ids.values()), now)
 
 
 def attach(connection: Connection, judgements: Mapping[int, Sequence[int]], now: datetime) -> None:
@@ -112,6 +122,13 @@ def _show(connection: Connection, campaign: int, found: Mapping[int, FoundFindin
         judgements.setdefault(finding_of[leader], []).append(judgement)
     attach(connection, judgements, now)
     return finding_of
+
+
+def _holes(connection: Connection, findings: Collection[int]) -> dict[str, str]:
+    """The names of those of the findings that are known holes, by signature."""
+    table = FindingTable
+    query = select(table.signature, table.known).where(table.id.in_(findings), table.known.is_not(None))
+    return {row.signature: str(row.known) for row in connection.execute(query)}
 
 
 def _reproducer_values(finding: int, minimal: Minimal, now: datetime) -> dict[str, object]:

@@ -2,23 +2,25 @@
 """Notifications: who is told of a bug that nobody knew, at least once and never for nothing.
 
 The row is written in the transaction that stores the finding, so neither exists without the other; one per signature,
-whatever campaign finds it again.  A try is noted before it is made: a worker that dies in the middle of one makes it
-again later, with the same row number, by which the receiver knows it.
+whatever campaign finds it again.  Nobody is told of a known hole; if the name goes, as it may once the story is
+minimized, the row is written with that.  A try is noted before it is made: a worker that dies in the middle of one
+makes it again later, with the same row number, by which the receiver knows it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
+from db.findings import FINDING_FIELDS
 from db.merges import merged_into
 from db.repository import Repository
-from db.schema import NotificationState, NotificationTable
+from db.schema import SEVERITY, FindingTable, NotificationState, NotificationTable
 from db.session import transaction
 from db.upsert import upsert
-from fuzzer.judge.finding import Finding, FoundFinding, Verdict, signature
+from fuzzer.judge.finding import Finding, Verdict
 from reference_mmu.record import Record
 
 TOLD: Final = frozenset({Verdict.REGRESSION, Verdict.UNEXPLAINED})
@@ -116,18 +118,21 @@ class Notifications(Repository):
             connection.execute(changed.values(state=state.value, error=text))
 
 
-def note_findings(connection: Connection, campaign: int, found: Iterable[FoundFinding], now: datetime) -> None:
-    """Have somebody told of those findings whose signature nobody was told of."""
-    for one in found:
-        if one.finding.verdict not in TOLD:
-            continue
-        name = signature(one.finding)
-        target = merged_into(connection, name)
+def note_findings(connection: Connection, findings: Collection[int], now: datetime) -> None:
+    """Have somebody told of those of the findings, by id, that are no known holes and whose signature nobody was told
+    of.  To be called when they have their names."""
+    table = FindingTable
+    query = select(table).where(
+        table.id.in_(findings), table.severity.in_(SEVERITY[verdict] for verdict in TOLD), table.known.is_(None)
+    )
+    for row in connection.execute(query.order_by(table.signature)).mappings().all():
+        target = merged_into(connection, row["signature"])
         if target is not None and _is_noted(connection, target):
             continue
-        told = Announcement("first finding", campaign, name, one.first_seed, now, one.finding)
+        finding = msgspec.convert({name: row[name] for name in FINDING_FIELDS}, Finding)
+        told = Announcement("first finding", row["campaign_id"], row["signature"], row["first_seed"], now, finding)
         statement = upsert(connection, NotificationTable).values(
-            signature=name,
+            signature=row["signature"],
             body=msgspec.json.encode(told).decode(),
             state=NotificationState.WAITING.value,
             created_at=now,

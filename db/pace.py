@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, case, func, select
 
-from db.listing import Number
-from db.schema import SEVERITY, BatchTable, FindingTable
+from db.listing import Number, numbers_of
+from db.schema import BatchTable, FindingTable
 from db.session import transaction
 from reference_mmu.record import Record
 
@@ -98,7 +98,8 @@ def _latest(connection: Connection, campaign: int) -> tuple[LatestBatch, ...]:
 
 def _findings(connection: Connection, campaign: int) -> tuple[tuple[Number, ...], datetime | None]:
     table = FindingTable
-    query = select(table.severity, func.count(), func.max(table.first_seen)).where(table.campaign_id == campaign)
-    found = {severity: (count, at) for severity, count, at in connection.execute(query.group_by(table.severity))}
-    numbers = (Number(str(verdict), found.get(SEVERITY[verdict], (0,))[0]) for verdict in reversed(SEVERITY))
-    return tuple(numbers), max((at for _, at in found.values()), default=None)
+    numbers = select(table.severity, func.count(), func.count(table.known), func.max(table.first_seen))
+    query = numbers.where(table.campaign_id == campaign).group_by(table.severity)
+    rows = connection.execute(query).all()
+    found = {severity: (count, known) for severity, count, known, _ in rows}
+    return numbers_of(found), max((row[-1] for row in rows), default=None)

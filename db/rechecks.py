@@ -12,6 +12,8 @@ from typing import Final
 from sqlalchemy import Connection, Engine, Select, and_, or_, select
 
 from db.history import find_finding, is_called_invalid, note
+from db.holes import name_holes
+from db.notifications import note_findings
 from db.schema import CampaignTable, FindingState, FindingTable, HistoryEvent, RecheckTable, ReproducerTable
 from db.session import transaction, utc_now
 from db.upsert import upsert
@@ -90,7 +92,8 @@ class Rechecks:
             return connection.execute(query).scalar()
 
     def store(self, finding: int, seen: Seen, who: str) -> Moved | None:
-        """Note what came out, and move the finding; None if it is gone."""
+        """Note what came out, name and move the finding; None if it is gone.  Who lists a hole no more than others
+        tells of an open finding that was known as it."""
         at = self._now()
         with transaction(self._engine, "write") as connection:
             query = select(FindingTable.state).where(FindingTable.id == finding).with_for_update()
@@ -111,6 +114,9 @@ class Rechecks:
             if after is not before or (seen.state is None and fresh):
                 why = f"model {self._model}: {seen.why}"
                 note(connection, finding, HistoryEvent.RECHECK, after, who, why, at)
+            name_holes(connection, [finding])
+            if after is FindingState.OPEN:
+                note_findings(connection, [finding], at)
             return Moved(before, after)
 
     def find(self, signature: str) -> None:

@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url
 
 from db.migrations import migration_config
-from db.session import StoreError, as_it_is, check_ours, lock_schema
+from db.session import StoreError, as_it_is, check_ours, lock_schema, move_forward
 from reference_mmu.record import Record
 
 
@@ -34,7 +34,7 @@ def forward(url: str) -> Revisions:
     """Migrate to the newest revision; returns where it was.  Raises StoreError."""
     with as_it_is(url, "write") as connection:
         before = _checked(connection, url)
-        command.upgrade(migration_config(connection), "head")
+        move_forward(connection)
         return before
 
 

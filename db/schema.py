@@ -50,6 +50,8 @@ SEVERITY: Final = {
     Verdict.UNEXPLAINED: 50,
     Verdict.REGRESSION: 60,
 }
+KNOWN_RANK: Final = 35
+"""Where a known hole stands in a list: below every baseline, above what is mended or announced."""
 
 
 class CampaignState(StrEnum):
@@ -242,6 +244,8 @@ class FindingTable(Base):
         Index(None, "signature"),
         Index(None, "campaign_id", "severity", "last_seen"),
         Index(None, "severity", "last_seen"),
+        Index(None, "campaign_id", "rank", "last_seen"),
+        Index(None, "rank", "last_seen"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -269,6 +273,10 @@ class FindingTable(Base):
     last_seen: Mapped[datetime]
     first_seed: Mapped[int]
     """Lowest program seed that showed it with this verdict."""
+    known: Mapped[str | None]
+    """The known hole that it is, by its reproducer; null if it is none, or nobody can tell. See db.holes."""
+    rank: Mapped[int] = mapped_column(server_default="0")
+    """What lists sort by: its severity, or KNOWN_RANK if it is known."""
 
 
 class OccurrenceTable(Base):
@@ -317,7 +325,7 @@ class FleetTable(Base):
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True)
     batch_programs: Mapped[int]
     until_regression: Mapped[bool]
-    """Ends with the first finding of that verdict."""
+    """Ends with the first finding of that verdict that is no known hole."""
     slots_max: Mapped[int | None]
     """Search processes that may work for it at a time."""
     next_number: Mapped[int]

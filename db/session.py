@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from db.holes import name_all
 from db.migrations import migration_config
 
 DEFAULT_URL: Final = "sqlite:///mmufuzz.db"
@@ -181,7 +182,13 @@ def _migrate(url: URL, place: str) -> None:
     with engine.execution_options(**_WRITE).begin() as connection:
         lock_schema(connection)
         check_ours(connection, place)
-        command.upgrade(migration_config(connection), "head")
+        move_forward(connection)
+
+
+def move_forward(connection: Connection) -> None:
+    """Bring the tables to the newest revision, and what is stored to the names that this version has for it."""
+    command.upgrade(migration_config(connection), "head")
+    name_all(connection)
 
 
 def lock_schema(connection: Connection) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.engine import RowMapping
 
 from db.batches import insert_batch
 from db.campaigns import CampaignRow, NewCampaign, check_campaign, find_campaign, insert_campaign
-from db.findings import FINDING_FIELDS, check_size, count_findings, keep_better
+from db.findings import FINDING_FIELDS, check_size, count_findings, keep_reproducers
 from db.merges import is_shown_by_another
+from db.notifications import note_findings
 from db.repository import Repository
 from db.schema import (
     SEVERITY,
@@ -33,7 +34,7 @@ from fuzzer.judge.finding import BatchResult, Finding, Occurrence, Verdict, sign
 from reference_mmu.record import Record
 
 _Columns = TypeVarTuple("_Columns")
-_WORST_FIRST: Final = (FindingTable.severity.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
+_WORST_FIRST: Final = (FindingTable.rank.desc(), FindingTable.last_seen.desc(), FindingTable.id.desc())
 
 
 class ReproducerRow(Record):
@@ -62,14 +63,17 @@ class FindingRow(Record):
     first_seed: int
     """Lowest program seed that showed it with this verdict."""
     reproducer: ReproducerRow | None
+    known: str
+    """The known hole that it is, "" if it is none."""
 
 
 class VerdictTotal(Record):
-    """Signatures of one verdict, and how many programs showed one of them."""
+    """Signatures of one verdict, how many programs showed one of them, and how many signatures are known holes."""
 
     verdict: Verdict
     findings: int
     count: int
+    known: int
 
 
 class Totals(Record):
@@ -140,13 +144,14 @@ class Store(Repository):
                 for found in result.findings
                 if found.reproducer is not None
             ]
-            if reproducers:
-                connection.execute(keep_better(connection), reproducers)
+            keep_reproducers(connection, reproducers)
+            note_findings(connection, ids.values(), now)
 
     def findings(
         self, campaign: int | None = None, verdict: Verdict | None = None, limit: int = 100
     ) -> list[FindingRow]:
-        """Findings of one or all campaigns, the most severe first, then the last seen."""
+        """Findings of one or all campaigns, the most severe first, then the last seen.  Known holes stand below what
+        both models have."""
         query = _select_findings()
         query = query.where(~is_shown_by_another())
         if campaign is not None:
@@ -220,6 +225,7 @@ class Store(Repository):
         operations, then fewer preemptions, then fewer bytes.  Without `verdict` it is taken to show the finding's own.
         """
         check_size(signature, body)
+        at = self._now()
         query = _of_signature(
             select(
                 FindingTable.id, FindingTable.severity, FindingTable.first_seed, ReproducerTable.program_seed
@@ -240,9 +246,11 @@ class Store(Repository):
                 "operations": operations,
                 "preemptions": preemptions,
                 "digest": digest,
-                "stored_at": self._now(),
+                "stored_at": at,
             }
-            return connection.execute(keep_better(connection), values).rowcount > 0
+            is_better = keep_reproducers(connection, [values])
+            note_findings(connection, [row.id], at)
+            return is_better
 
     def totals(self, campaign: int) -> Totals:
         """What the stored batches of a campaign add up to."""
@@ -254,15 +262,15 @@ class Store(Repository):
             func.coalesce(func.max(BatchTable.coverage), 0),
         ).where(BatchTable.campaign_id == campaign)
         findings = (
-            select(FindingTable.severity, func.count(), func.sum(FindingTable.count))
+            select(FindingTable.severity, func.count(), func.sum(FindingTable.count), func.count(FindingTable.known))
             .where(FindingTable.campaign_id == campaign)
             .group_by(FindingTable.severity)
         )
         with transaction(self._engine, "read") as connection:
             check_campaign(connection, campaign)
             numbers = connection.execute(batches).one()
-            found = {severity: (rows, int(count)) for severity, rows, count in connection.execute(findings)}
-        verdicts = tuple(VerdictTotal(verdict, *found.get(SEVERITY[verdict], (0, 0))) for verdict in SEVERITY)
+            found = {row[0]: (row[1], int(row[2]), row[3]) for row in connection.execute(findings)}
+        verdicts = tuple(VerdictTotal(verdict, *found.get(SEVERITY[verdict], (0, 0, 0))) for verdict in SEVERITY)
         return Totals(numbers[0], int(numbers[1]), int(numbers[2]), numbers[3], numbers[4], verdicts)
 
 
@@ -298,4 +306,5 @@ def _finding_row(row: RowMapping) -> FindingRow:
         last_seen=row["last_seen"],
         first_seed=row["first_seed"],
         reproducer=reproducer,
+        known=row["known"] or "",
     )

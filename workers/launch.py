@@ -60,7 +60,7 @@ class Wish(Record, forbid_unknown_fields=True):
     seconds: Annotated[int, msgspec.Meta(ge=1, le=SECONDS_MAX)] | None = None
     """Budget of seconds of running."""
     until_regression: bool = False
-    """End at the first finding with verdict regression."""
+    """End at the first finding with verdict regression that is no known hole."""
     batch_programs: Annotated[int, msgspec.Meta(ge=1, le=BATCH_PROGRAMS_MAX)] = BATCH_PROGRAMS
     """Programs per batch, the piece of work that is handed out and stored as a whole."""
     slots_max: Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)] | None = None

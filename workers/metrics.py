@@ -11,6 +11,7 @@ To be imported only after `workers.exposition.Exposition`: the library looks at 
 
 from collections.abc import Iterable
 from enum import StrEnum
+from itertools import product
 from typing import Final, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -31,6 +32,13 @@ class BatchEnd(StrEnum):
     REPEATED = "repeated"
     """Its result was stored already, by somebody else."""
     ASIDE = "aside"
+
+
+class Known(StrEnum):
+    """Is a finding a known hole?"""
+
+    YES = "yes"
+    NO = "no"
 
 
 class Delivery(StrEnum):
@@ -66,7 +74,9 @@ DIVERGENCES: Final = Counter(
     "mmufuzz_divergences_total", "Programs in which the models differ, once per trace, of batches that were stored."
 )
 FINDINGS: Final = Counter(
-    "mmufuzz_findings_total", "Findings stored with a new signature after minimization.", ["verdict", "kind"]
+    "mmufuzz_findings_total",
+    "Findings stored with a new signature after minimization, by whether they are a known hole.",
+    ["verdict", "kind", "known"],
 )
 DETECTION_SECONDS: Final = Histogram(
     "mmufuzz_detection_seconds",
@@ -105,9 +115,8 @@ QUEUES: Final = ("control", "batches", "findings")
 def show_zeros() -> None:
     """Make every series appear before anything happened: an alert on a series that is not there never fires."""
     kinds = get_args(Finding.__annotations__["kind"])
-    for verdict in Verdict:
-        for kind in kinds:
-            FINDINGS.labels(verdict.value, kind)
+    for verdict, kind, known in product(Verdict, kinds, Known):
+        FINDINGS.labels(verdict.value, kind, known.value)
     for metric, values in (
         (BATCHES, BatchEnd),
         (REDELIVERIES, TaskKind),

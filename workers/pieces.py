@@ -19,7 +19,7 @@ from fuzzer.sighting import Gathering, judge_sightings, minimize_sighting
 from workers import metrics
 from workers.allowance import allowance
 from workers.glimpses import Glimpses
-from workers.metrics import BatchEnd, count_sightings
+from workers.metrics import BatchEnd, Known, count_sightings
 from workers.permits import Permit
 
 
@@ -74,8 +74,9 @@ def _minimize(engine: Engine, name: TaskName, runner: SeedRunner, work: Minimize
     with allowance(work.memory_mib):
         minimals = [_minimal(runner, head) for head in work.heads]
     permit.end()
-    for finding in store_minimals(engine, name, minimals):
-        metrics.FINDINGS.labels(finding.verdict.value, finding.kind).inc()
+    for fresh in store_minimals(engine, name, minimals):
+        known = Known.YES if fresh.known else Known.NO
+        metrics.FINDINGS.labels(fresh.finding.verdict.value, fresh.finding.kind, known.value).inc()
         metrics.DETECTION_SECONDS.observe((utc_now() - work.campaign.created_at).total_seconds())
 
 

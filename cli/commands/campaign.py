@@ -102,7 +102,7 @@ def campaign() -> None:
 @click.option("--name", default="", help="For people (default: profile and seed).")
 @click.option("--programs", metavar="N", type=click.IntRange(1, PROGRAMS_MAX), help="Ends after N programs.")
 @click.option("--seconds", metavar="N", type=click.IntRange(1, SECONDS_MAX), help="Ends after N seconds of running.")
-@click.option("--until-regression", is_flag=True, help="Ends at the first finding with that verdict.")
+@click.option("--until-regression", is_flag=True, help="Ends at the first one that is not known.")
 @seed_option(None)
 @profile_option
 @click.option("--old", type=SpecType(), default="old", show_default=True, help="Semantics to compare from.")

@@ -16,7 +16,7 @@ from db.session import DEFAULT_URL, StoreError
 from db.store import FindingRow, Store
 from db.traces import TraceRow
 from fuzzer.judge.finding import Finding, Occurrence, Verdict
-from fuzzer.known_holes import HOLES, NAMEABLE, hole_of_file
+from fuzzer.known_holes import HOLES
 from reference_mmu.record import Record
 from workers.refusal import BadInput, refuse
 
@@ -68,7 +68,7 @@ class FindingReport(Record):
 def findings(
     ctx: click.Context, database: str | None, verdict: str | None, campaign: int | None, limit: int, document: Document
 ) -> None:
-    """List the findings in the database, the most severe first.
+    """List the findings in the database, the most severe first; known holes come below what both models have.
 
     \b
     Examples:
@@ -85,10 +85,9 @@ def findings(
     with refuse(StoreError, advice=_ADVICE):
         rows = store.findings(campaign, Verdict(verdict) if verdict else None, limit + 1)
         unjudged = [] if verdict else store.unjudged(campaign, limit)
-        known = known_holes(store, rows[:limit])
     console = document.console()
     if rows:
-        console.print(make_table(rows[:limit], known))
+        console.print(make_table(rows[:limit]))
         console.print("details:  mmufuzz findings show SIGNATURE")
     elif not unjudged:
         console.print(
@@ -98,7 +97,7 @@ def findings(
         console.print(f"there are more than {limit}: raise --limit")
     for trace in unjudged:
         console.print(unjudged_line(trace))
-    document.write(FindingsReport(tuple(map(listed, rows[:limit], known)), tuple(unjudged)))
+    document.write(FindingsReport(tuple(map(listed, rows[:limit])), tuple(unjudged)))
 
 
 @findings.command()
@@ -135,7 +134,6 @@ def show(
         occurrences = store.occurrences(signature, row.campaign)
         body = store.reproducer(signature, row.campaign)
         merged = Merges(engine).into(signature)
-    known = hole_of_row(row, body)
     if target is not None:
         if body is None:
             raise BadInput(f"finding {signature!r} has no reproducer; search again from seed {row.first_seed}")
@@ -144,8 +142,6 @@ def show(
     console = document.console()
     for label, text in details(row, occurrences):
         console.print(f"{label:<12} {text}")
-    if known:
-        console.print(f"{'known':<12} {known}: see {HOLES[known].page}")
     for one in merged:
         console.print(f"{'merged':<12} {one.signature}: {one.why} ({one.who})")
     if target is not None:
@@ -153,36 +149,20 @@ def show(
     elif body is not None:
         console.print(f"get its reproducer with:  mmufuzz findings show {signature} --reproducer FILE")
     seen = tuple((occurrence.program_seed, occurrence.count) for occurrence in occurrences)
-    document.write(FindingReport(listed(row, known), seen, None if target is None else str(target)))
+    document.write(FindingReport(listed(row), seen, None if target is None else str(target)))
 
 
 for command in COMMANDS:
     findings.add_command(command)
 
 
-def known_holes(store: Store, rows: list[FindingRow]) -> list[str]:
-    """The known hole that each row is, "" for one that is none."""
-    named = [row.reproducer is not None and row.finding.verdict in NAMEABLE for row in rows]
-    bodies = [
-        store.reproducer(row.signature, row.campaign) if may else None for row, may in zip(rows, named, strict=True)
-    ]
-    return [*map(hole_of_row, rows, bodies)]
-
-
-def hole_of_row(row: FindingRow, body: bytes | None) -> str:
-    """The known hole that a row with this reproducer is, "" if it is none."""
-    if body is None or row.reproducer is None:
-        return ""
-    return hole_of_file(body, smallest=row.reproducer.minimized)
-
-
-def make_table(rows: list[FindingRow], known: list[str]) -> Table:
+def make_table(rows: list[FindingRow]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("verdict", "state", "what", "patches", "known", "signature"):
         table.add_column(name, overflow="fold")
     for name in ("count", "ops", "preempt", "run"):
         table.add_column(name, justify="right")
-    for row, hole in zip(rows, known, strict=True):
+    for row in rows:
         finding, reproducer = row.finding, row.reproducer
         sizes = (reproducer.operations, reproducer.preemptions) if reproducer else (None, None)
         table.add_row(
@@ -190,7 +170,7 @@ def make_table(rows: list[FindingRow], known: list[str]) -> Table:
             str(row.state),
             finding.what,
             ", ".join(finding.patches) or "-",
-            hole or "-",
+            row.known or "-",
             row.signature,
             str(row.count),
             *("-" if size is None else str(size) for size in sizes),
@@ -228,10 +208,16 @@ def details(row: FindingRow, occurrences: list[Occurrence]) -> list[tuple[str, s
         ("last seen", f"{row.last_seen:%Y-%m-%d %H:%M:%S} UTC"),
         ("state", str(row.state)),
         ("reproducer", stored),
+        *([("known", f"{row.known}: {_where(row.known)}")] if row.known else []),
     ]
 
 
-def listed(row: FindingRow, known: str) -> ListedFinding:
+def _where(known: str) -> str:
+    """Where a hole is written up; another version may have named it."""
+    return f"see {HOLES[known].page}" if known in HOLES else "this version does not list it"
+
+
+def listed(row: FindingRow) -> ListedFinding:
     reproducer = row.reproducer
     return ListedFinding(
         campaign=row.campaign,
@@ -246,5 +232,5 @@ def listed(row: FindingRow, known: str) -> ListedFinding:
         operations=reproducer.operations if reproducer else None,
         preemptions=reproducer.preemptions if reproducer else None,
         digest=reproducer.digest if reproducer else None,
-        known=known,
+        known=row.known,
     )

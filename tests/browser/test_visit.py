@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 AXE = files("axe_playwright_python") / "axe.min.js"
 PAGES = [
     *("/", "/findings", f"/findings/1/{BUG}", "/campaigns", "/campaigns/1", "/campaigns/new", "/workers", "/changelog"),
-    *("/changelog/age-elides-tlb-flush", "/replays", "/tokens"),
+    *("/changelog/age-elides-tlb-flush", "/holes", "/replays", "/tokens"),
 ]
 
 

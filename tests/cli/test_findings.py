@@ -8,7 +8,13 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from cli.main import cli
+from db.session import open_database
+from db.store import Store
+from fuzzer.judge.finding import BatchResult, FoundFinding, signature
+from fuzzer.reproducer import encode_reproducer
 from tests.cli.shell import Searched
+from tests.db.stored import NIGHTLY
+from tests.golden import golden
 
 
 def findings(searched: Searched, *words: str) -> Result:
@@ -51,3 +57,17 @@ def test_the_database_may_be_named_before_show(searched: Searched) -> None:
     result = CliRunner().invoke(cli, ["findings", "--db", searched.database, "show", signature])
     assert result.exit_code == 0
     assert signature in result.stdout
+
+
+def test_a_known_hole_is_told_by_the_name_that_was_stored(tmp_path: Path) -> None:
+    story = golden("e500-writable-null")
+    database = f"sqlite:///{tmp_path / 'test.db'}"
+    engine = open_database(database)
+    store = Store(engine)
+    found = FoundFinding(story.finding, 1, 7, encode_reproducer(story))
+    store.record(BatchResult(store.create_campaign(NIGHTLY), 0, 0, 10, 100, 0.1, 1, (found,)))
+    engine.dispose()
+    result = CliRunner().invoke(cli, ["findings", "--db", database, "--json", "-"])
+    assert [one["known"] for one in json.loads(result.stdout)["findings"]] == ["e500-writable-null"]
+    shown = CliRunner().invoke(cli, ["findings", "show", signature(story.finding), "--db", database]).stdout
+    assert "e500-writable-null: see docs/findings.md#e500-writable-null" in " ".join(shown.split())

@@ -28,6 +28,7 @@ EVERY = [
     "/campaigns/1",
     "/changelog",
     "/changelog/age-elides-tlb-flush",
+    "/holes",
     "/replays",
 ]
 

@@ -37,6 +37,7 @@ def rows(number: int) -> Iterator[dict[str, object]]:
             "direction": "sufficient", "verdict": verdict.value, "sites": ["-", "-"], "story": f"story {n} 100%",
             "severity": SEVERITY[verdict], "state": "open", "count": n % 11, "batches": 1, "first_seed": n,
             "first_seen": START + timedelta(seconds=n % 13), "last_seen": START + timedelta(seconds=n % 5),
+            "rank": SEVERITY[verdict],
         }  # fmt: skip
 
 

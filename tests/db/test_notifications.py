@@ -51,13 +51,13 @@ def test_none_without_its_finding(clocked_store: Store, file_engine: Engine, not
     """The transaction fails after the notification was written."""
 
     def fail(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if statement.startswith("INSERT INTO occurrences"):
+        if statement.startswith("INSERT INTO notifications"):
             raise OverflowError("planted")
 
-    event.listen(file_engine, "before_cursor_execute", fail)
+    event.listen(file_engine, "after_cursor_execute", fail)
     with pytest.raises(StoreError, match="planted"):
         new_campaign(clocked_store, VIOLATION)
-    event.remove(file_engine, "before_cursor_execute", fail)
+    event.remove(file_engine, "after_cursor_execute", fail)
     assert clocked_store.findings() == []
     assert not notifications.is_due()
 

@@ -55,8 +55,8 @@ def test_findings_come_in_the_order_of_an_index(tmp_path: Path) -> None:
     add_campaign(engine, 3)
     with engine.connect() as connection:
         plan = connection.execute(
-            text("EXPLAIN QUERY PLAN SELECT * FROM findings ORDER BY severity DESC, last_seen DESC, id DESC LIMIT 100")
+            text("EXPLAIN QUERY PLAN SELECT * FROM findings ORDER BY rank DESC, last_seen DESC, id DESC LIMIT 100")
         )
         steps = [row[-1] for row in plan]
-    assert any("ix_findings_severity_last_seen" in step for step in steps), steps
+    assert any("ix_findings_rank_last_seen" in step for step in steps), steps
     assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps

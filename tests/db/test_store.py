@@ -262,7 +262,7 @@ class TestRecord:
         store.record(batch(campaign, 3, found(DIVERGENCE, 3001, 12, b'{"format": 1}'), found(VIOLATION, 3005)))
         seen = START + timedelta(seconds=2)
         assert store.findings() == [
-            FindingRow(campaign, signature(VIOLATION), VIOLATION, FindingState.OPEN, 1, 1, seen, seen, 3005, None),
+            FindingRow(campaign, signature(VIOLATION), VIOLATION, FindingState.OPEN, 1, 1, seen, seen, 3005, None, ""),
             FindingRow(
                 campaign,
                 signature(DIVERGENCE),
@@ -274,6 +274,7 @@ class TestRecord:
                 seen,
                 3001,
                 ReproducerRow(13, False, None, None, None),
+                "",
             ),
         ]
         assert store.reproducer(signature(DIVERGENCE)) == b'{"format": 1}'
@@ -383,11 +384,11 @@ class TestRecord:
         store.record(batch(campaign, 1, found(VIOLATION, 1001, 1), found(DIVERGENCE, 1002, 9)))
         store.record(batch(new_campaign(store), 0, found(VIOLATION)))
         numbers = {Verdict.DOCUMENTED: (1, 9), Verdict.FIXED: (2, 8)}
-        verdicts = tuple(VerdictTotal(verdict, *numbers.get(verdict, (0, 0))) for verdict in SEVERITY_ORDER)
+        verdicts = tuple(VerdictTotal(verdict, *numbers.get(verdict, (0, 0)), 0) for verdict in SEVERITY_ORDER)
         assert store.totals(campaign) == Totals(2, 2000, 50_000, 1.0, 41, verdicts)
 
     def test_totals_of_nothing(self, store: Store, campaign: int) -> None:
-        zero = tuple(VerdictTotal(verdict, 0, 0) for verdict in SEVERITY_ORDER)
+        zero = tuple(VerdictTotal(verdict, 0, 0, 0) for verdict in SEVERITY_ORDER)
         assert store.totals(campaign) == Totals(0, 0, 0, 0.0, 0, zero)
 
 

@@ -21,6 +21,7 @@ PROMETHEUS = DEPLOY / "prometheus"
 ITS_OWN = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate", "severity"}}
 VALUES: dict[str, type[Enum] | tuple[str, ...]] = {
     "verdict": Verdict,
+    "known": metrics.Known,
     "error": metrics.DatabaseError,
     "outcome": metrics.Delivery,
     "queue": metrics.QUEUES,

@@ -100,7 +100,7 @@ def test_what_is_declared_is_served_and_equals_the_database(fleet: Fleet) -> Non
     missed = shown(fleet, "stale-writable-mmuw")
     assert value(after, "mmufuzz_missed_flushes") == missed > 0
     rows = fleet.store.findings(limit=10_000)
-    stored = Counter((row.finding.kind, str(row.finding.verdict)) for row in rows)
+    stored = Counter((row.finding.kind, "yes" if row.known else "no", str(row.finding.verdict)) for row in rows)
     assert {labels: int(n) for labels, n in values(after, "mmufuzz_findings").items() if n} == stored
     observed = {sample.name: sample.value for sample in after["mmufuzz_detection_seconds"].samples}
     assert observed["mmufuzz_detection_seconds_count"] == len(rows)

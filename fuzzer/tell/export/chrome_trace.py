@@ -43,6 +43,7 @@ class OtherData(Record):
     """What viewers show as metadata."""
 
     replay: str
+    known: str
     reproducer: Reproducer
 
 
@@ -65,7 +66,7 @@ def chrome_trace(trace: ReplayDocument) -> ChromeTrace:
     if trace.first_difference >= 0:
         ts = trace.first_difference * _TURN_MICROSECONDS
         events.append(Event("first difference", "i", 2, 0, ts, s="g"))
-    return ChromeTrace(OtherData(REPLAY_COMMAND, trace.reproducer), "ms", tuple(events))
+    return ChromeTrace(OtherData(REPLAY_COMMAND, trace.known, trace.reproducer), "ms", tuple(events))
 
 
 def encode_chrome_trace(trace: ChromeTrace) -> bytes:

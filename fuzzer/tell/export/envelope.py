@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from fuzzer.known_holes import HOLES, hole_of
 from fuzzer.reproducer import Reproducer
 
 REPLAY_COMMAND: Final = "mmufuzz replay FILE"
@@ -38,6 +39,12 @@ class _Json(msgspec.Struct):
 def text_line(reproducer: Reproducer) -> str:
     """The reproducer as one comment line of a text file; JSON escapes every line break."""
     return f"# reproducer: {msgspec.json.encode(reproducer).decode()}"
+
+
+def known_lines(reproducer: Reproducer) -> list[str]:
+    """What the head of a text file says of the known hole that the finding is; nothing if it is none."""
+    known = hole_of(reproducer)
+    return [f"# A known hole, {known}: see {HOLES[known].page}"] if known else []
 
 
 def is_program(data: bytes) -> bool:

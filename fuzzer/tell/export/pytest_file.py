@@ -8,13 +8,13 @@ import re
 import msgspec
 
 from fuzzer.reproducer import Reproducer, ReproducerError
-from fuzzer.tell.export.envelope import text_line
+from fuzzer.tell.export.envelope import known_lines, text_line
 
 _TEMPLATE = '''\
 # Replay this file: python -m pytest FILE
 # {signature}
 # {verdict}: {what}
-"""Needs nothing but mmufuzz and pytest; 'mmufuzz replay FILE' tells the story of this file, too."""
+{known}"""Needs nothing but mmufuzz and pytest; 'mmufuzz replay FILE' tells the story of this file, too."""
 
 from pathlib import Path
 
@@ -47,6 +47,7 @@ def pytest_file(reproducer: Reproducer) -> str:
         signature=_one_line(reproducer.signature),
         verdict=finding.verdict,
         what=_one_line(finding.what),
+        known="".join(f"{line}\n" for line in known_lines(reproducer)),
         name=name,
         reproducer=text_line(reproducer),
     )

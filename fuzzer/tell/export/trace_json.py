@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fuzzer.known_holes import hole_of
 from fuzzer.program.program import Program
 from fuzzer.program.words import actor_names
 from fuzzer.recheck import Recheck, recheck
@@ -18,7 +19,8 @@ from reference_mmu.record import Record
 
 class ReplayDocument(Record):
     """A replay. `actors` are the lanes; `first_difference` is the index in `rows` of the first row in which the models
-    differ, -1 if none; `frames` has one more than `rows`, see fuzzer.tell.film, or none if the machine is too large."""
+    differ, -1 if none; `frames` has one more than `rows`, see fuzzer.tell.film, or none if the machine is too large.
+    `known` is the known hole that the finding is, "" if it is none."""
 
     replay: str
     reproducer: Reproducer
@@ -27,6 +29,7 @@ class ReplayDocument(Record):
     first_difference: int
     rows: tuple[Row, ...]
     frames: tuple[Frame, ...]
+    known: str = ""
 
 
 def make_document(reproducer: Reproducer) -> ReplayDocument:
@@ -43,6 +46,7 @@ def make_document(reproducer: Reproducer) -> ReplayDocument:
         first_difference=first_difference(rows),
         rows=tuple(rows),
         frames=film(comparison, scenario),
+        known=hole_of(reproducer),
     )
 
 

@@ -38,6 +38,16 @@ def test_its_head_says_how_to_replay_it(form: str) -> None:
     assert ("python -m pytest FILE" if form == "pytest" else "mmufuzz replay FILE") in head
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "reproducer"])
+def test_it_names_the_known_hole_that_it_is(form: str) -> None:
+    def says(name: str) -> bool:
+        text = FORMS[form].write(make_document(golden(name))).decode()
+        return "# A known hole, e500-writable-null" in text or '"known":"e500-writable-null"' in text
+
+    assert says("e500-writable-null")
+    assert not says("bug-219588")
+
+
 def test_the_same_reproducer_gives_the_same_bytes() -> None:
     for form in FORMS.values():
         assert form.write(trace()) == form.write(trace())
