@@ -21,7 +21,7 @@ from fuzzer.judge.finding import Finding, Verdict
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.program.ops import kind_named
 from fuzzer.reproducer import Reproducer, ReproducerError, decode_reproducer
-from reference_mmu.changelog.effects import EFFECTS
+from reference_mmu.changelog.effects import EFFECTS, GROUPS
 from reference_mmu.changelog.patches import PATCHES, Arch
 from reference_mmu.operations import MISHAPS
 from reference_mmu.record import Record
@@ -42,7 +42,7 @@ class HoleError(ValueError):
 class Sign(Record, forbid_unknown_fields=True):
     """By what a finding is told to be a hole: all of these fit.
 
-    `what`        invariants and effects, one of which it is.
+    `what`        invariants, effects and groups of effects, one of which it is.
     `patches`     what it is attributed to: exactly these; nothing, for what both models have.
     `operations`  its story has one of each choice of kinds.
     `others`      further kinds that its smallest story may have, and no more.
@@ -179,12 +179,13 @@ def _either(choice: str) -> set[str]:
 
 
 def _spelled_out(sign: Sign, words: dict[str, tuple[str, ...]]) -> Sign:
-    """The sign, with kinds of operations for words."""
+    """The sign, with kinds of operations for words, and effects for groups."""
 
     def spelled(choices: Iterable[str]) -> tuple[str, ...]:
         return tuple("|".join("|".join(words.get(name, (name,))) for name in choice.split("|")) for choice in choices)
 
-    return msgspec.structs.replace(sign, operations=spelled(sign.operations), others=spelled(sign.others))
+    what = tuple(one for name in sign.what for one in (sorted(GROUPS[name].effects) if name in GROUPS else [name]))
+    return msgspec.structs.replace(sign, what=what, operations=spelled(sign.operations), others=spelled(sign.others))
 
 
 def _unknown(hole: Hole) -> list[str]:

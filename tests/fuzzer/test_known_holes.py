@@ -68,6 +68,13 @@ def test_a_table_that_was_filled_in_a_wrong_place_may_be_linked_later() -> None:
     assert hole_of(later) == "x86-fetch-below-old-child"
 
 
+def test_what_follows_from_a_hole_is_that_hole() -> None:
+    follows = {"kind": "divergence", "effects": ("fewer-flushes",), "what": "fewer-flushes", "side": "both"}
+    story = "fewer flushes (reclaim), a consequence of new-warning (read)"
+    assert hole_of(judged("e500-writable-null", **follows, story=story)) == "e500-writable-null"
+    assert hole_of(judged("e500-writable-null", **follows, story="fewer flushes (reclaim)")) == ""
+
+
 @pytest.mark.parametrize("name", ["bug-219588", "aging-goes-unseen", "arm64-late-page-mark"])
 def test_what_a_commit_mends_or_announces_is_no_hole(name: str) -> None:
     assert hole_of(golden(name)) == ""
