@@ -199,6 +199,8 @@ class Config(Record, forbid_unknown_fields=True):
 def words_fit(slot: SlotConfig, word_gfns: int, bits: int) -> bool:
     """Does each word of a slot's dirty bitmap span two huge pages at most? In the kernel a word has 64 gfns, and a huge
     page 512."""
+    if word_gfns <= (1 << bits) + 1:
+        return True  # wherever it begins
     words = range(slot.base, slot.base + slot.npages, word_gfns)
     return all((word + word_gfns - 1 >> bits) - (word >> bits) <= 1 for word in words)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
@@ -96,14 +97,15 @@ class References:
 
     def finish(self, m: Observable) -> None:
         """The program has ended: nobody is in a fault any more, nothing is mapped, and no folio is locked."""
-        if any(page.kvm_refs > 0 or page.kvm_pins > 0 for page in m.host.pages):
-            self.reports.report("refcount-leak")
+        for page in m.host.pages:
+            if page.kvm_refs > 0 or page.kvm_pins > 0:
+                self.reports.report("refcount-leak")
         self.audit(m.host)
 
     def audit(self, host: Host) -> None:
         """Every folio is counted as often as it is held: by the process, once for each place where it is mapped or in
         the swap cache, or by the page cache of a guest_memfd; by KVM; and by others."""
-        places = [0] * len(host.pages)
+        places: vec[i64] = vec[i64]([0] * len(host.pages))
         for hva in range(host.n):
             pfn = host.page_at(hva)
             if pfn >= 0 and host.vm_normal_page(hva):

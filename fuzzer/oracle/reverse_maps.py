@@ -84,7 +84,10 @@ class ReverseMaps:
 def times_in_rmap(m: ObservedMmu, sp: KvmMmuPage, index: i64, gfn: i64) -> i64:
     """How often is an SPTE in the rmap of a gfn?"""
     times: i64 = 0
-    for other, at in m.rmap.get(m.tlb_key(gfn, sp.level), []):
+    rmap = m.rmap.get(m.tlb_key(gfn, sp.level))
+    if rmap is None:
+        return 0
+    for other, at in rmap:
         if other is sp and at == index:
             times += 1
     return times
