@@ -118,9 +118,18 @@ def difference(before: list[int], after: list[int]) -> tuple[int, int, int]:
     return -1, 0, 0
 
 
+def where_they_differ(old: Vm, new: Vm, uid: int) -> tuple[int, int, int]:
+    """difference() of an operation. An access that ends in an error on one side alone ends otherwise, whatever the
+    handler of the other flushes on its way."""
+    before, after = old.observed.events(uid), new.observed.events(uid)
+    index, was, now = difference(before, after)
+    if PF_ERROR in (was - _PF, now - _PF):
+        was, now = past_flushes(before[index:]), past_flushes(after[index:])
+    return index, was, now
+
+
 def past_flushes(events: list[int]) -> int:
-    """The first event that is no flush, 0 if there is none. An access that ends in an error on one side alone ends
-    otherwise, whatever the handler of the other has flushed on its way."""
+    """The first event that is no flush, 0 if there is none."""
     return next((event for event in events if event >> EV_SHIFT != EV_FLUSH), 0)
 
 
@@ -133,11 +142,8 @@ def is_yet_to_come(was: int, now: int) -> bool:
 def compare_operation(old: Vm, new: Vm, uid: int) -> list[Effect]:
     """The effects by which an operation differs that both completed before the drift: the first event, or if all
     events agree, what it cost."""
-    before, after = old.observed.events(uid), new.observed.events(uid)
-    index, was, now = difference(before, after)
+    index, was, now = where_they_differ(old, new, uid)
     if index >= 0:
-        if PF_ERROR in (was - _PF, now - _PF):
-            was, now = past_flushes(before[index:]), past_flushes(after[index:])
         return event_effects(was, now)
     effects: list[Effect] = []
     for counter, counted in _COUNTERS:
@@ -152,7 +158,7 @@ def compare_drifted(pair: Pair, old: Vm, new: Vm, uid: int, old_leads: bool) -> 
     """The effects by which the operation differs in which the drift began: what was recorded by then, and the outcome
     of the fault in which it began. Later events, and a plain RETRY, belong to interleavings that are no longer the
     same."""
-    index, was, now = difference(old.observed.events(uid), new.observed.events(uid))
+    index, was, now = where_they_differ(old, new, uid)
     if index < 0:
         return []
     kinds = (was >> EV_SHIFT, now >> EV_SHIFT)
