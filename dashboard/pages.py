@@ -309,6 +309,7 @@ def replay(request: Request, service: Services, visitor: Reader, receipt: Receip
         hole=HOLES.get(hole_of(trace.reproducer)) if trace else None,
         api=f"/api/v1/replays/{receipt}",
         report=report,
+        known=[hole_of(one.reproducer) if one.reproducer else "" for one in report.shown] if report else [],
         **shown,
     )
     if row.state is ReplayState.WAITING:

@@ -9,6 +9,7 @@ from html import unescape
 
 import pytest
 
+from db.schema import Level
 from db.store import Store
 from fuzzer.judge.finding import BatchResult, FoundFinding, signature
 from fuzzer.known_holes import HOLES
@@ -16,6 +17,7 @@ from fuzzer.reproducer import encode_reproducer
 from tests.dashboard.site import CAMPAIGN, NOW, Site, site
 from tests.db.stored import NAME, VIOLATION
 from tests.golden import golden
+from tests.service.waiting import wait_until
 
 HOLE = "e500-writable-null"
 KNOWN = golden(HOLE)
@@ -95,6 +97,15 @@ def test_the_finding_itself(holed: Site) -> None:
     assert (answer["known"], answer["finding"]["known"]) == (HOLE, HOLE)
     assert f"A known hole, {LINK}" in holed.get(f"/{address}").text
     assert holed.get(f"/api/v1/findings/2/{NAME}").json()["known"] == ""
+
+
+def test_an_uploaded_story(holed: Site) -> None:
+    headers = holed.headers(Level.OPERATE) | {"Content-Type": "application/json"}
+    answer = holed.client.post("/api/v1/replays", content=encode_reproducer(KNOWN), headers=headers)
+    place = answer.headers["location"]
+    wait_until(lambda: holed.get(place).json()["state"] != "waiting", "it is replayed", 60)
+    assert f"A known hole, {LINK}" in holed.get(place.removeprefix("/api/v1")).text
+    assert holed.get(f"{place}/trace").json()["known"] == HOLE
 
 
 def test_files_to_take_away(holed: Site) -> None:
