@@ -8,7 +8,7 @@ from typing import Final
 _SETTLE_SECONDS: Final = 8.0
 """When its time is over, a search may judge and minimize what waits for so long; after a Ctrl-C not at all."""
 _PRESSING_SECONDS: Final = 40.0
-"""For so long it may then judge and minimize what decides the exit code."""
+"""For so long it may then minimize what may fail it, since the smallest form decides the exit code."""
 _GRACE_SECONDS: Final = 20.0
 """What nobody has judged the like of is judged all the same; and a minimization may be under way, of which an
 interpreted one takes some seconds."""
@@ -19,7 +19,8 @@ class Ending:
     """The end of a search whose time is over at `stop_at`. All times are those of one clock, in seconds.
 
     asked() says how often its processes are to be asked to end by now, see Search.stop(); is_over(), that they are to
-    be ended. `interrupts` is how often somebody has pressed Ctrl-C, and `decided` that the exit code is.
+    be ended. `interrupts` is how often somebody has pressed Ctrl-C, `decided` that the exit code is, and `pressing` how
+    many findings that may fail the search have no small story yet.
     """
 
     def __init__(self, stop_at: float) -> None:
@@ -27,11 +28,11 @@ class Ending:
         self._stopped_at = _NEVER
         self._hurried_at = _NEVER
 
-    def asked(self, now: float, interrupts: int, *, decided: bool = False) -> int:
+    def asked(self, now: float, interrupts: int, pressing: int, *, decided: bool = False) -> int:
         if interrupts or decided or now >= self._stop_at:
             self._stopped_at = min(self._stopped_at, now)
         settled_at = self._stopped_at + _SETTLE_SECONDS
-        if interrupts or now > settled_at + (0 if decided else _PRESSING_SECONDS):
+        if interrupts or now > settled_at + (_PRESSING_SECONDS if pressing and not decided else 0):
             self._hurried_at = min(self._hurried_at, now)
         if self._hurried_at <= now:
             return 3
@@ -46,5 +47,5 @@ def words(asked: int, interrupts: int, pressing: int) -> str:
     if not pressing or interrupts:
         return ""
     if asked == 2:
-        return f"time is over; {pressing} cases that may decide the exit code are still judged, Ctrl-C leaves them"
-    return f"{pressing} cases are left: nobody has judged the like of them, or made them small" if asked > 2 else ""
+        return f"time is over; {pressing} findings that may fail the search are still made small, Ctrl-C leaves them"
+    return f"{pressing} findings that may fail the search are left as whole programs" if asked > 2 else ""

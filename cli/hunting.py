@@ -34,8 +34,8 @@ PATIENCE: Final = 10
 def hunt_batches(connection: Connection, order: Order, first: int, seed: c_uint64) -> None:
     """Hunt the batches of one process, number `first` and on, and send Parts, until the last one, or until anything
     comes from the other side: then the batch in hand is cut short.  What waits to be judged then is judged, until
-    anything comes again: then only what decides with what the search ends, and if more comes, only what nobody has
-    judged the like of.  The end of file ends all of it.  `seed` is always that of the program in hand."""
+    anything comes again: then only what nobody has judged the like of, and stories of what may fail the search; and if
+    more comes, without these.  The end of file ends all of it.  `seed` is always that of the program in hand."""
     hunter = Hunter(order, partial(setattr, seed, "value"))
     gc.freeze()  # what is here now stays: the collector need not look at it again and again
     try:
@@ -117,8 +117,8 @@ class Hunter:
         yield self.part(number, last=True)
 
     def settle(self, number: int, listener: Listener) -> Iterator[Part]:
-        """Judge what waits; once it is told again to stop, only what decides with what the search ends, and twice, only
-        what was never judged."""
+        """Judge what waits; once it is told again to stop, only what was never judged, and stories of what may fail the
+        search, these first; once more, without these."""
         told = 0
         docket = self.search.docket
         for fresh in self.search.settle():
@@ -127,7 +127,7 @@ class Hunter:
                 docket.press()
             if fresh or time.monotonic() - self.since > _REPORT_SECONDS:
                 yield self.part(number, last=False)
-            if (told and not docket.pressing()) or (told > 1 and not docket.has_unseen()):
+            if told and not docket.has_unseen() and (told > 1 or not docket.pressing()):
                 self.stopped = True
                 return
 

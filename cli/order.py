@@ -76,7 +76,7 @@ class Part(Record):
     was told to stop, and only judges any more. `failure`: why this process cannot go on, its last word. `merged`: this
     process runs a compiled change, so that nobody has seen yet what comes out of two copies of the model. `ran`: which
     statements of the change were reached since, by their number in fuzzer.change.exercised.places_of(). `pressing`: how
-    many cases wait that decide what the search ends with."""
+    many findings wait to be told in a small story that may fail the search."""
 
     batch: int
     programs: int

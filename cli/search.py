@@ -27,8 +27,8 @@ _AGAIN: Final = "and not where it is interpreted, in the program of seed"
 
 
 class _Running(NamedTuple):
-    """A search process, the batch that it was last known to hunt, and whether another one goes on with the next. Of its
-    cases that wait, `pressing` are pressing.
+    """A search process, the batch that it was last known to hunt, and whether another one goes on with the next. So many
+    findings are `pressing`: they may fail the search, and wait to be told in a small story.
     `seed`, that of the program in its hands, is where others can read it when the process hangs. `tells`: it does
     again, interpreted, what hung where it was compiled."""
 
@@ -97,12 +97,13 @@ class Search:
                 yield part
 
     def pressing(self) -> int:
-        """How many cases wait that decide with what the search ends."""
+        """How many findings that may fail the search wait to be told in a small story."""
         return sum(running.pressing for running in self._running.values())
 
     def stop(self) -> None:
         """Ask all processes to report the batch in hand, as far as it is, to judge what waits, and end; asked again,
-        only to judge what decides with what the search ends, and once more, what nobody has judged the like of."""
+        only to judge what nobody has judged the like of, and to make small what may fail the search; once more, without
+        that."""
         self._stopped = True
         self._ask_to_end()
 

@@ -123,7 +123,7 @@ def run(
       git diff -- reference_mmu | mmufuzz run --apply - --allow fewer-flushes
 
     Ctrl-C stops and keeps everything found; a second one does not wait for the program in hand. When the time is over,
-    what still waits to be judged or minimized is given some seconds more, what decides the exit code up to a minute.
+    what still waits to be judged or minimized is given some seconds more, and what may fail the search up to a minute.
 
     Exit codes: 0 nothing new breaks (a change that merely saves work breaks nothing), 1 a regression or an unexplained
     finding that is not known by name (docs/findings.md), 2 bad input, 4 no program came by the change of --apply, 130
@@ -246,7 +246,7 @@ def drive_search(
             now = time.monotonic()
             progress.show(tally, now - started)
             decided = request.until_regression and tally.has_new_regression()
-            while asked < ending.asked(now, len(interrupts.received), decided=decided):
+            while asked < ending.asked(now, len(interrupts.received), search.pressing(), decided=decided):
                 asked += 1
                 search.stop()
                 line = words(asked, len(interrupts.received), search.pressing())

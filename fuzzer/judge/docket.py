@@ -80,10 +80,9 @@ class Docket:
         return any(case.round == 0 for cases in self._cases.values() for case in cases)
 
     def pressing(self) -> int:
-        """How many cases wait that decide what a search ends with: of traces of which no program has been judged, and
-        stories of what is not documented, which may be told to be a known hole, or none, by their smallest form."""
-        unseen = sum(case.round == 0 for cases in self._cases.values() for case in cases)
-        return unseen + sum(urgency != _DOCUMENTED_STORY for urgency, _ in self._stories)
+        """How many stories wait of what is not documented: their smallest form tells whether they are a known hole, and
+        with that what a search ends with."""
+        return sum(urgency != _DOCUMENTED_STORY for urgency, _ in self._stories)
 
     def press(self) -> None:
         """There is little time left: stories of what is not documented come before traces that nobody has seen, and of

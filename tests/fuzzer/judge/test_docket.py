@@ -64,12 +64,12 @@ def test_small_stories_are_told_between_the_new_and_the_known() -> None:
     assert order_of(docket) == [1, 4, 2, 3]
 
 
-def test_what_decides_the_end_of_a_search_is_what_is_unseen_and_what_may_fail_it() -> None:
+def test_what_presses_is_what_may_fail_a_search_and_has_no_small_story() -> None:
     docket = docket_of(case("a", 1), case("a", 2, round_=1))
     docket.tell(case("c", 3), documented=True)
-    assert docket.pressing() == 1
+    assert docket.pressing() == 0
     docket.tell(case("d", 4), documented=False)
-    assert docket.pressing() == 2
+    assert docket.pressing() == 1
     assert [docket.next().seed for _ in range(2)] == [1, 4]
     assert docket.pressing() == 0
     assert len(docket) == 2
