@@ -27,8 +27,8 @@ _AGAIN: Final = "and not where it is interpreted, in the program of seed"
 
 
 class _Running(NamedTuple):
-    """A search process, the batch that it was last known to hunt, and whether another one goes on with the next. So many
-    findings are `pressing`: they may fail the search, and wait to be told in a small story.
+    """A search process, the batch that it was last known to hunt, and whether another one goes on with the next. As
+    many findings as are `pressing` may fail the search, and wait to be told in a small story.
     `seed`, that of the program in its hands, is where others can read it when the process hangs. `tells`: it does
     again, interpreted, what hung where it was compiled."""
 
