@@ -107,8 +107,8 @@ def test_unexplained_finding_is_an_error(tmp_path: Path) -> None:
     sources = changed_sources(
         tmp_path / "sources",
         "reference_mmu/changelog/catalogue/x86_mmu.yaml",
-        "  allowed:\n    - fewer-checks\n    - warning-gone",
-        "  allowed:\n    - warning-gone",
+        "  announced: [fewer-checks, warning-gone]\n  allowed:\n    - fewer-checks\n    - warning-gone",
+        "  announced: [warning-gone]\n  allowed:\n    - warning-gone",
     )
     words = "--old no-struct-page --new no-struct-page+demote-iter-yielded-warn --profile tdp --programs 5 --seed 1"
     run = mmufuzz(f"run {words} --strategy random-walk --json -", folder=tmp_path, sources=sources)
