@@ -43,7 +43,10 @@ from .vcpu_arch import Vcpu
 def vcpu_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool, upgrade_fails: bool) -> Generator[int, None, None]:
     """One load or store of the guest, with as many exits as it takes."""
     while True:
-        yield from vcpu_enter_guest(m, vcpu)
+        if is_asked(vcpu):
+            yield from vcpu_enter_guest(m, vcpu)
+        else:
+            m.oracle.guest_entered(m, vcpu)
         vcpu.accessing = True
         result = yield from hardware_access(m, vcpu, gfn, write)
         vcpu.accessing = False
@@ -84,7 +87,7 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     heard of a flush, or of logging: it goes on as it is until it is thrown out."""
     if vcpu.kicked:
         m.vm_exit(vcpu)
-    while vcpu.outside_guest_mode or vcpu.free_obsolete_roots or vcpu.apic_page_reload:
+    while is_asked(vcpu):
         if vcpu.free_obsolete_roots:  # kvm_check_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, vcpu)
             yield from kvm_mmu_free_obsolete_roots(m, vcpu)
         if vcpu.tlb_flush:  # kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu)
@@ -99,6 +102,11 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
         # kvm_vcpu_exit_request(): a request that came meanwhile is dealt with first.
         vcpu.outside_guest_mode = vcpu.tlb_flush or vcpu.update_cpu_dirty_logging
     m.oracle.guest_entered(m, vcpu)
+
+
+def is_asked(vcpu: Vcpu) -> bool:
+    """Has it anything to do before it runs the guest? Nearly always not."""
+    return vcpu.outside_guest_mode or vcpu.free_obsolete_roots or vcpu.apic_page_reload or vcpu.kicked
 
 
 def vmx_update_cpu_dirty_logging(m: Machine, vcpu: Vcpu) -> None:

@@ -135,8 +135,9 @@ def kvm_rmap_zap_gfn_range(m: Machine, start: i64, end: i64, flush: bool) -> Gen
     for level in range(PG_LEVEL_4K, m.max_huge_level + 1):
         gfn = m.gfn_round_for_level(start, level)
         while gfn < end:
-            if m.tlb_key(gfn, level) in m.rmap:
-                for sp, index in rmap_sptes(m, gfn, level):
+            rmap = m.rmap.get(m.tlb_key(gfn, level))
+            if rmap is not None:
+                for sp, index in list(rmap):
                     yield ZAP_LEAF
                     drop_spte(m, sp, index)
                     flush = True
