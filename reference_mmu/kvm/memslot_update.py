@@ -34,13 +34,13 @@ def kvm_delete_memslot(kvm: Kvm, number: i64) -> Generator[int, None, None]:
     kvm.slots_lock = True
     slot = id_to_memslot(kvm, number)
     if slot is not None:
-        yield from kvm_invalidate_memslot(kvm, slot)
+        invalid = yield from kvm_invalidate_memslot(kvm, slot)
         yield from kvm_swap_active_memslots(kvm, number, None)
         kvm.oracle.slot_removed(kvm, slot)
         yield from kvm.kvm_arch_commit_memory_region(slot, None)
         if slot.kvm_slot_can_be_private():
             yield from kvm_gmem_unbind(kvm, slot)
-        slot.freed = True
+        slot.freed = invalid.freed = True
     kvm.slots_lock = False
 
 
@@ -51,12 +51,12 @@ def kvm_move_memslot(kvm: Kvm, number: i64, base_gfn: i64) -> Generator[int, Non
     kvm.slots_lock = True
     slot = id_to_memslot(kvm, number)
     if slot is not None and can_move(kvm, slot, base_gfn):
-        yield from kvm_invalidate_memslot(kvm, slot)
+        invalid = yield from kvm_invalidate_memslot(kvm, slot)
         moved = slot.copy()
         moved.base_gfn = base_gfn
         kvm.kvm_arch_prepare_memory_region(moved)
         yield from kvm_swap_active_memslots(kvm, number, moved)
-        slot.freed = True
+        slot.freed = invalid.freed = True
     kvm.slots_lock = False
 
 
@@ -100,8 +100,9 @@ def kvm_swap_active_memslots(kvm: Kvm, number: i64, slot: KvmMemorySlot | None) 
     yield SLOTS_SRCU_END
 
 
-def kvm_invalidate_memslot(kvm: Kvm, slot: KvmMemorySlot) -> Generator[int, None, None]:
-    """Mark the slot INVALID, so that no fault maps it again, then zap what is mapped."""
+def kvm_invalidate_memslot(kvm: Kvm, slot: KvmMemorySlot) -> Generator[int, None, KvmMemorySlot]:
+    """Put a copy that is INVALID in place of the slot, so that no fault maps it again, then zap what is mapped. The
+    copy."""
     invalid = slot.copy()
     invalid.invalid = True
     yield SLOTS_PREPARE
@@ -110,3 +111,4 @@ def kvm_invalidate_memslot(kvm: Kvm, slot: KvmMemorySlot) -> Generator[int, None
     yield SLOTS_SRCU
     yield from kvm.kvm_arch_flush_shadow_memslot(slot)
     kvm.oracle.slot_zapped(kvm, slot)
+    return invalid

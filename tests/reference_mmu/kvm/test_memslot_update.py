@@ -145,3 +145,15 @@ def test_a_memslot_that_nobody_can_find_any_more_is_freed_and_then_not_used() ->
     assert stage.violations == []
     stage.m.mark_page_dirty_in_slot(old, 1)
     assert stage.violations == ["bug"]
+
+
+def test_the_invalid_copy_of_a_memslot_outlives_whoever_has_found_it() -> None:
+    stage = Stage()
+    delete = stage.thread(IOCTL, kvm_delete_memslot(stage.m, 0)).to(SLOTS_SRCU)
+    (invalid,) = stage.m.memslots
+    delete.to(SLOTS_SRCU_END)
+    stage.m.mark_page_dirty_in_slot(invalid, 1)
+    assert stage.violations == []
+    delete.finish()
+    stage.m.mark_page_dirty_in_slot(invalid, 1)
+    assert stage.violations == ["bug"]
