@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""KVM_SET_USER_MEMORY_REGION: delete, move and create slots (virt/kvm/kvm_main.c)."""
+"""KVM_SET_USER_MEMORY_REGION: delete, move and create slots (virt/kvm/kvm_main.c).
+
+kvm_delete_memslot(), kvm_move_memslot() and kvm_create_memslot() are the whole ioctl here, kvm_set_memslot() with that
+change included; in the kernel those are its last step. kvm_swap_active_memslots() installs the slot as well, which
+kvm_replace_memslot() has done there.
+"""
 
 from __future__ import annotations
 

@@ -49,10 +49,10 @@ from .tdp_mmu.zap import kvm_tdp_mmu_zap_collapsible_sptes
 from .write_protect import kvm_mmu_slot_gfn_write_protect
 
 
-def kvm_arch_commit_memory_region(
+def kvm_mmu_slot_apply_flags(
     m: Machine, old: KvmMemorySlot | None, new: KvmMemorySlot | None
 ) -> Generator[int, None, None]:
-    """kvm_mmu_slot_apply_flags(): only a slot whose flags alone have changed needs more than PML switched."""
+    """Only a slot whose flags alone have changed needs more than PML switched."""
     yield from kvm_mmu_update_cpu_dirty_logging(m, old, new)
     if old is None or new is None or old.log_dirty_pages == new.log_dirty_pages:
         return

@@ -12,9 +12,9 @@ from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..operations import Call
 from .aging import kvm_age_gfn
 from .dirty_log import (
-    kvm_arch_commit_memory_region,
     kvm_arch_mmu_enable_log_dirty_pt_masked,
     kvm_arch_sync_dirty_log,
+    kvm_mmu_slot_apply_flags,
 )
 from .lpage_info import alloc_lpage_info
 from .observed_mmu import ObservedMmu
@@ -55,7 +55,7 @@ class X86(ObservedMmu):
     def kvm_arch_commit_memory_region(
         self, old: KvmMemorySlot | None, new: KvmMemorySlot | None
     ) -> Generator[int, None, None]:
-        return kvm_arch_commit_memory_region(self, old, new)
+        return kvm_mmu_slot_apply_flags(self, old, new)
 
     def kvm_arch_sync_dirty_log(self) -> Generator[int, None, None]:
         return kvm_arch_sync_dirty_log(self)
