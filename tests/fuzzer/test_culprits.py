@@ -16,7 +16,12 @@ from tests.changes import as_diff, shipped_source
 NOTIFIER = "kvm/mmu_notifier.py"
 OWED = "        if flush:\n            yield from kvm_flush_remote_tlbs(kvm, INV_FLUSH)\n"
 YOUNG = "        if young and flush_on_ret:\n"
-AT_FIRST = "        flush = False\n        for gfn_range in ranges:\n            kvm.use_memslot(gfn_range.slot)\n            kvm_mmu"
+AT_FIRST = (
+    "        flush = False\n"
+    "        for gfn_range in ranges:\n"
+    "            kvm.use_memslot(gfn_range.slot)\n"
+    "            kvm_mmu"
+)
 """That of invalidate_range_start()."""
 
 
