@@ -118,6 +118,7 @@ def make_machine(semantics: Semantics, tables: int) -> X86:
     alloc_lpage_info(m, slot)
     m.memslots = [slot]
     m.host.huge = [True] * tables
+    m.host.pud_huge = [False] * tables
     for vcpu in m.x86_vcpus:
         kvm_mmu_load(m, vcpu)
     return m
