@@ -190,4 +190,6 @@ def _room(argument: Argument, first: int, config: Config) -> int:
     """How many pages an operation may be about that begins there."""
     if argument in (Argument.HVA, Argument.SLOT_PAGE):
         return config.hva_pages - first
+    if argument is Argument.FILE_PAGE:
+        return min(_GFNS_MAX, config.gmem_pages - first)
     return _GFNS_MAX

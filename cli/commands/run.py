@@ -50,8 +50,8 @@ from workers.refusal import BadInput, refuse
 JOBS_MAX: Final = 64
 DEFAULT_SECONDS: Final = 60
 _TICK_SECONDS: Final = 0.2
-# Of a search for a time: before so many programs nobody knows that a change breaks nothing.
-_SAVES_AFTER_PROGRAMS: Final = 2000
+# Before so many programs nobody knows that a change breaks nothing.
+_SAVES_AFTER_PROGRAMS: Final = 500
 NOT_EXERCISED: Final = 4
 """Exit code where all programs passed the change by: it has not been tried."""
 
@@ -205,9 +205,8 @@ def is_new(tally: Tally) -> bool:
 def is_optimisation(tally: Tally, request: Request) -> bool:
     """Is it a user's change that breaks nothing and has less done? Whether that is meant is for its author to say. A
     search that hardly began has not found out."""
-    tried = request.budget.programs > 0 or tally.programs >= _SAVES_AFTER_PROGRAMS
     found = [tallied.finding for tallied in tally.findings.values()]
-    return request.change is not None and tried and merely_saves(found)
+    return request.change is not None and tally.programs >= _SAVES_AFTER_PROGRAMS and merely_saves(found)
 
 
 def begin_campaign(store: Store, request: Request) -> int:

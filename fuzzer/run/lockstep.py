@@ -256,18 +256,19 @@ class Pair:
         return went_on
 
     def finish(self) -> None:
-        """Let the follower catch up, then judge both."""
+        """Let the follower catch up, then judge both: each of them may be stuck, whatever the other is."""
         leader, follower = self.leader, self.follower
         if self.stuck:
             leader.judge.report("no-progress")
-        if follower.steps >= MAX_STEPS:
-            follower.judge.report("no-progress")
         drained = False
-        if not self.stuck and not self.truncated:
+        if not self.truncated:
             try:
                 drained = follower.drain(MAX_STEPS)
+                if not drained:
+                    follower.judge.report("no-progress")
             except ModelBug as bug:
                 blame(follower, bug)
+        if not self.stuck and not self.truncated:
             leader.finish()
             if drained:
                 follower.finish()

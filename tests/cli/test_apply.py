@@ -78,8 +78,10 @@ def test_what_the_author_allows_is_documented(tmp_path: Path) -> None:
 
 
 def test_a_change_that_merely_saves_work_fails_no_run(tmp_path: Path) -> None:
+    """Four programs do not tell whether it breaks something."""
     (tmp_path / "my.patch").write_text(SAVES, encoding="utf-8")
-    run = mmufuzz(WORDS, folder=tmp_path)
+    assert mmufuzz(WORDS, folder=tmp_path).returncode == 1
+    run = mmufuzz(WORDS.replace("--programs 4", "--programs 500"), folder=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
     assert {found["what"] for found in report_in(tmp_path)["findings"]} == {"fewer-checks"}
     assert "nothing breaks, and less is done: an optimisation" in run.stdout
@@ -99,7 +101,7 @@ def test_a_fix_on_top_of_the_patch_that_it_mends_is_a_fix(tmp_path: Path) -> Non
 
 
 def test_what_of_a_change_was_run_is_told(applied: Searched) -> None:
-    assert applied.report["exercise"] == {"exercised": ["reference_mmu/kvm/mmu_notifier.py:46"], "not_exercised": []}
+    assert applied.report["exercise"] == {"exercised": ["reference_mmu/kvm/mmu_notifier.py:47"], "not_exercised": []}
     assert "all statements of the change were run" in applied.process.stdout
 
 

@@ -44,7 +44,7 @@ def test_prove_says_what_it_compared() -> None:
 
 
 def test_prove_all_is_every_equivalence_and_merge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prove_module, "prove_patch", lambda patch: Proof(patch, True, 1, "all"))
+    monkeypatch.setattr(prove_module, "prove_patch", lambda patch, **pairs: Proof(patch, True, 1, "all"))
     equivalences = [patch.id for patch in PATCHES.values() if changes_nothing(patch) and patch.modelled]
     assert [row["patch"] for row in document(call(prove, "--all", "--json", "-"))["results"]] == equivalences
 
@@ -102,7 +102,7 @@ def test_costs_of_nothing_are_a_ratio_of_nothing() -> None:
 
 def test_a_counterexample_is_shown_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Proof("drop-max-level-param", False, 3, "three gfns", "gfn 2: level 1 in old, 2 in new")
-    monkeypatch.setattr(prove_module, "prove_patch", lambda patch: found)
+    monkeypatch.setattr(prove_module, "prove_patch", lambda patch, **pairs: found)
     result = call(prove, "drop-max-level-param", "--json", "-")
     assert result.exit_code == 1
     assert document(result)["results"][0]["counterexample"] == found.counterexample
@@ -113,7 +113,7 @@ def test_what_is_equivalent_with_another_patch_alone_exits_with_3(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     half = Proof("drop-max-level-param", False, 3, "three gfns", "gfn 2", ("dedup-leaf-flush-rule",), "half", b"{}")
-    monkeypatch.setattr(prove_module, "prove_patch", lambda patch: half)
+    monkeypatch.setattr(prove_module, "prove_patch", lambda patch, **pairs: half)
     result = call(prove, "drop-max-level-param", "--json", "-", "--out", str(tmp_path))
     assert result.exit_code == 3
     (proof,) = document(result)["results"]
@@ -123,7 +123,7 @@ def test_what_is_equivalent_with_another_patch_alone_exits_with_3(
 
 
 def test_ctrl_c_keeps_the_results_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(patch: str) -> Proof:
+    def interrupted(patch: str, **pairs: object) -> Proof:
         if patch == "dedup-leaf-flush-rule":
             raise KeyboardInterrupt
         return Proof(patch, True, 1, "all")
