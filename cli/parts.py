@@ -26,8 +26,10 @@ def name_parts(tally: Tally, change: OwnChange, console: Console) -> None:
         for tallied in by_interest(tally.findings.values())
         if tallied.finding.patches == (OWN_CHANGE,) and tallied.finding.verdict is not Verdict.DOCUMENTED
     ]
+    if not asked:
+        return
     culprits = Culprits(change.diff, change.base)
-    if not asked or len(culprits.hunks) < 2:
+    if len(culprits.hunks) < 2:
         return
     console.print(f"which of the {len(culprits.hunks)} parts of the change do the findings come from?")
     for tallied in asked[:_FINDINGS_MAX]:

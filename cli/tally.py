@@ -88,6 +88,10 @@ class Tally:
             counts[str(tallied.finding.verdict)] += 1
         return counts
 
+    def has_new_failure(self) -> bool:
+        """Is there a regression, or something unexplained, that nobody knows yet?"""
+        return any(one.fails() for one in self.findings.values())
+
     def has_new_regression(self) -> bool:
         """Is there one that nobody knows yet?"""
         return any(one.fails() and one.finding.verdict is Verdict.REGRESSION for one in self.findings.values())

@@ -193,13 +193,8 @@ def search_and_report(request: Request, document: Document) -> int:
     for failure in failures:
         click.echo(f"mmufuzz: {failure}", err=True)
     document.write(make_report(tally, request, elapsed, core, exercise))
-    failed = bool(failures) or (is_new(tally) and not is_optimisation(tally, request))
+    failed = bool(failures) or (tally.has_new_failure() and not is_optimisation(tally, request))
     return interrupts.exit_code() or int(failed) or (NOT_EXERCISED if exercise.in_vain() else 0)
-
-
-def is_new(tally: Tally) -> bool:
-    """Is there a regression, or something unexplained, that nobody knows yet?"""
-    return any(tallied.fails() for tallied in tally.findings.values())
 
 
 def is_optimisation(tally: Tally, request: Request) -> bool:
