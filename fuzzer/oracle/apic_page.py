@@ -34,11 +34,11 @@ class ApicPage:
 
     def invalidate_started(self, m: X86, hva_start: i64, hva_end: i64) -> None:
         """When invalidate_range_start returns, every vCPU that has the page is out of the guest, and asked to renew
-        it."""
+        it, or does so already: used() judges what that comes to."""
         for vcpu in m.x86_vcpus:
             pfn = vcpu.apic_access_addr
             if pfn < 0 or not hva_start <= m.host.pages[pfn].hva < hva_end:
                 continue
-            asked = vcpu.apic_page_reload or vcpu.reload_vmcs01_apic_access_page
+            asked = vcpu.apic_page_reload or vcpu.reloads_apic_page or vcpu.reload_vmcs01_apic_access_page
             if not asked or (vcpu.accessing and not vcpu.kicked):
                 self.reports.report("stale-apic-page")

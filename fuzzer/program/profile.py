@@ -246,7 +246,7 @@ PROFILES: Final[dict[str, Profile]] = {
             hot=5,
             mm_ops=6,
             backings=("shmem",),
-            invalidations=("migrate", "reclaim", "reclaim", "reclaim", "writeback"),
+            invalidations=("migrate", "reclaim", "reclaim", "reclaim", "reclaim"),
         ),
         Profile(
             "guest-tables",
@@ -310,7 +310,7 @@ PROFILES: Final[dict[str, Profile]] = {
             mm_threads=2,
             mishaps=1,
             backings=("anon", "shmem"),
-            invalidations=("numa-hint", "migrate", "page-out", "writeback", "dont-need"),
+            invalidations=("numa-hint", "migrate", "page-out", "page-out", "dont-need"),
             gmem=5,
             added=(("punch-hole", 5), ("set-attributes", 8), ("poison-private", 1)),
         ),

@@ -16,14 +16,14 @@ from .page_io import pageout
 
 
 def writeback(mm: Mm, hva: i64) -> Generator[int, None, None]:
-    """Write back one page of a file (page_mkclean(), then I/O): it stays mapped, read-only and clean."""
+    """Write back one page of a file (page_mkclean(), then I/O): it stays mapped, read-only and clean. Anonymous memory
+    and shmem reach their backing store by reclaim alone, which unmaps them first."""
     host = mm.host
-    if not host.is_on_lru(hva):
+    if not host.is_on_lru(hva) or not host.kind(hva).page_mkwrite:
         return
     yield from split_huge_pmd(mm, hva)
     locked = yield from folio_lock(mm, hva)
-    # It may have become part of a huge page while its lock was waited for.
-    if locked < 0 or host.pte[hva] < 0 or host.mapping_level(hva) > 1:
+    if locked < 0 or host.pte[hva] < 0:
         unlock_if_taken(mm, locked)
         return
     yield from mm.mmu_notifier_invalidate_range_start(hva, hva + 1)

@@ -117,7 +117,9 @@ def kvm_vcpu_reload_apic_access_page(m: Machine, vcpu: Vcpu) -> Generator[int, N
     if not vcpu.virtualizes_apic_accesses:
         return
     m.srcu.lock(m.actor)
+    vcpu.reloads_apic_page = True
     yield from vmx_set_apic_access_page_addr(m, vcpu)
+    vcpu.reloads_apic_page = False
     m.srcu.unlock(m.actor)
     if vcpu.apic_page_reload:
         # In the kernel it spins, as long as the invalidation is in progress.

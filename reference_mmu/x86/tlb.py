@@ -9,7 +9,8 @@ T1  Entries are made from present entries only, one table at a time: each level 
     was reached without W is not cached.
 T2  A fill sets A in the leaf. Non-present, frozen, MMIO and access-tracked entries are never cached.
 T3  A write needs W in the entry. With D=0 in the entry the walker goes back, the leaf must still be writable, and
-    sets D there (logging the gfn when PML is on). With D=1 nothing in memory is touched.
+    sets D there (logging the gfn when PML is on). With D=1 nothing in memory is touched. An entry that the walker has
+    gone back for is not used for the write again, should the leaf be of another size by now.
 T4  A hit never looks at the SPTE again. 4K and 2M entries of one gfn may coexist. Eviction is free at any time.
 T5  A write on a read-only entry drops the CPU's own entries for the address and walks again.
 T6  A fault drops the faulting CPU's own entries for that address, cached table pointers included, nobody else's.
@@ -47,6 +48,7 @@ def hardware_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[
     """One guest load or store: through the TLB, walking as often as the rules demand. Returns DONE, VIOLATION,
     PML_FULL or KICKED."""
     exits = vcpu.exits
+    clean: i64 = 0
     while True:
         entry = lookup(m, vcpu, gfn)
         if entry != 0:
@@ -54,6 +56,9 @@ def hardware_access(m: Machine, vcpu: Vcpu, gfn: i64, write: bool) -> Generator[
                 m.guest_access(vcpu, gfn, entry >> TLB_PFN_SHIFT, write)
                 return DONE
             if (entry & TLB_W) != 0:  # T3
+                if entry == clean:
+                    invalidate(m, vcpu, gfn)
+                clean = entry
                 yield WALK_DIRTY
                 if vcpu.exits != exits:
                     return KICKED

@@ -32,3 +32,4 @@ class Vcpu(KvmVcpu):
         self.apic_access_addr: i64 = -1  # APIC_ACCESS_ADDR of its VMCS, as a pfn; -1: nothing was ever written there
         self.apic_page_reload = False  # KVM_REQ_APIC_PAGE_RELOAD
         self.reload_vmcs01_apic_access_page = False  # that request came while L2 ran
+        self.reloads_apic_page = False  # it has taken such a request, and is about to look the page up

@@ -21,6 +21,7 @@ STORIES = {
     "hole-fetch-below-old-child": "x86-fetch-below-old-child",
     "hole-fetch-from-device": "arm64-fetch-from-device",
     "hole-segment-not-mapped": "pr64-segment-not-mapped",
+    "hole-huge-page-beside-zapped-range": "x86-huge-page-beside-zapped-range",
     "hole-map-across-slot-move": "x86-map-across-slot-move",
     "hole-pml-enable-then-split": "x86-pml-enabled-then-split",
     "hole-relax-a-block": "arm64-relaxes-block",

@@ -47,6 +47,7 @@ EXPECTED = {
     "hole-clear-two-huge-pages": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
     "hole-fetch-from-device": ("refcount-leak", Verdict.BASELINE, ""),
+    "hole-huge-page-beside-zapped-range": ("older-than-zap", Verdict.BASELINE, ""),
     "hole-map-across-slot-move": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-pml-enable-then-split": ("writable-after-dirty-log", Verdict.BASELINE, ""),
     "hole-gmem-error-against-hole": ("no-progress", Verdict.BASELINE, ""),

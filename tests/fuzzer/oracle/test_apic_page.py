@@ -5,13 +5,14 @@ import pytest
 
 from fuzzer.oracle.apic_page import ApicPage
 from reference_mmu.changelog.semantics import OLD
+from reference_mmu.mm.madvise import discard
 from reference_mmu.mm.migrate import migrate_page
 from reference_mmu.mm.mmap import munmap
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.operations import MISHAP_NO_MEMORY
 from reference_mmu.points import INV_PRIMARY
 from reference_mmu.x86 import apic_access_page, unmap
-from reference_mmu.x86.points import APIC_ACCESS, APIC_LOCK
+from reference_mmu.x86.points import APIC_ACCESS, APIC_LOCK, APIC_REQUEST
 from reference_mmu.x86.vcpu import nested_transition
 from tests.apic_stage import HVA, ApicStage, ready
 from tests.by_hand import MM
@@ -23,6 +24,17 @@ def test_accepts_a_page_that_moves_while_the_guest_uses_it() -> None:
     stage = ready()
     thread = stage.use().to(APIC_ACCESS)
     stage.run(MM, migrate_page(stage.m, HVA))
+    thread.finish()
+    assert stage.final_violations() == []
+
+
+def test_accepts_a_vcpu_that_renews_the_page_while_the_host_waits_for_the_others() -> None:
+    stage = ready()
+    host = stage.thread(MM, discard(stage.m, HVA, HVA + 1)).to(APIC_REQUEST)
+    thread = stage.use().to(APIC_LOCK)
+    host.to(INV_PRIMARY)
+    assert not stage.vcpu().apic_page_reload
+    host.finish()
     thread.finish()
     assert stage.final_violations() == []
 

@@ -82,6 +82,16 @@ def test_t3_and_faults_if_w_is_gone_by_then() -> None:
     assert stage.m.x86_vcpus[0].fault_present
 
 
+def test_t3_the_leaf_may_be_of_another_size_by_then() -> None:
+    stage = stage_with(backing=("thp", "anon"))
+    pfn = stage.m.host.pte[1]
+    stage.m.x86_vcpus[0].tlb.put(stage.m.tlb_key(1, 1), pfn << TLB_PFN_SHIFT | TLB_R | TLB_W)
+    points = stage.write(0, 1).points
+    assert points.count(WALK_DIRTY) == 2
+    assert points[-1] == WALK_FILL
+    assert stage.cached(0, 1) == pfn << TLB_PFN_SHIFT | RWD
+
+
 def test_t4_a_hit_never_looks_at_the_spte() -> None:
     stage = stage_with()
     stage.write(0, 1)
