@@ -8,7 +8,7 @@ from db.campaigns import CampaignRow
 from db.fleets import FleetStatus
 from db.listing import Number
 from db.pace import Pace
-from db.schema import CampaignState
+from db.schema import ENDED
 from reference_mmu.record import Record
 from workers.waiting import waiting_words
 
@@ -73,4 +73,4 @@ def progress(campaign: CampaignRow, pace: Pace, fleet: FleetStatus | None, now: 
 
 
 def has_ended(told: CampaignProgress) -> bool:
-    return told.health.state in (CampaignState.FINISHED, CampaignState.STOPPED)
+    return told.health.state in ENDED

@@ -2,7 +2,7 @@
 """Campaigns of a fleet, as people steer and see them."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, select, update
@@ -12,7 +12,7 @@ from db.dispatch import end_fleet, ran_seconds
 from db.liveness import live_workers
 from db.repository import Repository
 from db.schema import (
-    SEVERITY,
+    FAILURES,
     BatchTable,
     CampaignState,
     CampaignTable,
@@ -25,10 +25,7 @@ from db.schema import (
 from db.session import StoreError, transaction
 from db.traces import is_explained
 from db.upsert import upsert
-from fuzzer.judge.finding import Verdict
 from reference_mmu.record import Record
-
-_FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 
 
 class NoFleet(StoreError):
@@ -194,7 +191,7 @@ def _batch_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
 
 def _finding_sums(campaigns: list[int]) -> Select[*tuple[Any, ...]]:
     table = FindingTable
-    failure = case((table.severity.in_(_FAILURES), 1), else_=0)
+    failure = case((table.severity.in_(FAILURES), 1), else_=0)
     sums = (func.count(), func.sum(failure))
     return select(table.campaign_id, *sums).where(table.campaign_id.in_(campaigns)).group_by(table.campaign_id)
 

@@ -10,14 +10,13 @@ occurrences, and notifications stay, so that nobody is told twice.
 """
 
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, or_, select
 
 from db.schema import (
-    SEVERITY,
+    ENDED,
+    FAILURES,
     BatchTable,
-    CampaignState,
     CampaignTable,
     FindingState,
     FindingTable,
@@ -25,11 +24,7 @@ from db.schema import (
     ReproducerTable,
 )
 from db.session import transaction
-from fuzzer.judge.finding import Verdict
 from reference_mmu.record import Record
-
-_FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
-_ENDED: Final = [state.value for state in (CampaignState.FINISHED, CampaignState.STOPPED)]
 
 
 class Old(Record):
@@ -62,14 +57,17 @@ def _find_old(connection: Connection, before: datetime) -> Old:
         select(FindingTable.id)
         .where(
             FindingTable.campaign_id == CampaignTable.id,
-            FindingTable.severity.in_(_FAILURES),
+            FindingTable.severity.in_(FAILURES),
             FindingTable.state == FindingState.OPEN.value,
         )
         .exists()
     )
     query = (
         select(CampaignTable.id, failure)
-        .where(CampaignTable.state.in_(_ENDED), func.coalesce(last, CampaignTable.created_at) < before)
+        .where(
+            CampaignTable.state.in_([state.value for state in ENDED]),
+            func.coalesce(last, CampaignTable.created_at) < before,
+        )
         .order_by(CampaignTable.id)
     )
     rows = connection.execute(query).all()

@@ -50,6 +50,7 @@ SEVERITY: Final = {
     Verdict.UNEXPLAINED: 50,
     Verdict.REGRESSION: 60,
 }
+FAILURES: Final = [SEVERITY[verdict] for verdict in (Verdict.REGRESSION, Verdict.UNEXPLAINED)]
 KNOWN_RANK: Final = 35
 """Where a known hole stands in a list: below every baseline, above what is mended or announced."""
 
@@ -61,6 +62,9 @@ class CampaignState(StrEnum):
     PAUSED = "paused"
     FINISHED = "finished"
     STOPPED = "stopped"
+
+
+ENDED: Final = (CampaignState.FINISHED, CampaignState.STOPPED)
 
 
 class BatchState(StrEnum):

@@ -6,27 +6,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from reference_mmu.changelog.semantics import OLD, Semantics
+from reference_mmu.kvm import pfn as errors
 from reference_mmu.kvm.follow_pfn import KvmFollowPfn, kvm_follow_pfn
 from reference_mmu.kvm.memslots import KvmMemorySlot
-from reference_mmu.kvm.pfn import (
-    KVM_PFN_ERR_FAULT,
-    KVM_PFN_ERR_HWPOISON,
-    KVM_PFN_ERR_NEEDS_IO,
-    KVM_PFN_ERR_RO_FAULT,
-    KVM_PFN_ERR_SIGPENDING,
-    KVM_PFN_NOSLOT,
-)
 from reference_mmu.mm.gup import FOLL_WRITE
 from reference_mmu.mm.page import Page
 from tests.by_hand import Stage, Thread
 
 ERRORS = {
-    int(KVM_PFN_ERR_FAULT): "fault",
-    int(KVM_PFN_ERR_HWPOISON): "hwpoison",
-    int(KVM_PFN_ERR_RO_FAULT): "read-only",
-    int(KVM_PFN_ERR_SIGPENDING): "signal",
-    int(KVM_PFN_ERR_NEEDS_IO): "needs io",
-    int(KVM_PFN_NOSLOT): "no slot",
+    int(errors.KVM_PFN_ERR_FAULT): "fault",
+    int(errors.KVM_PFN_ERR_HWPOISON): "hwpoison",
+    int(errors.KVM_PFN_ERR_RO_FAULT): "read-only",
+    int(errors.KVM_PFN_ERR_SIGPENDING): "signal",
+    int(errors.KVM_PFN_ERR_NEEDS_IO): "needs io",
+    int(errors.KVM_PFN_NOSLOT): "no slot",
 }
 
 

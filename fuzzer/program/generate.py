@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from librt.vecs import vec
+from msgspec.structs import replace
 from mypy_extensions import i64
 
 from fuzzer.program.arguments import STARTS, Argument, values_of
@@ -86,6 +87,9 @@ _RESCHED_MASKS: Final = 256  # eight regions, more than a program has tables
 _SETS_YOUNG: Final = 2  # of three machines with a stage-2 table, how many have a page walker that sets young bits
 _WALKERS: Final = 3
 _YOUNG_BY_KVM: Final = ("loongarch", "mips", "s390")  # no page walker of these sets one
+_X86_ALONE: Final = {
+    name: getattr(Config(), name) for name in ("mmu", "paging", "zap_all_quirk", "prove_mmu", "pml_entries", "nested")
+}
 _PROVE_ONE_OF: Final = 4  # machines with CONFIG_KVM_PROVE_MMU
 _MISHAP_ONE_OF: Final = 3  # of these, each for itself
 _ANY_MISHAP: Final = tuple(mishap for mishap in MISHAPS.values() if mishap != MISHAP_NO_SEGMENT)
@@ -567,15 +571,10 @@ class _Stage2Builder(_Builder):
         config = super().make_config()
         arch = self.profile.arch[self.rng.below(len(self.profile.arch))]
         flavours = self.profile.flavours
-        return Config(
+        return replace(
+            config,
+            **_X86_ALONE,
             arch=arch,
-            vcpus=config.vcpus,
-            slots=config.slots,
-            backing=config.backing,
-            eager_split=config.eager_split,
-            manual_protect=config.manual_protect,
-            initially_set=config.initially_set,
-            word_gfns=config.word_gfns,
             hardware_young=self.rng.chance(_SETS_YOUNG, _WALKERS) and arch not in _YOUNG_BY_KVM,
             flavour=flavours[self.rng.below(len(flavours))] if flavours else config.flavour,
         )
@@ -589,22 +588,8 @@ class _ApicPageBuilder(_Builder):
         rng = self.rng
         fresh: Backing = "untouched" if rng.chance(_FRESH, _APIC_PAGES) else "anon"
         end = max(slot.base + slot.npages for slot in config.slots)
-        return Config(
-            mmu=config.mmu,
-            paging=config.paging,
-            vcpus=config.vcpus,
-            slots=config.slots,
-            backing=(*config.backing, fresh),
-            eager_split=config.eager_split,
-            manual_protect=config.manual_protect,
-            initially_set=config.initially_set,
-            zap_all_quirk=config.zap_all_quirk,
-            prove_mmu=config.prove_mmu,
-            word_gfns=config.word_gfns,
-            pml_entries=config.pml_entries,
-            nested=config.nested,
-            apic_page=SlotConfig(base=end + _BLOCK_PAGES, npages=1, hva=config.hva_pages),
-        )
+        apic_page = SlotConfig(base=end + _BLOCK_PAGES, npages=1, hva=config.hva_pages)
+        return replace(config, backing=(*config.backing, fresh), apic_page=apic_page)
 
     def hva(self) -> i64:
         apic_page = self.config.apic_access_page
@@ -635,22 +620,12 @@ class _GiganticBuilder(_Builder):
             gigantic = kind == "thp" and self.rng.chance(self.profile.gigantic, GIGANTIC_OF)
             backing += ["hugetlb" if gigantic else kind] * _GIGANTIC_BLOCKS
         fits = all(words_fit(slot, config.word_gfns, _GIGANTIC_BITS) for slot in config.slots)
-        return Config(
-            mmu=config.mmu,
-            paging=config.paging,
-            vcpus=config.vcpus,
+        return replace(
+            config,
             bits=_GIGANTIC_BITS,
             levels=_GIGANTIC_LEVELS,
-            slots=config.slots,
             backing=tuple(backing),
-            eager_split=config.eager_split,
-            manual_protect=config.manual_protect,
-            initially_set=config.initially_set,
-            zap_all_quirk=config.zap_all_quirk,
-            prove_mmu=config.prove_mmu,
             word_gfns=config.word_gfns if fits else _GIGANTIC_BLOCKS,
-            pml_entries=config.pml_entries,
-            nested=config.nested,
             gigantic=True,
         )
 
@@ -683,20 +658,13 @@ class _GuestTablesBuilder(_Builder):
         self.table_pages: list[int] = []  # virtual pages at which the guest sees a table
         self.recursive_pages = range(0)  # those that a root translates through itself
         self.ptes = self.make_ptes(levels, size)
-        return Config(
+        return replace(
+            config,
             mmu="shadow",
             paging="npt" if self.coin() else config.paging,
-            vcpus=config.vcpus,
             levels=levels,
             slots=slots,
-            backing=config.backing,
-            eager_split=config.eager_split,
-            manual_protect=config.manual_protect,
-            initially_set=config.initially_set,
-            zap_all_quirk=config.zap_all_quirk,
-            prove_mmu=config.prove_mmu,
-            word_gfns=config.word_gfns,
-            pml_entries=config.pml_entries,
+            nested=False,
             guest_paging=GuestPaging(self.tables[0], (*self.ptes, *self.shared_ptes(levels, size))),
         )
 

@@ -57,15 +57,9 @@ ADDED_OF: Final = 12
 # Memory as guests have it, and what the rest of the kernel may hand to KVM.
 _MOSTLY_PAGED: Final[tuple[Backing, ...]] = ("anon", "file", "shmem", "cow", "untouched", "swapped", "ksm") * 2
 _SELDOM_SEEN: Final[tuple[Backing, ...]] = (
-    "hugetlb",
-    "fsdax",
-    "devdax",
-    "pfnmap-nostruct",
-    "pfnmap-refcounted",
-    "pfnmap-unrefcounted",
-    "pfnmap-reserved",
-    "hwpoison",
-    "readonly",
+    *("hugetlb", "fsdax", "devdax"),
+    *("pfnmap-nostruct", "pfnmap-refcounted", "pfnmap-unrefcounted", "pfnmap-reserved"),
+    *("hwpoison", "readonly"),
 )
 # What threads of the host do at the same time.
 _HOST: Final = (

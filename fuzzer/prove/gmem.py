@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from fuzzer.prove.equivalences import lockstep
 from fuzzer.prove.look_up import RESULTS, MemoryRig
@@ -85,18 +85,11 @@ class GmemRig(MemoryRig):
             gmem.bindings[index] = slot.copy()
         return gmem
 
-    def run(self, flow: Generator[int, None, Any]) -> tuple[list[int], Any]:
-        """Run a flow to its end: the points it passed, and what it returned. A page that it waits for is unlocked
-        then."""
-        points = []
-        while True:
-            try:
-                points.append(next(flow))
-            except StopIteration as stop:
-                return points, stop.value
-            if points[-1] == MM_WAIT:
-                for page in self.m.host.pages:
-                    page.locked_by = -1
+    def stopped(self, point: int) -> None:
+        """A page that the flow waits for is unlocked then."""
+        if point == MM_WAIT:
+            for page in self.m.host.pages:
+                page.locked_by = -1
 
     def file(self, gmem: KvmGmem) -> tuple[object, ...]:
         """The file and what is in it, index by index."""

@@ -4,9 +4,9 @@ in which the function can be called on them."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import product
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Config, SlotConfig
@@ -225,11 +225,13 @@ class Rig:
         return events, dirty, changes, calls
 
 
-def run(flow: Generator[int, None, object]) -> tuple[list[int], object]:
-    """Run a flow alone to its end: the points it stopped at, and what it returned."""
+def run(flow: Generator[int, None, Any], stopped: Callable[[int], None] | None = None) -> tuple[list[int], Any]:
+    """Run a flow alone to its end: the points it stopped at, each of which `stopped` is told, and what it returned."""
     points = []
     while True:
         try:
             points.append(next(flow))
         except StopIteration as stop:
             return points, stop.value
+        if stopped is not None:
+            stopped(points[-1])

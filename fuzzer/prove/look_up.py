@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import product
 from typing import Any, Final, NamedTuple, get_args
 
+from fuzzer.prove.inputs import run
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config, SlotConfig
@@ -119,17 +120,14 @@ class MemoryRig:
         return slot
 
     def run(self, flow: Generator[int, None, Any]) -> tuple[list[int], Any]:
-        """Run a flow to its end: the points it passed, and what it returned. Whoever has locked the page unlocks it
-        when the flow waits for that."""
+        """Run a flow to its end, as of inputs.run(); what it waits for is over when it does."""
+        return run(flow, self.stopped)
+
+    def stopped(self, point: int) -> None:
+        """Whoever has locked the page unlocks it when the flow waits for that."""
         host = self.m.host
-        points = []
-        while True:
-            try:
-                points.append(next(flow))
-            except StopIteration as stop:
-                return points, stop.value
-            if points[-1] == GUP_WAIT:
-                host.remap(PAGE, host.swap_cache[PAGE], HOST_W)
+        if point == GUP_WAIT:
+            host.remap(PAGE, host.swap_cache[PAGE], HOST_W)
 
     def left_behind(self) -> tuple[object, ...]:
         """Events, costs, and the state of host PTEs and pages, what KVM holds of them included; look-ups by pfn aside,
@@ -175,6 +173,18 @@ class LookUpRig(MemoryRig):
         super().__init__(X86(two_pages(kind, mmu="shadow"), semantics, 1, 1, Oracle()), kind)
 
 
+def asked_of(
+    rig: Callable[[Semantics, Backing], MemoryRig], sides: SemanticsPair, inputs: Iterable[tuple[Any, ...]], ask: Any
+) -> Iterator[InputCase]:
+    """Each input, (kind, ...), asked of a machine of either side, one for each kind of memory."""
+    rigs: dict[Backing, tuple[MemoryRig, MemoryRig]] = {}
+    for kind, *rest in inputs:
+        if kind not in rigs:
+            rigs[kind] = rig(sides.before, kind), rig(sides.after, kind)
+        before, after = rigs[kind]
+        yield InputCase((kind, *rest), ask(before, *rest), ask(after, *rest))
+
+
 # --- look-ups ----------------------------------------------------------------------------------------------------
 
 
@@ -216,18 +226,9 @@ def places() -> Iterator[tuple[Backing, str, PteState]]:
     yield from (("anon", slot, PTE_STATES[0]) for slot in SLOTS[2:])
 
 
-def compared(
-    sides: SemanticsPair,
-    inputs: Iterable[tuple[Any, ...]],
-    ask: Callable[..., tuple[object, ...]],
-) -> Iterator[InputCase]:
-    """Each input, (kind, ...), asked of a machine of either side."""
-    rigs: dict[Backing, tuple[LookUpRig, LookUpRig]] = {}
-    for kind, *rest in inputs:
-        if kind not in rigs:
-            rigs[kind] = LookUpRig(sides.before, kind), LookUpRig(sides.after, kind)
-        before, after = rigs[kind]
-        yield InputCase((kind, *rest), ask(before, *rest), ask(after, *rest))
+def compared(sides: SemanticsPair, inputs: Iterable[tuple[Any, ...]], ask: Any) -> Iterator[InputCase]:
+    """Each input, (kind, ...), asked of a LookUpRig of either side."""
+    return asked_of(LookUpRig, sides, inputs, ask)
 
 
 def outcome(pfn: int, needs_io: bool, writable: bool) -> tuple[object, ...]:

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from fuzzer.prove.callers import NO_SLOT, STATES
 from fuzzer.prove.equivalences import lockstep
 from fuzzer.prove.inputs import run
-from fuzzer.prove.look_up import GFN, MISHAPS, PAGE, MemoryRig, PteState, places, two_pages
+from fuzzer.prove.look_up import GFN, MISHAPS, PAGE, MemoryRig, PteState, asked_of, places, two_pages
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.config import Backing, Config
@@ -44,20 +44,10 @@ class MapRig(MemoryRig):
         return [m.is_dirty(slot, gfn) for slot in m.memslots if slot.log_dirty_pages for gfn in (GFN, GFN + 1)]
 
 
-def on_both(sides: SemanticsPair, inputs: Iterable[tuple[Any, ...]], ask: Any) -> Iterator[InputCase]:
-    """Each input, (kind, ...), asked of a machine of either side."""
-    rigs: dict[Backing, tuple[MapRig, MapRig]] = {}
-    for kind, *rest in inputs:
-        if kind not in rigs:
-            rigs[kind] = MapRig(sides.before, kind), MapRig(sides.after, kind)
-        before, after = rigs[kind]
-        yield InputCase((kind, *rest), ask(before, *rest), ask(after, *rest))
-
-
 def map_cases(whole: bool, sides: SemanticsPair) -> Iterator[InputCase]:
     """`whole`: all that stands in a map counts, also what nobody will look at."""
     inputs = ((*place, *rest) for place in places() for rest in product(BOTH, MISHAPS, BOTH, MEANWHILE))
-    return on_both(sides, inputs, partial(mapped, whole))
+    return asked_of(MapRig, sides, inputs, partial(mapped, whole))
 
 
 def mapped(
@@ -93,7 +83,7 @@ def fields_of(host_map: KvmHostMap) -> tuple[object, ...]:
 def nested_cases(sides: SemanticsPair) -> Iterator[InputCase]:
     gfns = list(product((GFN, GFN + 1, NO_SLOT), repeat=3))
     inputs = product(get_args(Backing), ("writable", "read-only"), STATES, BOTH, gfns)
-    return on_both(sides, inputs, ran_l2)
+    return asked_of(MapRig, sides, inputs, ran_l2)
 
 
 def ran_l2(rig: MapRig, which: str, state: PteState, logs: bool, gfns: tuple[int, int, int]) -> tuple[object, ...]:

@@ -2,16 +2,18 @@
 """What the smallest story says of a finding, which the whole program did not."""
 
 from fuzzer.found import minimized
-from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.finding import Verdict
 from fuzzer.judge.verdict import Trial
 from fuzzer.program.ops import AnyOperation, ClearFlushYoung, NumaHint, PatchDcbz, Read, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.reproducer import decode_reproducer
-from fuzzer.run.compare import Comparison, by_switches
+from fuzzer.run.compare import Comparison
 from reference_mmu.changelog.semantics import NEW
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config, SlotConfig
+from tests.findings import violation
+from tests.trials import tried_by
 
 
 def test_a_hole_that_the_whole_program_hid_on_one_side_is_baseline() -> None:
@@ -21,20 +23,8 @@ def test_a_hole_that_the_whole_program_hid_on_one_side_is_baseline() -> None:
     mm = Actor("mm", (aged, NumaHint(3, 0, 8, resched=0b10)))
     config = Config(vcpus=1, slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
     program = Program(config, (Actor("vcpu", (Write(0, 1), Write(1, 5))), mm)).check()
-    comparison, drive = Comparison(OLD, NEW, "old"), by_switches(())
-    trial = Trial(comparison, drive, comparison.run(program, drive))
-    finding = Finding(
-        kind="violation",
-        what="stale-translation",
-        effects=(),
-        side="new",
-        leader="old",
-        patches=("age-elides-tlb-flush",),
-        direction="sufficient",
-        verdict=Verdict.REGRESSION,
-        sites=("-", "-"),
-        story="as it was taken for",
-    )
+    trial = tried_by(Comparison(OLD, NEW, "old"), program)
+    finding = violation("stale-translation", side="new", verdict=Verdict.REGRESSION)
     found = minimized(trial, finding, 400, 0)
     assert found.reproducer is not None
     assert (found.finding.verdict, found.finding.side, found.finding.patches) == (Verdict.BASELINE, "both", ())
@@ -43,8 +33,7 @@ def test_a_hole_that_the_whole_program_hid_on_one_side_is_baseline() -> None:
 def leaks(*ops: AnyOperation) -> Trial:
     """A vCPU of PR mode: dcbz leaks in OLD, an access without a segment in both."""
     program = Program(Config(arch="powerpc", flavour="book3s_pr", vcpus=1), (Actor("vcpu", ops),)).check()
-    comparison, drive = Comparison(FIRST, NEW, "old"), by_switches(())
-    return Trial(comparison, drive, comparison.run(program, drive))
+    return tried_by(Comparison(FIRST, NEW, "old"), program)
 
 
 def test_a_story_of_both_is_none_of_one_alone() -> None:

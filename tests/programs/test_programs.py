@@ -15,7 +15,6 @@ from fuzzer.change.variant import changed_models
 from fuzzer.judge.attribute import OWN_CHANGE, Attribution
 from fuzzer.judge.finding import Verdict
 from fuzzer.judge.shows import shows
-from fuzzer.judge.verdict import Trial
 from fuzzer.recheck import recheck
 from fuzzer.reproducer import decode_reproducer, encode_reproducer, make_reproducer
 from fuzzer.run.compare import Comparison, by_switches
@@ -24,6 +23,7 @@ from tests.cli.shell import ROOT
 from tests.golden import golden, judged_anew
 from tests.programs import renew
 from tests.programs.renew import Gone, main, printed, renewed
+from tests.trials import tried_by
 
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*.json"))
@@ -157,8 +157,7 @@ def test_what_mainline_did_later_closes_a_hole_that_was_found() -> None:
     reproducer = decode_reproducer((FOLDER / "hole-fetch-below-old-child.json").read_bytes())
     models = changed_models((ROOT / "docs" / "examples" / "unexpected-gfn.patch").read_text())
     comparison = Comparison(NEW, NEW, "old", models)
-    drive = by_switches(reproducer.scenario().switches)
-    trial = Trial(comparison, drive, comparison.run(reproducer.program, drive))
+    trial = tried_by(comparison, reproducer.program, *reproducer.scenario().switches)
     finding = trial.violation("shadow-page-differs")
     assert (finding.verdict, finding.side, finding.patches) == (Verdict.FIXED_SILENTLY, "old", (OWN_CHANGE,))
     assert trial.outcome.violations("new") == {}

@@ -8,13 +8,12 @@ point: `python -m tests.quality.cases NAME` finds another.
 import pytest
 
 from fuzzer.judge.finding import Verdict
-from fuzzer.judge.verdict import Trial
 from fuzzer.oracle.invariants import INVARIANTS
 from fuzzer.program.profile import PROFILES
 from fuzzer.reproducer import Reproducer, ReproducerError, decode_reproducer
-from fuzzer.run.compare import by_switches
 from reference_mmu.changelog.effects import EFFECTS
 from tests.quality.cases import FOLDER, Case, Shown, cases, row, show
+from tests.trials import replayed
 
 CASES = cases()
 
@@ -62,8 +61,7 @@ def test_a_word_of_the_dirty_bitmap_spans_two_huge_pages_at_most() -> None:
 def test_a_hole_that_something_else_saves_old_from_is_no_regression() -> None:
     """That of a notifier over two memslots: here the flush of an aging operation comes in time in OLD."""
     known = reproducer("regression-of-a-hole-old-is-saved-from")
-    comparison, drive = known.comparison(), by_switches(known.scenario().switches)
-    trial = Trial(comparison, drive, comparison.run(known.program, drive))
+    trial = replayed(known)
     assert list(trial.outcome.violations("new")) == ["stale-translation"]
     assert list(trial.outcome.violations("old")) == []
     assert trial.violation("stale-translation").verdict is Verdict.BASELINE

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What an effect follows from, that no message lists or that one excludes."""
 
-from pathlib import Path
-
 import pytest
 
 from fuzzer.judge.consequence import can_be_consequence, consequence_of
-from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.finding import Verdict
 from fuzzer.judge.standing import hosts_part, standing
 from fuzzer.judge.verdict import Trial
 from fuzzer.program.ops import (
@@ -23,8 +21,7 @@ from fuzzer.program.ops import (
     Write,
 )
 from fuzzer.program.program import Actor, Program
-from fuzzer.reproducer import decode_reproducer
-from fuzzer.run.compare import Comparison, Side, by_switches
+from fuzzer.run.compare import Comparison, Side
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.schedule.schedule import Switch
 from reference_mmu.changelog.effects import CONTENTS, EFFECTS, NEVER_CONSEQUENCES, REFUSALS
@@ -33,24 +30,17 @@ from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.points import END
 from reference_mmu.powerpc.points import PR_PUT
+from tests.golden import stored
+from tests.trials import only_divergence, replayed, tried_by
 
 
 def trial(program: Program, *switches: Switch, new: Semantics = NEW, leader: Side = "new") -> Trial:
-    comparison = Comparison(OLD, new, leader)
-    drive = by_switches(switches)
-    return Trial(comparison, drive, comparison.run(program, drive))
-
-
-def only_divergence(tried: Trial, effect: str) -> Finding:
-    (divergence,) = [d for d in tried.outcome.divergences if d.effect == effect]
-    return tried.divergence(divergence)
+    return tried_by(Comparison(OLD, new, leader), program, *switches)
 
 
 def consequence(name: str = "consequence-more-pml") -> Trial:
     """tests/programs/consequence-more-pml: the aging of a reclaim leaves D cached."""
-    reproducer = decode_reproducer((Path(__file__).parents[2] / "programs" / f"{name}.json").read_bytes())
-    comparison, drive = reproducer.comparison(), by_switches(reproducer.scenario().switches)
-    return Trial(comparison, drive, comparison.run(reproducer.program, drive))
+    return replayed(stored(name))
 
 
 def test_what_follows_from_a_documented_effect_is_documented_as_such() -> None:

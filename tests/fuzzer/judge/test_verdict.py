@@ -4,14 +4,14 @@
 import pytest
 
 from fuzzer.judge.attribute import OWN_CHANGE
-from fuzzer.judge.finding import Finding, Verdict
+from fuzzer.judge.finding import Verdict
 from fuzzer.judge.seen import operation_tag
 from fuzzer.judge.verdict import NEIGHBOURS, Trial, effect_verdict, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program
 from fuzzer.program.script import script_of
-from fuzzer.run.compare import Comparison, Models, Side, by_switches
+from fuzzer.run.compare import Comparison, Models, Side
 from fuzzer.run.divergence import WHOLE_RUN
 from fuzzer.schedule.schedule import Switch, Turn
 from reference_mmu.changelog.patches import PATCHES
@@ -22,6 +22,7 @@ from reference_mmu.config import Config, SlotConfig
 from reference_mmu.points import INV_PRIMARY
 from reference_mmu.powerpc.points import PR_PUT
 from reference_mmu.x86.points import FAULT_PFN
+from tests.trials import only_divergence, tried_by
 
 AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
 BUG_219588 = Program(
@@ -34,14 +35,7 @@ RACE = (Switch(0, FAULT_PFN, 1, 1),)
 def trial(
     program: Program, old: Semantics, new: Semantics, switches: tuple[Switch, ...] = (), leader: Side = "old"
 ) -> Trial:
-    comparison = Comparison(old, new, leader)
-    drive = by_switches(switches)
-    return Trial(comparison, drive, comparison.run(program, drive))
-
-
-def only_divergence(tried: Trial, effect: str) -> Finding:
-    (divergence,) = [d for d in tried.outcome.divergences if d.effect == effect]
-    return tried.divergence(divergence)
+    return tried_by(Comparison(old, new, leader), program, *switches)
 
 
 # --- divergences -----------------------------------------------------------------------------------------------

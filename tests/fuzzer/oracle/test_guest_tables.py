@@ -24,6 +24,14 @@ def unlock_by_somebody(stage: GuestStage) -> None:
     stage.run(MM, change_protection_numa(stage.m, 7, 8))
 
 
+def with_unsync_page() -> GuestStage:
+    """The guest has written to the lowest of its tables, which is out of sync since."""
+    stage = GuestStage()
+    stage.read(0, DATA)
+    stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
+    return stage
+
+
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
@@ -57,9 +65,7 @@ def test_rejects_a_shadowed_table_the_guest_can_still_write(semantics: Semantics
 @pytest.mark.reaches("writable-guest-table")
 def test_rejects_an_unsync_page_that_is_called_sync() -> None:
     """As if mmu_sync_children() had left out the write protection."""
-    stage = GuestStage()
-    stage.read(0, DATA)
-    stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
+    stage = with_unsync_page()
     stage.shadow_page(LEAF).unsync = False
     unlock_by_somebody(stage)
     assert stage.violations == ["writable-guest-table"]
@@ -105,9 +111,7 @@ def test_rejects_a_flush_that_synchronizes_nothing() -> None:
 
 @pytest.mark.reaches("unsync-differs")
 def test_rejects_an_unsync_page_without_a_mark_above_it() -> None:
-    stage = GuestStage()
-    stage.read(0, DATA)
-    stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
+    stage = with_unsync_page()
     assert stage.root().unsync_children == 1
     stage.root().unsync_child_bitmap[0] = 0
     stage.root().unsync_children = 0

@@ -3,7 +3,7 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import NEW
+from reference_mmu.changelog.semantics import NEW, Semantics
 from reference_mmu.kvm.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
 from reference_mmu.kvm.memslot_update import id_to_memslot, kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
 from reference_mmu.mm.gup import FOLL_WRITE, faultin_page
@@ -12,18 +12,30 @@ from reference_mmu.x86.points import FRONT_REQUEST, VCPU_UNLOAD
 from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
 from reference_mmu.x86.spte import PAGE_SHIFT, PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE
+from reference_mmu.x86.vcpu_arch import Vcpu
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
-from tests.parameters import EVERY_MMU
+from tests.parameters import BOTH, EVERY_MMU
+
+
+def with_obsolete_root(mmu: str) -> tuple[Stage, Vcpu]:
+    """vCPU 0 has been told that its root is obsolete, and has not left it yet."""
+    stage = Stage(mmu=mmu)
+    stage.read(0, 1)
+    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
+    assert stage.violations == []
+    return stage, stage.m.x86_vcpus[0]
+
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
+@BOTH
 @EVERY_MMU
 @pytest.mark.parametrize("quirk", [True, False])
-def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str) -> None:
-    stage = Stage(NEW, mmu=mmu, zap_all_quirk=quirk, slots=LOGGING)
+def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str, semantics: Semantics) -> None:
+    stage = Stage(semantics, mmu=mmu, zap_all_quirk=quirk, slots=LOGGING)
     stage.write(0, 1)
     stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
     stage.run(IOCTL, kvm_move_memslot(stage.m, 0, 4))
@@ -107,11 +119,7 @@ def test_rejects_a_vcpu_that_nobody_asks_to_leave_an_obsolete_root(mmu: str) -> 
 @EVERY_MMU
 def test_rejects_a_vcpu_in_the_guest_that_nobody_makes_leave_an_obsolete_root(mmu: str) -> None:
     """It was asked, but will not look before its next exit."""
-    stage = Stage(mmu=mmu)
-    stage.read(0, 1)
-    vcpu = stage.m.x86_vcpus[0]
-    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
-    assert stage.violations == []
+    stage, vcpu = with_obsolete_root(mmu)
     vcpu.accessing, vcpu.kicked = True, False
     stage.m.actor = IOCTL
     stage.m.write_lock()
@@ -122,11 +130,7 @@ def test_rejects_a_vcpu_in_the_guest_that_nobody_makes_leave_an_obsolete_root(mm
 @EVERY_MMU
 def test_rejects_a_vcpu_that_enters_the_guest_on_an_obsolete_root(mmu: str) -> None:
     """It has been kicked before and will not be again."""
-    stage = Stage(mmu=mmu)
-    stage.read(0, 1)
-    vcpu = stage.m.x86_vcpus[0]
-    stage.run(IOCTL, kvm_mmu_zap_all_fast(stage.m))
-    assert stage.violations == []
+    stage, vcpu = with_obsolete_root(mmu)
     stage.m.oracle.guest_entered(stage.m, vcpu)
     assert stage.violations == ["obsolete-root"]
 

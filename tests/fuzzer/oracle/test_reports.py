@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is reported: the first time only, with the operation, the turn, and where both halves of a race stood."""
 
+import pytest
+
 from fuzzer.oracle.invariants import Invariant
 from fuzzer.oracle.reports import Reports
 from reference_mmu.points import AGE_LOCK, END, FAULT_ENTER
@@ -20,36 +22,28 @@ def turn(reports: Reports, actor: int, uid: int, at: int, to: int) -> None:
     reports.here = to
 
 
-def test_a_violation_names_both_halves_of_a_race() -> None:
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ([(0, 3, END, FAULT_PFN)], (1, 7, AGE_LOCK), (7, 2, AGE_LOCK, FAULT_PFN)),
+        (
+            [(2, 3, END, FAULT_PFN), (0, 4, END, FAULT_ENTER), (1, 7, END, WALK_LEAF), (1, 7, END, AGE_LOCK)],
+            (1, 7, AGE_LOCK),
+            (7, 5, AGE_LOCK, FAULT_ENTER),
+        ),
+        ([(0, 3, FAULT_PFN, END)], (1, 7, WALK_LEAF), (7, 2, WALK_LEAF, END)),
+        ([(0, 3, END, FAULT_PFN)], (0, 3, FAULT_PFN), (3, 2, FAULT_PFN, FAULT_PFN)),
+    ],
+    ids=["in between", "however many turns it has taken since", "at the end of an operation", "nobody else has run"],
+)
+def test_a_violation_names_both_halves_of_a_race(
+    before: list[tuple[int, int, int, int]], now: tuple[int, int, int], expected: tuple[int, int, int, int]
+) -> None:
     reports = Reports()
-    turn(reports, 0, 3, END, FAULT_PFN)
-    reports.begin_turn(1, 7, AGE_LOCK)
-    assert reported(reports) == (7, 2, AGE_LOCK, FAULT_PFN)
-
-
-def test_the_other_half_stays_who_ran_before() -> None:
-    """However many turns the actor has taken since."""
-    reports = Reports()
-    turn(reports, 2, 3, END, FAULT_PFN)
-    turn(reports, 0, 4, END, FAULT_ENTER)
-    for point in (WALK_LEAF, AGE_LOCK):
-        turn(reports, 1, 7, END, point)
-    reports.begin_turn(1, 7, AGE_LOCK)
-    assert reported(reports) == (7, 5, AGE_LOCK, FAULT_ENTER)
-
-
-def test_one_that_ended_its_operation_stands_at_the_end() -> None:
-    reports = Reports()
-    turn(reports, 0, 3, FAULT_PFN, END)
-    reports.begin_turn(1, 7, WALK_LEAF)
-    assert reported(reports) == (7, 2, WALK_LEAF, END)
-
-
-def test_while_nobody_else_has_run_both_are_the_actor() -> None:
-    reports = Reports()
-    turn(reports, 0, 3, END, FAULT_PFN)
-    reports.begin_turn(0, 3, FAULT_PFN)
-    assert reported(reports) == (3, 2, FAULT_PFN, FAULT_PFN)
+    for each in before:
+        turn(reports, *each)
+    reports.begin_turn(*now)
+    assert reported(reports) == expected
 
 
 def test_only_the_first_time_counts() -> None:

@@ -7,6 +7,7 @@ from reference_mmu.changelog.semantics import Semantics
 from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_invalidate_range_start
+from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.points import SHADOW_SET
 from reference_mmu.x86.shadow_mmu.rmap import drop_spte, rmap_add
 from reference_mmu.x86.shadow_mmu.shadow_page import drop_parent_pte
@@ -27,6 +28,16 @@ def violations_after_unlock(stage: Stage) -> list[str]:
     stage.m.flush_all()
     stage.m.write_unlock()
     return stage.violations
+
+
+def without_parent() -> tuple[Stage, KvmMmuPage, int]:
+    """Nobody points to the table of gfn 1 any more, and the leaf is still in it."""
+    stage = shadow()
+    sp, index = stage.entry(1)
+    parent, at = sp.parents[0]
+    drop_parent_pte(stage.m, sp, parent, at)
+    assert violations_after_unlock(stage) == []
+    return stage, sp, index
 
 
 # --- accepts ---------------------------------------------------------------------------------------------------
@@ -79,11 +90,7 @@ def test_rejects_a_parent_that_leads_elsewhere() -> None:
 
 def test_rejects_a_leaf_left_in_a_table_that_nobody_points_to() -> None:
     """It would be mapped again with the table."""
-    stage = shadow()
-    sp, index = stage.entry(1)
-    parent, at = sp.parents[0]
-    drop_parent_pte(stage.m, sp, parent, at)
-    assert violations_after_unlock(stage) == []
+    stage, sp, index = without_parent()
     rmap = stage.m.rmap.pop(stage.m.tlb_key(1, 1))
     stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 4, 5))
     stage.m.rmap[int(stage.m.tlb_key(1, 1))] = rmap
@@ -105,9 +112,5 @@ def test_legal_a_leaf_that_has_no_rmap_yet() -> None:
 
 
 def test_legal_a_leaf_of_a_table_that_nobody_points_to() -> None:
-    stage = shadow()
-    sp, index = stage.entry(1)
-    parent, at = sp.parents[0]
-    drop_parent_pte(stage.m, sp, parent, at)
-    assert violations_after_unlock(stage) == []
+    stage, sp, index = without_parent()
     assert (sp, index) in stage.m.rmap[int(stage.m.tlb_key(1, 1))]

@@ -42,6 +42,16 @@ def collapsible(semantics: Semantics) -> Stage:
     return stage
 
 
+def in_the_lowest_table() -> tuple[Stage, TdpIter]:
+    """An iterator that has reached it."""
+    stage = Stage()
+    stage.write(0, 1)
+    it = TdpIter(stage.m, stage.root(), PG_LEVEL_4K, 0, 8)
+    while it.level > PG_LEVEL_4K:
+        assert it.more()
+    return stage, it
+
+
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
@@ -112,11 +122,7 @@ def test_accepts_a_table_that_lost_the_race_for_its_entry() -> None:
 
 def test_rejects_an_iterator_that_goes_on_in_a_freed_table() -> None:
     """As one does that does not restart at the root when it had to drop RCU."""
-    stage = Stage()
-    stage.write(0, 1)
-    it = TdpIter(stage.m, stage.root(), PG_LEVEL_4K, 0, 8)
-    while it.level > PG_LEVEL_4K:
-        assert it.more()
+    stage, it = in_the_lowest_table()
     it.sp.freed = True
     assert stage.violations == []
     assert it.more()
@@ -124,11 +130,7 @@ def test_rejects_an_iterator_that_goes_on_in_a_freed_table() -> None:
 
 
 def test_legal_an_iterator_whose_table_is_freed_while_it_yields() -> None:
-    stage = Stage()
-    stage.write(0, 1)
-    it = TdpIter(stage.m, stage.root(), PG_LEVEL_4K, 0, 8)
-    while it.level > PG_LEVEL_4K:
-        assert it.more()
+    stage, it = in_the_lowest_table()
     stage.store(0, SHADOW_NONPRESENT_VALUE, level=2)
     it.sp.freed = it.yielded = True
     assert it.more()

@@ -15,6 +15,7 @@ from fuzzer.run.differential import compare_tables, event_effect, harvest_effect
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
 from fuzzer.schedule.schedule import Switch
+from reference_mmu import observed as seen
 from reference_mmu.arm64.points import FAULT_GUP
 from reference_mmu.changelog.effects import EFFECTS, OUTCOMES
 from reference_mmu.changelog.semantics import NEW
@@ -22,21 +23,6 @@ from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import OLD as FIRST
 from reference_mmu.config import Config, SlotConfig
 from reference_mmu.mm.host import HOST_W
-from reference_mmu.observed import (
-    EV_FLUSH,
-    EV_HARVEST,
-    EV_MAP,
-    EV_PF,
-    EV_READ,
-    EV_SHIFT,
-    EV_WARN,
-    EV_YOUNG,
-    MAP_PINNED,
-    MAP_REFUSED,
-    PF_FIXED,
-    PF_READ_ONLY,
-    PF_SPURIOUS,
-)
 from reference_mmu.points import END, GUP_FAULT
 from reference_mmu.stage2.points import FAULT_LOCK
 from reference_mmu.x86.points import COLLAPSE_FLUSH, FAULT_SEQ
@@ -45,7 +31,7 @@ from tests.planted import PLANTED, shown
 
 
 def event(kind: int, value: int = 0) -> int:
-    return int(kind) << int(EV_SHIFT) | value
+    return int(kind) << int(seen.EV_SHIFT) | value
 
 
 # --- names -----------------------------------------------------------------------------------------------------
@@ -54,22 +40,34 @@ def event(kind: int, value: int = 0) -> int:
 @pytest.mark.parametrize(
     ("was", "now", "effect"),
     [
-        (event(EV_FLUSH), 0, "fewer-flushes"),
-        (0, event(EV_FLUSH), "more-flushes"),
-        (event(EV_FLUSH), event(EV_YOUNG, 1), "fewer-flushes"),
-        (event(EV_PF, 1), event(EV_PF, 3), "spurious-instead-of-fixed"),
-        (0, event(EV_PF, 1), "fixed-instead-of-none"),
-        (event(EV_PF, 2), event(EV_READ, 7), "none-instead-of-fast"),
-        (event(EV_PF, PF_SPURIOUS | PF_READ_ONLY), event(EV_PF, PF_FIXED | PF_READ_ONLY), "read-only-rewritten"),
-        (event(EV_PF, PF_FIXED | PF_READ_ONLY), event(EV_PF, PF_SPURIOUS | PF_READ_ONLY), "read-only-kept"),
-        (event(EV_PF, PF_SPURIOUS), event(EV_PF, PF_FIXED | PF_READ_ONLY), "fixed-instead-of-spurious"),
-        (event(EV_PF, PF_FIXED), event(EV_PF, PF_FIXED | PF_READ_ONLY), "mapping-differs"),
-        (event(EV_YOUNG, 1), event(EV_YOUNG, 0), "young-false-negative"),
-        (event(EV_YOUNG, 0), event(EV_YOUNG, 1), "young-false-positive"),
-        (event(EV_READ, 1), event(EV_READ, 2), "read-differs"),
-        (0, event(EV_WARN), "new-warning"),
-        (event(EV_WARN), event(EV_FLUSH), "warning-gone"),
-        (event(EV_HARVEST, 0b11), event(EV_HARVEST, 0b01), "fewer-dirty-reports"),
+        (event(seen.EV_FLUSH), 0, "fewer-flushes"),
+        (0, event(seen.EV_FLUSH), "more-flushes"),
+        (event(seen.EV_FLUSH), event(seen.EV_YOUNG, 1), "fewer-flushes"),
+        (event(seen.EV_PF, 1), event(seen.EV_PF, 3), "spurious-instead-of-fixed"),
+        (0, event(seen.EV_PF, 1), "fixed-instead-of-none"),
+        (event(seen.EV_PF, 2), event(seen.EV_READ, 7), "none-instead-of-fast"),
+        (
+            event(seen.EV_PF, seen.PF_SPURIOUS | seen.PF_READ_ONLY),
+            event(seen.EV_PF, seen.PF_FIXED | seen.PF_READ_ONLY),
+            "read-only-rewritten",
+        ),
+        (
+            event(seen.EV_PF, seen.PF_FIXED | seen.PF_READ_ONLY),
+            event(seen.EV_PF, seen.PF_SPURIOUS | seen.PF_READ_ONLY),
+            "read-only-kept",
+        ),
+        (
+            event(seen.EV_PF, seen.PF_SPURIOUS),
+            event(seen.EV_PF, seen.PF_FIXED | seen.PF_READ_ONLY),
+            "fixed-instead-of-spurious",
+        ),
+        (event(seen.EV_PF, seen.PF_FIXED), event(seen.EV_PF, seen.PF_FIXED | seen.PF_READ_ONLY), "mapping-differs"),
+        (event(seen.EV_YOUNG, 1), event(seen.EV_YOUNG, 0), "young-false-negative"),
+        (event(seen.EV_YOUNG, 0), event(seen.EV_YOUNG, 1), "young-false-positive"),
+        (event(seen.EV_READ, 1), event(seen.EV_READ, 2), "read-differs"),
+        (0, event(seen.EV_WARN), "new-warning"),
+        (event(seen.EV_WARN), event(seen.EV_FLUSH), "warning-gone"),
+        (event(seen.EV_HARVEST, 0b11), event(seen.EV_HARVEST, 0b01), "fewer-dirty-reports"),
     ],
 )
 def test_the_first_event_that_differs_gives_the_name(was: int, now: int, effect: str) -> None:
@@ -78,7 +76,7 @@ def test_the_first_event_that_differs_gives_the_name(was: int, now: int, effect:
 
 
 def test_every_pair_of_events_has_a_name_of_the_vocabulary_or_none() -> None:
-    outcomes = [event(EV_PF, value) for value in range(1, len(OUTCOMES))]
+    outcomes = [event(seen.EV_PF, value) for value in range(1, len(OUTCOMES))]
     others = [event(kind, value) for kind in range(2, 7) for value in range(2)]
     events = [0, *outcomes, *others]
     for was in events:
@@ -88,7 +86,7 @@ def test_every_pair_of_events_has_a_name_of_the_vocabulary_or_none() -> None:
 
 
 def test_harvests_are_compared_word_by_word() -> None:
-    first, second = event(EV_HARVEST, 0b01), event(EV_HARVEST, 1 << 32 | 0b01)
+    first, second = event(seen.EV_HARVEST, 0b01), event(seen.EV_HARVEST, 1 << 32 | 0b01)
     assert harvest_effect(first, second) == "fewer-dirty-reports"
     assert harvest_effect(second, first) == "more-dirty-reports"
     assert harvest_effect(first, 0) == "fewer-dirty-reports"
@@ -163,7 +161,7 @@ def test_a_flush_that_comes_after_the_drift_is_none_of_its_effects() -> None:
     program = Program(config, (*vcpus, Actor("mm", (ClearFlushYoung(2, 7, 1),)))).check()
     outcome = Comparison(FIRST, NEW, "old").run(program, by_switches((Switch(0, FAULT_LOCK, 1, 1),)))
     assert outcome.pair.drift_events == (0, 1)
-    assert event(EV_FLUSH) in outcome.old.m.observed.events(0)
+    assert event(seen.EV_FLUSH) in outcome.old.m.observed.events(0)
     assert "fewer-flushes" not in effects(outcome)
 
 
@@ -172,7 +170,7 @@ def test_a_flush_that_comes_next_is_one_although_the_other_has_ended() -> None:
     exposed = Path(__file__).parent.parent.parent.parent / "docs" / "exposed"
     outcome = decode_reproducer((exposed / "always-dirty-if-writable.json").read_bytes()).run()
     assert outcome.pair.drift_turn >= 0
-    assert event(EV_FLUSH) in outcome.old.m.observed.events(0)
+    assert event(seen.EV_FLUSH) in outcome.old.m.observed.events(0)
     assert effects(outcome) == {"fewer-flushes"}
 
 
@@ -185,8 +183,8 @@ def test_a_map_that_the_other_side_may_still_ask_for_is_not_refused() -> None:
     outcome = comparison.run(Program(config, vcpus).check(), by_switches(races))
     assert outcome.pair.prefixes[1] == (0, 1)
     assert "map-refused" not in effects(outcome)
-    assert not is_yet_to_come(event(EV_FLUSH), 0)
-    assert not is_yet_to_come(event(EV_MAP, MAP_PINNED), event(EV_MAP, MAP_REFUSED))
+    assert not is_yet_to_come(event(seen.EV_FLUSH), 0)
+    assert not is_yet_to_come(event(seen.EV_MAP, seen.MAP_PINNED), event(seen.EV_MAP, seen.MAP_REFUSED))
 
 
 @pytest.mark.parametrize("leader", ["old", "new"])
@@ -201,8 +199,8 @@ def test_an_access_that_one_side_ends_in_an_error_ends_otherwise_whatever_the_ot
     )
     program = Program(config, actors).check()
     outcome = Comparison(FIRST, NEW, leader).run(program, by_switches((Switch(0, FAULT_GUP, 1, 1),)))
-    kinds = [event >> EV_SHIFT for event in outcome.old.m.observed.events(0)]
-    assert kinds == [EV_FLUSH, EV_PF]
+    kinds = [event >> seen.EV_SHIFT for event in outcome.old.m.observed.events(0)]
+    assert kinds == [seen.EV_FLUSH, seen.EV_PF]
     assert (outcome.pair.drift_turn >= 0) == (leader == "old")
     assert {one.effect for one in outcome.divergences if one.uid == 0} == {"error-instead-of-fixed"}
 

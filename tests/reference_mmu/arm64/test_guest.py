@@ -66,18 +66,15 @@ def test_a_page_is_looked_up_by_its_pfn_no_more() -> None:
 
 # Reject.
 
+NO_PAGE = "pfnmap-unrefcounted", "pfnmap-nostruct", "fsdax", "devdax", "hwpoison", "readonly"
+
 
 @pytest.mark.parametrize(
     ("kind", "before", "after", "new"),
     [
         ("pfnmap-refcounted", 0, 0, EFAULT),
         ("pfnmap-reserved", 0, EFAULT, EFAULT),
-        ("pfnmap-unrefcounted", EFAULT, EFAULT, EFAULT),
-        ("pfnmap-nostruct", EFAULT, EFAULT, EFAULT),
-        ("fsdax", EFAULT, EFAULT, EFAULT),
-        ("devdax", EFAULT, EFAULT, EFAULT),
-        ("hwpoison", EFAULT, EFAULT, EFAULT),
-        ("readonly", EFAULT, EFAULT, EFAULT),
+        *((kind, EFAULT, EFAULT, EFAULT) for kind in NO_PAGE),
     ],
 )
 def test_what_has_no_page_is_refused(kind: str, before: int, after: int, new: int) -> None:

@@ -9,7 +9,7 @@ from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import PF_FIXED, PF_RETRY
 from reference_mmu.points import FAULT_RETRY
 from reference_mmu.stage2.pte import S2_LOCKED, is_table, is_writable
-from tests.by_hand import IOCTL, MM, is_freed
+from tests.by_hand import IOCTL, MM, Thread, is_freed
 from tests.stage2_by_hand import HUGE, Stage2Stage
 
 
@@ -48,12 +48,17 @@ def test_a_block_that_becomes_a_table_is_locked_until_nobody_uses_it() -> None:
     assert arm.final_violations() == []
 
 
+def two_stores(arm: Stage2Stage, first: tuple[int, int], second: tuple[int, int]) -> tuple[Thread, Thread]:
+    """Stores of two vCPUs, each (gfn, the point to which it comes before the first goes on)."""
+    threads = tuple(arm.access(vcpu, gfn, write=True).to(point) for vcpu, (gfn, point) in enumerate((first, second)))
+    for thread in threads:
+        thread.finish()
+    return threads[0], threads[1]
+
+
 def test_who_meets_a_locked_entry_lets_the_guest_try_again() -> None:
     arm = logged_block()
-    first = arm.access(0, 5, write=True).to(MAP_MAKE)
-    second = arm.access(1, 6, write=True).to(FAULT_RETRY)
-    first.finish()
-    second.finish()
+    _, second = two_stores(arm, (5, MAP_MAKE), (6, FAULT_RETRY))
     assert second.faults == [PF_RETRY, PF_FIXED]
     assert is_writable(arm.leaf(5))
     assert is_writable(arm.leaf(6))
@@ -61,10 +66,7 @@ def test_who_meets_a_locked_entry_lets_the_guest_try_again() -> None:
 
 def test_who_loses_the_cmpxchg_lets_the_guest_try_again() -> None:
     arm = stage()
-    first = arm.access(0, 1, write=True).to(MAP_BREAK)
-    second = arm.access(1, 1, write=True).to(MAP_BREAK)
-    first.finish()
-    second.finish()
+    first, second = two_stores(arm, (1, MAP_BREAK), (1, MAP_BREAK))
     assert first.faults == [PF_FIXED]
     assert second.faults == [PF_RETRY]
     assert arm.final_violations() == []

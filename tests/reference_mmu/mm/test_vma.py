@@ -17,17 +17,12 @@ PFNMAP = SHARED | VM_PFNMAP
 AREAS = {
     "anon": (PRIVATE, HOST_W | HOST_D, 1),
     "thp": (PRIVATE, HOST_W | HOST_D, 4),
-    "file": (SHARED, HOST_W | HOST_D, 1),
+    **dict.fromkeys(("cow", "ksm"), (PRIVATE, HOST_SHARED, 2)),
+    **dict.fromkeys(("file", "fsdax"), (SHARED, HOST_W | HOST_D, 1)),
+    **dict.fromkeys(("hugetlb", "devdax"), (SHARED, HOST_W | HOST_D, 4)),
     "shmem": (SHARED, HOST_W, 1),
-    "cow": (PRIVATE, HOST_SHARED, 2),
-    "ksm": (PRIVATE, HOST_SHARED, 2),
-    "hugetlb": (SHARED, HOST_W | HOST_D, 4),
-    "fsdax": (SHARED, HOST_W | HOST_D, 1),
-    "devdax": (SHARED, HOST_W | HOST_D, 4),
-    "pfnmap-nostruct": (PFNMAP, HOST_W, 0),
-    "pfnmap-refcounted": (PFNMAP, HOST_W, 1),
-    "pfnmap-unrefcounted": (PFNMAP, HOST_W, 0),
-    "pfnmap-reserved": (PFNMAP, HOST_W, 1),
+    **dict.fromkeys(("pfnmap-nostruct", "pfnmap-unrefcounted"), (PFNMAP, HOST_W, 0)),
+    **dict.fromkeys(("pfnmap-refcounted", "pfnmap-reserved"), (PFNMAP, HOST_W, 1)),
     "readonly": (VM_READ, 0, 1),
 }
 """vm_flags, the flags of each host PTE, and the count of the folio."""

@@ -13,23 +13,8 @@ from reference_mmu.kvm.dirty_log import (
 )
 from reference_mmu.observed import COUNT_PML, EV_HARVEST, EV_SHIFT, PF_FAST, PF_FIXED
 from reference_mmu.points import GET_COPY, GET_FLUSH, GET_LOCK, GET_WORD, SLOTS_LOCK, SLOTS_SRCU, SLOTS_SWAP, USER_COPY
+from reference_mmu.x86 import points
 from reference_mmu.x86.dirty_log import align_up
-from reference_mmu.x86.points import (
-    GET_KICK,
-    GET_PROTECT,
-    GET_SPLIT_LINK,
-    LOG_CLEAR,
-    LOG_CLEAR_LOCK_R,
-    LOG_CLEAR_LOCK_W,
-    LOG_ENABLE_FLUSH,
-    LOG_PROTECT,
-    LOG_PROTECT_LOCK_R,
-    LOG_PROTECT_LOCK_W,
-    LOG_SPLIT_LOCK_R,
-    PML_REQUEST,
-    SPLIT_ALLOC,
-    SPLIT_LINK,
-)
 from reference_mmu.x86.spte import VMX_EPT_DIRTY_BIT, is_mmu_writable_spte, is_writable_pte
 from tests.by_hand import IOCTL, VALUE, Stage, Thread
 from tests.parameters import BOTH
@@ -58,9 +43,9 @@ def test_enabling_with_pml_clears_d_and_leaves_w(semantics: Semantics) -> None:
     stage.write(0, 1)
     enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
     assert enable.points == [
-        *[SLOTS_LOCK, SLOTS_SWAP, SLOTS_SRCU, PML_REQUEST],
-        *[LOG_SPLIT_LOCK_R, LOG_CLEAR_LOCK_R, LOG_CLEAR, LOG_PROTECT_LOCK_R],
-        *[LOG_ENABLE_FLUSH, USER_COPY],
+        *[SLOTS_LOCK, SLOTS_SWAP, SLOTS_SRCU, points.PML_REQUEST],
+        *[points.LOG_SPLIT_LOCK_R, points.LOG_CLEAR_LOCK_R, points.LOG_CLEAR, points.LOG_PROTECT_LOCK_R],
+        *[points.LOG_ENABLE_FLUSH, USER_COPY],
     ]
     assert is_writable_pte(stage.leaf(1))
     assert stage.leaf(1) & VMX_EPT_DIRTY_BIT == 0
@@ -73,7 +58,7 @@ def test_enabling_without_pml_takes_w_and_keeps_mmu_writable(paging: str, semant
     stage = Stage(semantics, paging=paging)
     stage.write(0, 1)
     enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-    assert LOG_PROTECT in enable.points
+    assert points.LOG_PROTECT in enable.points
     assert not is_writable_pte(stage.leaf(1))
     assert is_mmu_writable_spte(stage.m.masks, stage.leaf(1))
     assert stage.write(1, 1).faults == [PF_FAST]
@@ -85,9 +70,9 @@ def test_enabling_the_shadow_mmu_takes_mmu_lock_for_write(semantics: Semantics) 
     stage = Stage(semantics, mmu="shadow")
     stage.write(0, 1)
     enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-    assert LOG_CLEAR_LOCK_W in enable.points
-    assert LOG_PROTECT_LOCK_W in enable.points
-    assert not {LOG_CLEAR_LOCK_R, LOG_PROTECT_LOCK_R, LOG_SPLIT_LOCK_R} & set(enable.points)
+    assert points.LOG_CLEAR_LOCK_W in enable.points
+    assert points.LOG_PROTECT_LOCK_W in enable.points
+    assert not {points.LOG_CLEAR_LOCK_R, points.LOG_PROTECT_LOCK_R, points.LOG_SPLIT_LOCK_R} & set(enable.points)
 
 
 @BOTH
@@ -102,16 +87,17 @@ def test_huge_pages_are_split_first_if_eagerly_else_protected(semantics: Semanti
     stage = Stage(semantics, backing=("thp", "anon"))
     stage.write(0, 1)
     enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-    assert [p for p in enable.points if p in (SPLIT_ALLOC, SPLIT_LINK, LOG_CLEAR)] == [
-        *[SPLIT_ALLOC, SPLIT_LINK],
-        *[LOG_CLEAR] * 4,
+    assert [p for p in enable.points if p in (points.SPLIT_ALLOC, points.SPLIT_LINK, points.LOG_CLEAR)] == [
+        *[points.SPLIT_ALLOC, points.SPLIT_LINK],
+        *[points.LOG_CLEAR] * 4,
     ]
     assert stage.level(1) == 1
 
     stage = Stage(semantics, backing=("thp", "anon"), eager_split=False)
     stage.write(0, 1)
     enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-    assert [p for p in enable.points if p in (LOG_CLEAR, LOG_PROTECT)] == [LOG_CLEAR, LOG_PROTECT]
+    protecting = [points.LOG_CLEAR, points.LOG_PROTECT]
+    assert [point for point in enable.points if point in protecting] == protecting
     assert stage.level(1) == 2
     assert not is_writable_pte(stage.leaf(1))
     # The next write maps one 4K page, split off the huge one: one bit stands for one page.
@@ -123,11 +109,11 @@ def test_huge_pages_are_split_first_if_eagerly_else_protected(semantics: Semanti
 @BOTH
 def test_the_second_slot_that_logs_finds_pml_on(semantics: Semantics) -> None:
     stage = Stage(semantics, slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
-    assert PML_REQUEST in stage.run(IOCTL, enable_dirty_log(stage.m, 0)).points
-    assert PML_REQUEST not in stage.run(IOCTL, enable_dirty_log(stage.m, 1)).points
-    assert PML_REQUEST not in stage.run(IOCTL, disable_dirty_log(stage.m, 0)).points
+    assert points.PML_REQUEST in stage.run(IOCTL, enable_dirty_log(stage.m, 0)).points
+    assert points.PML_REQUEST not in stage.run(IOCTL, enable_dirty_log(stage.m, 1)).points
+    assert points.PML_REQUEST not in stage.run(IOCTL, disable_dirty_log(stage.m, 0)).points
     assert pml_of_each(stage) == [True, True]
-    assert PML_REQUEST in stage.run(IOCTL, disable_dirty_log(stage.m, 1)).points
+    assert points.PML_REQUEST in stage.run(IOCTL, disable_dirty_log(stage.m, 1)).points
     assert pml_of_each(stage) == [False, False]
 
 
@@ -155,7 +141,7 @@ def test_pml_logs_the_first_write_after_a_harvest_and_no_other(semantics: Semant
     assert not stage.dirty(1)
     assert stage.write(0, 1).count(COUNT_PML) == 0
     harvest = get(stage)
-    assert harvest.points[:2] == [SLOTS_LOCK, GET_KICK]
+    assert harvest.points[:2] == [SLOTS_LOCK, points.GET_KICK]
     assert harvested(harvest) == [(0, 0b10)]
 
 
@@ -211,8 +197,8 @@ def test_get_takes_the_bits_and_flushes_once_for_all_words(semantics: Semantics)
     harvest = get(stage)
     assert harvest.points == [
         *[SLOTS_LOCK, GET_LOCK],
-        *[GET_WORD, GET_PROTECT, GET_PROTECT],
-        *[GET_WORD, GET_PROTECT],
+        *[GET_WORD, points.GET_PROTECT, points.GET_PROTECT],
+        *[GET_WORD, points.GET_PROTECT],
         *[GET_FLUSH, USER_COPY, USER_COPY],
     ]
     assert harvested(harvest) == [(0, 0b1010), (1, 0b0100)]
@@ -228,7 +214,7 @@ def test_the_bitmap_decides_about_the_flush_not_the_sptes(semantics: Semantics) 
     stage = Stage(semantics, slots=LOGGING)
     stage.m.mark_page_dirty_in_slot(stage.m.memslots[0], 2)
     harvest = get(stage)
-    assert GET_PROTECT not in harvest.points
+    assert points.GET_PROTECT not in harvest.points
     assert harvest.flushes == 1
 
 
@@ -241,7 +227,7 @@ def test_words_count_from_the_slots_own_first_gfn(paging: str, semantics: Semant
         stage.write(0, gfn)
     harvest = get(stage)
     assert harvested(harvest) == [(0, 0b1011), (1, 0b0101)]
-    assert harvest.points.count(GET_PROTECT) == 5
+    assert harvest.points.count(points.GET_PROTECT) == 5
     stage.write(0, 7)
     assert harvested(get(stage)) == [(1, 0b0001)]
     assert stage.final_violations() == []
@@ -267,7 +253,7 @@ def test_clear_takes_only_bits_that_userspace_has_seen(semantics: Semantics) -> 
     """A page dirtied between GET and CLEAR stays dirty: CLEAR gets the mask of the GET."""
     stage = Stage(semantics, slots=LOGGING, manual_protect=True)
     stage.write(0, 1)
-    clear = stage.thread(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4)).to(GET_KICK)
+    clear = stage.thread(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4)).to(points.GET_KICK)
     stage.write(1, 2)
     clear.finish()
     assert harvested(clear) == [(0, 0b0010)]
@@ -305,7 +291,7 @@ def test_initially_set_presets_every_bit_and_touches_nothing(semantics: Semantic
     stage.write(0, 1)
     before = stage.leaf(1)
     enable = stage.run(IOCTL, enable_dirty_log(stage.m, 0))
-    assert enable.points == [SLOTS_LOCK, SLOTS_SWAP, SLOTS_SRCU, PML_REQUEST, USER_COPY]
+    assert enable.points == [SLOTS_LOCK, SLOTS_SWAP, SLOTS_SRCU, points.PML_REQUEST, USER_COPY]
     assert enable.flushes == 0
     assert stage.leaf(1) == before
     assert harvested(get(stage)) == [(0, 0b1111), (1, 0b1111)]
@@ -320,7 +306,7 @@ def test_the_first_clear_splits_or_protects_the_huge_page(semantics: Semantics) 
         stage.write(0, 1)
         stage.run(IOCTL, enable_dirty_log(stage.m, 0))
         clear = stage.run(IOCTL, kvm_clear_dirty_log_protect(stage.m, 0, 0, 4))
-        assert (GET_SPLIT_LINK in clear.points) == eager_split
+        assert (points.GET_SPLIT_LINK in clear.points) == eager_split
         assert clear.flushes == 1
         if not eager_split:
             assert stage.level(1) == 2
