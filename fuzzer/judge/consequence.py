@@ -11,7 +11,8 @@ because of them, so that others came in between. What comes after one that they 
 Two causes excuse what is forbidden or never a mere matter of timing, too, because they say exactly what differs:
 
 - An operation that one side refuses, as announced, has not been done there. What it would have written is not in
-  memory, and nobody reads it; what it would have mapped, or to other uses, is mapped as before.
+  memory, and nobody reads it; what it would have mapped, or to other uses, is mapped as before. A prefetch that loses
+  its compare-and-swap is not repeated, and so not done either.
 - Where the process maps memory otherwise, as announced, KVM maps what the process has: other pages, rights and levels,
   and all that follows from these.
 """
@@ -29,7 +30,7 @@ from fuzzer.run.compared import Compared
 from fuzzer.run.differential import contents_of_both, stamps_read
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.run.outcome import Outcome
-from reference_mmu.changelog.effects import CONTENTS, EXCUSED_BY_MISHAPS, NEVER_CONSEQUENCES, REFUSALS
+from reference_mmu.changelog.effects import CONTENTS, EXCUSED_BY_MISHAPS, GIVEN_UP, NEVER_CONSEQUENCES, REFUSALS
 from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 
 _HOST: Final = "host-pages-differ (before it)"
@@ -126,8 +127,13 @@ class _Alone:
 
     @cached_property
     def refusals(self) -> dict[int, Divergence]:
-        """By uid, operations that one side refused, or refused in another way, as announced or by timing."""
-        refused = [d for d in self.outcome.divergences if d.effect in REFUSALS]
+        """By uid, operations that one side refused, refused in another way or gave up, as announced or by timing."""
+        script = self.outcome.pair.script
+        refused = [
+            d
+            for d in self.outcome.divergences
+            if d.effect in REFUSALS or (d.effect in GIVEN_UP and operation_tag(script, d.uid) == "prefetch")
+        ]
         return {d.uid: d for d in refused if d.effect in self.allowed or not self.is_beyond_timing(d)}
 
     def refusal_before(self, turn: int) -> str:

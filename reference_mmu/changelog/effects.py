@@ -173,6 +173,16 @@ REFUSALS: Final[frozenset[Effect]] = frozenset(
 )
 """Effects by which an operation is let through on one side alone: on the other one it has not been done."""
 
+GIVEN_UP: Final[frozenset[Effect]] = frozenset(
+    instead(*ends)
+    for other in OUTCOMES
+    for again in ("retry", "frozen")
+    if other not in ("retry", "frozen", "error")
+    for ends in ((again, other), (other, again))
+)
+"""Effects by which a fault maps something on one side and is to be repeated on the other, which a guest does with its
+access, and nobody with a prefetch."""
+
 REPAIRS: Final[frozenset[Effect]] = frozenset({"warning-gone"})
 """Effects that are something wrong in OLD and not in NEW."""
 

@@ -39,6 +39,7 @@ EXPECTED = {
     "collapsible-huge-before-flush": ("huge-before-flush", Verdict.DOCUMENTED, "batch-collapsible-zap-flush"),
     "consequence-retry": ("fixed-instead-of-none", Verdict.DOCUMENTED, "always-dirty-if-writable"),
     "consequence-khugepaged": ("spurious-instead-of-fixed", Verdict.DOCUMENTED, "x86-finish-page-fault-helper"),
+    "consequence-lost-prefetch": ("mapping-differs", Verdict.DOCUMENTED, "always-dirty-if-writable"),
     "consequence-more-pml": ("more-pml-entries", Verdict.DOCUMENTED, "age-elides-tlb-flush"),
     "consequence-refused-map": ("mapping-differs", Verdict.DOCUMENTED, "disallow-unpinned-map-by-default"),
     "consequence-refused-tags": ("read-differs", Verdict.DOCUMENTED, "arm64-mte-copy-tags-via-gfn-to-page"),

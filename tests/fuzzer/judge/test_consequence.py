@@ -24,7 +24,7 @@ from fuzzer.program.program import Actor, Program
 from fuzzer.run.compare import Comparison, Side
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.schedule.schedule import Switch
-from reference_mmu.changelog.effects import CONTENTS, EFFECTS, NEVER_CONSEQUENCES, REFUSALS
+from reference_mmu.changelog.effects import CONTENTS, EFFECTS, GIVEN_UP, NEVER_CONSEQUENCES, REFUSALS
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import Config, SlotConfig
@@ -98,6 +98,23 @@ def test_what_follows_from_a_retry_is_a_consequence_of_what_had_been_read() -> N
     stored = len(turns) - turns[::-1].index(7)  # the turn after the one in which vCPU2 has written
     assert standing(alone, stored).read == [], "the ioctl has not gone on yet"
     assert standing(alone, stored + 1) == ([], ["raw-dirty-bit"], [])
+
+
+def test_a_prefetch_that_is_not_repeated_has_not_been_done() -> None:
+    tried = consequence("consequence-lost-prefetch")
+    finding = only_divergence(tried, "mapping-differs")
+    assert "mapping-differs" in PATCHES["always-dirty-if-writable"].forbidden
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "retry-instead-of-spurious (prefetch)")
+
+
+def test_a_guest_access_is_repeated_and_excuses_no_mapping() -> None:
+    tried = consequence("consequence-lost-prefetch")
+    outcome = tried.attributor.outcome(tried.attributor.close(("always-dirty-if-writable",)))
+    seen = next(d for d in outcome.divergences if d.effect == "mapping-differs")
+    for d in outcome.divergences:
+        if d.effect in GIVEN_UP:
+            outcome.divergences[outcome.divergences.index(d)] = Divergence(d.effect, 1)  # the read of vCPU1
+    assert consequence_of(seen, ("always-dirty-if-writable",), outcome) == (Verdict.UNEXPLAINED, "")
 
 
 def test_what_one_of_several_announces_is_excluded_by_none() -> None:
