@@ -160,6 +160,9 @@ class Oracle:
     def lockdep(self, m: Observable) -> None:
         """A lock that the running code needs is not held, or one is held where it may sleep."""
 
+    def rmap_passed_over(self, m: Observable) -> None:
+        """A walk of a chain of SPTEs goes on where an SPTE was removed, past the one that has taken its place."""
+
     def gpte_written(self, m: Observable, hva: i64, index: i64) -> None:
         """A guest store has reached entry `index` of the page table in the page at hva."""
 

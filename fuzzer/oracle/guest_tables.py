@@ -153,7 +153,7 @@ class GuestTables:
         if count != sp.unsync_children:
             self.reports.report("unsync-differs")
         if sp.unsync or count != 0:
-            for parent, index in sp.parents:
+            for parent, index in sp.parent_ptes.sptes():
                 if parent.unsync_child_bitmap[index] == 0:
                     self.reports.report("unsync-differs")
 
@@ -162,7 +162,8 @@ class GuestTables:
         for vcpu in m.vcpus:
             if m.can_use(vcpu, sp.gfn, sp.gfn + 1, TLB_W):
                 self.reports.report("writable-guest-table")
-        for page, index in m.rmap.get(m.tlb_key(sp.gfn, PG_LEVEL_4K), []):
+        rmap_head = m.rmap.get(m.tlb_key(sp.gfn, PG_LEVEL_4K))
+        for page, index in rmap_head.sptes() if rmap_head is not None else []:
             if is_mmu_writable_spte(m.masks, page.spt[index]) and not is_obsolete_sp(m, page):
                 self.reports.report("writable-guest-table")
 

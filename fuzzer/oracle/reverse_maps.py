@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """rmaps and parent_ptes of the shadow MMU: whoever takes mmu_lock finds every SPTE through them, and no other.
 
-Only entries that have changed are looked at, when the lock that kept others out is released.
+Only entries that have changed are looked at, when the lock that kept others out is released. That a chain goes with
+its memslot, or its page, is asked when that goes; what is read of a freed descriptor the model tells by itself.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from mypy_extensions import i64, mypyc_attr
 
 from fuzzer.oracle.reports import Reports
-from reference_mmu.kvm.memslots import memslots_in_hva_range
+from reference_mmu.kvm.memslots import KvmMemorySlot, memslots_in_hva_range
 from reference_mmu.kvm.observer import PTE_LEAF, PTE_TABLE
 from reference_mmu.x86.observed_mmu import ObservedMmu
-from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.page_table import KvmMmuPage, KvmRmapHead
+from reference_mmu.x86.shadow_mmu.rmap import slot_rmap_walk
 from reference_mmu.x86.spte import PG_LEVEL_4K, spte_to_pfn
 
 
@@ -80,23 +82,37 @@ class ReverseMaps:
                         self.reports.report("mapped-during-invalidation")
                     gfn += m.pages_per_hpage(level)
 
+    def table_freed(self, sp: KvmMmuPage) -> None:
+        """An entry that points to it could never be found again."""
+        if not sp.parent_ptes.is_empty():
+            self.reports.report("rmap-leak")
+
+    def slot_zapped(self, m: ObservedMmu, slot: KvmMemorySlot) -> None:
+        """The heads are memory of the slot. Nobody maps an INVALID one, so what was there has gone for good."""
+        if m.rmap and slot_rmap_walk(m, slot.base_gfn, slot.end_gfn(), PG_LEVEL_4K, m.max_huge_level):
+            self.reports.report("rmap-leak")
+
 
 def times_in_rmap(m: ObservedMmu, sp: KvmMmuPage, index: i64, gfn: i64) -> i64:
     """How often is an SPTE in the rmap of a gfn?"""
-    times: i64 = 0
-    rmap = m.rmap.get(m.tlb_key(gfn, sp.level))
-    if rmap is None:
-        return 0
-    for other, at in rmap:
-        if other is sp and at == index:
-            times += 1
-    return times
+    rmap_head = m.rmap.get(m.tlb_key(gfn, sp.level))
+    return 0 if rmap_head is None else times_in_chain(rmap_head, sp, index)
 
 
 def times_a_parent(child: KvmMmuPage, sp: KvmMmuPage, index: i64) -> i64:
     """How often is an SPTE among the parent_ptes of a table?"""
+    return times_in_chain(child.parent_ptes, sp, index)
+
+
+def times_in_chain(rmap_head: KvmRmapHead, sp: KvmMmuPage, index: i64) -> i64:
+    sptep = rmap_head.sptep
+    if sptep is not None:
+        return 1 if sptep[0] is sp and sptep[1] == index else 0
     times: i64 = 0
-    for other, at in child.parents:
-        if other is sp and at == index:
-            times += 1
+    desc = rmap_head.desc
+    while desc is not None:
+        for other, at in desc.sptes:
+            if other is sp and at == index:
+                times += 1
+        desc = desc.more
     return times

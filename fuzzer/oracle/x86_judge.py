@@ -15,6 +15,7 @@ from fuzzer.oracle.reverse_maps import ReverseMaps
 from fuzzer.oracle.silent_writes import SilentWrites
 from fuzzer.oracle.table_entries import TableEntries
 from fuzzer.oracle.write_tracking import WriteTracking
+from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.kvm.observer import PTE_FROZEN, PTE_LEAF, PTE_TABLE, Observable
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.kvm.vcpu import KvmVcpu
@@ -75,6 +76,17 @@ class X86Judge(Judge):
         super().invalidate_started(m, hva_start, hva_end)
         self.apic_page.invalidate_started(cast(X86, m), hva_start, hva_end)
         self.reverse_maps.invalidate_started(cast(X86, m), hva_start, hva_end)
+
+    def table_freed(self, m: Observable, sp: PageTable) -> None:
+        super().table_freed(m, sp)
+        self.reverse_maps.table_freed(cast(KvmMmuPage, sp))
+
+    def slot_zapped(self, m: Observable, slot: KvmMemorySlot) -> None:
+        super().slot_zapped(m, slot)
+        self.reverse_maps.slot_zapped(cast(X86, m), slot)
+
+    def rmap_passed_over(self, m: Observable) -> None:
+        self.report("rmap-passed-over")
 
     def vcpu_not_created(self, m: Observable, slot_is_left: bool) -> None:
         if slot_is_left:

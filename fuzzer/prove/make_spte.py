@@ -16,6 +16,7 @@ from fuzzer.prove.inputs import PFN, Rig, TableKind, raw_sptes
 from fuzzer.prove.sweep import BOTH, InputCase, SemanticsPair, Sweep
 from reference_mmu.x86.make_spte import make_spte
 from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.shadow_mmu.pte_list import pte_list_add
 from reference_mmu.x86.spte import PG_LEVEL_1G, PG_LEVEL_2M, PG_LEVEL_4K
 
 LEVELS: Final = (int(PG_LEVEL_4K), int(PG_LEVEL_2M), int(PG_LEVEL_1G))
@@ -63,7 +64,7 @@ class GuestTableRig(Rig):
             sp.direct = False
             sp.invalid = page.obsolete
             sp.unsync = unsync
-            sp.parents.append((self.parent, index))
+            pte_list_add(sp.parent_ptes, self.parent, index)
         m.active_mmu_pages = list(self.shadows)
         m.indirect_shadow_pages = len(self.shadows)
 

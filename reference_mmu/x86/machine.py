@@ -17,7 +17,7 @@ from ..kvm.vcpu import KvmVcpu
 from ..kvm.vm import Vm
 from ..observed import COUNT_PML
 from ..oracle import Oracle
-from .page_table import KvmMmuPage
+from .page_table import KvmMmuPage, KvmRmapHead
 from .points import POINTS
 from .shadow_mmu.gpte import make_gpte
 from .spte import (
@@ -52,7 +52,7 @@ class Machine(Vm):
         self.page_tables: list[KvmMmuPage] = []
         self.tdp_mmu_roots: list[KvmMmuPage] = []
         self.active_mmu_pages: list[KvmMmuPage] = []  # shadow MMU, oldest first
-        self.rmap: dict[int, list[tuple[KvmMmuPage, int]]] = {}
+        self.rmap: dict[int, KvmRmapHead] = {}  # slot->arch.rmap, by tlb_key(): no empty one
         self.mmu_valid_gen: i64 = 0
         self.indirect_shadow_pages: i64 = 0
         self.dummy_root: KvmMmuPage | None = None  # kvm_mmu_get_dummy_root(), of an indirect MMU

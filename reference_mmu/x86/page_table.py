@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""struct kvm_mmu_page: one page table with its role (arch/x86/include/asm/kvm_host.h, mmu_internal.h)."""
+"""struct kvm_mmu_page: one page table with its role, and chains of entries of page tables
+(arch/x86/include/asm/kvm_host.h, mmu_internal.h, mmu.c)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,39 @@ from librt.vecs import vec
 from mypy_extensions import i64, mypyc_attr
 
 from ..kvm.page_table import PageTable
+
+
+@mypyc_attr(acyclic=True)
+class PteListDesc:
+    """struct pte_list_desc: a part of a chain. All but the first one of a chain are full."""
+
+    def __init__(self, more: PteListDesc | None) -> None:
+        self.sptes: list[tuple[KvmMmuPage, int]] = []
+        self.more = more
+        self.freed = False
+
+
+@mypyc_attr(acyclic=True)
+class KvmRmapHead:
+    """struct kvm_rmap_head: a chain of SPTEs. In the kernel one word says whether it is a single one or descriptors."""
+
+    def __init__(self) -> None:
+        self.sptep: tuple[KvmMmuPage, int] | None = None  # the only SPTE there is
+        self.desc: PteListDesc | None = None
+
+    def is_empty(self) -> bool:
+        return self.sptep is None and self.desc is None
+
+    def sptes(self) -> list[tuple[KvmMmuPage, int]]:
+        """All of the chain, in the order of a walk."""
+        if self.sptep is not None:
+            return [self.sptep]
+        sptes: list[tuple[KvmMmuPage, int]] = []
+        desc = self.desc
+        while desc is not None:
+            sptes.extend(desc.sptes)
+            desc = desc.more
+        return sptes
 
 
 @mypyc_attr(acyclic=True)
@@ -24,7 +58,7 @@ class KvmMmuPage(PageTable):
         self.root_count: i64 = 0  # tdp_mmu_root_count; shadow MMU: vCPUs that use it as root
         self.root: KvmMmuPage | None = None  # TDP: the root it hangs under, None for a root
         self.mmu_valid_gen: i64 = 0
-        self.parents: list[tuple[KvmMmuPage, int]] = []  # shadow MMU: parent_ptes
+        self.parent_ptes = KvmRmapHead()  # shadow MMU: the entries that point to it
         # An indirect page shadows the guest's page table at `gfn`, for walks that allow `access` that far.
         self.direct = True  # role.direct
         self.access: i64 = 0  # role.access

@@ -21,6 +21,7 @@ from ..points import FRONT_FLUSH, FRONT_YIELD, SHADOW_DROP_FLUSH, SHADOW_SET, VC
 from ..spte import is_last_spte, is_shadow_present_pte, make_nonleaf_spte, spte_to_pfn
 from .account_shadowed import unaccount_shadowed
 from .mmu_spte import mmu_spte_clear_no_track, mmu_spte_set
+from .pte_list import RmapIterator, pte_list_add, pte_list_remove
 from .rmap import drop_spte
 from .unsync import kvm_unlink_unsync_page, mark_unsync, mmu_pages_clear_parents, mmu_unsync_walk
 
@@ -53,7 +54,7 @@ def link_shadow_page(m: Machine, sp: KvmMmuPage, index: i64, child: KvmMmuPage) 
     mmu_page_add_parent_pte(child, sp, index)
     # A 4K table was brought up to date when it was found, without ceasing to be unsync; a higher one has been synced.
     if m.warn_on(child.unsync_children != 0, "link_shadow_page: unsync pages below") or child.unsync:
-        mark_unsync(sp, index)
+        mark_unsync(m, sp, index)
 
 
 def drop_large_spte(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int, None, None]:
@@ -64,15 +65,15 @@ def drop_large_spte(m: Machine, sp: KvmMmuPage, index: i64) -> Generator[int, No
 
 
 def mmu_page_add_parent_pte(child: KvmMmuPage, sp: KvmMmuPage, index: i64) -> None:
-    child.parents.append((sp, int(index)))
+    pte_list_add(child.parent_ptes, sp, index)
     child.unlinked = False
 
 
 def drop_parent_pte(m: Machine, child: KvmMmuPage, sp: KvmMmuPage, index: i64) -> None:
     """Clear the entry that points to `child`. Leaves of the child stay in the rmaps, and the child in the list."""
-    child.parents.remove((sp, int(index)))
+    pte_list_remove(m, child.parent_ptes, sp, index)
     mmu_spte_clear_no_track(m, sp, index)
-    if not child.parents:
+    if child.parent_ptes.is_empty():
         child.unlinked = True
         m.oracle.table_unlinked(m, child)
 
@@ -88,7 +89,7 @@ def mmu_page_zap_pte(m: Machine, sp: KvmMmuPage, index: i64, invalid_list: list[
         return 0
     child = m.page_tables[spte_to_pfn(spte)]
     drop_parent_pte(m, child, sp, index)
-    if invalid_list is not None and child.guest_mode and not child.parents:
+    if invalid_list is not None and child.guest_mode and child.parent_ptes.is_empty():
         return kvm_mmu_prepare_zap_page(m, child, invalid_list)
     return 0
 
@@ -106,6 +107,13 @@ def mmu_zap_unsync_children(m: Machine, parent: KvmMmuPage, invalid_list: list[K
     return zapped
 
 
+def kvm_mmu_unlink_parents(m: Machine, sp: KvmMmuPage) -> None:
+    it = RmapIterator(m, sp.parent_ptes)
+    while it.more():
+        drop_parent_pte(m, sp, it.sp, it.index)
+        it.restart()
+
+
 def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmMmuPage]) -> i64:
     """Empty a shadow page, unlink it and put it on invalid_list, to be committed before mmu_lock is dropped for good.
     Returns how many pages were put there, not counting a root in use, which its last user frees.
@@ -116,8 +124,7 @@ def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmM
     zapped = mmu_zap_unsync_children(m, sp, invalid_list)
     for index in range(m.entries):
         zapped += mmu_page_zap_pte(m, sp, index, invalid_list)
-    for parent, index in list(sp.parents):
-        drop_parent_pte(m, sp, parent, index)
+    kvm_mmu_unlink_parents(m, sp)
 
     if not sp.invalid and not sp.direct:
         unaccount_shadowed(m, sp)

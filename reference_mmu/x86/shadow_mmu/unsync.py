@@ -16,6 +16,7 @@ from ..machine import Machine
 from ..obsolete import is_obsolete_sp
 from ..page_table import KvmMmuPage
 from ..spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
+from .pte_list import RmapIterator
 
 # From the page where a walk began to the parent of an unsync page: (page, index of the next).
 UnsyncPath = list[tuple[KvmMmuPage, int]]
@@ -48,13 +49,13 @@ def mmu_try_to_unsync_pages(m: Machine, gfn: i64, synchronizing: bool, prefetch:
         if prefetch:
             return True
         m.warn_on(sp.level != PG_LEVEL_4K, "mmu_try_to_unsync_pages: upper level is not tracked")
-        kvm_unsync_page(sp)
+        kvm_unsync_page(m, sp)
     return False
 
 
-def kvm_unsync_page(sp: KvmMmuPage) -> None:
+def kvm_unsync_page(m: Machine, sp: KvmMmuPage) -> None:
     sp.unsync = True
-    kvm_mmu_mark_parents_unsync(sp)
+    kvm_mmu_mark_parents_unsync(m, sp)
 
 
 def kvm_unlink_unsync_page(m: Machine, sp: KvmMmuPage) -> None:
@@ -62,12 +63,13 @@ def kvm_unlink_unsync_page(m: Machine, sp: KvmMmuPage) -> None:
     sp.unsync = False
 
 
-def kvm_mmu_mark_parents_unsync(sp: KvmMmuPage) -> None:
-    for parent, index in sp.parents:
-        mark_unsync(parent, index)
+def kvm_mmu_mark_parents_unsync(m: Machine, sp: KvmMmuPage) -> None:
+    it = RmapIterator(m, sp.parent_ptes)
+    while it.more():
+        mark_unsync(m, it.sp, it.index)
 
 
-def mark_unsync(sp: KvmMmuPage, index: i64) -> None:
+def mark_unsync(m: Machine, sp: KvmMmuPage, index: i64) -> None:
     """Below entry `index` there is an unsync page."""
     if sp.unsync_child_bitmap[index] != 0:
         return
@@ -75,7 +77,7 @@ def mark_unsync(sp: KvmMmuPage, index: i64) -> None:
     sp.unsync_children += 1
     # Whoever was marked already has marked its parents.
     if sp.unsync_children == 1:
-        kvm_mmu_mark_parents_unsync(sp)
+        kvm_mmu_mark_parents_unsync(m, sp)
 
 
 def clear_unsync_child_bit(m: Machine, sp: KvmMmuPage, index: i64) -> None:

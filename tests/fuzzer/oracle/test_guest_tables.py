@@ -161,7 +161,7 @@ def test_rejects_a_stale_table_that_is_linked() -> None:
     stage.store_gpte(0, LEAF_PAGE, DATA, gpte(7))
     child = stage.shadow_page(LEAF)
     assert child.unsync
-    parent, at = child.parents[0]
+    parent, at = child.parent_ptes.sptes()[0]
     stage.m.actor = 0
     stage.m.write_lock()
     stage.judge.reports.begin_turn(0, 0, 0)
@@ -176,7 +176,7 @@ def test_a_table_that_the_guest_changes_while_a_fault_is_linking_it_may_be_behin
     stage.read(0, DATA)
     stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(5))
     child = stage.shadow_page(LEAF)
-    parent, at = child.parents[0]
+    parent, at = child.parent_ptes.sptes()[0]
     stage.m.oracle.guest_walk_taken(stage.m)
     stage.store_gpte(0, LEAF_PAGE, DATA, gpte(7))
     stage.m.actor = 0

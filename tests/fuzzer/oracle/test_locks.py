@@ -201,7 +201,7 @@ def test_rejects_an_obsolete_page_table_below_a_current_one() -> None:
     stage = Stage(mmu="shadow")
     stage.read(0, 1)
     child, _ = stage.entry(1)
-    parent, at = child.parents[0]
+    parent, at = child.parent_ptes.sptes()[0]
     child.mmu_valid_gen ^= 1
     stage.m.actor = 0
     stage.m.write_lock()

@@ -4,11 +4,13 @@
 import pytest
 
 from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_invalidate_range_start
-from reference_mmu.x86.page_table import KvmMmuPage
+from reference_mmu.x86.page_table import KvmMmuPage, KvmRmapHead
 from reference_mmu.x86.points import SHADOW_SET
+from reference_mmu.x86.shadow_mmu.pte_list import RmapIterator, pte_list_add, pte_list_remove
 from reference_mmu.x86.shadow_mmu.rmap import drop_spte, rmap_add
 from reference_mmu.x86.shadow_mmu.shadow_page import drop_parent_pte
 from tests.by_hand import IOCTL, MM, Stage
@@ -34,7 +36,7 @@ def without_parent() -> tuple[Stage, KvmMmuPage, int]:
     """Nobody points to the table of gfn 1 any more, and the leaf is still in it."""
     stage = shadow()
     sp, index = stage.entry(1)
-    parent, at = sp.parents[0]
+    parent, at = sp.parent_ptes.sptes()[0]
     drop_parent_pte(stage.m, sp, parent, at)
     assert violations_after_unlock(stage) == []
     return stage, sp, index
@@ -72,7 +74,7 @@ def test_rejects_a_leaf_that_its_rmap_has_not_exactly_once(times: int) -> None:
 def test_rejects_a_table_without_its_parent() -> None:
     stage = shadow()
     child, _ = stage.entry(1)
-    parent, at = child.parents[0]
+    parent, at = child.parent_ptes.sptes()[0]
     entry = parent.spt[at]
     drop_parent_pte(stage.m, child, parent, at)
     stage.store(1, entry, level=2)
@@ -82,9 +84,9 @@ def test_rejects_a_table_without_its_parent() -> None:
 def test_rejects_a_parent_that_leads_elsewhere() -> None:
     stage = shadow()
     child, _ = stage.entry(1)
-    parent, at = child.parents[0]
+    parent, at = child.parent_ptes.sptes()[0]
     drop_parent_pte(stage.m, child, parent, at)
-    child.parents.append((parent, at))
+    pte_list_add(child.parent_ptes, parent, at)
     assert violations_after_unlock(stage) == ["rmap-differs"]
 
 
@@ -100,6 +102,51 @@ def test_rejects_a_leaf_left_in_a_table_that_nobody_points_to() -> None:
     assert sp.spt[index] != 0
 
 
+def walk_that_removes(stage: Stage, n: int, at: int) -> list[int]:
+    """A chain of n SPTEs, and a walk of it that removes the one where it stands when it has come to the one after `at`
+    others, and goes on. What it visits."""
+    sp, index = stage.entry(1)
+    chain, visited = KvmRmapHead(), []
+    for number in range(n):
+        sp.spt[number] = sp.spt[index]
+        pte_list_add(chain, sp, number)
+    it = RmapIterator(stage.m, chain)
+    while it.more():
+        visited.append(int(it.index))
+        if len(visited) == at + 1:
+            pte_list_remove(stage.m, chain, it.sp, it.index)
+    return visited
+
+
+@pytest.mark.reaches("rmap-passed-over")
+def test_rejects_a_walk_that_goes_on_where_another_spte_has_come() -> None:
+    stage = shadow()
+    assert walk_that_removes(stage, 2, 0) == [0]
+    assert stage.violations == ["rmap-passed-over"]
+
+
+def test_rejects_a_walk_that_goes_on_in_a_descriptor_that_was_freed() -> None:
+    stage = shadow()
+    assert walk_that_removes(stage, 3, 0) == [2, 0, 1]
+    assert stage.violations == ["bug"]
+
+
+@pytest.mark.reaches("rmap-leak")
+def test_rejects_a_chain_that_outlives_its_memslot() -> None:
+    """Not even a table that nobody can reach keeps an SPTE of it."""
+    stage, _, _ = without_parent()
+    stage.m.oracle.slot_zapped(stage.m, stage.m.memslots[0])
+    assert stage.violations == ["rmap-leak"]
+
+
+def test_rejects_a_table_that_is_freed_while_an_entry_points_to_it() -> None:
+    stage = shadow()
+    child = stage.m.alloc_table(1, 0, None)
+    pte_list_add(child.parent_ptes, *stage.entry(1))
+    stage.m.free_table(child)
+    assert "rmap-leak" in stage.violations
+
+
 # --- legal, though it looks wrong ------------------------------------------------------------------------------
 
 
@@ -113,4 +160,19 @@ def test_legal_a_leaf_that_has_no_rmap_yet() -> None:
 
 def test_legal_a_leaf_of_a_table_that_nobody_points_to() -> None:
     stage, sp, index = without_parent()
-    assert (sp, index) in stage.m.rmap[int(stage.m.tlb_key(1, 1))]
+    assert (sp, index) in stage.m.rmap[int(stage.m.tlb_key(1, 1))].sptes()
+
+
+@pytest.mark.parametrize(("n", "at"), [(1, 0), (2, 1), (3, 1), (3, 2), (4, 2)])
+def test_legal_a_walk_that_goes_on_and_misses_nothing(n: int, at: int) -> None:
+    """It stood at the last SPTE of the first descriptor, or its only one; or the one that has come was visited."""
+    stage = shadow()
+    assert sorted(walk_that_removes(stage, n, at)) == list(range(n))
+    assert stage.violations == []
+
+
+def test_legal_an_rmap_of_another_slot() -> None:
+    stage = Stage(mmu="shadow", slots=(SlotConfig(0, 4, 0), SlotConfig(4, 4, 4)))
+    stage.write(0, 1)
+    stage.run(IOCTL, kvm_delete_memslot(stage.m, 1))
+    assert stage.final_violations() == []

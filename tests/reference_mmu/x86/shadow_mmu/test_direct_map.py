@@ -228,15 +228,15 @@ def check_rmaps(m: Machine) -> None:
                 (leaves if leaf else links).add((sp.pt, index, 0 if leaf else spte_to_pfn(spte)))
     reverse = [
         (sp.pt, index, 0, key == m.tlb_key(sp.gfn + index * m.pages_per_hpage(sp.level), sp.level))
-        for key, rmap in m.rmap.items()
-        for sp, index in rmap
+        for key, rmap_head in m.rmap.items()
+        for sp, index in rmap_head.sptes()
     ]
     assert len(reverse) == len(set(reverse))
     assert set(reverse) == {(*leaf, True) for leaf in leaves}
-    assert {(parent.pt, index, sp.pt) for sp in m.page_tables for parent, index in sp.parents} == links
+    assert {(parent.pt, index, sp.pt) for sp in m.page_tables for parent, index in sp.parent_ptes.sptes()} == links
     for sp in m.page_tables:
         if sp.level < m.levels:
-            assert sp.unlinked == (not sp.parents)
+            assert sp.unlinked == sp.parent_ptes.is_empty()
 
 
 # --- faults ----------------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def test_a_huge_page_takes_the_place_of_a_table_and_gives_it_back(semantics: Sem
     table, _ = entry(m, 0)
     assert table.level == 1
     ioctl(m, kvm_write_track_remove_gfn(m, 3))
-    root_entry = table.parents[0]
+    root_entry = table.parent_ptes.sptes()[0]
     locked(m, kvm_rmap_zap_gfn_range(m, 1, 2, False))
     before = flushes(m)
     points, ret = fault(m, 1)
@@ -413,7 +413,7 @@ def test_a_huge_page_takes_the_place_of_a_table_and_gives_it_back(semantics: Sem
     ioctl(m, enable_dirty_log(m, 0))
     fault(m, 2)
     assert entry(m, 0)[0] is table
-    assert table.parents == [root_entry]
+    assert table.parent_ptes.sptes() == [root_entry]
     assert not entry(m, 0)[0].unlinked
     assert level_of(m, 0) == 1
     assert level_of(m, 1) == 0  # zapped before, and never mapped small again
@@ -955,7 +955,7 @@ def test_an_spte_that_is_not_in_its_rmap_is_a_bug() -> None:
     sp = m.alloc_table(1, 0, None)
     rmap_add(m, sp, 0)
     for index in (1, 2):
-        with pytest.raises(AssertionError, match=r"^pte_list_remove: the SPTE is not in the rmap of its gfn$"):
+        with pytest.raises(AssertionError, match=r"^pte_list_remove: the rmap is empty$"):
             rmap_remove(m, sp, index)
     rmap_remove(m, sp, 0)
     assert not m.rmap

@@ -120,7 +120,7 @@ def test_one_shadow_page_serves_two_roots() -> None:
     stage.read(0, DATA)
     stage.load_cr3(1, TABLES)
     stage.read(1, 12 + DATA)
-    assert len(stage.shadow_page(LEAF).parents) == 2
+    assert len(stage.shadow_page(LEAF).parent_ptes.sptes()) == 2
     assert stage.violations == []
 
 

@@ -133,8 +133,8 @@ def test_a_table_of_512_entries_has_a_mark_for_each() -> None:
     sp = KvmMmuPage(0, 2, 0, 512, 0)
     sp.unsync_child_bitmap = vec[i64]([0] * 512)
     for index in (0, 64, 511):
-        mark_unsync(sp, index)
-        mark_unsync(sp, index)
+        mark_unsync(stage.m, sp, index)
+        mark_unsync(stage.m, sp, index)
     assert (sp.unsync_children, sum(sp.unsync_child_bitmap)) == (3, 3)
     clear_unsync_child_bit(stage.m, sp, 64)
     assert (sp.unsync_children, sp.unsync_child_bitmap[0], sp.unsync_child_bitmap[64]) == (2, 1, 0)
