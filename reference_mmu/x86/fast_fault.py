@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from .machine import Machine
 from .page_fault import KvmPageFault
 from .page_table import KvmMmuPage
-from .points import FPF_MARK, FPF_READ
+from .points import FPF_MARK, FPF_READ, FPF_STEP
 from .ret_pf import RET_PF_FIXED, RET_PF_INVALID, RET_PF_SPURIOUS
 from .spte import (
     PG_LEVEL_4K,
@@ -45,7 +45,7 @@ def fast_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
     ret = RET_PF_INVALID
     m.rcu_read_lock()
     for _ in range(5):
-        sp = fast_pf_get_last_sp(m, vcpu, fault.gfn)
+        sp = yield from fast_pf_get_last_sp(m, vcpu, fault.gfn)
         if sp is None:
             break
         index = m.spte_index(fault.gfn, sp.level)
@@ -70,8 +70,9 @@ def fast_page_fault(m: Machine, vcpu: Vcpu, fault: KvmPageFault) -> Generator[in
     return ret
 
 
-def fast_pf_get_last_sp(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage | None:
-    """Lockless walk to the table that holds the leaf of gfn; None if there is no MMU-present leaf."""
+def fast_pf_get_last_sp(m: Machine, vcpu: Vcpu, gfn: i64) -> Generator[int, None, KvmMmuPage | None]:
+    """fast_pf_get_last_sptep() and kvm_tdp_mmu_fast_pf_get_last_sptep(): a lockless walk to the table that holds the
+    leaf of gfn; None if there is no MMU-present leaf. What is below an entry that was read may be unlinked by now."""
     root = vcpu.root
     if root is None:
         return None
@@ -86,6 +87,7 @@ def fast_pf_get_last_sp(m: Machine, vcpu: Vcpu, gfn: i64) -> KvmMmuPage | None:
         if is_last_spte(spte, sp.level):
             return sp
         sp = m.page_tables[spte_to_pfn(spte)]
+        yield FPF_STEP
 
 
 def is_access_allowed(m: Machine, fault: KvmPageFault, spte: i64) -> bool:

@@ -42,6 +42,7 @@ WALK_DIRTY: Final = 6
 WALK_FILL: Final = 7
 
 # --- page fault --------------------------------------------------------------------------------------------------
+FPF_STEP: Final = 18
 FPF_READ: Final = 9
 FPF_MARK: Final = 10
 GPTE_READ: Final = 11
@@ -170,6 +171,7 @@ POINTS: Final = PointTable(
         Point(WALK_FILL, "walk.fill", "page walker", "the entry is cached, the access not yet done"),
         # page fault
         FAULT_BEGINS,
+        Point(FPF_STEP, "fpf.step", "fast_pf_get_last_sptep", "a table was found without a lock, it is read next"),
         Point(FPF_READ, "fpf.read", "fast_page_fault", "the leaf was read, before the cmpxchg"),
         Point(FPF_MARK, "fpf.mark", "fast_pf_fix_direct_spte", "the SPTE is writable, the dirty bit not yet set"),
         Point(GPTE_READ, "gpte.read", "FNAME(walk_addr_generic)", "an entry of a guest page table is read next"),

@@ -7,13 +7,13 @@ from reference_mmu.changelog.semantics import NEW, Semantics
 from reference_mmu.config import SlotConfig
 from reference_mmu.kvm.dirty_log import disable_dirty_log
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
-from reference_mmu.points import FAULT_ENTER
 from reference_mmu.x86.points import (
     BACK_ZAP,
     COLLAPSE_FLUSH,
     COLLAPSE_FROZEN,
     COLLAPSE_ZAP,
     FPF_READ,
+    FPF_STEP,
     MAP_LINK,
     WALK_LEAF,
 )
@@ -93,7 +93,7 @@ def test_rejects_a_lockless_walk_through_a_freed_table() -> None:
     stage.write(0, 1)
     table, index = stage.entry(1)
     table.spt[index] &= ~PT_WRITABLE_MASK
-    writer = stage.access(1, 1, write=True).to(FAULT_ENTER)
+    writer = stage.access(1, 1, write=True).to(FPF_STEP).to(FPF_STEP)
     table.freed = True
     assert stage.violations == []
     writer.step()

@@ -3,13 +3,17 @@
 
 import pytest
 
-from reference_mmu.changelog.semantics import Semantics
+from reference_mmu.changelog.semantics import NEW, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.kvm.dirty_log import enable_dirty_log, kvm_get_dirty_log_protect
-from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_clear_young
+from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log, kvm_get_dirty_log_protect
+from reference_mmu.kvm.mmu_notifier import (
+    kvm_mmu_notifier_clear_young,
+    kvm_mmu_notifier_invalidate_range_end,
+    kvm_mmu_notifier_invalidate_range_start,
+)
 from reference_mmu.observed import PF_FAST, PF_FIXED, PF_SPURIOUS
 from reference_mmu.points import FAULT_ENTER
-from reference_mmu.x86.points import FAULT_SEQ, FPF_MARK, FPF_READ
+from reference_mmu.x86.points import COLLAPSE_ZAP, FAULT_SEQ, FPF_MARK, FPF_READ, FPF_STEP
 from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE, is_accessed_spte, is_writable_pte
 from tests.by_hand import IOCTL, MM, Stage
 from tests.parameters import BOTH
@@ -45,6 +49,49 @@ def test_whoever_comes_second_finds_it_done(semantics: Semantics) -> None:
     second = stage.access(1, 1, write=True).to(FAULT_ENTER)
     stage.write(0, 1)
     assert second.finish().faults == [PF_SPURIOUS]
+
+
+@BOTH
+def test_a_table_that_is_emptied_on_the_way_down_has_nothing_to_give_back(semantics: Semantics) -> None:
+    stage = protected(semantics)
+    writer = stage.access(1, 1, write=True).to(FPF_STEP).to(FPF_STEP)
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2))
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_end(stage.m, 1, 2))
+    writer.finish()
+    assert FPF_READ not in writer.points
+    assert writer.faults == [PF_FIXED]
+    assert stage.violations == []
+
+
+@BOTH
+def test_what_is_filled_again_on_the_way_down_is_found(semantics: Semantics) -> None:
+    """The vCPU's own TLB entry is all that is old: the SPTE is another one by the time it is read."""
+    stage = protected(semantics)
+    second = stage.access(1, 1, write=True).to(FPF_STEP)
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_start(stage.m, 1, 2))
+    stage.run(MM, kvm_mmu_notifier_invalidate_range_end(stage.m, 1, 2))
+    stage.write(0, 1)
+    second.finish()
+    assert second.faults == [PF_SPURIOUS]
+    assert stage.violations == []
+
+
+def test_the_walk_keeps_the_table_that_it_is_about_to_read() -> None:
+    """A collapse unlinks and tears it down meanwhile: its entries are FROZEN, so the fault is not fast."""
+    stage = Stage(NEW, paging="ept-ad-nopml", backing=("thp", "anon"), slots=LOGGING)
+    stage.write(0, 1)
+    stage.read(1, 2)
+    stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
+    table, _ = stage.entry(1)
+    collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_ZAP)
+    writer = stage.access(1, 1, write=True).to(FPF_STEP).to(FPF_STEP)
+    collapse.finish()
+    assert table.unlinked
+    assert not table.freed
+    writer.to(FAULT_SEQ)
+    assert table.freed
+    assert FPF_READ not in writer.points
+    assert stage.violations == []
 
 
 @BOTH
