@@ -84,6 +84,7 @@ PREFETCH_NEXT: Final = 61
 EMULATE: Final = 62
 EMULATE_MARK: Final = 33
 PTE_WRITE_LOCK: Final = 63
+PTE_WRITE_REQUEST: Final = 26
 PTE_WRITE_ZAP: Final = 64
 PTE_WRITE_FLUSH: Final = 65
 PLACEBO_EXIT: Final = 66
@@ -390,6 +391,12 @@ POINTS: Final = PointTable(
             "a guest page table was written and its SPTEs were not, mmu_lock comes next",
             wants=WANT_WRITE,
         ),
+        Point(
+            PTE_WRITE_REQUEST,
+            "pte.write_request",
+            "kvm_mmu_prepare_zap_page",
+            "a root was zapped, KVM_REQ_MMU_FREE_OBSOLETE_ROOTS posted, waits for all vCPUs",
+        ),
         Point(PTE_WRITE_ZAP, "pte.write_zap", "kvm_mmu_track_write", "the SPTE of the written entry is zapped next"),
         Point(
             PTE_WRITE_FLUSH,
@@ -445,7 +452,7 @@ POINTS: Final = PointTable(
         Point(
             FRONT_REQUEST,
             "front.request",
-            "kvm_mmu_zap_all_fast",
+            "kvm_arch_flush_shadow_memslot",
             "KVM_REQ_MMU_FREE_OBSOLETE_ROOTS posted, waits for all vCPUs",
         ),
         Point(

@@ -12,10 +12,11 @@ from .points import BACK_LOCK, FRONT_FLUSH, FRONT_LOCK, FRONT_REQUEST
 from .resched import cond_resched_rwlock_write
 from .shadow_mmu.rmap import kvm_rmap_zap_gfn_range
 from .shadow_mmu.shadow_page import (
-    kvm_mmu_prepare_zap_page,
     kvm_mmu_remote_flush_or_zap,
     kvm_zap_obsolete_pages,
     need_resched,
+    request_free_obsolete_roots,
+    zap_page_or_root,
 )
 from .shadow_mmu.unsync import valid_sps_with_gptes
 from .tdp_mmu.zap import (
@@ -41,10 +42,7 @@ def kvm_mmu_zap_all_fast(m: Machine) -> Generator[int, None, None]:
     m.mmu_valid_gen ^= 1
     if m.tdp_mmu_enabled:
         kvm_tdp_mmu_invalidate_all_roots(m)
-    for vcpu in m.x86_vcpus:
-        vcpu.free_obsolete_roots = True
-    yield FRONT_REQUEST
-    m.kick_all()
+    yield from request_free_obsolete_roots(m, FRONT_REQUEST)
     if m.kvm_memslots_have_rmaps():
         yield from kvm_zap_obsolete_pages(m)
     m.write_unlock()
@@ -76,7 +74,7 @@ def kvm_mmu_zap_memslot_pages_and_flush(m: Machine, slot: KvmMemorySlot, flush: 
             for sp in valid_sps_with_gptes(m, gfn):
                 # One may have been zapped together with another.
                 if not sp.invalid:
-                    kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+                    yield from zap_page_or_root(m, sp, invalid_list, FRONT_REQUEST)
             if need_resched(m):
                 # What is to be freed is freed before the lock goes: nobody else knows of it.
                 yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, FRONT_FLUSH)

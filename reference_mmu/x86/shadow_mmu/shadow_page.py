@@ -118,7 +118,8 @@ def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmM
     """Empty a shadow page, unlink it and put it on invalid_list, to be committed before mmu_lock is dropped for good.
     Returns how many pages were put there, not counting a root in use, which its last user frees.
 
-    No flush: an obsolete page needs none, any other gets it from the commit.
+    No flush: an obsolete page needs none, any other gets it from the commit. In the kernel it is here that users of a
+    root are asked to leave it; whoever may meet one zaps by zap_page_or_root().
     """
     m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
     zapped = mmu_zap_unsync_children(m, sp, invalid_list)
@@ -133,22 +134,30 @@ def kvm_mmu_prepare_zap_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmM
     # A root that was zapped while in use is invalid and has left the list already.
     if not sp.invalid:
         m.active_mmu_pages.remove(sp)
-    if sp.root_count > 0:
-        zapped_root = not is_obsolete_sp(m, sp)
-        sp.invalid = True
-        if zapped_root:
-            request_free_obsolete_roots(m)
-        return zapped
     sp.invalid = True
+    if sp.root_count > 0:
+        return zapped
     invalid_list.append(sp)
     return zapped + 1
 
 
-def request_free_obsolete_roots(m: Machine) -> None:
-    """kvm_make_all_cpus_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS): every vCPU has left the guest when it returns. The
-    root is marked invalid before, or a vCPU could look too early."""
+def zap_page_or_root(
+    m: Machine, sp: KvmMmuPage, invalid_list: list[KvmMmuPage], point: int
+) -> Generator[int, None, None]:
+    """kvm_mmu_prepare_zap_page() of any page. From a current root that is in use its users are driven off: it is marked
+    invalid before, or a vCPU could look too early."""
+    was_obsolete = is_obsolete_sp(m, sp)
+    kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+    if sp.root_count > 0 and not was_obsolete:
+        yield from request_free_obsolete_roots(m, point)
+
+
+def request_free_obsolete_roots(m: Machine, point: int) -> Generator[int, None, None]:
+    """kvm_make_all_cpus_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS). Yields `point` when it is posted; every vCPU has left
+    the guest when it returns."""
     for vcpu in m.x86_vcpus:
         vcpu.free_obsolete_roots = True
+    yield point
     m.kick_all()
 
 

@@ -10,10 +10,10 @@ from mypy_extensions import i64
 
 from ..machine import Machine
 from ..page_table import KvmMmuPage
-from ..points import PTE_WRITE_FLUSH, PTE_WRITE_LOCK, PTE_WRITE_ZAP
+from ..points import PTE_WRITE_FLUSH, PTE_WRITE_LOCK, PTE_WRITE_REQUEST, PTE_WRITE_ZAP
 from ..spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
 from ..vcpu_arch import Vcpu
-from .shadow_page import kvm_mmu_prepare_zap_page, kvm_mmu_remote_flush_or_zap, mmu_page_zap_pte
+from .shadow_page import kvm_mmu_remote_flush_or_zap, mmu_page_zap_pte, zap_page_or_root
 from .unsync import valid_sps_with_gptes
 
 WRITE_FLOODING: Final[i64] = 3
@@ -32,7 +32,7 @@ def kvm_mmu_track_write(m: Machine, gfn: i64, index: i64) -> Generator[int, None
     flush = False
     for sp in valid_sps_with_gptes(m, gfn):
         if detect_write_flooding(sp):
-            kvm_mmu_prepare_zap_page(m, sp, invalid_list)
+            yield from zap_page_or_root(m, sp, invalid_list, PTE_WRITE_REQUEST)
             continue
         if index >= 0 and is_shadow_present_pte(sp.spt[index]):
             yield PTE_WRITE_ZAP

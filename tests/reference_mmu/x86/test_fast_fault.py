@@ -86,10 +86,9 @@ def test_the_walk_keeps_the_table_that_it_is_about_to_read() -> None:
     collapse = stage.thread(IOCTL, disable_dirty_log(stage.m, 0)).to(COLLAPSE_ZAP)
     writer = stage.access(1, 1, write=True).to(FPF_STEP).to(FPF_STEP)
     collapse.finish()
-    assert table.unlinked
-    assert not table.freed
+    assert (table.unlinked, table.freed) == (True, False)
     writer.to(FAULT_SEQ)
-    assert table.freed
+    assert (table.unlinked, table.freed) == (True, True)
     assert FPF_READ not in writer.points
     assert stage.violations == []
 

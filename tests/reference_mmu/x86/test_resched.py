@@ -8,7 +8,7 @@ from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.vcpu import TLB_W
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.points import USER_COPY
-from reference_mmu.x86.points import FRONT_FLUSH, ITER_FLUSH, ITER_RELOCK_W, ZAP_LEAF
+from reference_mmu.x86.points import FRONT_FLUSH, FRONT_REQUEST, ITER_FLUSH, ITER_RELOCK_W, ZAP_LEAF
 from reference_mmu.x86.resched import rwlock_needbreak
 from reference_mmu.x86.spte import is_writable_pte
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_memslot_pages_and_flush
@@ -97,7 +97,7 @@ def test_shadow_pages_of_a_slot_are_freed_before_mmu_lock_goes(semantics: Semant
     stage.m.actor = IOCTL
     stage.m.write_unlock()
     assert [is_freed(leaf), is_freed(tables)] == [True, True]
-    assert zap.points == [FRONT_FLUSH, ITER_RELOCK_W, FRONT_FLUSH]
+    assert zap.points == [FRONT_REQUEST, FRONT_FLUSH, ITER_RELOCK_W, FRONT_FLUSH]
     assert stage.violations == []
 
 

@@ -8,7 +8,7 @@ from reference_mmu.config import GuestPte
 from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_memslot
 from reference_mmu.observed import PF_FIXED, PF_INJECTED, PF_WRITE_PROTECTED
 from reference_mmu.x86.obsolete import is_obsolete_sp
-from reference_mmu.x86.points import EMULATE, GPTE_READ, PTE_WRITE_LOCK, PTE_WRITE_ZAP
+from reference_mmu.x86.points import EMULATE, GPTE_READ, PTE_WRITE_LOCK, PTE_WRITE_REQUEST, PTE_WRITE_ZAP, WALK_LEAF
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, IOCTL
 from tests.guest_tables import DATA, FREE_GFN, LEAF, OTHER, PTES, ROOT, ROOT_PAGE, TABLES, GuestStage, gpte
@@ -70,16 +70,35 @@ def test_what_the_emulator_may_not_write_is_not_written() -> None:
     assert stage.word(ROOT, 3) == 0
 
 
-def test_write_flooding_ends_the_shadow_page() -> None:
-    """The third store without a walk in between: most likely the guest uses the page for something else."""
+def flooded() -> GuestStage:
+    """vCPU 0 uses a root that vCPU 1, which has another one, has stored to twice."""
     other_root = (GuestPte(FREE_GFN, 0, LEAF, accessed=True, dirty=True), GuestPte(FREE_GFN, 1, TABLES, accessed=True))
     stage = GuestStage(ptes=(*PTES, *other_root))
     stage.read(0, DATA)
     stage.load_cr3(1, FREE_GFN)
     stage.read(1, ROOT_PAGE)
-    root = stage.root()
     for index in (2, 3):
         stage.store_gpte(1, ROOT_PAGE, index, gpte(LEAF))
+    return stage
+
+
+def test_users_of_a_flooded_root_are_asked_to_leave_and_then_waited_for() -> None:
+    stage = flooded()
+    user = stage.m.x86_vcpus[0]
+    reader = stage.access(0, OTHER).to(WALK_LEAF)
+    store = stage.storing(1, ROOT_PAGE, 3, 0).to(PTE_WRITE_REQUEST)
+    assert (user.free_obsolete_roots, user.kicked) == (True, False)
+    store.step()
+    assert (user.free_obsolete_roots, user.kicked) == (True, True)
+    store.finish()
+    reader.finish()
+    assert stage.violations == []
+
+
+def test_write_flooding_ends_the_shadow_page() -> None:
+    """The third store without a walk in between: most likely the guest uses the page for something else."""
+    stage = flooded()
+    root = stage.root()
     assert not is_obsolete_sp(stage.m, root)
     stage.store_gpte(1, ROOT_PAGE, 3, 0)
     assert is_obsolete_sp(stage.m, root)
