@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from reference_mmu.changelog.patches import PATCHES, not_modelled, unknown_patch
 from workers.refusal import BadInput
@@ -37,10 +38,12 @@ def chosen(names: tuple[str, ...], every: bool, kinds: Container[str], advice: s
     return list(dict.fromkeys(names))
 
 
-def left_out(every: bool, kinds: Container[str]) -> list[str]:
-    """The line that says how many patches --all leaves out, none if that is none."""
+def print_results(console: Console, table: Table, every: bool, kinds: Container[str]) -> None:
+    """The table of all results, and how many patches --all leaves out, if there are any."""
+    console.print(table)
     number = sum(patch.kind in kinds and not patch.modelled for patch in PATCHES.values())
-    return [f"left out: {number} patches that are not modelled yet"] if every and number else []
+    if every and number:
+        console.print(f"left out: {number} patches that are not modelled yet")
 
 
 def worked_through(

@@ -4,10 +4,11 @@
 The same functions as `mmufuzz findings comment | state | merge | split | history`; who speaks is the token's name.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from dashboard.access import Operator, Reader, Visitor
@@ -100,45 +101,42 @@ def follow(service: Service, visitor: Visitor, campaign: int, signature: str, sa
 _PAGE: Final = "/findings/{campaign}/{signature}"
 
 
-def _back(campaign: int, signature: str) -> Response:
-    return RedirectResponse(f"/findings/{campaign}/{signature}#history", 303)
+@dataclass
+class _Form:
+    """A form on the page of a finding."""
+
+    service: Services
+    visitor: Operator
+    campaign: CampaignNumber
+    signature: Signature
+
+    def says(self, said: Said) -> Response:
+        """Do it, and show the page with what became of the finding."""
+        follow(self.service, self.visitor, self.campaign, self.signature, said)
+        return RedirectResponse(f"/findings/{self.campaign}/{self.signature}#history", 303)
+
+
+_Filled = Annotated[_Form, Depends()]
 
 
 @following.post(f"{_PAGE}/comment")
-def comment_form(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, text: _Field
-) -> Response:
-    follow(service, visitor, campaign, signature, Comment(text))
-    return _back(campaign, signature)
+def comment_form(form: _Filled, text: _Field) -> Response:
+    return form.says(Comment(text))
 
 
 @following.post(f"{_PAGE}/state")
-def state_form(
-    service: Services,
-    visitor: Operator,
-    campaign: CampaignNumber,
-    signature: Signature,
-    state: Annotated[FindingState, Form()],
-    why: _Field,
-) -> Response:
-    follow(service, visitor, campaign, signature, Move(state, why))
-    return _back(campaign, signature)
+def state_form(form: _Filled, state: Annotated[FindingState, Form()], why: _Field) -> Response:
+    return form.says(Move(state, why))
 
 
 @following.post(f"{_PAGE}/merge")
-def merge_form(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, into: _Field, why: _Field
-) -> Response:
-    follow(service, visitor, campaign, signature, Merge(into.strip(), why))
-    return _back(campaign, signature)
+def merge_form(form: _Filled, into: _Field, why: _Field) -> Response:
+    return form.says(Merge(into.strip(), why))
 
 
 @following.post(f"{_PAGE}/split")
-def split_form(
-    service: Services, visitor: Operator, campaign: CampaignNumber, signature: Signature, why: _Field
-) -> Response:
-    follow(service, visitor, campaign, signature, Split(why))
-    return _back(campaign, signature)
+def split_form(form: _Filled, why: _Field) -> Response:
+    return form.says(Split(why))
 
 
 @following_api.get("/history", responses=shows(Following))

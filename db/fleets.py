@@ -53,12 +53,9 @@ class Open(Record):
     aside: int
 
 
-class FleetStatus(Record):
-    """How far a campaign is."""
+class Counts(Record, kw_only=True):
+    """What a campaign has come to."""
 
-    campaign: CampaignRow
-    plan: FleetPlan
-    ran_seconds: float
     batches: int
     programs: int
     steps: int
@@ -68,6 +65,14 @@ class FleetStatus(Record):
     unjudged: int
     """Traces that no finding explains yet."""
     redeliveries: int
+
+
+class FleetStatus(Counts, kw_only=True):
+    """How far a campaign is."""
+
+    campaign: CampaignRow
+    plan: FleetPlan
+    ran_seconds: float
     tasks: tuple[Open, ...]
     slots: int
     """Slots of live workers that have the campaign's model version."""

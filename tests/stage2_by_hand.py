@@ -9,6 +9,7 @@ from fuzzer.oracle.judges import make_judge
 from reference_mmu.architectures import ARCHITECTURES
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import Config, SlotConfig
+from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
 from reference_mmu.kvm.mmu_notifier import (
     kvm_mmu_notifier_clear_young,
     kvm_mmu_notifier_invalidate_range_end,
@@ -16,10 +17,11 @@ from reference_mmu.kvm.mmu_notifier import (
 )
 from reference_mmu.kvm.page_table import PageTable
 from reference_mmu.mm.page import Page
+from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.operations import READ, WRITE, Call
 from reference_mmu.stage2.stage2 import Stage2
 from reference_mmu.stage2.table import find
-from tests.by_hand import ACTORS, MM, OPERATIONS, AnyStage, Thread
+from tests.by_hand import ACTORS, IOCTL, MM, OPERATIONS, AnyStage, Thread
 
 OLD_AND_NEW = pytest.mark.parametrize("semantics", [OLD, NEW], ids=["old", "new"])
 HUGE: Final[dict[str, Any]] = {"backing": ("thp", "thp")}
@@ -65,6 +67,24 @@ class Stage2Stage(AnyStage):
     def page(self, hva: int) -> Page:
         """The folio that the process has there."""
         return self.m.host.folio(self.m.host.pte[hva])
+
+    # --- what somebody else does meanwhile ----------------------------------------------------------------------
+
+    def table_of_log(self, gfn: int) -> PageTable:
+        """While a slot of huge pages logged, a read of gfn has made a table, which is there still."""
+        self.run(IOCTL, enable_dirty_log(self.m, 0))
+        self.read(0, gfn)
+        table, _ = self.entry(gfn)
+        self.run(IOCTL, disable_dirty_log(self.m, 0))
+        return table
+
+    def cleaned_at(self, point: int) -> tuple[Thread, Page]:
+        """A store to gfn 1 has come to `point`. Writeback cleans its page, which nothing maps any more."""
+        store, page = self.access(0, 1, write=True).to(point), self.page(1)
+        self.run(MM, writeback(self.m, 1))
+        assert not page.dirty
+        assert self.leaf(1) == 0
+        return store, page
 
     # --- what the primary MMU tells KVM ---------------------------------------------------------------------------
 

@@ -47,19 +47,11 @@ from reference_mmu.points import (
 
 NAME: Final = "tiny"
 
-PRESENT: Final = 1
-WRITABLE: Final = 2
-YOUNG: Final = 4
+PRESENT, WRITABLE, YOUNG = 1, 2, 4
 MAY_WRITE: Final = 8  # the host lets the guest write: the dirty log takes WRITABLE alone
 PFN_SHIFT: Final = 12
 
-WALK: Final = 1
-FAULT_SEQ: Final = 2
-FAULT_LOCK: Final = 3
-FAULT_EXIT: Final = 4
-LOG_LOCK: Final = 5
-LOG_FLUSH: Final = 6
-ZAP_LOCK: Final = 7
+WALK, FAULT_SEQ, FAULT_LOCK, FAULT_EXIT, LOG_LOCK, LOG_FLUSH, ZAP_LOCK = range(1, 8)
 ZAP_FLUSH: Final = 9
 
 POINTS: Final = PointTable(

@@ -11,7 +11,6 @@ import os
 import select
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, Self
 
 SPARE_PROCESSES: Final = 1
@@ -79,9 +78,7 @@ class Permit:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def end(self) -> None:

@@ -14,7 +14,7 @@ from cli.document import Document, json_option
 from cli.options import profile_option, searched_profile, seed_option, strategy_option
 from cli.parameters import SpecType, open_engine
 from cli.progress import spaced
-from db.fleets import Fleets, FleetStatus
+from db.fleets import Counts, Fleets, FleetStatus
 from db.session import DEFAULT_URL, StoreError
 from db.tasks import AsideTask, Tasks
 from fuzzer.search_spec import SearchSpec
@@ -305,7 +305,7 @@ def progress_words(status: FleetStatus) -> str:
 
 
 def reported(status: FleetStatus, aside: tuple[AsideTask, ...]) -> CampaignReport:
-    campaign, plan = status.campaign, status.plan
+    campaign = status.campaign
     return CampaignReport(
         **msgspec.structs.asdict(spelled_out(campaign.search)),
         campaign=campaign.id,
@@ -315,19 +315,9 @@ def reported(status: FleetStatus, aside: tuple[AsideTask, ...]) -> CampaignRepor
         created_at=campaign.created_at,
         budget_programs=campaign.budget_programs,
         budget_seconds=campaign.budget_seconds,
-        until_regression=plan.until_regression,
-        batch_programs=plan.batch_programs,
-        slots_max=plan.slots_max,
-        task_seconds=plan.task_seconds,
-        memory_mib=plan.memory_mib,
+        **msgspec.structs.asdict(status.plan),
         seconds=round(status.ran_seconds, 3),
-        batches=status.batches,
-        programs=status.programs,
-        steps=status.steps,
-        findings=status.findings,
-        failures=status.failures,
-        unjudged=status.unjudged,
-        redeliveries=status.redeliveries,
+        **{name: getattr(status, name) for name in Counts.__struct_fields__},
         open=sum(task.open for task in status.tasks),
         aside=aside,
         slots=status.slots,

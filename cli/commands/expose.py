@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.chosen import chosen, left_out, patches_argument, worked_through
+from cli.chosen import chosen, patches_argument, print_results, worked_through
 from cli.document import Document, check_directory, json_option, write_whole
 from cli.one_line_errors import INTERRUPTED
 from cli.options import out_option, seed_option
@@ -75,9 +75,7 @@ def expose(
         return search(patch, seed, seconds_per_patch, folder)
 
     results, interrupted = worked_through(patches, console, expose_one, print_story)
-    console.print(table_of(results))
-    for line in left_out(every, _KINDS):
-        console.print(line)
+    print_results(console, table_of(results), every, _KINDS)
     document.write(ExposeReport(tuple(results)))
     exposed = all(result.exposed for result in results)
     click.get_current_context().exit(INTERRUPTED if interrupted else 0 if exposed else 1)

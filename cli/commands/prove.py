@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import click
+from msgspec.structs import asdict
 from rich.console import Console
 from rich.table import Table
 
 from cli.breaking import breakers, tried
-from cli.chosen import chosen, left_out, patches_argument, worked_through
+from cli.chosen import chosen, patches_argument, print_results, worked_through
 from cli.document import Document, check_directory, json_option, write_whole
 from cli.interpreted import require_interpreted
 from cli.one_line_errors import INTERRUPTED
@@ -140,9 +141,7 @@ def prove(names: tuple[str, ...], every: bool, mutate: bool, jobs: int, folder: 
         return timed_proof(patch, folder, pairs)
 
     results, interrupted = worked_through(patches, console, prove_one, print_domain)
-    console.print(table_of(results))
-    for line in left_out(every, _KINDS):
-        console.print(line)
+    print_results(console, table_of(results), every, _KINDS)
     document.write(ProveReport(tuple(results)))
     click.get_current_context().exit(INTERRUPTED if interrupted else exit_code(results))
 
@@ -156,9 +155,7 @@ def mutate_all(patches: list[str], every: bool, jobs: int, document: Document) -
             return tried_patch(pool, patch)
 
         results, interrupted = worked_through(patches, console, try_one, print_survivors)
-    console.print(table_of_mutants(results))
-    for line in left_out(every, _KINDS):
-        console.print(line)
+    print_results(console, table_of_mutants(results), every, _KINDS)
     document.write(MutateReport(tuple(results)))
     holes = any(result.unexplained for result in results)
     click.get_current_context().exit(INTERRUPTED if interrupted else int(holes))
@@ -214,19 +211,7 @@ def timed_proof(patch: str, folder: Path, pairs: dict[Halves, Proof]) -> ProvedP
     file = None
     if proof.reproducer is not None:
         file = str(written(proof.reproducer, folder / f"prove-{patch}.json"))
-    return ProvedPatch(
-        patch=proof.patch,
-        proven=proof.proven,
-        cases=proof.cases,
-        programs=proof.programs,
-        exhaustive=proof.exhaustive,
-        domain=proof.domain,
-        counterexample=proof.counterexample,
-        seconds=seconds,
-        together=proof.together,
-        why=proof.why,
-        reproducer=file,
-    )
+    return ProvedPatch(**asdict(proof) | {"seconds": seconds, "reproducer": file})
 
 
 def written(reproducer: bytes, path: Path) -> Path:

@@ -20,43 +20,11 @@ from fuzzer.program.profile import ADDED_OF, DRAWN_BY, GIGANTIC_OF, GMEM_OF, MIS
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng, stream
 from fuzzer.program.script import NUMBERS, Script, call_with
+from reference_mmu import operations
 from reference_mmu.architectures import architecture_name
 from reference_mmu.bits import bit_ull
 from reference_mmu.config import Backing, Config, GuestPaging, GuestPte, SlotConfig, words_fit
-from reference_mmu.operations import (
-    ACCESS_APIC,
-    CLEAR_FLUSH_YOUNG,
-    CLEAR_LOG,
-    CLEAR_YOUNG,
-    CREATE_LAPIC,
-    CREATE_SLOT,
-    DELETE_SLOT,
-    DISABLE_LOG,
-    ENABLE_LOG,
-    GET_LOG,
-    INVLPG,
-    LOAD_CR3,
-    MISHAP_NO_MEMORY,
-    MISHAP_NO_SEGMENT,
-    MISHAPS,
-    MOVE_SLOT,
-    NESTED,
-    PREFETCH,
-    READ,
-    RESCHED_LASTS,
-    STORED_ACCESSED,
-    STORED_DIRTY,
-    STORED_EXECUTABLE,
-    STORED_SHIFT,
-    STORED_WRITABLE,
-    TEST_YOUNG,
-    TRACK,
-    UNTRACK,
-    WRITE,
-    WRITE_PTE,
-    ZAP_RANGE,
-    Call,
-)
+from reference_mmu.operations import Call
 
 # What numbers in a Profile are parts of.
 _HUGE_OF: Final = 6  # blocks of memory
@@ -92,7 +60,7 @@ _X86_ALONE: Final = {
 }
 _PROVE_ONE_OF: Final = 4  # machines with CONFIG_KVM_PROVE_MMU
 _MISHAP_ONE_OF: Final = 3  # of these, each for itself
-_ANY_MISHAP: Final = tuple(mishap for mishap in MISHAPS.values() if mishap != MISHAP_NO_SEGMENT)
+_ANY_MISHAP: Final = tuple(mishap for mishap in operations.MISHAPS.values() if mishap != operations.MISHAP_NO_SEGMENT)
 _FAILS_ONE_OF: Final = 4  # upgrades to writable that fail
 _WRITES_ONE_OF: Final = 3  # prefetches that are for writing
 _FLUSHES_YOUNG: Final = 2  # of the four that age: clear-flush-young, which is what a commit changes; the others once
@@ -115,7 +83,7 @@ _GIGANTIC_BITS: Final = 1
 _GIGANTIC_BLOCKS: Final = 2  # huge pages in one of 1G
 _GIGANTIC_LEVELS: Final = 5  # as many gfns as other machines need
 _NO_MEMORY_ONE_OF: Final = 4  # ioctls that split huge pages
-_SPLITTING: Final = (ENABLE_LOG, GET_LOG, CLEAR_LOG)
+_SPLITTING: Final = (operations.ENABLE_LOG, operations.GET_LOG, operations.CLEAR_LOG)
 
 # Of guests with page tables of their own.
 _THREE_LEVELS_OF: Final = 4  # guests, of which as many have three levels as there are roots; the others have two
@@ -158,7 +126,7 @@ class _Mishap:
 
     def __init__(self, name: str, mishap: str, weight: i64) -> None:
         self.kind: i64 = _NUMBER_OF[name]
-        self.mishap: i64 = MISHAPS[mishap]
+        self.mishap: i64 = operations.MISHAPS[mishap]
         self.weight = weight
         self.apart: i64 = stream(0, f"{name} meets {mishap}")
 
@@ -372,15 +340,15 @@ class _Builder:
         kind = self.weighted(self.odds.reads, self.odds.writes, self.prefetch, self.nested)
         if kind == 0:
             gfn = self.gfn()
-            self.add(READ, gfn, flag(self.rng.chance(self.odds.readonly, _READONLY_OF)))
+            self.add(operations.READ, gfn, flag(self.rng.chance(self.odds.readonly, _READONLY_OF)))
         elif kind == 1:
-            self.add(WRITE, self.gfn())
+            self.add(operations.WRITE, self.gfn())
         elif kind == 2:
             gfn = self.gfn()
             fails = flag(self.rng.chance(1, _FAILS_ONE_OF))
-            self.add(PREFETCH, gfn, fails, flag(self.rng.chance(1, _WRITES_ONE_OF)))
+            self.add(operations.PREFETCH, gfn, fails, flag(self.rng.chance(1, _WRITES_ONE_OF)))
         else:
-            self.add(NESTED, 0)
+            self.add(operations.NESTED, 0)
 
     def mm_op(self) -> None:
         if self.weighted(self.odds.aging, self.odds.invalidation) != 0:
@@ -390,11 +358,11 @@ class _Builder:
         npages = self.run_of(hva, self.hva_pages)
         kind = self.rng.below(_AGES)
         if kind < _FLUSHES_YOUNG:
-            self.add(CLEAR_FLUSH_YOUNG, hva, npages)
+            self.add(operations.CLEAR_FLUSH_YOUNG, hva, npages)
         elif kind == _FLUSHES_YOUNG:
-            self.add(CLEAR_YOUNG, hva, npages)
+            self.add(operations.CLEAR_YOUNG, hva, npages)
         else:
-            self.add(TEST_YOUNG, hva)
+            self.add(operations.TEST_YOUNG, hva)
 
     def invalidation(self) -> None:
         hva = self.hva()
@@ -413,15 +381,15 @@ class _Builder:
         for _ in range(count):
             number = self.slot_number()
             if deleted[number]:
-                self.add(CREATE_SLOT, number)
+                self.add(operations.CREATE_SLOT, number)
                 deleted[number] = logging[number] = False
             elif self.weighted(self.odds.logging, self.odds.slots) == 1:
                 deleted[number] = self.slot_op(number)
             elif not logging[number]:
-                self.add(ENABLE_LOG, number, resched=self.resched())
+                self.add(operations.ENABLE_LOG, number, resched=self.resched())
                 logging[number] = True
             elif self.rng.chance(1, _LOG_ENDS_ONE_OF):
-                self.add(DISABLE_LOG, number, resched=self.resched())
+                self.add(operations.DISABLE_LOG, number, resched=self.resched())
                 logging[number] = False
             else:
                 self.harvest(number)
@@ -433,35 +401,35 @@ class _Builder:
         if self.manual_protect and self.rng.chance(_CLEARS_BY_HAND, _HARVESTS):
             first = self.rng.below(self.npages[number])
             npages = 1 + self.rng.below(self.npages[number])
-            self.add(CLEAR_LOG, number, first, npages, self.resched())
+            self.add(operations.CLEAR_LOG, number, first, npages, self.resched())
         else:
-            self.add(GET_LOG, number, resched=self.resched())
+            self.add(operations.GET_LOG, number, resched=self.resched())
 
     def slot_op(self, number: i64) -> bool:
         """True: the slot is gone."""
         kind = self.rng.below(_SLOT_CHANGES)
         if kind == 0:
-            self.add(DELETE_SLOT, number, resched=self.resched())
+            self.add(operations.DELETE_SLOT, number, resched=self.resched())
             return True
         if kind == 1:
-            self.add(CREATE_SLOT, number)
+            self.add(operations.CREATE_SLOT, number)
             return False
         base = self.bases[number] + _BLOCK_PAGES
         if base + self.npages[number] > bit_ull(self.config.bits * self.config.levels):
             base = 0
-        self.add(MOVE_SLOT, number, base, resched=self.resched())
+        self.add(operations.MOVE_SLOT, number, base, resched=self.resched())
         return False
 
     def device_op(self) -> None:
         gfn = self.gfn()
         kind = self.rng.below(_DEVICE_DOES)
         if kind < _TRACKS:
-            self.add(TRACK, gfn)
+            self.add(operations.TRACK, gfn)
         elif kind == _TRACKS:
-            self.add(UNTRACK, gfn)
+            self.add(operations.UNTRACK, gfn)
         else:
             npages = 1 + self.rng.below(_ZAP_PAGES_MAX)
-            self.add(ZAP_RANGE, gfn, npages, resched=self.resched())
+            self.add(operations.ZAP_RANGE, gfn, npages, resched=self.resched())
 
     def end_actor(self, kind: str) -> None:
         """What is added from now on is the next actor's."""
@@ -479,7 +447,7 @@ class _Builder:
     def add_mishaps(self) -> None:
         """Let some accesses of the actor in hand meet with one or more mishaps."""
         for call in self.calls:
-            if call.kind in (READ, WRITE) and self.mishaps.chance(self.odds.mishaps, MISHAPS_OF):
+            if call.kind in (operations.READ, operations.WRITE) and self.mishaps.chance(self.odds.mishaps, MISHAPS_OF):
                 for mishap in _ANY_MISHAP:
                     if self.mishaps.chance(1, _MISHAP_ONE_OF):
                         call.mishaps |= mishap
@@ -598,7 +566,7 @@ class _ApicPageBuilder(_Builder):
 
     def vcpu_ops(self, count: i64) -> None:
         """Creation comes first."""
-        self.add(CREATE_LAPIC, 0)
+        self.add(operations.CREATE_LAPIC, 0)
         super().vcpu_ops(count)
 
     def vcpu_op(self) -> None:
@@ -606,7 +574,7 @@ class _ApicPageBuilder(_Builder):
         if self.weighted(others, self.profile.apic) == 0:
             super().vcpu_op()
         else:
-            self.add(ACCESS_APIC, 0)
+            self.add(operations.ACCESS_APIC, 0)
 
 
 class _GiganticBuilder(_Builder):
@@ -632,12 +600,12 @@ class _GiganticBuilder(_Builder):
     def resched(self) -> i64:
         """Often all the time."""
         drawn = super().resched()
-        return drawn | RESCHED_LASTS if drawn != 0 and self.coin() else drawn
+        return drawn | operations.RESCHED_LASTS if drawn != 0 and self.coin() else drawn
 
     def end_actor(self, kind: str) -> None:
         for call in self.calls:
             if call.kind in _SPLITTING and self.rng.chance(1, _NO_MEMORY_ONE_OF):
-                call.mishaps |= MISHAP_NO_MEMORY
+                call.mishaps |= operations.MISHAP_NO_MEMORY
         super().end_actor(kind)
 
 
@@ -756,7 +724,7 @@ class _GuestTablesBuilder(_Builder):
     def vcpu_ops(self, count: i64) -> None:
         """With several roots, as of processes, the vCPUs do not all begin with the same one."""
         if len(self.roots) != 1:
-            self.add(LOAD_CR3, self.roots[self.rng.below(len(self.roots))])
+            self.add(operations.LOAD_CR3, self.roots[self.rng.below(len(self.roots))])
         super().vcpu_ops(count)
 
     def vcpu_op(self) -> None:
@@ -767,22 +735,22 @@ class _GuestTablesBuilder(_Builder):
         kind = self.weighted(self.odds.reads, self.odds.writes, self.prefetch, tables, flush, load)
         if kind == 0:
             page = self.page()
-            self.add(READ, page, flag(rng.chance(1, _FAILS_ONE_OF)))
+            self.add(operations.READ, page, flag(rng.chance(1, _FAILS_ONE_OF)))
         elif kind == 1:
-            self.add(WRITE, self.page())
+            self.add(operations.WRITE, self.page())
         elif kind == 2:
             page = self.page()
             fails = flag(rng.chance(1, _FAILS_ONE_OF))
-            self.add(PREFETCH, page, fails, flag(rng.chance(1, _WRITES_ONE_OF)))
+            self.add(operations.PREFETCH, page, fails, flag(rng.chance(1, _WRITES_ONE_OF)))
         elif kind == 3:
             self.write_pte()
         elif kind == 4 and self.config.paging == "npt":
-            self.add(INVLPG, self.page())
+            self.add(operations.INVLPG, self.page())
         else:
             table = (
                 self.roots[rng.below(len(self.roots))] if rng.chance(5, 6) else self.tables[rng.below(len(self.tables))]
             )
-            self.add(LOAD_CR3, table)
+            self.add(operations.LOAD_CR3, table)
 
     def slot_number(self) -> i64:
         """Mostly the one that can go."""
@@ -791,7 +759,7 @@ class _GuestTablesBuilder(_Builder):
     def slot_op(self, number: i64) -> bool:
         """Most often what takes page tables away: with two slots end to end there is hardly room for a move."""
         if self.coin():
-            self.add(DELETE_SLOT, number, resched=self.resched())
+            self.add(operations.DELETE_SLOT, number, resched=self.resched())
             return True
         return super().slot_op(number)
 
@@ -806,16 +774,16 @@ class _GuestTablesBuilder(_Builder):
         elif rng.chance(1, _CLEARS_ONE_OF):
             target = -1
         # Rights are mostly there: without them little can be done with the page, and little be seen.
-        stored = i64(target + 1) << STORED_SHIFT
+        stored = i64(target + 1) << operations.STORED_SHIFT
         if rng.chance(3, 4):
-            stored |= STORED_WRITABLE
+            stored |= operations.STORED_WRITABLE
         if rng.chance(3, 4):
-            stored |= STORED_EXECUTABLE
+            stored |= operations.STORED_EXECUTABLE
         if rng.chance(5, 6):
-            stored |= STORED_ACCESSED
+            stored |= operations.STORED_ACCESSED
         if rng.chance(3, 4):
-            stored |= STORED_DIRTY
-        self.add(WRITE_PTE, self.table_pages[table], index, stored)
+            stored |= operations.STORED_DIRTY
+        self.add(operations.WRITE_PTE, self.table_pages[table], index, stored)
 
 
 def generate_script(seed: int, profile: Profile) -> Script:

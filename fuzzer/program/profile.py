@@ -56,9 +56,12 @@ ADDED_OF: Final = 12
 
 # Memory as guests have it, and what the rest of the kernel may hand to KVM.
 _MOSTLY_PAGED: Final[tuple[Backing, ...]] = ("anon", "file", "shmem", "cow", "untouched", "swapped", "ksm") * 2
+_PFNMAPS: Final[tuple[Backing, ...]] = (
+    *("pfnmap-nostruct", "pfnmap-refcounted", "pfnmap-unrefcounted", "pfnmap-reserved"),
+)
 _SELDOM_SEEN: Final[tuple[Backing, ...]] = (
     *("hugetlb", "fsdax", "devdax"),
-    *("pfnmap-nostruct", "pfnmap-refcounted", "pfnmap-unrefcounted", "pfnmap-reserved"),
+    *_PFNMAPS,
     *("hwpoison", "readonly"),
 )
 # What threads of the host do at the same time.
@@ -378,10 +381,7 @@ PROFILES: Final[dict[str, Profile]] = {
                 "ksm",
                 "untouched",
                 "fsdax",
-                "pfnmap-nostruct",
-                "pfnmap-refcounted",
-                "pfnmap-unrefcounted",
-                "pfnmap-reserved",
+                *_PFNMAPS,
                 "hwpoison",
                 "readonly",
             ),
@@ -519,16 +519,8 @@ PROFILES: Final[dict[str, Profile]] = {
             mm_ops=4,
             mishaps=1,
             backings=(
-                "anon",
-                "anon",
-                "file",
-                "shmem",
-                "cow",
-                "ksm",
-                "untouched",
-                "swapped",
-                "fsdax",
-                "pfnmap-nostruct",
+                *("anon", "anon", "file", "shmem", "cow"),
+                *("ksm", "untouched", "swapped", "fsdax", "pfnmap-nostruct"),
             ),
             added=(("run-vsie", 8),),
         ),

@@ -13,31 +13,11 @@ from reference_mmu.config import Config, SlotConfig
 from reference_mmu.kvm.memslots import KvmMemorySlot
 from reference_mmu.observed import COUNT_CHANGES, Observed
 from reference_mmu.oracle import Oracle
+from reference_mmu.x86 import spte as sptes
 from reference_mmu.x86.page_table import KvmMmuPage
 from reference_mmu.x86.roots import kvm_mmu_load, kvm_tdp_mmu_alloc_root
 from reference_mmu.x86.shadow_mmu.rmap import rmap_add
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_get_shadow_page, mmu_page_add_parent_pte
-from reference_mmu.x86.spte import (
-    FROZEN_SPTE,
-    PAGE_SHIFT,
-    PT_PAGE_SIZE_MASK,
-    PT_WRITABLE_MASK,
-    SHADOW_ACC_TRACK_SAVED_BITS_SHIFT,
-    SHADOW_ACC_TRACK_SAVED_MASK,
-    SHADOW_NONPRESENT_VALUE,
-    SPTE_MMU_PRESENT_MASK,
-    SPTE_TDP_AD_DISABLED,
-    SPTE_TDP_AD_WRPROT_ONLY,
-    VMX_EPT_ACCESS_BIT,
-    VMX_EPT_DIRTY_BIT,
-    VMX_EPT_EXECUTABLE_MASK,
-    VMX_EPT_READABLE_MASK,
-    SpteMasks,
-    check_spte_writable_invariants,
-    is_access_track_spte,
-    is_shadow_present_pte,
-    make_nonleaf_spte,
-)
 from reference_mmu.x86.tdp_mmu.tdp_iter import TdpIter
 from reference_mmu.x86.x86 import X86
 
@@ -75,35 +55,35 @@ class Bit(NamedTuple):
     mask: int
 
 
-def leaf_bits(masks: SpteMasks) -> tuple[Bit, ...]:
+def leaf_bits(masks: sptes.SpteMasks) -> tuple[Bit, ...]:
     """The bits in which two leaf SPTEs of one table and one pfn can differ, those of access tracking last."""
     host_writable = Bit("HOST_W", int(masks.shadow_host_writable_mask))
     mmu_writable = Bit("MMU_W", int(masks.shadow_mmu_writable_mask))
     if not masks.ept:
         accessed, dirty = Bit("A", int(masks.shadow_accessed_mask)), Bit("D", int(masks.shadow_dirty_mask))
         present, user = Bit("P", int(masks.shadow_present_mask)), Bit("U", int(masks.shadow_user_mask))
-        return present, Bit("W", PT_WRITABLE_MASK), user, accessed, dirty, host_writable, mmu_writable
+        return present, Bit("W", sptes.PT_WRITABLE_MASK), user, accessed, dirty, host_writable, mmu_writable
     return (
-        Bit("R", VMX_EPT_READABLE_MASK),
-        Bit("W", PT_WRITABLE_MASK),
-        Bit("X", VMX_EPT_EXECUTABLE_MASK),
-        Bit("A", VMX_EPT_ACCESS_BIT),
-        Bit("D", VMX_EPT_DIRTY_BIT),
+        Bit("R", sptes.VMX_EPT_READABLE_MASK),
+        Bit("W", sptes.PT_WRITABLE_MASK),
+        Bit("X", sptes.VMX_EPT_EXECUTABLE_MASK),
+        Bit("A", sptes.VMX_EPT_ACCESS_BIT),
+        Bit("D", sptes.VMX_EPT_DIRTY_BIT),
         host_writable,
         mmu_writable,
-        Bit("saved R", VMX_EPT_READABLE_MASK << SHADOW_ACC_TRACK_SAVED_BITS_SHIFT),
-        Bit("saved X", VMX_EPT_EXECUTABLE_MASK << SHADOW_ACC_TRACK_SAVED_BITS_SHIFT),
+        Bit("saved R", sptes.VMX_EPT_READABLE_MASK << sptes.SHADOW_ACC_TRACK_SAVED_BITS_SHIFT),
+        Bit("saved X", sptes.VMX_EPT_EXECUTABLE_MASK << sptes.SHADOW_ACC_TRACK_SAVED_BITS_SHIFT),
     )
 
 
 def leaf_base(kind: TableKind, level: int) -> int:
     """What all leaves of a table have in common: the pfn, MMU-present, page size, A/D type."""
-    base = PFN << PAGE_SHIFT | SPTE_MMU_PRESENT_MASK
+    base = PFN << sptes.PAGE_SHIFT | sptes.SPTE_MMU_PRESENT_MASK
     if level > 1:
-        base |= PT_PAGE_SIZE_MASK
+        base |= sptes.PT_PAGE_SIZE_MASK
     if kind.ad_disabled:
-        return base | SPTE_TDP_AD_DISABLED
-    return base | SPTE_TDP_AD_WRPROT_ONLY if kind.guest_mode else base
+        return base | sptes.SPTE_TDP_AD_DISABLED
+    return base | sptes.SPTE_TDP_AD_WRPROT_ONLY if kind.guest_mode else base
 
 
 def leaf_sptes(kind: TableKind, level: int, bits: tuple[Bit, ...]) -> list[int]:
@@ -112,29 +92,29 @@ def leaf_sptes(kind: TableKind, level: int, bits: tuple[Bit, ...]) -> list[int]:
     return [base | sum(chosen) for chosen in product(*((0, bit.mask) for bit in bits))]
 
 
-def raw_sptes(kind: TableKind, masks: SpteMasks) -> list[int]:
+def raw_sptes(kind: TableKind, masks: sptes.SpteMasks) -> list[int]:
     """Whatever may stand in an entry: nothing, a frozen value, or MMU-present, page size, W, A, D, HOST_WRITABLE and
     MMU_WRITABLE in every combination."""
     named = [bit.mask for bit in leaf_bits(masks) if bit.name in ("W", "A", "D", "HOST_W", "MMU_W")]
-    present = leaf_base(kind, 1) & ~SPTE_MMU_PRESENT_MASK | int(masks.shadow_present_mask)
-    chosen = product(*((0, mask) for mask in (SPTE_MMU_PRESENT_MASK, PT_PAGE_SIZE_MASK, *named)))
-    return [SHADOW_NONPRESENT_VALUE, FROZEN_SPTE, *(present | sum(bits) for bits in chosen)]
+    present = leaf_base(kind, 1) & ~sptes.SPTE_MMU_PRESENT_MASK | int(masks.shadow_present_mask)
+    chosen = product(*((0, mask) for mask in (sptes.SPTE_MMU_PRESENT_MASK, sptes.PT_PAGE_SIZE_MASK, *named)))
+    return [sptes.SHADOW_NONPRESENT_VALUE, sptes.FROZEN_SPTE, *(present | sum(bits) for bits in chosen)]
 
 
-def legal_leaves(kind: TableKind, level: int, masks: SpteMasks) -> Iterator[int]:
+def legal_leaves(kind: TableKind, level: int, masks: sptes.SpteMasks) -> Iterator[int]:
     """The leaves that KVM makes: readable, or access-tracked with R saved; W only under MMU_WRITABLE, that only under
     HOST_WRITABLE."""
-    saved_r = VMX_EPT_READABLE_MASK << SHADOW_ACC_TRACK_SAVED_BITS_SHIFT
+    saved_r = sptes.VMX_EPT_READABLE_MASK << sptes.SHADOW_ACC_TRACK_SAVED_BITS_SHIFT
     for spte in leaf_sptes(kind, level, leaf_bits(masks)):
-        if is_access_track_spte(masks, spte):
+        if sptes.is_access_track_spte(masks, spte):
             readable = (spte & saved_r) != 0
         else:
-            readable = (spte & masks.shadow_present_mask) != 0 and (spte & SHADOW_ACC_TRACK_SAVED_MASK) == 0
-        if readable and check_spte_writable_invariants(masks, spte):
+            readable = (spte & masks.shadow_present_mask) != 0 and (spte & sptes.SHADOW_ACC_TRACK_SAVED_MASK) == 0
+        if readable and sptes.check_spte_writable_invariants(masks, spte):
             yield spte
 
 
-def spell(spte: int, masks: SpteMasks) -> str:
+def spell(spte: int, masks: sptes.SpteMasks) -> str:
     """An SPTE for people: its value and the names of its bits."""
     names = [bit.name for bit in leaf_bits(masks) if spte & bit.mask]
     return f"{spte & (1 << 64) - 1:#x} ({' '.join(names) or 'none'})"
@@ -176,7 +156,7 @@ class Rig:
         sp = root
         while sp.level > 1:
             child = self.make_child(sp)
-            sp.spt[0] = make_nonleaf_spte(m.masks, child, child.ad_disabled)
+            sp.spt[0] = sptes.make_nonleaf_spte(m.masks, child, child.ad_disabled)
             sp = child
             tables[int(sp.level)] = sp
         return tables
@@ -200,7 +180,7 @@ class Rig:
         sp = self.tables[level]
         if not self.m.tdp_mmu_enabled:
             self.m.rmap.pop(int(self.m.tlb_key(sp.gfn + index * self.m.pages_per_hpage(level), level)), None)
-            if is_shadow_present_pte(spte):
+            if sptes.is_shadow_present_pte(spte):
                 rmap_add(self.m, sp, index)
         sp.spt[index] = spte
 

@@ -66,10 +66,7 @@ def kvm_get_dirty_log_protect(kvm: Kvm, number: i64) -> Generator[int, None, Non
             reported = yield from copy_bitmap(kvm, slot)
         else:
             reported = yield from take_dirty_bits(kvm, slot, all_words(kvm, slot))
-        for first, mask in reported:
-            kvm.record(EV_HARVEST, harvest_value(kvm, slot, first, mask))
-        kvm.oracle.dirty_log_returned(kvm, slot)
-        kvm.slots_lock = False
+        return_dirty_log(kvm, slot, reported)
         if not kvm.manual_dirty_log_protect:
             yield from user_copy(kvm, slot, reported)
         return
@@ -87,12 +84,17 @@ def kvm_clear_dirty_log_protect(kvm: Kvm, number: i64, first: i64, npages: i64) 
         wanted = [(int(word * kvm.word_gfns), int(slot.dirty_bitmap[word])) for word in words]
         yield from kvm.kvm_arch_sync_dirty_log()
         cleared = yield from take_dirty_bits(kvm, slot, wanted)
-        for offset, mask in cleared:
-            kvm.record(EV_HARVEST, harvest_value(kvm, slot, offset, mask))
-        kvm.oracle.dirty_log_returned(kvm, slot)
-        kvm.slots_lock = False
+        return_dirty_log(kvm, slot, cleared)
         yield from user_copy(kvm, slot, cleared)
         return
+    kvm.slots_lock = False
+
+
+def return_dirty_log(kvm: Kvm, slot: KvmMemorySlot, reported: list[tuple[int, int]]) -> None:
+    """The ioctl is over: userspace knows of these bits, each (offset of the word, bits)."""
+    for offset, mask in reported:
+        kvm.record(EV_HARVEST, harvest_value(kvm, slot, offset, mask))
+    kvm.oracle.dirty_log_returned(kvm, slot)
     kvm.slots_lock = False
 
 

@@ -12,9 +12,10 @@ from ..kvm.pfn import NO_PAGE
 from ..kvm.release import kvm_pfn_to_refcounted_page, kvm_set_pfn_accessed, kvm_set_pfn_dirty
 from ..stage2.fault import Fault
 from ..stage2.machine import Stage2Machine
+from ..stage2.points import FAST_LOCK, FAST_MARK
 from ..stage2.pte import S2_MAY_WRITE, S2_WRITE, S2_YOUNG, is_leaf, pfn_of
 from ..stage2.table import find
-from .points import FAST_LOCK, FAST_LOG, FAST_MARK
+from .points import FAST_LOG
 
 
 def kvm_map_page_fast(m: Stage2Machine, fault: Fault) -> Generator[int, None, bool]:

@@ -6,20 +6,15 @@ from __future__ import annotations
 from typing import Final
 
 from .. import points as common
-from ..points import WANT_WRITE, Point, PointTable
+from ..points import Point, PointTable
 from ..stage2 import points as stage2
 
 # --- page fault --------------------------------------------------------------------------------------------------
-FAST_LOCK: Final = 32
-FAST_MARK: Final = 33
 FAST_LOG: Final = 34
 _FAST: Final = (
-    Point(FAST_LOCK, "fast.lock", "kvm_map_page_fast", "before anything is asked for", wants=WANT_WRITE),
-    stage2.only_before(
-        "loongarch-accessed-slow-path-only",
-        FAST_MARK,
-        "fast.mark",
+    *stage2.fast(
         "kvm_map_page_fast",
+        "loongarch-accessed-slow-path-only",
         "the entry has changed and mmu_lock is released, the page is marked accessed next if it was old",
     ),
     Point(
@@ -42,13 +37,7 @@ _ENDS: Final = (
         "kvm_map_page",
         "the gfn is logged, the page is marked dirty next",
     ),
-    stage2.only_before(
-        "loongarch-accessed-before-unlock",
-        FAULT_PUT,
-        "fault.put",
-        "kvm_map_page",
-        "mmu_lock is released, the page is marked accessed and put next",
-    ),
+    stage2.put_late("kvm_map_page", "loongarch-accessed-before-unlock", FAULT_PUT),
 )
 
 POINTS: Final = PointTable(
@@ -60,21 +49,10 @@ POINTS: Final = PointTable(
         *stage2.LOOK_UP,
         *common.INVALIDATION_END,
         stage2.answered("kvm_map_page"),
-        stage2.only_before(
-            "loongarch-faultin-pfn",
-            stage2.FAULT_STALE,
-            "fault.stale",
-            "kvm_map_page",
-            "the page was possibly gone, mmu_lock is released, it is marked accessed and put next",
-        ),
+        stage2.stale("kvm_map_page", "loongarch-faultin-pfn"),
         *_ENDS,
         *stage2.FAULT_ENDS,
-        Point(
-            common.FAULT_RETRY,
-            "fault.retry",
-            "kvm_map_page",
-            "the page was possibly gone, it is looked up again at once",
-        ),
+        stage2.retried("kvm_map_page"),
         *stage2.AGING_AND_SLOTS,
         *stage2.SLOT_ZAP_FLUSHES,
         *stage2.LOGGING_STARTS,

@@ -12,7 +12,7 @@ from .filemap import wait_unlocked
 from .gup import FOLL_WRITE, faultin_page
 from .host import PTE_BUSY, PTE_NONE
 from .huge_memory import split_huge_pmd
-from .memory import zap_page_range
+from .memory import empty, zap_page_range
 from .mm import Mm
 
 
@@ -27,10 +27,7 @@ def discard(mm: Mm, start: i64, end: i64) -> Generator[int, None, None]:
         if host.pte[hva] == PTE_BUSY:
             continue
         pfn = host.pte[hva] if host.pte[hva] >= 0 else host.swap_cache[hva]
-        host.pte[hva] = PTE_NONE
-        host.flags[hva] = 0
-        host.swap_cache[hva] = -1
-        mm.forget(hva)
+        empty(mm, hva, PTE_NONE)
         if pfn >= 0:
             host.pages[pfn].discarded = True
             # That of a device is counted by PTE like any other. A driver gives back what is not reserved.

@@ -169,14 +169,20 @@ def zap_page_range(mm: Mm, start: i64, end: i64, unmapping: bool) -> None:
             mm.host.pte[hva] = PTE_NONE  # whoever migrates the page finds its entry gone
 
 
+def empty(mm: Mm, hva: i64, value: i64) -> None:
+    """There is nothing at hva any more, nor in swap; `value`: PTE_NONE, or PTE_EMPTY where contents are gone, too."""
+    host = mm.host
+    host.pte[hva] = value
+    host.flags[hva] = 0
+    host.swap_cache[hva] = -1
+    mm.forget(hva)
+
+
 def zap_contents(mm: Mm, hva: i64) -> None:
     """zap_pte_range() of a private page: nothing is left, nor in the swap cache (free_swap_and_cache())."""
     host = mm.host
     pfn = host.page_at(hva)
-    host.pte[hva] = PTE_EMPTY
-    host.flags[hva] = 0
-    host.swap_cache[hva] = -1
-    mm.forget(hva)
+    empty(mm, hva, PTE_EMPTY)
     if pfn >= 0:
         host.pages[pfn].discarded = True
         if host.vm_normal_page(hva):

@@ -11,7 +11,7 @@ from ..points import TRUNCATE_FOLIO
 from .filemap import folio_lock, unlock_if_taken
 from .host import PTE_NONE
 from .huge_memory import split_huge_pmd
-from .memory import zap_page_range
+from .memory import empty, zap_page_range
 from .mm import Mm
 
 
@@ -59,10 +59,7 @@ def truncate_inode_folio(mm: Mm, hva: i64, pfn: i64) -> None:
     host = mm.host
     if not is_file(mm, hva) or host.page_at(hva) != pfn:
         return  # unmapped for good meanwhile
-    host.pte[hva] = PTE_NONE
-    host.flags[hva] = 0
-    host.swap_cache[hva] = -1
-    mm.forget(hva)
+    empty(mm, hva, PTE_NONE)
     if pfn >= 0:
         host.folio(pfn).dirty = False
         host.pages[pfn].discarded = True

@@ -15,11 +15,10 @@ from mypy_extensions import i64
 
 from ..changelog.semantics import Semantics
 from ..config import Config
-from ..kvm.dirty_log import harvest_value, read_bitmap, user_copy
+from ..kvm.dirty_log import read_bitmap, return_dirty_log, user_copy
 from ..kvm.memslot_update import id_to_memslot
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.vcpu import KvmVcpu
-from ..observed import EV_HARVEST
 from ..operations import GET_LOG, PATCH_DCBZ, Call
 from ..oracle import Oracle
 from ..points import SLOTS_LOCK
@@ -96,10 +95,7 @@ class Book3sPr(SoftwareTlb):
             yield GET_CLEAR
             for word in range(len(slot.dirty_bitmap)):
                 slot.dirty_bitmap[word] = 0
-        for first, mask in reported:
-            self.record(EV_HARVEST, harvest_value(self, slot, first, mask))
-        self.oracle.dirty_log_returned(self, slot)
-        self.slots_lock = False
+        return_dirty_log(self, slot, reported)
         yield from user_copy(self, slot, reported)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
+from ..kvm.flow import at_once
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.tlb import lookup
 from ..kvm.vcpu import TLB_D, TLB_PFN_SHIFT, TLB_R, TLB_W, KvmVcpu
@@ -41,12 +42,10 @@ class SoftwareTlb(Stage2):
 
     def kvm_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
         """Nobody knows."""
-        yield from ()
-        return False
+        return at_once(False)
 
     def kvm_test_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
-        yield from ()
-        return False
+        return at_once(False)
 
     def kvm_arch_flush_shadow_memslot(self, slot: KvmMemorySlot) -> Generator[int, None, None]:
         """kvmppc_core_flush_memslot() is empty here: what is mapped of a slot outlives it."""

@@ -11,10 +11,9 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.dirty_log import harvest_value, read_bitmap, user_copy
+from ..kvm.dirty_log import read_bitmap, return_dirty_log, user_copy
 from ..kvm.kvm import Kvm
 from ..kvm.memslot_update import id_to_memslot
-from ..observed import EV_HARVEST
 from ..points import SLOTS_LOCK
 from .points import GET_CLEAR
 
@@ -34,8 +33,5 @@ def kvm_vm_ioctl_get_dirty_log(m: Kvm, number: i64) -> Generator[int, None, None
         yield GET_CLEAR
         for word in range(len(slot.dirty_bitmap)):
             slot.dirty_bitmap[word] = 0
-    for first, mask in reported:
-        m.record(EV_HARVEST, harvest_value(m, slot, first, mask))
-    m.oracle.dirty_log_returned(m, slot)
-    m.slots_lock = False
+    return_dirty_log(m, slot, reported)
     yield from user_copy(m, slot, reported)

@@ -17,6 +17,7 @@ from mypy_extensions import i64
 
 from ..changelog.semantics import Semantics
 from ..config import Config
+from ..kvm.flow import at_once
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot, search_memslots
 from ..kvm.observer import LEAF_ELSE, MARKS_LATER, PTE_NONE, Observable
 from ..kvm.operations import start_common_operation
@@ -62,20 +63,16 @@ class S390(Vm):
         yield from ()
 
     def mmu_notifier_clear_flush_young(self, start: i64, end: i64) -> Generator[int, None, bool]:
-        yield from ()
-        return False
+        return at_once(False)
 
     def kvm_unmap_gfn_range(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
-        yield from ()
-        return False
+        return at_once(False)
 
     def kvm_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
-        yield from ()
-        return False
+        return at_once(False)
 
     def kvm_test_age_gfn(self, gfn_range: KvmGfnRange) -> Generator[int, None, bool]:
-        yield from ()
-        return False
+        return at_once(False)
 
     # --- memslots and the dirty log -----------------------------------------------------------------------------------
 

@@ -48,6 +48,37 @@ def only_before(patch: str, number: int, name: str, function: str, about: str) -
     return Point(number, name, function, about, patch=patch, with_patch=False)
 
 
+# --- faults where software sets every young bit, and tries to do no more first -----------------------------------
+FAST_LOCK: Final = 32
+FAST_MARK: Final = 33
+
+
+def fast(function: str, patch: str, about: str) -> tuple[Point, ...]:
+    """The fast path, and what it does after mmu_lock without the patch."""
+    return (
+        Point(FAST_LOCK, "fast.lock", function, "before anything is asked for", wants=WANT_WRITE),
+        only_before(patch, FAST_MARK, "fast.mark", function, about),
+    )
+
+
+def stale(function: str, patch: str) -> Point:
+    """Without the patch a page that may be gone is let go of after mmu_lock."""
+    about = "the page was possibly gone, mmu_lock is released, it is marked accessed and put next"
+    return only_before(patch, FAULT_STALE, "fault.stale", function, about)
+
+
+def put_late(function: str, patch: str, number: int) -> Point:
+    """The same of one that was mapped."""
+    about = "mmu_lock is released, the page is marked accessed and put next"
+    return only_before(patch, number, "fault.put", function, about)
+
+
+def retried(function: str) -> Point:
+    """The slow path is a loop: the guest does not run again first."""
+    about = "the page was possibly gone, it is looked up again at once"
+    return Point(common.FAULT_RETRY, "fault.retry", function, about)
+
+
 # --- the end of a fault ------------------------------------------------------------------------------------------
 PLACEBO_EXIT: Final = 9
 FAULT_EXIT: Final = 67

@@ -36,6 +36,12 @@ def open_bug(page: Page) -> None:
     expect(page.locator("#picture")).to_be_visible()
 
 
+def upload(page: Page, file: Path) -> None:
+    page.goto("/replays")
+    page.set_input_files("input[type=file]", file)
+    page.click("main form.upload button")
+
+
 def test_search_as_one_types(chromium: Browser, server: Server) -> None:
     with visit(chromium, server) as page:
         page.goto("/findings")
@@ -117,9 +123,7 @@ def test_upload_a_program_and_watch_it_become_a_report(chromium: Browser, server
     file = tmp_path / "program.json"
     file.write_bytes(golden("bug-219588").program.encode())
     with visit(chromium, server) as page:
-        page.goto("/replays")
-        page.set_input_files("input[type=file]", file)
-        page.click("main form.upload button")
+        upload(page, file)
         expect(page.locator("main")).to_contain_text("schedules.", timeout=90_000)
         page.click("table a:text-is('stale-writable-mmuw') >> nth=0")
         expect(page.locator("#picture")).to_be_visible()
@@ -129,9 +133,7 @@ def test_upload_and_watch_it_become_a_report(chromium: Browser, server: Server, 
     file = tmp_path / "mine.json"
     file.write_bytes(encode_reproducer(golden("collapsible-frozen")))
     with visit(chromium, server) as page:
-        page.goto("/replays")
-        page.set_input_files("input[type=file]", file)
-        page.click("main button")
+        upload(page, file)
         expect(page.locator("main")).to_contain_text("Reproduced exactly.")
         expect(page.locator("#picture")).to_be_visible()
 

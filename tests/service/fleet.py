@@ -7,7 +7,6 @@ import signal
 import subprocess
 from contextlib import chdir
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from click.testing import CliRunner, Result
@@ -77,9 +76,7 @@ class Fleet:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()

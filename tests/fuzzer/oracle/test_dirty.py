@@ -284,9 +284,7 @@ def test_legal_manual_protection_only_looks() -> None:
     stage = Stage(manual_protect=True, slots=LOGGING, paging="ept-ad-nopml")
     stage.write(0, 1)
     get = stage.run(IOCTL, kvm_get_dirty_log_protect(stage.m, 0))
-    assert get.flushes == 0
-    assert stage.dirty(1)
-    assert stage.cached(0, 1) & TLB_W
+    assert (get.flushes, stage.dirty(1), stage.cached(0, 1) & TLB_W) == (0, True, TLB_W)
     assert stage.violations == []
 
 

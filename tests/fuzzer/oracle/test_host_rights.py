@@ -13,7 +13,7 @@ from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.powerpc.software_tlb import SoftwareTlb
 from reference_mmu.x86.spte import PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE, is_mmu_writable_spte
 from tests.by_hand import MM, Stage
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import EVERY_MMU_OF_BOTH
 from tests.powerpc_by_hand import PowerpcStage
 
 
@@ -26,8 +26,7 @@ def writable(stage: Stage, spte: int) -> int:
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 @pytest.mark.parametrize("kind", ["anon", "cow", "ksm", "untouched", "readonly", "fsdax"])
 def test_accepts_reads_and_writes_of_memory_that_is_shared(kind: str, mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu, backing=(kind, "anon"))

@@ -16,7 +16,7 @@ from reference_mmu.x86.vcpu_arch import Vcpu
 from reference_mmu.x86.zap_all_fast import kvm_mmu_zap_all_fast
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.fuzzer.oracle.test_dirty import LOGGING
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import EVERY_MMU, EVERY_MMU_OF_BOTH
 
 
 def with_obsolete_root(mmu: str) -> tuple[Stage, Vcpu]:
@@ -31,8 +31,7 @@ def with_obsolete_root(mmu: str) -> tuple[Stage, Vcpu]:
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 @pytest.mark.parametrize("quirk", [True, False])
 def test_accepts_the_life_of_a_slot(quirk: bool, mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu, zap_all_quirk=quirk, slots=LOGGING)

@@ -23,7 +23,7 @@ from reference_mmu.x86.spte import PAGE_SHIFT, SHADOW_NONPRESENT_VALUE
 from reference_mmu.x86.zap_range import kvm_zap_gfn_range
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import EVERY_MMU, EVERY_MMU_OF_BOTH
 
 TLB_ALONE = pytest.mark.parametrize("tlb_alone", [False, True], ids=["an SPTE", "an entry of a TLB"])
 
@@ -41,8 +41,7 @@ def mapped(tlb_alone: bool) -> Stage:
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 @pytest.mark.parametrize("change", [migrate_page, shrink_folio, writeback, collapse_block])
 def test_accepts_what_the_primary_mmu_does(change: object, mmu: str, semantics: Semantics) -> None:
     assert callable(change)

@@ -14,7 +14,7 @@ from reference_mmu.x86.points import FAULT_LOCK_R
 from reference_mmu.x86.ret_pf import RET_PF_FIXED
 from reference_mmu.x86.spte import SHADOW_NONPRESENT_VALUE
 from tests.by_hand import MM, Stage
-from tests.parameters import BOTH, EVERY_MMU, EVERY_PAGING
+from tests.parameters import EVERY_MMU_OF_BOTH, EVERY_PAGING
 
 
 def store_and_unlock(stage: Stage, spte: int) -> None:
@@ -26,8 +26,7 @@ def store_and_unlock(stage: Stage, spte: int) -> None:
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 @EVERY_PAGING
 @pytest.mark.parametrize("backing", ["anon", "thp", "file", "shmem"])
 def test_accepts_pages_written_back_between_writes(backing: str, paging: str, mmu: str, semantics: Semantics) -> None:

@@ -12,13 +12,12 @@ from reference_mmu.mm.mmap import mmap_fixed, munmap
 from reference_mmu.mm.vmscan import shrink_folio_list
 from reference_mmu.x86.points import FAULT_PFN
 from tests.by_hand import MM, Stage
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import EVERY_MMU, EVERY_MMU_OF_BOTH
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 @pytest.mark.parametrize("kind", ["anon", "thp", "cow", "untouched", "hugetlb", "fsdax", "devdax", "pfnmap-refcounted"])
 def test_accepts_what_faults_take_and_drop(kind: str, mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu, backing=(kind, "anon"))

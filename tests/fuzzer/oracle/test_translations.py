@@ -32,13 +32,12 @@ from reference_mmu.x86.spte import (
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage
 from tests.deaf import Deaf
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import BOTH, EVERY_MMU_OF_BOTH
 
 # --- accepts ---------------------------------------------------------------------------------------------------
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 def test_accepts_an_invalidation_that_flushes(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.write(0, 1)

@@ -23,7 +23,6 @@ from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log, kvm
 from reference_mmu.kvm.memslot_update import kvm_delete_memslot
 from reference_mmu.kvm.mmu_notifier import kvm_mmu_notifier_invalidate_range_start
 from reference_mmu.mm.mprotect import change_protection_numa
-from reference_mmu.mm.page_writeback import writeback
 from reference_mmu.mm.vmscan import shrink_folio
 from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FAST, PF_FIXED, PF_INJECTED, PF_RETRY
 from reference_mmu.operations import FETCH, MISHAP_NO_MEMORY, Call
@@ -182,10 +181,7 @@ def test_a_store_to_a_block_that_logs_puts_a_table_there() -> None:
 def test_a_block_comes_back_when_logging_ends() -> None:
     """In the place of the table, which is freed when no walk can be in it any more."""
     arm = stage(**HUGE)
-    arm.run(IOCTL, enable_dirty_log(arm.m, 0))
-    arm.read(0, 5)
-    table, _ = arm.entry(5)
-    arm.run(IOCTL, disable_dirty_log(arm.m, 0))
+    table = arm.table_of_log(5)
     arm.write(1, 5)
     assert arm.level(4) == 2
     assert table.freed
@@ -300,13 +296,9 @@ def test_a_slot_on_its_way_out_is_mmio(semantics: Semantics) -> None:
 def test_before_the_series_a_page_is_marked_after_it_was_cleaned() -> None:
     """Writeback takes mmu_lock in between, and cleans a page that nothing maps any more."""
     arm = stage(OLD, backing=("file", "file"))
-    store = arm.access(0, 1, write=True).to(FAULT_MARK)
-    pfn = arm.m.host.pte[1]
-    arm.run(MM, writeback(arm.m, 1))
-    assert not arm.m.host.pages[pfn].dirty
-    assert arm.leaf(1) == 0
+    store, page = arm.cleaned_at(FAULT_MARK)
     store.to(FAULT_LOG)
-    assert arm.m.host.pages[pfn].dirty
+    assert page.dirty
     assert arm.violations == ["late-page-mark", "dirty-after-clean"]
 
 

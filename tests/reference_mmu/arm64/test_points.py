@@ -7,23 +7,8 @@ from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Comparison, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
-from reference_mmu.arm64 import points
 from reference_mmu.arm64.points import POINTS
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
-
-
-def test_every_point_of_its_own_has_a_row_and_is_named_as_its_constant() -> None:
-    own = {name: number for name, number in vars(points).items() if isinstance(number, int) and name.isupper()}
-    named = {POINTS.numbers[name.lower().replace("_", ".", 1)] for name in own if not name.startswith("WANT_")}
-    assert named == {number for name, number in own.items() if not name.startswith("WANT_")}
-    assert len(named) > 15
-
-
-def test_private_points_name_a_patch() -> None:
-    private = [point for point in POINTS.points if point.patch]
-    assert len(private) == 6
-    assert all(point.patch in PATCHES or point.patch in PLACEBOS for point in private)
 
 
 @pytest.mark.parametrize("base", ["old", "new"])

@@ -7,19 +7,9 @@ from typing import Any
 import pytest
 from mypy_extensions import i64
 
+from reference_mmu.kvm import release
 from reference_mmu.kvm.kvm import Kvm
 from reference_mmu.kvm.pfn import KVM_PFN_ERR_FAULT, KVM_PFN_NOSLOT, NO_PAGE
-from reference_mmu.kvm.release import (
-    kvm_pfn_to_refcounted_page,
-    kvm_release_faultin_page,
-    kvm_release_page_clean,
-    kvm_release_page_dirty,
-    kvm_release_page_unused,
-    kvm_release_pfn_clean,
-    kvm_release_pfn_dirty,
-    kvm_set_pfn_accessed,
-    kvm_set_pfn_dirty,
-)
 from reference_mmu.mm.gup import fault_in_user
 from reference_mmu.mm.page import Page
 from reference_mmu.mm.vma import KINDS
@@ -29,11 +19,11 @@ from tests.host_memory import Memory
 
 Release = Callable[[Kvm, i64], None]
 
-BY_PAGE = (kvm_release_page_unused, kvm_release_page_clean, kvm_release_page_dirty)
-BY_PFN = (kvm_release_pfn_clean, kvm_release_pfn_dirty)
-ALONE = (kvm_set_pfn_accessed, kvm_set_pfn_dirty)
-DIRTY = (kvm_release_page_dirty, kvm_release_pfn_dirty, kvm_set_pfn_dirty)
-NOT_ACCESSED = (kvm_release_page_unused, kvm_set_pfn_dirty)
+BY_PAGE = (release.kvm_release_page_unused, release.kvm_release_page_clean, release.kvm_release_page_dirty)
+BY_PFN = (release.kvm_release_pfn_clean, release.kvm_release_pfn_dirty)
+ALONE = (release.kvm_set_pfn_accessed, release.kvm_set_pfn_dirty)
+DIRTY = (release.kvm_release_page_dirty, release.kvm_release_pfn_dirty, release.kvm_set_pfn_dirty)
+NOT_ACCESSED = (release.kvm_release_page_unused, release.kvm_set_pfn_dirty)
 
 NOT_GUESSED = {"pfnmap-nostruct", "pfnmap-reserved"}
 UNMARKED = {"untouched", "fsdax", "devdax", "pfnmap-reserved"}  # PG_reserved
@@ -51,36 +41,36 @@ class Taken(Memory):
             self.take(self.pfn)
         self.m.mmu_lock.write_lock(0)
 
-    def let_go(self, release: Callable[..., None], *args: Any) -> Thread:
-        return self.run(0, self._call(release, *args))
+    def let_go(self, how: Callable[..., None], *args: Any) -> Thread:
+        return self.run(0, self._call(how, *args))
 
-    def _call(self, release: Callable[..., None], *args: Any) -> Any:
+    def _call(self, how: Callable[..., None], *args: Any) -> Any:
         yield from ()
-        release(self.m, *args)
+        how(self.m, *args)
 
     def marks(self) -> tuple[bool, int]:
         """PG_dirty, and how often the page was marked accessed."""
         return self.page().dirty, int(self.page().accessed)
 
 
-@pytest.mark.parametrize("release", [*BY_PAGE, *BY_PFN])
+@pytest.mark.parametrize("how", [*BY_PAGE, *BY_PFN])
 @pytest.mark.parametrize("kind", MARKED)
-def test_the_page_is_marked_and_put(kind: str, release: Release) -> None:
+def test_the_page_is_marked_and_put(kind: str, how: Release) -> None:
     taken = Taken(kind)
     before = int(taken.page().refcount)
-    thread = taken.let_go(release, taken.pfn)
-    dirty, accessed = release in DIRTY, release not in NOT_ACCESSED
+    thread = taken.let_go(how, taken.pfn)
+    dirty, accessed = how in DIRTY, how not in NOT_ACCESSED
     assert taken.marks() == (dirty, accessed)
     assert (thread.count(COUNT_DIRTY_MARKS), thread.count(COUNT_ACCESSED_MARKS)) == (dirty, accessed)
     assert (taken.page().refcount, taken.page().kvm_refs) == (before - 1, 0)
     assert taken.violations == []
 
 
-@pytest.mark.parametrize("release", [*BY_PAGE, *BY_PFN])
+@pytest.mark.parametrize("how", [*BY_PAGE, *BY_PFN])
 @pytest.mark.parametrize("kind", sorted(UNMARKED - NOT_GUESSED))
-def test_a_reserved_page_is_put_but_belongs_to_somebody_else(kind: str, release: Release) -> None:
+def test_a_reserved_page_is_put_but_belongs_to_somebody_else(kind: str, how: Release) -> None:
     taken = Taken(kind)
-    taken.let_go(release, taken.pfn)
+    taken.let_go(how, taken.pfn)
     assert taken.marks() == (False, 0)
     assert taken.page().kvm_refs == 0
 
@@ -88,15 +78,15 @@ def test_a_reserved_page_is_put_but_belongs_to_somebody_else(kind: str, release:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "hwpoison"])
 def test_the_guess(kind: str) -> None:
     taken = Taken(kind)
-    assert kvm_pfn_to_refcounted_page(taken.m, taken.pfn) == (NO_PAGE if kind in NOT_GUESSED else taken.pfn)
+    assert release.kvm_pfn_to_refcounted_page(taken.m, taken.pfn) == (NO_PAGE if kind in NOT_GUESSED else taken.pfn)
 
 
-@pytest.mark.parametrize("release", BY_PFN)
+@pytest.mark.parametrize("how", BY_PFN)
 @pytest.mark.parametrize("kind", sorted(NOT_GUESSED))
-def test_nothing_is_put_where_nothing_is_guessed(kind: str, release: Release) -> None:
+def test_nothing_is_put_where_nothing_is_guessed(kind: str, how: Release) -> None:
     taken = Taken(kind, references=0)
     before = int(taken.page().refcount)
-    assert taken.let_go(release, taken.pfn).count(COUNT_PAGE_LOOKUPS) == 1
+    assert taken.let_go(how, taken.pfn).count(COUNT_PAGE_LOOKUPS) == 1
     assert (int(taken.page().refcount), taken.marks()) == (before, (False, 0))
     assert taken.violations == []
 
@@ -104,16 +94,16 @@ def test_nothing_is_put_where_nothing_is_guessed(kind: str, release: Release) ->
 def test_what_the_device_has_back_is_no_page_of_a_device() -> None:
     taken = Taken("fsdax", references=0)
     taken.page().refcount = 0
-    thread = taken.let_go(kvm_release_pfn_clean, taken.pfn)
+    thread = taken.let_go(release.kvm_release_pfn_clean, taken.pfn)
     assert thread.warnings == 1
     assert taken.page().refcount == 0
 
 
-@pytest.mark.parametrize("release", [*BY_PAGE, *BY_PFN])
-def test_null_and_error_pfns_are_nothing(release: Release) -> None:
+@pytest.mark.parametrize("how", [*BY_PAGE, *BY_PFN])
+def test_null_and_error_pfns_are_nothing(how: Release) -> None:
     taken = Taken("anon")
-    for nothing in (NO_PAGE,) if release in BY_PAGE else (KVM_PFN_ERR_FAULT, KVM_PFN_NOSLOT):
-        thread = taken.let_go(release, nothing)
+    for nothing in (NO_PAGE,) if how in BY_PAGE else (KVM_PFN_ERR_FAULT, KVM_PFN_NOSLOT):
+        thread = taken.let_go(how, nothing)
         assert (thread.events(), thread.count(COUNT_PAGE_LOOKUPS)) == ([], 0)
     assert (taken.page().kvm_refs, taken.marks(), taken.violations) == (1, (False, 0), [])
 
@@ -121,21 +111,21 @@ def test_null_and_error_pfns_are_nothing(release: Release) -> None:
 # --- marks without a put ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("release", ALONE)
+@pytest.mark.parametrize("how", ALONE)
 @pytest.mark.parametrize(
     ("kind", "marked"), [("anon", True), ("pfnmap-unrefcounted", True), ("fsdax", False), ("pfnmap-nostruct", False)]
 )
-def test_a_mark_by_pfn_asks_only_for_a_struct_page(kind: str, marked: bool, release: Release) -> None:
+def test_a_mark_by_pfn_asks_only_for_a_struct_page(kind: str, marked: bool, how: Release) -> None:
     taken = Taken(kind)
-    taken.let_go(release, taken.pfn)
-    assert taken.marks() == (marked and release in DIRTY, marked and release not in NOT_ACCESSED)
+    taken.let_go(how, taken.pfn)
+    assert taken.marks() == (marked and how in DIRTY, marked and how not in NOT_ACCESSED)
     assert taken.page().kvm_refs == 1
 
 
-@pytest.mark.parametrize("release", ALONE)
-def test_a_mark_of_no_pfn_is_warned_about(release: Release) -> None:
+@pytest.mark.parametrize("how", ALONE)
+def test_a_mark_of_no_pfn_is_warned_about(how: Release) -> None:
     taken = Taken("anon")
-    assert taken.let_go(release, KVM_PFN_ERR_FAULT).warnings == 1
+    assert taken.let_go(how, KVM_PFN_ERR_FAULT).warnings == 1
     assert taken.marks() == (False, 0)
 
 
@@ -148,7 +138,7 @@ def test_a_mark_of_no_pfn_is_warned_about(release: Release) -> None:
 )
 def test_a_fault_marks_what_it_has_used(unused: bool, dirty: bool, marks: tuple[bool, int]) -> None:
     taken = Taken("anon")
-    taken.let_go(kvm_release_faultin_page, taken.pfn, unused, dirty)
+    taken.let_go(release.kvm_release_faultin_page, taken.pfn, unused, dirty)
     assert (taken.marks(), int(taken.page().kvm_refs), taken.violations) == (marks, 0, [])
 
 
@@ -156,7 +146,7 @@ def test_a_fault_marks_what_it_has_used(unused: bool, dirty: bool, marks: tuple[
 def test_marks_come_under_mmu_lock(unused: bool, violations: list[str]) -> None:
     taken = Taken("anon")
     taken.m.mmu_lock.write_unlock(0)
-    taken.let_go(kvm_release_faultin_page, NO_PAGE, unused, True)
+    taken.let_go(release.kvm_release_faultin_page, NO_PAGE, unused, True)
     assert taken.violations == violations
 
 
@@ -174,7 +164,7 @@ def test_the_first_pfn_of_a_huge_page_stands_for_the_others_only_within_a_folio(
     before = counts(memory.page(0))
     memory.take(second)
     memory.m.mmu_lock.write_lock(0)
-    kvm_release_pfn_clean(memory.m, first)
+    release.kvm_release_pfn_clean(memory.m, first)
     if is_folio:
         assert counts(memory.page(1)) == before
         return

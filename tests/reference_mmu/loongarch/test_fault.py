@@ -7,11 +7,11 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
-from reference_mmu.loongarch.points import FAST_LOG, FAST_MARK, FAULT_LOG, FAULT_MARK, FAULT_PUT
-from reference_mmu.mm.page_writeback import writeback
+from reference_mmu.loongarch.points import FAST_LOG, FAULT_LOG, FAULT_MARK, FAULT_PUT
 from reference_mmu.observed import PF_EMULATE, PF_FIXED
+from reference_mmu.stage2.points import FAST_MARK
 from reference_mmu.stage2.pte import S2_WRITE, pfn_of
-from tests.by_hand import IOCTL, MM
+from tests.by_hand import IOCTL
 from tests.stage2_by_hand import HUGE, LOGGING, OLD_AND_NEW, Stage2Stage
 
 
@@ -46,13 +46,9 @@ def test_what_the_fast_path_makes_dirty_is_logged_after_mmu_lock(semantics: Sema
 
 def test_a_page_that_was_cleaned_is_marked_dirty_before_the_series() -> None:
     loong = stage(OLD, backing=("file", "file"))
-    store = loong.access(0, 1, write=True).to(FAULT_MARK)
-    pfn = loong.m.host.pte[1]
-    loong.run(MM, writeback(loong.m, 1))
-    assert not loong.m.host.pages[pfn].dirty
+    store, page = loong.cleaned_at(FAULT_MARK)
     store.to(FAULT_PUT)
-    assert loong.m.host.pages[pfn].dirty
-    assert loong.leaf(1) == 0
+    assert page.dirty
 
 
 def test_since_the_series_marks_come_under_mmu_lock_and_the_log_after_it() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.mips.points import FAST_MARK, FAULT_MARK, FAULT_PUT
+from reference_mmu.mips.points import FAULT_MARK, FAULT_PUT
 from reference_mmu.observed import PF_EMULATE, PF_FIXED
-from reference_mmu.stage2.points import FAULT_LOCK, FAULT_SEQ
+from reference_mmu.stage2.points import FAST_MARK, FAULT_LOCK, FAULT_SEQ
 from reference_mmu.stage2.pte import S2_YOUNG
 from tests.stage2_by_hand import HUGE, Stage2Stage
 

@@ -8,7 +8,7 @@ import pytest
 
 from reference_mmu.changelog.semantics import NEW, OLD, Semantics, parse_semantics
 from reference_mmu.config import SlotConfig
-from reference_mmu.kvm.dirty_log import disable_dirty_log, enable_dirty_log
+from reference_mmu.kvm.dirty_log import enable_dirty_log
 from reference_mmu.mm.mprotect import change_protection_numa
 from reference_mmu.observed import PF_EMULATE, PF_ERROR, PF_FIXED, PF_RETRY
 from reference_mmu.operations import MISHAP_NO_MEMORY
@@ -82,14 +82,9 @@ def test_a_huge_leaf_that_logs_is_in_the_way(semantics: Semantics) -> None:
 
 def test_a_table_in_the_way_of_a_huge_leaf_is_forgotten() -> None:
     riscv = stage(**HUGETLB)
-    riscv.run(IOCTL, enable_dirty_log(riscv.m, 0))
-    riscv.read(0, 5)
-    table, _ = riscv.entry(5)
-    riscv.run(IOCTL, disable_dirty_log(riscv.m, 0))
+    table = riscv.table_of_log(5)
     riscv.write(0, 5)
-    assert riscv.level(5) == 2
-    assert table.unlinked
-    assert not table.freed
+    assert (riscv.level(5), table.unlinked, table.freed) == (2, True, False)
     assert not is_table(riscv.pte(5, 2))
 
 

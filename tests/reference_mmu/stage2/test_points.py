@@ -10,7 +10,6 @@ from fuzzer.program.generate import generate
 from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Comparison, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import NEW, OLD, parse_semantics
 from reference_mmu.loongarch import points as loongarch
 from reference_mmu.mips import points as mips
@@ -25,21 +24,6 @@ def table_of(arch: str) -> PointTable:
     table = TABLES[arch].POINTS
     assert isinstance(table, PointTable)
     return table
-
-
-@ARCH
-def test_every_point_of_its_own_has_a_row_and_is_named_as_its_constant(arch: str) -> None:
-    constants = {name: number for name, number in vars(TABLES[arch]).items() if isinstance(number, int)}
-    own = {name: number for name, number in constants.items() if name.isupper() and not name.startswith("WANT_")}
-    assert {table_of(arch).numbers[name.lower().replace("_", ".", 1)] for name in own} == set(own.values())
-    assert len(own) >= 4  # beside those of points.py above the rooms and of stage2
-
-
-@ARCH
-def test_private_points_name_a_patch(arch: str) -> None:
-    private = [point.patch for point in table_of(arch).points if point.patch]
-    assert len(private) > 2
-    assert set(private) <= {*PATCHES, *PLACEBOS}
 
 
 @ARCH

@@ -11,7 +11,6 @@ from fuzzer.program.profile import PROFILES
 from fuzzer.run.compare import Comparison, by_scheduler
 from fuzzer.schedule.schedulers import draw_strategy
 from reference_mmu import points as common
-from reference_mmu.changelog.patches import PATCHES, PLACEBOS
 from reference_mmu.changelog.semantics import parse_semantics
 from reference_mmu.points import END, N_POINTS, WANT_FILEMAP, WANT_READ, Point, PointTable
 from reference_mmu.x86 import points
@@ -92,12 +91,6 @@ def test_lock_points_wait_for_their_lock() -> None:
     blocked = {POINTS.names[number] for number in range(N_POINTS) if not stage.m.can_run(1, POINTS.wants[number])}
     assert "inv.lock" in blocked
     assert "fault.lock_r" not in blocked
-
-
-def test_private_points_name_a_patch() -> None:
-    private = [point for point in POINTS.points if point.patch]
-    assert len(private) == 12
-    assert all(point.patch in PATCHES or point.patch in PLACEBOS for point in private)
 
 
 @pytest.mark.parametrize("base", ["old", "new"])

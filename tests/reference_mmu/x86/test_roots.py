@@ -6,11 +6,10 @@ from reference_mmu.kvm.memslot_update import kvm_create_memslot, kvm_delete_mems
 from reference_mmu.x86.points import VCPU_LOAD
 from reference_mmu.x86.vcpu import nested_transition
 from tests.by_hand import IOCTL, Stage, is_freed
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import BOTH, EVERY_MMU_OF_BOTH
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 def test_vcpus_of_one_role_share_a_root(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.read(0, 1)
@@ -34,8 +33,7 @@ def test_l1_and_l2_have_a_root_each_and_nothing_cached_crosses(semantics: Semant
     assert stage.violations == []
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 def test_an_obsolete_root_is_replaced_before_the_guest_runs_again(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.write(0, 1)

@@ -10,7 +10,7 @@ from reference_mmu.x86.points import EMULATE_MARK, TRACK_FLUSH, TRACK_LOCK, TRAC
 from reference_mmu.x86.spte import is_mmu_writable_spte, is_writable_pte
 from reference_mmu.x86.write_protect import kvm_write_track_add_gfn, kvm_write_track_remove_gfn
 from tests.by_hand import DEVICE, IOCTL, MM, Stage, Thread
-from tests.parameters import BOTH, EVERY_MMU
+from tests.parameters import BOTH, EVERY_MMU_OF_BOTH
 
 
 def track(stage: Stage, gfn: int = 1) -> Thread:
@@ -21,8 +21,7 @@ def untrack(stage: Stage, gfn: int = 1) -> Thread:
     return stage.run(DEVICE, kvm_write_track_remove_gfn(stage.m, gfn))
 
 
-@BOTH
-@EVERY_MMU
+@EVERY_MMU_OF_BOTH
 def test_tracking_takes_w_and_mmu_writable_and_flushes(mmu: str, semantics: Semantics) -> None:
     stage = Stage(semantics, mmu=mmu)
     stage.write(0, 1)
