@@ -38,6 +38,7 @@ class Book3sHv(Stage2):
 
     def __init__(self, config: Config, sem: Semantics, actors: i64, operations: i64, oracle: Oracle) -> None:
         super().__init__(config, POINTS, sem, actors, operations, oracle)
+        self.moving: list[int] = []  # gfns whose C bit is out of the table, and not yet in the bitmap
 
     def dirty_marks(self) -> i64:
         """set_page_dirty_lock() may sleep, so it has to wait until mmu_lock is released."""
@@ -82,9 +83,12 @@ class Book3sHv(Stage2):
     def tlbie(self, sp: PageTable, index: i64, pte: i64) -> Generator[int, None, None]:
         """Flush what an entry translates that was `pte` until now."""
         first, end = self.leaf_gfns(sp, index, pte)
+        written = [int(gfn) for gfn in range(first, end)] if is_leaf(pte) and pte & S2_WRITE else []
+        self.moving.extend(written)
         yield from flush_remote_range(self, first, end, HV_TLBIE)
-        if is_leaf(pte) and pte & S2_WRITE:
-            self.update_dirty_map(first, end)
+        for gfn in written:
+            self.moving.remove(gfn)
+            self.update_dirty_map(gfn, gfn + 1)
 
     def update_dirty_map(self, first: i64, end: i64) -> None:
         """kvmppc_update_dirty_map(): gfns [first, end) were written."""
@@ -125,7 +129,7 @@ class Book3sHv(Stage2):
                 yield from self.tlbie(sp, index, pte)
 
     def logged_in_flight(self) -> list[int]:
-        return self.logged_in_table()
+        return self.logged_in_table() + self.moving
 
     def logged_in_table(self) -> list[int]:
         """Whatever C says."""

@@ -191,6 +191,20 @@ def test_legal_a_report_without_what_an_unmapping_is_about_to_log() -> None:
     assert stage.violations == []
 
 
+@pytest.mark.parametrize("flavour", ["book3s_radix", "book3s_hv"])
+def test_legal_an_ioctl_that_returns_while_an_unmapping_is_about_to_log(flavour: str) -> None:
+    """The guest writes through its TLB until the tlbie is over, and C goes into the bitmap after that."""
+    stage = PowerpcStage(flavour, slots=LOGGING)
+    stage.write(0, 1)
+    unmapping = stage.thread(MM, change_protection_numa(stage.m, 1, 2)).to(HV_TLBIE)
+    stage.m.actor = IOCTL
+    stage.judge.dirty_log_returned(stage.m, stage.m.memslots[0])
+    assert stage.violations == []
+    unmapping.finish()
+    assert stage.m.is_dirty(stage.m.memslots[0], 1)
+    assert stage.m.logged_in_flight() == []
+
+
 @EVERY_PAGING
 def test_legal_a_page_reported_that_nobody_wrote(paging: str) -> None:
     """A read fault maps writable and so sets the bit."""
