@@ -7,7 +7,7 @@ from cli.order import Order, Part
 from cli.search import Search
 from fuzzer.search_spec import SearchSpec
 
-ORDER = Order(SearchSpec(old="old", new="new", profile="tdp", seed=1), programs=0, batch_programs=5, jobs=2)
+ORDER = Order(SearchSpec(old="no-struct-page", new="new", profile="tdp", seed=1), programs=0, batch_programs=5, jobs=2)
 
 
 def parts_until(search: Search, closed: int) -> list[Part]:

@@ -3,6 +3,7 @@
 
 import itertools
 import re
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
@@ -567,10 +568,14 @@ def apply_diff(diff: str, sources: dict[str, str]) -> dict[str, str]:
     return {name: "".join(lines) for name, lines in result.items()}
 
 
+@cache
 def model_sources() -> dict[str, str]:
     root = Path(reference_mmu.__path__[0]).parent
     paths = (root / "reference_mmu").rglob("*.py")
     return {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
+diff_of = cache(patch_diff)
 
 
 @pytest.mark.parametrize("patch_id", [*PATCHES, *PLACEBOS])
@@ -578,7 +583,7 @@ def test_a_patch_diff_turns_the_model_without_it_into_the_model_with_it(patch_id
     flag = flag_name(patch_id)
     off = {name: fold(source, flag, False) for name, source in model_sources().items()}
     on = {name: fold(source, flag, True) for name, source in model_sources().items()}
-    assert apply_diff(patch_diff(patch_id), off) == on
+    assert apply_diff(diff_of(patch_id), off) == on
 
 
 @pytest.mark.parametrize("patch_id", [*PATCHES, *PLACEBOS])
@@ -589,7 +594,7 @@ def test_the_sites_of_a_patch_name_its_flag(patch_id: str) -> None:
     for site in sites:
         assert f".{flag_name(patch_id)}" in sources[site.file].split("\n")[site.line - 1]
         assert site.function == "<module>" or f" {site.function.rsplit('.')[-1]}(" in sources[site.file]
-    assert bool(sites) == bool(patch_diff(patch_id))
+    assert bool(sites) == bool(diff_of(patch_id))
 
 
 @pytest.mark.parametrize("patch", PATCHES.values(), ids=lambda patch: patch.id)
@@ -606,7 +611,7 @@ def test_the_flag_itself_is_no_site() -> None:
 @pytest.mark.parametrize("patch_id", [*PATCHES, *PLACEBOS])
 def test_a_hunk_names_the_function_of_a_site(patch_id: str) -> None:
     functions = {site.function.split(".")[-1] for site in patch_sites(patch_id)}
-    for hunk in HUNK.finditer(patch_diff(patch_id)):
+    for hunk in HUNK.finditer(diff_of(patch_id)):
         assert hunk[5].removeprefix("def ").partition("(")[0] in functions
 
 

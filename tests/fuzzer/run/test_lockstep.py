@@ -69,7 +69,8 @@ def outcome_of(seed: int, profile: Profile, old: Semantics, new: Semantics) -> O
 @pytest.mark.parametrize("pair", SAME.values(), ids=SAME)
 def test_the_same_behaviour_never_differs(pair: tuple[str, str], profile: Profile) -> None:
     old, new = parse_semantics(pair[0]), parse_semantics(pair[1])
-    for seed in range(PROGRAMS):
+    # Where not even points differ, steps and labels are alike by any rule: a quarter looks for all else.
+    for seed in range(PROGRAMS // 4 if old == new else PROGRAMS):
         outcome = outcome_of(seed, profile, old, new)
         assert outcome.divergences == [], f"seed {seed}"
         assert outcome.pair.drift_turn == -1, f"seed {seed}"
