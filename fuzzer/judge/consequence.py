@@ -25,7 +25,7 @@ from typing import Final
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Verdict
 from fuzzer.judge.seen import operation_tag
-from fuzzer.judge.standing import hosts_part, standing
+from fuzzer.judge.standing import came_up, hosts_part, standing
 from fuzzer.run.compared import Compared
 from fuzzer.run.differential import contents_of_both, stamps_read
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
@@ -77,7 +77,14 @@ def consequence_of(divergence: Divergence, patches: tuple[str, ...], alone: Outc
     if needs_excuse:
         return (Verdict.DOCUMENTED, excuse) if excuse else unexplained
     first = next((run.told(cause) for cause in causes if cause.effect in run.allowed), "")
-    return (Verdict.DOCUMENTED, first) if first else run.by_state(since)
+    if first:
+        return Verdict.DOCUMENTED, first
+    verdict = run.by_state(since)
+    if verdict != unexplained:
+        return verdict
+    # An operation is said to differ from where it first did, be it in another way.
+    later = max(came_up(alone, d) for d in shown)
+    return run.by_state(later) if later > since else unexplained
 
 
 def can_be_consequence(effect: str, meets_mishap: bool) -> bool:

@@ -17,7 +17,7 @@ from fuzzer.judge.consequence import announced, consequence_of
 from fuzzer.judge.finding import Finding, Sides, Verdict
 from fuzzer.judge.seen import Breach, Seen, operation_tag
 from fuzzer.judge.shows import Rerun, showing, shows
-from fuzzer.oracle.invariants import INVARIANTS
+from fuzzer.oracle.invariants import FOLLOWS_FROM, INVARIANTS
 from fuzzer.oracle.reports import Violation
 from fuzzer.program.program import Program
 from fuzzer.program.rng import Rng
@@ -215,7 +215,7 @@ class Trial:
         if self.is_next_door(invariant, other_side(side)):
             return self.violation_finding(seen, "both", UNATTRIBUTED, Verdict.BASELINE)
         smaller = self.without_bystanders(lambda outcome: invariant in outcome.violations(side))
-        is_baseline = smaller.breaks(invariant, other_side(side))
+        is_baseline = smaller.breaks(invariant, other_side(side)) or smaller.is_part_of_shared(invariant, side)
         teller, attribution = (self, UNATTRIBUTED) if is_baseline else self.broken_by(invariant, side, smaller)
         self.neighbours_effort += smaller.effort()
         if is_baseline:
@@ -250,6 +250,12 @@ class Trial:
         """The racing points: where the actor stood that broke it, and where the one stood that had run before."""
         names = self.outcome.old.points.names
         return names[seen.point] or "end", names[seen.other_point] or "end"
+
+    def is_part_of_shared(self, invariant: str, side: Side) -> bool:
+        """Does it follow, on its side, from another invariant that both sides have broken?"""
+        broken = list(self.outcome.violations(side))
+        before = broken[: broken.index(invariant)] if invariant in broken else []
+        return any(root in before and both_break(root, self.outcome) for root in FOLLOWS_FROM.get(invariant, ()))
 
     def is_next_door(self, invariant: str, side: Side) -> bool:
         """Does this side break the invariant close to this run?  What the other side shows next door is no news.

@@ -140,3 +140,14 @@ INVARIANTS: Final[dict[str, str]] = {str(name): sentence for name, sentence in _
 
 TORN: Final[frozenset[Invariant]] = frozenset({"exception", "model-bug"})
 """What leaves a run in pieces: a flow that is no more holds locks and references. Nothing else is told of it."""
+
+_STALE: Final[frozenset[Invariant]] = frozenset({"mapped-during-invalidation", "slot-still-mapped"})
+FOLLOWS_FROM: Final[dict[str, frozenset[Invariant]]] = {
+    "mapped-freed-page": _STALE,
+    "freed-page-access": _STALE | {"mapped-freed-page"},
+    "stale-read": _STALE | {"mapped-freed-page"},
+    "lost-write": _STALE | {"mapped-freed-page"},
+    "illegal-spte": _STALE | {"mapped-freed-page"},
+}
+"""What comes of a mapping that should be gone: whether it does is a matter of what becomes of the page, and that may
+depend on whoever holds a reference to it at that moment."""

@@ -26,6 +26,7 @@ STORIES = {
     "hole-pml-enable-then-split": "x86-pml-enabled-then-split",
     "hole-relax-a-block": "arm64-relaxes-block",
     "hole-slot-flushed-late": "loongarch-slot-flushed-late",
+    "hole-walk-passes-over": "riscv-walk-passes-over",
     "e500-writable-null": "e500-writable-null",
     "pr-stale-fault-marks-dirty": "pr64-stale-marks-dirty",
     "riscv-stale-fault-marks-dirty": "riscv-stale-marks-dirty",

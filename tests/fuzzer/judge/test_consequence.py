@@ -5,7 +5,7 @@ import pytest
 
 from fuzzer.judge.consequence import can_be_consequence, consequence_of
 from fuzzer.judge.finding import Verdict
-from fuzzer.judge.standing import hosts_part, standing
+from fuzzer.judge.standing import came_up, hosts_part, standing
 from fuzzer.judge.verdict import Trial
 from fuzzer.program.ops import (
     CollapseHuge,
@@ -98,6 +98,16 @@ def test_what_follows_from_a_retry_is_a_consequence_of_what_had_been_read() -> N
     stored = len(turns) - turns[::-1].index(7)  # the turn after the one in which vCPU2 has written
     assert standing(alone, stored).read == [], "the ioctl has not gone on yet"
     assert standing(alone, stored + 1) == ([], ["raw-dirty-bit"], [])
+
+
+def test_what_differs_later_in_an_operation_may_follow_from_what_came_in_between() -> None:
+    tried = consequence("consequence-later-in-the-same-write")
+    finding = only_divergence(tried, "more-gup-calls")
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "host-flags-differ (before it)")
+    alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
+    (seen,) = [d for d in alone.divergences if d.effect == "more-gup-calls"]
+    assert came_up(alone, seen) > alone.pair.since(seen.uid)
+    assert came_up(alone, Divergence("fewer-gup-calls", seen.uid)) == -1
 
 
 def test_a_prefetch_that_is_not_repeated_has_not_been_done() -> None:

@@ -22,7 +22,8 @@ from reference_mmu.config import Config, SlotConfig
 from reference_mmu.points import INV_PRIMARY
 from reference_mmu.powerpc.points import PR_PUT
 from reference_mmu.x86.points import FAULT_PFN
-from tests.trials import only_divergence, tried_by
+from tests.golden import stored
+from tests.trials import only_divergence, replayed, tried_by
 
 AGED = Program(Config(vcpus=1), (Actor("vcpu", (Write(0, 1),)), Actor("mm", (ClearFlushYoung(1, 1, 1),)))).check()
 BUG_219588 = Program(
@@ -165,6 +166,17 @@ def test_a_notifier_range_over_two_slots_is_a_hole_of_both() -> None:
     tried = trial(program, OLD, NEW)
     assert set(tried.outcome.violations("old")) == set(tried.outcome.violations("new")) == {"stale-translation"}
     assert tried.violation("stale-translation").verdict == Verdict.BASELINE
+
+
+def test_what_comes_of_a_mapping_that_both_left_is_baseline() -> None:
+    tried = replayed(stored("hole-walk-passes-over"))
+    old, new = tried.outcome.violations("old"), tried.outcome.violations("new")
+    assert "mapped-during-invalidation" in old
+    assert "freed-page-access" not in old
+    assert "freed-page-access" in new
+    assert tried.violation("freed-page-access").verdict == Verdict.BASELINE
+    del old["mapped-during-invalidation"]
+    assert not tried.is_part_of_shared("freed-page-access", "new")
 
 
 def test_a_hole_that_one_side_is_saved_from_by_something_unrelated_is_baseline() -> None:
