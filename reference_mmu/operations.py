@@ -84,6 +84,7 @@ MISHAP_KILLED_NOWAIT: Final[i64] = 4  # the same in a GUP with FOLL_NOWAIT; a la
 MISHAP_NO_MEMORY: Final[i64] = 8  # there is no page for a page table, a guest_memfd, the APIC: -ENOMEM
 MISHAP_GARBAGE: Final[i64] = 16  # what a variable on the stack holds that nobody has set is true
 MISHAP_NO_SEGMENT: Final[i64] = 32  # PR mode of powerpc finds no segment that it could map
+MISHAP_LOCK_WANTED: Final[i64] = 64  # need_resched(), or somebody waits for mmu_lock, between portions of unsync pages
 
 MISHAPS: Final[dict[str, int]] = {
     "signal": 1,
@@ -92,6 +93,7 @@ MISHAPS: Final[dict[str, int]] = {
     "no_memory": 8,
     "garbage": 16,
     "no_segment": 32,
+    "lock_wanted": 64,
 }
 """The same by the names of the fields in programs (fuzzer/program/ops.py)."""
 

@@ -74,6 +74,7 @@ class Access(Operation, kw_only=True):
     no_memory: Mishap = False
     garbage: Mishap = False
     no_segment: Mishap = False
+    lock_wanted: Mishap = False
 
 
 class Read(Access):
@@ -138,6 +139,7 @@ class LoadCr3(Operation):
 
     needs = (GUEST_TABLES,)
     table: Gfn
+    lock_wanted: Mishap = False
 
 
 class MapPage(Operation):

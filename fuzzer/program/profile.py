@@ -260,6 +260,7 @@ PROFILES: Final[dict[str, Profile]] = {
             reads=9,
             writes=6,
             guest_tables=12,
+            met=(("load-cr3", "lock_wanted", 4),),
         ),
         Profile(
             "guest-roots",
@@ -279,6 +280,7 @@ PROFILES: Final[dict[str, Profile]] = {
             writes=6,
             guest_tables=6,
             guest_roots=2,
+            met=(("read", "lock_wanted", 6), ("write", "lock_wanted", 6), ("load-cr3", "lock_wanted", 4)),
         ),
         Profile(
             "pages",

@@ -78,6 +78,7 @@ def pending_words(m: Machine) -> Words:
     for v in m.x86_vcpus:
         requests = [
             (v.free_obsolete_roots, "free obsolete roots"),
+            (v.mmu_sync, "sync roots"),
             (v.tlb_flush, "flush"),
             (v.apic_page_reload, "reload the APIC access page"),
             (v.update_cpu_dirty_logging, "switch PML"),

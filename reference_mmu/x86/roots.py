@@ -52,7 +52,7 @@ def kvm_mmu_load_shadow(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     else:
         root = yield from mmu_alloc_shadow_root(m, vcpu.cr3)
     m.write_unlock()
-    yield from kvm_mmu_sync_roots(m, root)
+    yield from kvm_mmu_sync_roots(m, vcpu, root)
     # Only now is it loaded (kvm_mmu_load_pgd()): what the vCPU has cached of the root before is of no use any more.
     vcpu.root = root
     vcpu.flush()

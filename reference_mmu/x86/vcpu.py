@@ -90,6 +90,11 @@ def vcpu_enter_guest(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     while is_asked(vcpu):
         if vcpu.free_obsolete_roots:  # kvm_check_request(KVM_REQ_MMU_FREE_OBSOLETE_ROOTS, vcpu)
             yield from kvm_mmu_free_obsolete_roots(m, vcpu)
+        if vcpu.mmu_sync:  # kvm_check_request(KVM_REQ_MMU_SYNC, vcpu)
+            vcpu.mmu_sync = False
+            m.srcu.lock(m.actor)
+            yield from kvm_mmu_sync_roots(m, vcpu, vcpu.root)
+            m.srcu.unlock(m.actor)
         if vcpu.tlb_flush:  # kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu)
             vcpu.tlb_flush = False
             vcpu.flush()
@@ -251,7 +256,7 @@ def load_cr3(m: Machine, vcpu: Vcpu, cr3: i64) -> Generator[int, None, None]:
     root = vcpu.root
     if root is not None and vcpu.cr3 == cr3 and not vcpu.guest_mode:
         m.srcu.lock(m.actor)
-        yield from kvm_mmu_sync_roots(m, root)
+        yield from kvm_mmu_sync_roots(m, vcpu, root)
         m.srcu.unlock(m.actor)
         vcpu.flush()
     else:

@@ -19,6 +19,7 @@ class Vcpu(KvmVcpu):
         self.guest_mode = False  # runs L2
         self.outside_guest_mode = True  # mode: it has left, and looks at requests before it enters
         self.free_obsolete_roots = False  # KVM_REQ_MMU_FREE_OBSOLETE_ROOTS
+        self.mmu_sync = False  # KVM_REQ_MMU_SYNC
         self.tlb_flush = False  # KVM_REQ_TLB_FLUSH
         self.update_cpu_dirty_logging = False  # KVM_REQ_UPDATE_CPU_DIRTY_LOGGING
         self.pml_enabled = False

@@ -122,7 +122,9 @@ def fetch(m: Machine, vcpu: Vcpu, fault: KvmPageFault, walker: GuestWalker) -> G
         # Before it is linked: a change from non-present to present needs no flush by the guest. A 4K table was
         # synchronized when it was found.
         if child is not None and child.unsync_children:
-            yield from mmu_sync_children(m, child)
+            r = yield from mmu_sync_children(m, vcpu, child, False)
+            if r != 0:
+                return RET_PF_RETRY
         # The table is write-protected or unsync by now, mmu_lock keeps its SPTEs. Another vCPU may have linked a page
         # whose entries are not those of our walk, so ask in that case, too.
         if gpte_changed(m, walker, fault.addr, sp.level - 1):

@@ -14,10 +14,13 @@ from mypy_extensions import i64
 
 from ...kvm.flush import kvm_flush_remote_tlbs
 from ...kvm.tlb import invalidate
+from ...mm.errno import EINTR
+from ...operations import MISHAP_LOCK_WANTED
 from ..machine import Machine
 from ..make_spte import make_spte
 from ..page_table import KvmMmuPage
 from ..points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
+from ..resched import cond_resched_rwlock_write
 from ..spte import (
     PG_LEVEL_4K,
     PT_ACCESSED_MASK,
@@ -89,11 +92,12 @@ def kvm_sync_page(m: Machine, sp: KvmMmuPage, invalid_list: list[KvmMmuPage]) ->
     return flush
 
 
-def mmu_sync_children(m: Machine, parent: KvmMmuPage) -> Generator[int, None, None]:
+def mmu_sync_children(m: Machine, vcpu: Vcpu, parent: KvmMmuPage, can_yield: bool) -> Generator[int, None, i64]:
     """Synchronize all unsync pages below `parent`; they are not unsync afterwards. The write protection comes first,
     with its flush: what the guest writes after its table has been read must come to KVM.
 
-    The kernel may drop mmu_lock between two rounds; not modelled.
+    Those who wait for mmu_lock get it between two portions, when nothing is owed any more. -EINTR: the caller cannot
+    let go of it, so the vCPU goes on with that before it enters the guest.
     """
     invalid_list: list[KvmMmuPage] = []
     flush = False
@@ -111,8 +115,16 @@ def mmu_sync_children(m: Machine, parent: KvmMmuPage) -> Generator[int, None, No
             ret = yield from kvm_sync_page(m, sp, invalid_list)
             flush = flush or ret > 0
             mmu_pages_clear_parents(m, path)
+        if m.failing(MISHAP_LOCK_WANTED):
+            yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, SYNC_FLUSH)
+            if not can_yield:
+                vcpu.mmu_sync = True
+                return -EINTR
+            yield from cond_resched_rwlock_write(m)
+            flush = False
         found = mmu_unsync_walk(m, parent)
     yield from kvm_mmu_remote_flush_or_zap(m, invalid_list, flush, SYNC_FLUSH)
+    return 0
 
 
 def kvm_vcpu_write_protect_gfn(m: Machine, gfn: i64) -> Generator[int, None, bool]:
@@ -126,13 +138,13 @@ def is_unsync_root(root: KvmMmuPage) -> bool:
     return root.unsync or root.unsync_children != 0
 
 
-def kvm_mmu_sync_roots(m: Machine, root: KvmMmuPage | None) -> Generator[int, None, None]:
+def kvm_mmu_sync_roots(m: Machine, vcpu: Vcpu, root: KvmMmuPage | None) -> Generator[int, None, None]:
     """The guest flushes everything: what it wrote to its page tables before must count from now on."""
     if root is None or not is_unsync_root(root):
         return
     yield SYNC_LOCK
     m.write_lock()
-    yield from mmu_sync_children(m, root)
+    yield from mmu_sync_children(m, vcpu, root, True)
     m.write_unlock()
 
 

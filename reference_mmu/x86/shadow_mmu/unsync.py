@@ -9,6 +9,7 @@ is stored: a CPU that wrote through it will find the marks when it flushes, with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -17,6 +18,9 @@ from ..obsolete import is_obsolete_sp
 from ..page_table import KvmMmuPage
 from ..spte import PG_LEVEL_4K, is_last_spte, is_shadow_present_pte, spte_to_pfn
 from .pte_list import RmapIterator
+
+KVM_PAGE_ARRAY_NR: Final[i64] = 2
+"""Unsync pages that a walk collects: in the kernel 16, of upper levels as well."""
 
 # From the page where a walk began to the parent of an unsync page: (page, index of the next).
 UnsyncPath = list[tuple[KvmMmuPage, int]]
@@ -88,7 +92,7 @@ def clear_unsync_child_bit(m: Machine, sp: KvmMmuPage, index: i64) -> None:
 
 def mmu_unsync_walk(m: Machine, sp: KvmMmuPage) -> list[tuple[KvmMmuPage, UnsyncPath]]:
     """The unsync pages below `sp`, each once, with the way to it. One that has another parent stays marked in that,
-    until the next walk. The kernel collects 16 at a time."""
+    until the next walk. As many as a portion has room for."""
     found: list[tuple[KvmMmuPage, UnsyncPath]] = []
     if sp.unsync_children:
         __mmu_unsync_walk(m, sp, [], found)
@@ -116,6 +120,8 @@ def __mmu_unsync_walk(m: Machine, sp: KvmMmuPage, way: UnsyncPath, found: list[t
             any_unsync = True
         else:
             clear_unsync_child_bit(m, sp, index)
+        if len(found) == KVM_PAGE_ARRAY_NR:  # -ENOSPC
+            break
     return any_unsync
 
 

@@ -7,10 +7,13 @@ import pytest
 
 from reference_mmu.changelog.semantics import NO_STRUCT_PAGE as OLD
 from reference_mmu.changelog.semantics import Semantics, parse_semantics
+from reference_mmu.config import GuestPte
 from reference_mmu.mm.host import HOST_PROTNONE
 from reference_mmu.mm.mprotect import change_protection_numa
-from reference_mmu.observed import PF_INJECTED
-from reference_mmu.x86.points import SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
+from reference_mmu.observed import PF_FIXED, PF_INJECTED, PF_RETRY
+from reference_mmu.operations import MISHAP_LOCK_WANTED
+from reference_mmu.points import FAULT_RETRY
+from reference_mmu.x86.points import ITER_RELOCK_W, SYNC_FLUSH, SYNC_LOCK, SYNC_SPTE
 from reference_mmu.x86.shadow_mmu.rmap import kvm_mmu_page_get_access
 from reference_mmu.x86.shadow_mmu.unsync import valid_sps_with_gptes
 from reference_mmu.x86.spte import ACC_ALL, ACC_EXEC_MASK, ACC_WRITE_MASK, PT_WRITABLE_MASK, spte_to_pfn
@@ -194,6 +197,61 @@ def test_a_store_before_the_protection_ends_is_synchronized() -> None:
     assert stage.store_gpte(0, LEAF_PAGE, OTHER, gpte(6)).faults == []
     load.finish()
     assert (stage.rights(DATA), stage.rights(OTHER)) == ("", "")
+    assert stage.violations == []
+
+
+@BOTH
+def test_whoever_waits_for_mmu_lock_gets_it_when_nothing_is_owed(semantics: Semantics) -> None:
+    """The SPTE of the old entry is gone from every TLB by then; what becomes unsync meanwhile is synchronized, too."""
+    stage = GuestStage(semantics)
+    stage.read(1, DATA)
+    stage.write(0, DATA)
+    stage.store_gpte(0, LEAF_PAGE, DATA, gpte(7))
+    stage.m.mishaps = MISHAP_LOCK_WANTED
+    load = stage.thread(0, load_cr3(stage.m, stage.m.x86_vcpus[0], ROOT)).to(ITER_RELOCK_W)
+    assert stage.rights(DATA) == ""
+    assert stage.cached(1, DATA) == 0
+    assert load.flushes == 2
+    stage.store_gpte(1, LEAF_PAGE, OTHER, gpte(6))
+    load.finish()
+    assert not stage.shadow_page(LEAF).unsync
+    assert stage.violations == []
+
+
+THREE_LEVELS = tuple(
+    GuestPte(table, index, gfn, accessed=True, dirty=True)
+    for table, index, gfn in (
+        (0, 0, 1),
+        (0, 1, 1),
+        (1, 0, 2),
+        (1, 1, 3),
+        *((2, n, 4 + n) for n in range(3)),
+        *((3, n, n) for n in range(3)),
+    )
+)
+"""gfn 1 is a table of the second level, used for pages 0 to 15 and again for 16 to 31."""
+
+
+@BOTH
+def test_a_fault_that_may_not_let_go_of_mmu_lock_is_repeated(semantics: Semantics) -> None:
+    stage = GuestStage(semantics, levels=3, ptes=THREE_LEVELS)
+    stage.write(0, DATA)
+    stage.store_gpte(0, 6, DATA, gpte(7))
+    stage.m.mishaps = MISHAP_LOCK_WANTED
+    fault = stage.access(0, 16 + OTHER).to(FAULT_RETRY)
+    vcpu = stage.m.x86_vcpus[0]
+    assert (vcpu.mmu_sync, ITER_RELOCK_W in fault.points) == (True, False)
+    fault.finish()
+    assert (vcpu.mmu_sync, fault.faults) == (False, [PF_RETRY, PF_FIXED])
+    assert stage.violations == []
+
+
+def test_what_is_left_is_synchronized_before_the_guest_is_entered() -> None:
+    stage = unsynced(OLD, DATA, gpte(7))
+    vcpu = stage.m.x86_vcpus[0]
+    vcpu.mmu_sync = vcpu.outside_guest_mode = True
+    stage.read(0, OTHER)
+    assert (vcpu.mmu_sync, stage.shadow_page(LEAF).unsync, stage.rights(DATA)) == (False, False, "")
     assert stage.violations == []
 
 
