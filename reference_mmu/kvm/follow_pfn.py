@@ -218,6 +218,7 @@ def hva_to_pfn_remapped(kvm: Kvm, kfp: KvmFollowPfn) -> Generator[int, None, i64
     host = kvm.host
     if kfp.pin and kvm.sem.disallow_unpinned_map_by_default and not kvm.allow_unsafe_mappings:
         return KVM_PFN_ERR_FAULT  # -EINVAL of the caller
+    kvm.mmap_assert_locked()
     if host.pte[kfp.hva] < 0:
         r = yield from fixup_user_fault(kvm, kfp.hva, kfp.write())
         if r == -EAGAIN:

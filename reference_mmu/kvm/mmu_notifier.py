@@ -65,6 +65,8 @@ def kvm_mmu_notifier_invalidate_range_end(kvm: Kvm, hva_start: i64, hva_end: i64
 
 
 def kvm_mmu_invalidate_begin(kvm: Kvm) -> None:
+    """mmu_lock held for write, as by the two functions below: nothing else keeps the counts in step."""
+    kvm.lockdep_assert(kvm.mmu_lock.held[kvm.actor] < 0)
     kvm.mmu_invalidate_in_progress += 1
     if kvm.mmu_invalidate_in_progress == 1:
         kvm.mmu_invalidate_range_start = -1
@@ -73,6 +75,7 @@ def kvm_mmu_invalidate_begin(kvm: Kvm) -> None:
 
 def kvm_mmu_invalidate_range_add(kvm: Kvm, start: i64, end: i64) -> None:
     """Concurrent invalidations share one range, the hull: it only grows until none is in progress."""
+    kvm.lockdep_assert(kvm.mmu_lock.held[kvm.actor] < 0)
     if kvm.mmu_invalidate_range_start < 0:
         kvm.mmu_invalidate_range_start = start
         kvm.mmu_invalidate_range_end = end
@@ -82,8 +85,10 @@ def kvm_mmu_invalidate_range_add(kvm: Kvm, start: i64, end: i64) -> None:
 
 
 def kvm_mmu_invalidate_end(kvm: Kvm) -> None:
+    kvm.lockdep_assert(kvm.mmu_lock.held[kvm.actor] < 0)
     kvm.mmu_invalidate_seq = (kvm.mmu_invalidate_seq + 1) & MMU_INVALIDATE_SEQ_MAX
     kvm.mmu_invalidate_in_progress -= 1
+    kvm.warn_on(kvm.mmu_invalidate_range_start < 0, "kvm_mmu_invalidate_end: no range was added")
 
 
 def mmu_invalidate_retry(kvm: Kvm, mmu_seq: i64) -> bool:

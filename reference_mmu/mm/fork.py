@@ -24,10 +24,16 @@ def dup_mmap(mm: Mm) -> Generator[int, None, None]:
         if host.is_anonymous(first) and host.vma_flags(first) != 0:  # vma_needs_copy()
             end = host.block_of(first)[1]
             yield from mm.mmu_notifier_invalidate_range_start(first, end)
-            for hva in range(first, end):
-                copy_pte(mm, hva)
+            copy_page_range(mm, first, end)
             yield from mm.mmu_notifier_invalidate_range_end(first, end)
     mm.mmap_lock.write_unlock(mm.actor)
+
+
+def copy_page_range(mm: Mm, start: i64, end: i64) -> None:
+    """copy_page_range() of one VMA. mmap_lock held for write: GUP-fast would miss that a page is shared now."""
+    mm.lockdep_assert(mm.mmap_lock.held[mm.actor] < 0)
+    for hva in range(start, end):
+        copy_pte(mm, hva)
 
 
 def copy_pte(mm: Mm, hva: i64) -> None:

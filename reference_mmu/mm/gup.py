@@ -191,6 +191,7 @@ def fixup_user_fault(mm: Mm, hva: i64, write: bool) -> Generator[int, None, i64]
     mmap_lock was dropped meanwhile, -EFAULT, or -EINTR if the task is being killed. mmap_lock held for read."""
     mm.might_sleep()
     yield GUP_FAULT
+    mm.mmap_assert_locked()
     host = mm.host
     if not host.vma_is_valid(hva, write):
         return -EFAULT

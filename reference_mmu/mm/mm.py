@@ -73,11 +73,18 @@ class Mm:
         self.host.clear_words(hva)
         self.discarded(hva)
 
+    def mmap_assert_locked(self) -> None:
+        """mmap_assert_locked(): VMAs must not go meanwhile."""
+        self.lockdep_assert(self.mmap_lock.held[self.actor] != 0)
+
     def failing(self, mishap: i64) -> bool:
         """Does that go wrong, MISHAP_*, around the running operation?"""
         return (self.mishaps & mishap) != 0
 
     # --- what those above are told, or asked for --------------------------------------------------------------
+
+    def lockdep_assert(self, held: bool) -> None:
+        """lockdep_assert_held() and the like: a debug kernel complains if what must be held is not."""
 
     def might_sleep(self) -> None:
         """might_sleep(): a debug kernel looks whether this is allowed here."""

@@ -15,10 +15,17 @@ from .vma import VM_SHARED, VM_WRITE
 
 
 def change_protection_numa(mm: Mm, start: i64, end: i64) -> Generator[int, None, None]:
-    """NUMA hinting: the PTEs become PROT_NONE for a while, the pages stay. A huge PTE changes as a whole."""
+    """NUMA hinting (task_numa_work()): the PTEs become PROT_NONE for a while, the pages stay."""
     if not mm.mmap_lock.can_read():
         yield MMAP_READ
     mm.mmap_lock.read_lock(mm.actor)
+    yield from change_prot_numa(mm, start, end)
+    mm.mmap_lock.read_unlock(mm.actor)
+
+
+def change_prot_numa(mm: Mm, start: i64, end: i64) -> Generator[int, None, None]:
+    """change_prot_numa(): a huge PTE changes as a whole. mmap_lock held for read."""
+    mm.mmap_assert_locked()
     start, end = mm.host.span(start)[0], mm.host.span(end - 1)[1]
     yield from wait_unlocked(mm, start, end)
     yield from mm.mmu_notifier_invalidate_range_start(start, end)
@@ -26,7 +33,6 @@ def change_protection_numa(mm: Mm, start: i64, end: i64) -> Generator[int, None,
         if mm.host.pte[hva] >= 0:
             mm.host.flags[hva] |= HOST_PROTNONE
     yield from mm.mmu_notifier_invalidate_range_end(start, end)
-    mm.mmap_lock.read_unlock(mm.actor)
 
 
 def mprotect(mm: Mm, hva: i64, write: bool) -> Generator[int, None, None]:

@@ -173,6 +173,7 @@ def new_faultin(m: Book3sHv, fault: Fault) -> Faultin:
 def find_kvm_host_pte(m: Book3sHv, mmu_seq: i64, hva: i64) -> i64:
     """find_kvm_host_pte(): the pfn in the host's page table, negative if none is present or the look-up is stale.
     mmu_lock held."""
+    m.lockdep_assert(m.mmu_lock.held[m.actor] != 0)
     return i64(-1) if mmu_invalidate_retry(m, mmu_seq) else m.host.pte[hva]
 
 

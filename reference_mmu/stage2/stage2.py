@@ -8,7 +8,6 @@ from collections.abc import Generator
 
 from mypy_extensions import i64
 
-from ..kvm.flush import kvm_flush_remote_tlbs
 from ..kvm.memslots import KvmGfnRange, KvmMemorySlot
 from ..kvm.operations import start_common_operation
 from ..kvm.vcpu import KvmVcpu
@@ -16,7 +15,7 @@ from ..operations import READ, WRITE, Call
 from .aging import test_clear_young
 from .fault import Fault
 from .observed import ObservedStage2
-from .points import SLOT_FLUSH, SLOT_LOCK
+from .points import SLOT_LOCK
 from .table import unmap
 from .vcpu import vcpu_access
 from .write_protect import kvm_mmu_wp_memory_region, masked_range, write_protect
@@ -51,11 +50,10 @@ class Stage2(ObservedStage2):
     # --- memslots and the dirty log -----------------------------------------------------------------------------
 
     def kvm_arch_flush_shadow_memslot(self, slot: KvmMemorySlot) -> Generator[int, None, None]:
+        """Whoever has no function of its own has flushed what it unmapped."""
         yield SLOT_LOCK
         self.write_lock()
-        flush = yield from self.kvm_unmap_gfn_range(KvmGfnRange(slot, slot.base_gfn, slot.end_gfn()))
-        if flush:
-            yield from kvm_flush_remote_tlbs(self, SLOT_FLUSH)
+        yield from self.kvm_unmap_gfn_range(KvmGfnRange(slot, slot.base_gfn, slot.end_gfn()))
         self.write_unlock()
 
     def kvm_arch_commit_memory_region(

@@ -61,7 +61,8 @@ def kvm_mmu_load_shadow(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
 
 def kvm_tdp_mmu_alloc_root(m: Machine, guest_mode: bool) -> KvmMmuPage:
     """A valid root with this role, made if there is none. One reference for the vCPU, one for the TDP MMU, which
-    drops its own when the root has been invalidated and zapped."""
+    drops its own when the root has been invalidated and zapped. mmu_lock held for read: the list of roots is walked."""
+    m.lockdep_assert(m.mmu_lock.held[m.actor] != 0)
     for root in m.tdp_mmu_roots:
         if not root.invalid and root.guest_mode == guest_mode and kvm_tdp_mmu_get_root(root):
             return root
@@ -92,7 +93,7 @@ def kvm_mmu_free_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
     vcpu.root = None
     if root.tdp_mmu_page:
         m.read_lock()
-        kvm_tdp_mmu_put_root(m, root)
+        mmu_free_tdp_root(m, root)
         m.read_unlock()
     elif m.root_role_direct:
         m.write_lock()
@@ -105,3 +106,9 @@ def kvm_mmu_free_roots(m: Machine, vcpu: Vcpu) -> Generator[int, None, None]:
         yield from mmu_free_root_page(m, root)
         m.write_unlock()
         m.srcu.unlock(m.actor)
+
+
+def mmu_free_tdp_root(m: Machine, root: KvmMmuPage) -> None:
+    """mmu_free_root_page() of the TDP MMU. mmu_lock held for read: whoever walks the list of roots has it, too."""
+    m.lockdep_assert(m.mmu_lock.held[m.actor] > 0)
+    kvm_tdp_mmu_put_root(m, root)

@@ -104,6 +104,7 @@ def kvm_write_track_remove_gfn(m: Machine, gfn: i64) -> Generator[int, None, Non
 
 def __kvm_write_track_remove_gfn(m: Machine, slot: KvmMemorySlot, gfn: i64) -> None:
     """mmu_lock held for write."""
+    m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
     if m.tracked_gfns.get(gfn, 0) <= 1:
         m.tracked_gfns.pop(gfn, None)
         m.oracle.untracked(m, gfn)

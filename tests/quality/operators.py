@@ -188,6 +188,11 @@ _CLEANER: Final = {
 _PUTS: Final = re.compile("kvm_release_(page|pfn)_.*|kvm_release_faultin_page|(kvm_)?(put|unpin)_page")
 _TRIED: Final = ("linked", "stored", "zapped", "broken")
 """Variables that say whether a cmpxchg has stored."""
+_HARDWARE: Final = ("hardware_access", "vcpu_access")
+"""Functions that are the CPU's own doing: a mutant of them is another CPU, not another kernel."""
+_TELLS: Final = ("spte_changed", "record", "warn_on", "bug_on", "lockdep_assert")
+_NOTES: Final = ("frozen",)
+"""Variables that say only how an outcome is counted."""
 # (what, is it taken?) by the name of the method.
 _LOCKS: Final = {
     "read_lock": ("read", True),
@@ -249,6 +254,8 @@ def _mutants_of(file: str, text: str, name: str, functions: Functions) -> Iterat
         operator = OPERATORS.get(kind)
         changes = operator(functions[name]) if operator else _LOCK_OPERATORS[kind](functions[name], functions)
         for number, change in enumerate(changes, 1):
+            if name in _HARDWARE or _is_bookkeeping(functions[name], change):
+                continue
             changed = apply_edits(text, change.edits).replace(_READS, _for_read(file)).replace(_PASSES, _passing(file))
             yield Mutant(
                 f"{file}:{name}:{kind}:{number}",
@@ -258,6 +265,25 @@ def _mutants_of(file: str, text: str, name: str, functions: Functions) -> Iterat
                 change.about,
                 changed,
             )
+
+
+def _is_bookkeeping(function: ast.FunctionDef, change: Change) -> bool:
+    """Is it about nothing that the kernel does: what an observer is told, what a placebo does on purpose, or the
+    condition of an assertion, which tells of bugs and mends none?"""
+    told = {id(node) for part in _told(function) for node in ast.walk(part)}
+    return all(id(edit.node) in told for edit in change.edits)
+
+
+def _told(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    for stmt in _statements(function):
+        match stmt:
+            case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name, value=whom), args=arguments)):
+                if name in _TELLS or _last_name(whom) == "oracle":
+                    yield from arguments
+            case ast.Assign(value=value) if _assigned(stmt) in _NOTES:
+                yield value
+            case ast.If(test=test, body=body) if any(name.startswith("placebo") for name in _names(test)):
+                yield from body
 
 
 def _passing(file: str) -> str:
@@ -337,16 +363,21 @@ def flush_call(function: ast.FunctionDef) -> Iterator[Change]:
 def flush_flag(function: ast.FunctionDef) -> Iterator[Change]:
     """A pending flush is forgotten: the flag is not set, not handed on or not returned."""
     for stmt in _statements(function):
+        flag = _assigned(stmt) if _assigned(stmt) in _FLAGS else ""
         match stmt:
             case ast.Return(value=ast.Name(id=name) as value) if name in _FLAGS:
                 yield _false(value)
             case ast.Return(value=ast.Call() as value) if _called(value) in _FLUSH_RULES:
                 yield _false(value)
-            case ast.Assign(value=ast.YieldFrom() as value) if _assigned(stmt) in _FLAGS:
+            case ast.Assign(value=ast.YieldFrom() as value) if flag:
                 yield Change(f"result of `{_words(value)}` lost", [Edit(stmt, ast.unparse(value))])
             case ast.Assign(value=ast.Constant(value=False)):
                 pass
-            case ast.Assign() if _assigned(stmt) in _FLAGS:
+            case ast.Assign(value=ast.BoolOp() | ast.Call() | ast.UnaryOp() as value) if flag and flag not in _names(
+                value
+            ):
+                yield _false(value)  # this may be the only value it gets
+            case ast.Assign() if flag:
                 yield _deletion(stmt)
             case ast.Return(value=ast.Constant(value=True) as value) if function.name == "kvm_unmap_gfn_range":
                 yield _false(value)
@@ -490,7 +521,8 @@ def dirty_walk(function: ast.FunctionDef) -> Iterator[Change]:
             case ast.Expr(value=ast.YieldFrom() as value) if _DIRTY_WALK.search(_called(value)):
                 yield _deletion(stmt)
             case ast.Assign(value=ast.YieldFrom() as value) if _DIRTY_WALK.search(_called(value)):
-                yield _false(value)
+                # A generator must stay one, even without its only `yield`.
+                yield Change(_false(value).about, [Edit(value, "(yield from ()) is True")])
 
 
 # --- struct page -------------------------------------------------------------------------------------------------

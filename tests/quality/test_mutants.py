@@ -12,7 +12,7 @@ import pytest
 
 from fuzzer.change.variant import apply_diff
 from tests.changes import shipped_source
-from tests.quality.mutate import killed, outlived, read_rows, search, with_reason
+from tests.quality.mutate import killed, outlived, read_rows, search, stages_of, with_reason
 from tests.quality.operators import KINDS, mutants_by_name
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "mutants.md"
@@ -60,6 +60,24 @@ def test_a_mutant_is_a_small_change_that_compiles() -> None:
         lines = [line for line in mutant.diff().splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
         # The longest expressions of the model take five lines, and a mutant may put them on one.
         assert len(lines) <= 12, mutant.id
+
+
+def test_what_no_kernel_does_is_no_mutant() -> None:
+    """What is stored and what the oracle is told; a flush, and that of a placebo; a walk of the CPU."""
+    stored = "x86/tdp_mmu/tdp_mmu.py:tdp_mmu_clear_spte_bits:dirty-clear"
+    flushed = "kvm/mmu_notifier.py:kvm_handle_hva_range:flush-call"
+    assert {f"{stored}:1", f"{flushed}:1"} <= mutants_by_name().keys()
+    assert {f"{stored}:2", f"{flushed}:2"}.isdisjoint(mutants_by_name())
+    assert not any(":hardware_access:" in name for name in mutants_by_name())
+
+
+def test_kernels_between_two_commits_are_tried() -> None:
+    tried = [
+        semantics
+        for semantics in stages_of("x86/tdp_mmu/map.py")
+        if semantics.tdp_fault_warn_flush_mmuw and not semantics.dedup_leaf_flush_rule
+    ]
+    assert 0 < len(tried) < len(stages_of("x86/tdp_mmu/map.py"))
 
 
 def test_the_diff_of_a_mutant_makes_the_mutant() -> None:

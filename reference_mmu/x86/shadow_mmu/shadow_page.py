@@ -225,7 +225,9 @@ def need_resched(m: Machine) -> bool:
 
 
 def mmu_alloc_root(m: Machine) -> KvmMmuPage:
-    """A root of the current generation with a reference for the vCPU. mmu_lock held for write."""
+    """A root of the current generation with a reference for the vCPU. mmu_lock held for write, else the list of shadow
+    pages is changed under the feet of others."""
+    m.lockdep_assert(m.mmu_lock.held[m.actor] < 0)
     root = kvm_mmu_get_shadow_page(m, 0, m.levels)
     root.root_count += 1
     return root

@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Locks: what is stored, looked up or slept under the wrong ones, and vCPUs that nobody asks to leave a root."""
 
+from collections.abc import Callable
+
 import pytest
 
 from reference_mmu.changelog.semantics import NEW, Semantics
 from reference_mmu.kvm.dirty_log import kvm_clear_dirty_log_protect, kvm_get_dirty_log_protect
+from reference_mmu.kvm.kvm import Kvm
 from reference_mmu.kvm.memslot_update import id_to_memslot, kvm_create_memslot, kvm_delete_memslot, kvm_move_memslot
-from reference_mmu.mm.gup import FOLL_WRITE, faultin_page
+from reference_mmu.kvm.mmu_notifier import (
+    kvm_mmu_invalidate_begin,
+    kvm_mmu_invalidate_end,
+    kvm_mmu_invalidate_range_add,
+)
+from reference_mmu.mm.fork import copy_page_range
+from reference_mmu.mm.gup import FOLL_WRITE, faultin_page, fixup_user_fault
 from reference_mmu.points import SLOTS_SWAP, USER_COPY
 from reference_mmu.x86.points import FRONT_REQUEST, VCPU_UNLOAD
-from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots
+from reference_mmu.x86.roots import kvm_mmu_free_obsolete_roots, kvm_tdp_mmu_alloc_root, mmu_free_tdp_root
 from reference_mmu.x86.shadow_mmu.shadow_page import kvm_mmu_prepare_zap_page, mmu_free_root_page
 from reference_mmu.x86.spte import PAGE_SHIFT, PT_WRITABLE_MASK, SHADOW_NONPRESENT_VALUE
 from reference_mmu.x86.vcpu_arch import Vcpu
@@ -90,6 +99,53 @@ def test_rejects_a_shadow_page_zapped_without_mmu_lock() -> None:
     stage.m.rcu.lock(stage.m.actor)
     kvm_mmu_prepare_zap_page(stage.m, sp, [])
     assert stage.violations[0] == "lockdep"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [kvm_mmu_invalidate_begin, lambda m: kvm_mmu_invalidate_range_add(m, 1, 2), kvm_mmu_invalidate_end],
+    ids=["begin", "range", "end"],
+)
+def test_rejects_an_invalidation_counted_under_mmu_lock_for_read(step: Callable[[Kvm], None]) -> None:
+    stage = Stage()
+    stage.m.mmu_invalidate_range_start = 0
+    stage.m.mmu_lock.read_lock(stage.m.actor)
+    step(stage.m)
+    assert stage.violations == ["lockdep"]
+
+
+def test_rejects_an_invalidation_of_no_range() -> None:
+    stage = Stage()
+    stage.m.mmu_lock.write_lock(stage.m.actor)
+    kvm_mmu_invalidate_begin(stage.m)
+    kvm_mmu_invalidate_end(stage.m)
+    assert stage.violations == ["warn"]
+
+
+def test_rejects_a_search_for_a_root_without_mmu_lock() -> None:
+    stage = Stage()
+    kvm_tdp_mmu_alloc_root(stage.m, False)
+    assert stage.violations == ["lockdep"]
+
+
+def test_rejects_a_root_dropped_without_mmu_lock() -> None:
+    stage = Stage()
+    stage.read(0, 1)
+    mmu_free_tdp_root(stage.m, stage.root())
+    assert stage.violations == ["lockdep"]
+
+
+def test_rejects_a_vma_without_mmap_lock() -> None:
+    stage = Stage(backing=("pfnmap-refcounted", "anon"))
+    stage.run(MM, fixup_user_fault(stage.m, 1, True))
+    assert stage.violations == ["lockdep"]
+
+
+def test_rejects_a_fork_that_lets_others_look_pages_up() -> None:
+    stage = Stage()
+    stage.m.mmap_lock.read_lock(stage.m.actor)
+    copy_page_range(stage.m, 0, 4)
+    assert stage.violations == ["lockdep"]
 
 
 def test_rejects_a_root_dropped_under_mmu_lock_for_read() -> None:
