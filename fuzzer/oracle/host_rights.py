@@ -39,16 +39,21 @@ class HostRights:
             self.mapped(m, m.gfn_round_for_level(gfn, level), level, pfn, writable)
 
     def mapped(self, m: Observable, first: i64, level: i64, pfn: i64, writable: bool) -> None:
-        """The pages from `pfn` on are what the process has at the addresses of the gfns from `first` on."""
+        """The pages from `pfn` on are what the process has at the addresses of the gfns from `first` on. All of these
+        are in memslots, or none: a fault whose memslot has gone meanwhile is somebody else's to judge."""
+        beyond: i64 = 0
         for at in range(m.pages_per_hpage(level)):
             slot = search_memslots(m.memslots, first + at)
             if slot is None:
+                beyond += 1
                 continue
             hva = m.hva_in_slot(slot, first + at)
             if m.host.pte[hva] != pfn + at:
                 self.reports.report("mapped-gone-page")
             elif writable and (slot.readonly or not may_write(m, hva)):
                 self.reports.report("not-host-writable")
+        if 0 < beyond < m.pages_per_hpage(level):
+            self.reports.report("mapped-beyond-slot")
 
 
 def may_write(m: Observable, hva: i64) -> bool:

@@ -22,6 +22,7 @@ STORIES = {
     "hole-fetch-from-device": "arm64-fetch-from-device",
     "hole-segment-not-mapped": "pr64-segment-not-mapped",
     "hole-huge-page-beside-zapped-range": "x86-huge-page-beside-zapped-range",
+    "hole-maps-beyond-slot": "radix-maps-beyond-slot",
     "hole-map-across-slot-move": "x86-map-across-slot-move",
     "hole-pml-enable-then-split": "x86-pml-enabled-then-split",
     "hole-relax-a-block": "arm64-relaxes-block",

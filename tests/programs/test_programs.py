@@ -54,6 +54,7 @@ EXPECTED = {
     "hole-fetch-below-old-child": ("shadow-page-differs", Verdict.BASELINE, ""),
     "hole-fetch-from-device": ("refcount-leak", Verdict.BASELINE, ""),
     "hole-huge-page-beside-zapped-range": ("older-than-zap", Verdict.BASELINE, ""),
+    "hole-maps-beyond-slot": ("mapped-beyond-slot", Verdict.BASELINE, ""),
     "hole-map-across-slot-move": ("lost-dirty-page", Verdict.BASELINE, ""),
     "hole-pml-enable-then-split": ("writable-after-dirty-log", Verdict.BASELINE, ""),
     "hole-gmem-error-against-hole": ("no-progress", Verdict.BASELINE, ""),

@@ -38,7 +38,25 @@ def test_accepts_reads_and_writes_of_memory_that_is_shared(kind: str, mmu: str, 
     assert stage.final_violations() == []
 
 
+@EVERY_MMU_OF_BOTH
+def test_accepts_a_slot_that_ends_within_a_huge_page_and_gets_small_ones(mmu: str, semantics: Semantics) -> None:
+    stage = Stage(semantics, mmu=mmu, backing=("thp", "thp"), slots=(SlotConfig(0, 6, 0),))
+    stage.write(0, 1)
+    stage.write(0, 5)
+    assert [stage.level(gfn) for gfn in (1, 5)] == [2, 1]
+    assert stage.final_violations() == []
+
+
 # --- rejects ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.reaches("mapped-beyond-slot")
+def test_rejects_a_huge_leaf_that_is_larger_than_its_slot() -> None:
+    stage = PowerpcStage("book3s_radix", backing=("thp", "thp"), slots=(SlotConfig(0, 6, 0),))
+    stage.write(0, 1)
+    assert stage.violations == []
+    stage.write(0, 5)
+    assert stage.violations == ["mapped-beyond-slot"]
 
 
 @pytest.mark.reaches("not-host-writable")
@@ -97,3 +115,11 @@ def test_legal_a_leaf_that_loses_what_it_had() -> None:
     stage.read(0, 1)
     stage.store(1, SHADOW_NONPRESENT_VALUE)
     assert "not-host-writable" not in stage.violations
+
+
+def test_legal_a_leaf_whose_slot_has_gone_meanwhile() -> None:
+    """Whether it may be made at all is for others to judge."""
+    stage = PowerpcStage("book3s_radix", backing=("thp", "anon"), slots=(SlotConfig(0, 4, 0),))
+    stage.m.memslots.clear()
+    stage.judge.host_rights.mapped(stage.m, 0, 2, stage.m.host.pte[0], False)
+    assert stage.violations == []
