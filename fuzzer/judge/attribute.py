@@ -68,9 +68,9 @@ class Choices:
         self.closed: Final = {patch: self.close((patch,)) for patch in self.differing}
         self.singles: Final = sorted(
             self.candidates,
-            key=lambda p: (p in PATCHES and PATCHES[p].kind == "equivalence", len(self.closed[p])),
+            key=lambda p: (self.is_equivalence(p), len(self.closed[p])),
         )
-        equivalences = {p for p in self.candidates if p in PATCHES and PATCHES[p].kind == "equivalence"}
+        equivalences = {p for p in self.candidates if self.is_equivalence(p)}
         self.equivalences: Final = frozenset(
             p for p in equivalences if all(q in equivalences or not can_be_cause(q) for q in self.closed[p])
         )
@@ -82,6 +82,14 @@ class Choices:
         """By candidate, the patches that change sides with it and come before it among the singles."""
         self.all: Final = frozenset(self.differing)
         """All that changes sides: what comes of it is the other side."""
+
+    def is_equivalence(self, patch: str) -> bool:
+        """Is it one that makes no difference, as its message says?"""
+        return patch in PATCHES and PATCHES[patch].kind == "equivalence"
+
+    def without(self, patch: str) -> frozenset[str]:
+        """All that changes sides, but for a patch and what would have it change sides."""
+        return frozenset(p for p in self.all if patch not in self.closed[p])
 
     def close(self, patches: Iterable[str]) -> frozenset[str]:
         """The patches with all that must change sides with them: what one that goes on requires, and what requires
@@ -173,7 +181,7 @@ class Attributor:
         if not shows(self.outcome(remaining)):
             return UNATTRIBUTED
         for patch in self.candidates:
-            smaller = frozenset(p for p in remaining if patch not in self.choices.closed[p])
+            smaller = remaining & self.choices.without(patch)
             if smaller != remaining and shows(self.outcome(smaller)):
                 remaining = smaller
         named = self.generators(remaining)
@@ -237,7 +245,10 @@ class Singles:
         self.known: dict[str, bool] = {}
 
     def is_cause(self, patch: str) -> bool:
-        """Does it show with this patch alone?  One that drags in a cause says nothing about itself, and is none."""
+        """Does it show with this patch alone?  One that drags in a cause says nothing about itself, and is none.
+
+        Neither is half an equivalence if all the others show it, too: alone it may leave a kernel behind that never was
+        one (docs/decisions/0021), and that shows this and that."""
         known = self.known.get(patch)
         if known is None:
             attributor, choices = self.attributor, self.attributor.choices
@@ -247,6 +258,7 @@ class Singles:
                 and not attributor.is_harmless(patch)
                 and self.shows(attributor.outcome(closed))
                 and not any(self.is_cause(dragged) for dragged in choices.dragged[patch])
+                and not (choices.is_equivalence(patch) and self.shows(attributor.outcome(choices.without(patch))))
             )
             self.known[patch] = known
         return known
