@@ -30,6 +30,7 @@ from fuzzer.schedule.schedule import Turn
 from reference_mmu.changelog.effects import EFFECTS, REPAIRS
 from reference_mmu.changelog.patches import PATCHES
 from reference_mmu.config import ConfigError
+from reference_mmu.mm.vma import KINDS, VM_PFNMAP
 
 NEIGHBOURS = 60
 
@@ -355,12 +356,15 @@ def is_by_fewer(fewer: tuple[str, ...], patches: tuple[str, ...]) -> bool:
 
 
 def in_plain_memory(program: Program) -> Iterator[Program]:
-    """The program with anonymous memory alone, if that is another one, and one that makes sense."""
+    """The program with anonymous memory alone, and with anonymous memory for what is mapped by pfn, which one side may
+    refuse where it takes all the rest as it is; as far as these are others, and make sense."""
     config = program.config
-    plain = msgspec.structs.replace(config, backing=("anon",) * len(config.backing))
-    if plain != config:
-        with suppress(ConfigError):
-            yield Program(plain, program.actors).check()
+    by_pfn = tuple("anon" if KINDS[kind].vm_flags & VM_PFNMAP else kind for kind in config.backing)
+    for backing in dict.fromkeys((("anon",) * len(config.backing), by_pfn)):
+        plain = msgspec.structs.replace(config, backing=backing)
+        if plain != config:
+            with suppress(ConfigError):
+                yield Program(plain, program.actors).check()
 
 
 def effect_verdict(effect: str, patches: tuple[str, ...], comparison: Comparison) -> Verdict:

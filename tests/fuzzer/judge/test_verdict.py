@@ -6,7 +6,7 @@ import pytest
 from fuzzer.judge.attribute import OWN_CHANGE
 from fuzzer.judge.finding import Verdict
 from fuzzer.judge.seen import operation_tag
-from fuzzer.judge.verdict import NEIGHBOURS, Trial, effect_verdict, neighbour_turns
+from fuzzer.judge.verdict import NEIGHBOURS, Trial, effect_verdict, in_plain_memory, neighbour_turns
 from fuzzer.program import ops  # TestYoung by name would be collected as a test
 from fuzzer.program.ops import ClearFlushYoung, NumaHint, Read, Write
 from fuzzer.program.program import Actor, Program
@@ -131,6 +131,16 @@ def test_what_only_needs_memory_that_old_refuses_is_baseline() -> None:
     assert "stale-translation" not in tried.outcome.violations("old")
     finding = tried.violation("stale-translation")
     assert (finding.verdict, finding.side, finding.patches) == (Verdict.BASELINE, "both", ())
+
+
+def test_plain_memory_is_all_anonymous_or_all_that_is_not_mapped_by_pfn() -> None:
+    """A walk of huge pages yields elsewhere than one of small ones."""
+    slots = SlotConfig(4, 4, 0), SlotConfig(12, 4, 4)
+    config = Config(vcpus=1, slots=slots, backing=("devdax", "pfnmap-unrefcounted"))
+    program = Program(config, (Actor("vcpu", (Read(0, 4),)),)).check()
+    assert [plain.config.backing for plain in in_plain_memory(program)] == [("anon", "anon"), ("devdax", "anon")]
+    (plain,) = in_plain_memory(Program(Config(backing=("anon", "thp")), program.actors).check())
+    assert plain.config.backing == ("anon", "anon")
 
 
 def test_a_page_that_old_has_leaked_does_not_hide_a_hole_of_both() -> None:
