@@ -123,8 +123,9 @@ class _Alone:
         return self.refusal_before(over) if divergence.effect == "mapping-differs" else ""
 
     def is_hosts_doing(self, effect: str, turn: int) -> bool:
-        """Did the process map memory otherwise before the turn of that number, as announced, and may that move it?"""
-        moves = effect == "mapping-differs" or effect not in NEVER_CONSEQUENCES
+        """Did the process map memory otherwise before the turn of that number, as announced, and may that move it?
+        An error, too: GUP-fast takes what is mapped, and GUP-slow asks the VMA, which may have changed already."""
+        moves = effect == "mapping-differs" or effect in EXCUSED_BY_MISHAPS or effect not in NEVER_CONSEQUENCES
         return moves and "host-pages-differ" in self.allowed and 0 <= self.hosts_part < turn
 
     @cached_property

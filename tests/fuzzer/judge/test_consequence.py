@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What an effect follows from, that no message lists or that one excludes."""
 
+from pathlib import Path
+
 import pytest
 
 from fuzzer.judge.consequence import can_be_consequence, consequence_of
@@ -21,6 +23,7 @@ from fuzzer.program.ops import (
     Write,
 )
 from fuzzer.program.program import Actor, Program
+from fuzzer.reproducer import decode_reproducer
 from fuzzer.run.compare import Comparison, Side
 from fuzzer.run.divergence import WHOLE_RUN, Divergence
 from fuzzer.schedule.schedule import Switch
@@ -232,6 +235,14 @@ def test_kvm_maps_what_the_process_has() -> None:
     alone = tried.attributor.outcome(tried.attributor.close(finding.patches))
     (seen,) = [d for d in alone.divergences if d.effect == "mapping-differs"]
     assert 0 <= hosts_part(alone) < alone.pair.last_turn(seen.uid)
+
+
+def test_an_error_follows_from_what_the_process_has_mapped() -> None:
+    """mprotect() has changed the VMA, and not yet the PTE: GUP-fast still takes the huge page that OLD alone has."""
+    story = Path(__file__).with_name("error_while_protecting.json")
+    finding = only_divergence(replayed(decode_reproducer(story.read_bytes())), "error-instead-of-fixed")
+    assert "error-instead-of-fixed" in NEVER_CONSEQUENCES
+    assert (finding.verdict, finding.after) == (Verdict.DOCUMENTED, "host-pages-differ (before it)")
 
 
 def test_two_that_map_alike_never_part() -> None:
